@@ -1,0 +1,95 @@
+"""What every checkpoint offers, wherever its bytes come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from surgery.checkpoint.dtype import DType
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """What a safetensors header says of one tensor.
+
+    Attributes:
+        name: The tensor's name as the file spells it.
+        dtype: Element type.
+        shape: Lengths of the axes; empty for a scalar.
+        shard: File name inside the checkpoint's folder.
+        offset: Where the tensor's first byte stands, counted from the start of that file.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    shard: str
+    offset: int
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return self.numel * self.dtype.size
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """All that can be known of a checkpoint without reading a weight.
+
+    Attributes:
+        reference: What the user wrote: a folder, `org/name@revision`, or base plus adapter.
+        revision: The commit it was resolved to, for a Hub reference.
+        folder: Where configuration, tokenizer and processor files stand.
+        config: The parsed `config.json`.
+        tensors: Headers by name, in the order of the files.
+        shards: Names of the weight files, in order.
+        metadata: Every shard's own `__metadata__`.
+        fingerprint: sha256 over configuration and headers, in hex. Two checkpoints with equal
+            fingerprints have the same tensors at the same places, not necessarily equal weights.
+        formed: Names whose bytes do not stand in a file but are computed when read (adapters).
+    """
+
+    reference: str
+    revision: str | None
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, TensorHeader]
+    shards: tuple[str, ...]
+    metadata: Mapping[str, Mapping[str, str]]
+    fingerprint: str
+    formed: frozenset[str] = field(default_factory=frozenset)
+
+
+class Checkpoint(Protocol):
+    """An open checkpoint: its headers, and its bytes on demand."""
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """Headers and configuration."""
+
+    def read_into(self, name: str, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
+
+        Safe to call from several threads.
+
+        Raises:
+            CheckpointError: If the file is shorter than its header says.
+        """
+
+    def file_range(self, name: str) -> tuple[int, int] | None:
+        """File descriptor and absolute offset of a tensor's bytes, or None if it is formed."""
+
+    def close(self) -> None:
+        """Release the files."""

@@ -1,0 +1,84 @@
+"""The exception tree.
+
+Everything a user can cause is a `SurgeryError`; the command line prints it as one paragraph and
+exits with 2. Anything else that escapes is a bug.
+
+    SurgeryError
+    ├── CheckpointError      a folder, file, header, adapter or Hub reference that cannot be used
+    ├── ArchitectureError    tensors and configuration that do not fit together
+    ├── RecipeError          a recipe or selector that says something impossible; knows its place
+    ├── PlanError            recipe and checkpoints, each fine alone, that do not go together
+    └── ExecutionError       disk, memory or files that failed while a plan was carried out
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class SurgeryError(Exception):
+    """Something the user can mend: says what was found, where, and what was expected."""
+
+
+class CheckpointError(SurgeryError):
+    """A checkpoint cannot be read or written safely."""
+
+
+class ArchitectureError(SurgeryError):
+    """The tensors of a checkpoint do not fit its configuration."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a text something stands; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class RecipeError(SurgeryError):
+    """A recipe or selector is not valid.
+
+    Args:
+        message: What was found and what was expected.
+        place: Where it stands, when the text came from a file.
+    """
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.message = message
+        self.place = place
+
+
+class PlanError(SurgeryError):
+    """A recipe does not fit the checkpoints it is given."""
+
+
+class ExecutionError(SurgeryError):
+    """A plan could not be carried out; nothing was left behind."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Name the nearest valid word, or all of them when none is near.
+
+    Args:
+        word: What the user wrote.
+        choices: What would have been valid.
+
+    Returns:
+        A sentence that starts with a space, ready to append to a message; empty without choices.
+    """
+    valid = list(choices)
+    near = get_close_matches(word, valid, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Expected one of: {', '.join(valid)}." if valid else ""

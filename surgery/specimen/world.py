@@ -1,0 +1,299 @@
+"""The specimen's world: small scenes, questions about them, and the right answers.
+
+Numpy and Pillow only. Training and held-out never meet: whether a scene (an expression, a
+number) is held out is decided by a hash of its content, whatever the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from surgery.errors import SurgeryError
+from surgery.specimen.draw import (
+    CHARACTERS,
+    COLOURS,
+    DIGITS,
+    EMPTY,
+    OPERATORS,
+    SHAPES,
+    SIDE,
+    Cell,
+    Scene,
+    digest,
+    render,
+)
+
+Split = Literal["heldout", "train"]
+
+_ONE_IN: Final = 4  # one content in four is held out
+_CELLS: Final = SIDE * SIDE
+_COLOUR_NAMES: Final = tuple(COLOURS)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question with its gold answer.
+
+    Attributes:
+        id: Unique within task, split and seed, for example `read-heldout-7-0012`.
+        task: A key of `TASKS`.
+        image: 84x84 RGB, or None for a question in text alone.
+        prompt: The question, without chat template and without image marks.
+        answer: What `<answer>` must hold, character for character.
+        target: A full demonstration, tags included (a caption has none).
+        shortcut: A demonstration that skips the working, or "" where the task has none.
+        content: What decides the split; equal contents are on the same side.
+        scene: What the image shows, or None.
+    """
+
+    id: str
+    task: str
+    image: Image.Image | None
+    prompt: str
+    answer: str
+    target: str
+    shortcut: str
+    content: str
+    scene: Scene | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A question before it is known on which side of the split it falls."""
+
+    prompt: str
+    answer: str
+    target: str
+    content: str
+    scene: Scene | None = None
+    shortcut: str = ""
+
+
+def items(task: str, n: int, seed: int, split: Split = "heldout") -> list[Item]:
+    """Draw questions.
+
+    The same arguments give the same items. Held-out items of one call are all different.
+
+    Args:
+        task: A key of `TASKS`: read, count, arithmetic, expression or caption.
+        n: How many.
+        seed: Any whole number from 0.
+        split: "heldout" (never trained on) or "train".
+
+    Returns:
+        `n` items with images drawn.
+
+    Raises:
+        SurgeryError: The task does not exist, or has fewer than `n` different held-out items.
+    """
+    stream = _stream(task, seed, split)
+    return [next(stream) for _ in range(n)]
+
+
+def training_stream(task: str, seed: int) -> Iterator[Item]:
+    """An endless stream of training items; the first n equal `items(task, n, seed, "train")`."""
+    return _stream(task, seed, "train")
+
+
+def mentions() -> list[str]:
+    """Every word the world uses, for training a tokenizer."""
+    things = [*SHAPES, *(shape + "s" for shape in SHAPES), EMPTY]
+    return [*_COLOUR_NAMES, *things, *_PROMPT_WORDS]
+
+
+def is_heldout(content: str) -> bool:
+    """Whether a scene, number or expression with this content is held out from training."""
+    return digest("split:" + content) % _ONE_IN == 0
+
+
+def evaluate(expression: str) -> tuple[str, list[str]]:
+    """Work out an expression from left to right, modulo 10.
+
+    Args:
+        expression: Digits and operators in turn, such as `5+1*9`.
+
+    Returns:
+        The last digit, and the steps such as `["5+1=6", "6*9=4"]`.
+    """
+    value, steps = int(expression[0]), []
+    for operator, digit in zip(expression[1::2], expression[2::2], strict=True):
+        result = _OPERATIONS[operator](value, int(digit)) % 10
+        steps.append(f"{value}{operator}{digit}={result}")
+        value = result
+    return str(value), steps
+
+
+_OPERATIONS: Final[dict[str, Callable[[int, int], int]]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+}
+
+
+def _stream(task: str, seed: int, split: Split) -> Iterator[Item]:
+    if task not in TASKS:
+        raise SurgeryError(f"no task {task!r} in the specimen's world; it has {', '.join(TASKS)}")
+    rng = np.random.default_rng([seed, list(TASKS).index(task), int(split == "train")])
+    seen: set[str] = set()
+    number = misses = 0
+    while True:
+        draft = TASKS[task](rng)
+        if is_heldout(draft.content) is not (split == "heldout"):
+            continue
+        if split == "heldout" and draft.content in seen:
+            misses += 1
+            if misses > 20_000:
+                raise SurgeryError(f"task {task!r} has only {number} different held-out items")
+            continue
+        seen.add(draft.content)
+        yield _finish(draft, task, f"{task}-{split}-{seed}-{number:04d}")
+        number += 1
+
+
+def _finish(draft: _Draft, task: str, name: str) -> Item:
+    return Item(
+        id=name,
+        task=task,
+        image=None if draft.scene is None else render(draft.scene),
+        prompt=draft.prompt,
+        answer=draft.answer,
+        target=draft.target,
+        shortcut=draft.shortcut,
+        content=draft.content,
+        scene=draft.scene,
+    )
+
+
+def _tagged(thought: str, answer: str) -> str:
+    return f"<think>{thought}</think><answer>{answer}</answer>"
+
+
+def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _shape(rng: np.random.Generator) -> Cell:
+    return Cell(_pick(rng, SHAPES), _pick(rng, _COLOUR_NAMES))
+
+
+def _written(rng: np.random.Generator, text: str, start: int) -> Scene:
+    """Text over neighbouring cells; one cell in four of the others holds a shape."""
+    cells = [_shape(rng) if rng.random() < 0.25 else Cell() for _ in range(_CELLS)]
+    for offset, character in enumerate(text):
+        cells[start + offset] = Cell(character, _pick(rng, _COLOUR_NAMES))
+    return Scene(tuple(cells))
+
+
+def _rows(text: str, start: int) -> str:
+    """Text as it stands in the grid, rows divided by `;`."""
+    padded = " " * start + text
+    rows = (padded[i : i + SIDE].strip() for i in range(0, len(padded), SIDE))
+    return ";".join(row for row in rows if row)
+
+
+def _read(rng: np.random.Generator) -> _Draft:
+    length = int(rng.integers(3, 7))
+    number = "".join(_pick(rng, DIGITS) for _ in range(length))
+    start = int(rng.integers(0, _CELLS - length + 1))
+    return _Draft(
+        prompt="read the number",
+        answer=number,
+        target=_tagged(_rows(number, start), number),
+        content="number " + number,
+        scene=_written(rng, number, start),
+    )
+
+
+def _count(rng: np.random.Generator) -> _Draft:
+    by_colour = bool(rng.integers(2))
+    wanted = _pick(rng, _COLOUR_NAMES if by_colour else SHAPES)
+    hits = set(rng.permutation(_CELLS)[: int(rng.integers(0, 7))].tolist())
+    cells = [_counted_cell(rng, wanted, by_colour, i in hits) for i in range(_CELLS)]
+    scene = Scene(tuple(cells))
+    tally = np.cumsum([i in hits for i in range(_CELLS)])
+    thought = ";".join("".join(str(v) for v in tally[i : i + SIDE]) for i in range(0, _CELLS, SIDE))
+    question = f"how many {wanted} cells?" if by_colour else f"how many {wanted}s?"
+    return _Draft(
+        prompt=question,
+        answer=str(tally[-1]),
+        target=_tagged(thought, str(tally[-1])),
+        content=f"scene {scene}",
+        scene=scene,
+    )
+
+
+def _counted_cell(rng: np.random.Generator, wanted: str, by_colour: bool, hit: bool) -> Cell:
+    if hit:
+        shape = _shape(rng)
+        return Cell(shape.kind, wanted) if by_colour else Cell(wanted, shape.colour)
+    if rng.random() < 0.2:
+        return Cell()
+    while True:
+        shape = _shape(rng)
+        if wanted not in (shape.colour, shape.kind):
+            return shape
+
+
+def _random_expression(rng: np.random.Generator) -> str:
+    digits = [_pick(rng, DIGITS) for _ in range(3)]
+    return digits[0] + "".join(_pick(rng, OPERATORS) + digit for digit in digits[1:])
+
+
+def _arithmetic(rng: np.random.Generator) -> _Draft:
+    expression = _random_expression(rng)
+    answer, steps = evaluate(expression)
+    return _Draft(
+        prompt=f"compute {expression} mod 10",
+        answer=answer,
+        target=_tagged(";".join(steps), answer),
+        shortcut=_tagged(expression, answer),
+        content="expression " + expression,
+    )
+
+
+def _expression(rng: np.random.Generator) -> _Draft:
+    expression = _random_expression(rng)
+    answer, steps = evaluate(expression)
+    start = SIDE * int(rng.integers(0, 2))
+    seen = _rows(expression, start)
+    return _Draft(
+        prompt="compute what is written, mod 10",
+        answer=answer,
+        target=_tagged(f"{seen}|{';'.join(steps)}", answer),
+        shortcut=_tagged(seen, answer),
+        content="expression " + expression,
+        scene=_written(rng, expression, start),
+    )
+
+
+def _caption(rng: np.random.Generator) -> _Draft:
+    kinds = (EMPTY, "shape", "character")
+    drawn = rng.choice(len(kinds), size=_CELLS, p=(0.15, 0.45, 0.4))
+    cells = []
+    for kind in drawn:
+        match kinds[int(kind)]:
+            case "shape":
+                cells.append(_shape(rng))
+            case "character":
+                cells.append(Cell(_pick(rng, CHARACTERS), _pick(rng, _COLOUR_NAMES)))
+            case _:
+                cells.append(Cell())
+    scene = Scene(tuple(cells))
+    return _Draft("describe", str(scene), str(scene), f"scene {scene}", scene)
+
+
+_PROMPT_WORDS: Final = ("read the number", "how many cells?", "compute what is written, mod 10",
+                        "describe")  # fmt: skip
+
+TASKS: Final[dict[str, Callable[[np.random.Generator], _Draft]]] = {
+    "read": _read,
+    "count": _count,
+    "arithmetic": _arithmetic,
+    "expression": _expression,
+    "caption": _caption,
+}
