@@ -159,14 +159,14 @@ def build_model(tokenizer: Any, seed: int) -> Any:
     return model
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a whole checkpoint folder, weights rounded to bfloat16; `model` stays as it is."""
+def save(model: Any, tokenizer: Any, folder: Path, dtype: str = "bfloat16") -> None:
+    """Write a whole checkpoint folder, weights cast to `dtype`; `model` stays as it is."""
     import copy
 
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    copy.deepcopy(model).to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     text = json.dumps(_PREPROCESSOR, indent=2, sort_keys=True) + "\n"
     (folder / "preprocessor_config.json").write_text(text)

@@ -1,0 +1,126 @@
+"""Supervised stages: next-token loss on demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surgery.specimen.batches import encode
+from surgery.specimen.journal import Journal
+from surgery.specimen.world import Item, training_stream
+
+
+@dataclass(frozen=True)
+class SftPlan:
+    """One supervised stage.
+
+    Attributes:
+        stage: Its name in the journal.
+        steps: Optimizer steps.
+        batch: Demonstrations per step.
+        lr: Peak learning rate, after a warm-up of a twentieth, falling as a cosine to 5%.
+        mix: Task to weight.
+        shortcuts: The share of reasoning demonstrations that skip the working.
+        seed: Of the data.
+    """
+
+    stage: str
+    steps: int
+    batch: int
+    lr: float
+    mix: dict[str, float]
+    shortcuts: float
+    seed: int
+
+
+def demonstrations(plan: SftPlan) -> Iterator[tuple[Item, str]]:
+    """An endless stream of questions and what the assistant should say."""
+    rng = np.random.default_rng([plan.seed, 77])
+    streams = {task: training_stream(task, plan.seed) for task in plan.mix}
+    weights = np.array(list(plan.mix.values()), dtype=np.float64)
+    weights /= weights.sum()
+    tasks = list(plan.mix)
+    while True:
+        item = next(streams[tasks[int(rng.choice(len(tasks), p=weights))]])
+        skip = bool(item.shortcut) and rng.random() < plan.shortcuts
+        yield item, item.shortcut if skip else item.target
+
+
+def train_sft(model: Any, processor: Any, plan: SftPlan, journal: Journal) -> None:
+    """Train in place; the vision tower stays frozen except its merger."""
+    import torch
+
+    parameters = freeze_vision(model)
+    optimizer, schedule = optimizer_for(parameters, plan.lr, plan.steps)
+    stream = demonstrations(plan)
+    model.train()
+    for step in range(plan.steps):
+        pairs = [next(stream) for _ in range(plan.batch)]
+        loss = accumulate(model, processor, pairs)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        journal.write(plan.stage, step, loss=loss, grad_norm=norm.item())
+    model.eval()
+
+
+def accumulate(model: Any, processor: Any, pairs: list[tuple[Item, str]], parts: int = 2) -> float:
+    """Backward through a batch in parts of like length, so that little of it is padding.
+
+    Returns:
+        The mean loss per target token.
+    """
+    pairs = sorted(pairs, key=lambda pair: (pair[0].image is not None) * 11 + len(pair[1]))
+    size = -(-len(pairs) // parts)
+    batches = []
+    for start in range(0, len(pairs), size):
+        items, replies = zip(*pairs[start : start + size], strict=True)
+        batches.append(encode(processor, items, replies))
+    total = sum(int((batch["labels"] >= 0).sum()) for batch in batches)
+    loss_sum = 0.0
+    for batch in batches:
+        loss = _summed_loss(model, batch) / total
+        loss.backward()
+        loss_sum += loss.item()
+    return loss_sum
+
+
+def _summed_loss(model: Any, batch: dict[str, Any]) -> Any:
+    import torch
+
+    labels = batch.pop("labels")
+    keep = int((labels >= 0).any(0).sum()) + 1  # rows end together: score only their tails
+    logits = model(**batch, use_cache=False, logits_to_keep=keep).logits[:, :-1]
+    targets = labels[:, 1 - keep :]
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), reduction="sum"
+    )
+
+
+def freeze_vision(model: Any) -> list[Any]:
+    """Freeze the vision tower except its merger; returns what is left to train."""
+    model.model.visual.requires_grad_(False)
+    model.model.visual.merger.requires_grad_(True)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def optimizer_for(parameters: list[Any], lr: float, steps: int) -> tuple[Any, Any]:
+    """AdamW with warm-up and cosine decay."""
+    import math
+
+    import torch
+
+    warmup = max(1, steps // 20)
+
+    def scale(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, steps - warmup)
+        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
