@@ -109,6 +109,13 @@ _ROWS = (
         source="arXiv 2203.05482",
     ),
     Method(
+        "passthrough",
+        (Parameter("scale", float, Scope.INPUT),),
+        BaseRule.IGNORED,
+        max_inputs=1,
+        source="mergekit",
+    ),
+    Method(
         "slerp",
         (Parameter("t", float, required=True),),
         BaseRule.REQUIRED,

@@ -1,0 +1,146 @@
+"""What a plan is made of: one tensor op per output tensor, and what became of every input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from surgery.arch.site import Architecture, Site
+    from surgery.checkpoint.dtype import DType
+    from surgery.checkpoint.source import CheckpointInfo
+    from surgery.recipe.recipe import Recipe
+
+
+class Kind(StrEnum):
+    """How the executor carries an op out."""
+
+    COPY = "copy"
+    CAST = "cast"
+    LINEAR = "linear"
+    SLERP = "slerp"
+    ADD = "add"
+    MERGE = "merge"
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """One tensor of one of the recipe's models."""
+
+    model: str
+    tensor: str
+
+
+@dataclass(frozen=True)
+class TensorOp:
+    """How one output tensor comes to be.
+
+    Attributes:
+        name: Its name in the output, which is the base's spelling.
+        site: Its place in the model.
+        shape: Its shape.
+        dtype: Its element type in the output.
+        shard: The output file it goes to.
+        kind: How it is computed.
+        inputs: The tensors it is made from, in the order the kind wants them.
+        parameters: `t` for linear and slerp; `weight` for add; for merge `method`, `base` (index
+            into `inputs` or None), `shared`, `per_input` and `seed`.
+        step: Index of the recipe step that decided it, or None when it comes from the base.
+    """
+
+    name: str
+    site: Site
+    shape: tuple[int, ...]
+    dtype: DType
+    shard: str
+    kind: Kind
+    inputs: tuple[TensorRef, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the output."""
+        return self.numel * self.dtype.size
+
+    @property
+    def method(self) -> str:
+        """The name people know it by: the kind, or mergekit's method."""
+        return str(self.parameters["method"]) if self.kind is Kind.MERGE else str(self.kind)
+
+    @property
+    def source(self) -> str:
+        """The models whose weights it carries, for example `rl` or `in+rl`."""
+        return "+".join(dict.fromkeys(ref.model for ref in self.inputs))
+
+
+@dataclass(frozen=True)
+class Conservation:
+    """What became of one model's tensors: nothing is dropped without a name.
+
+    Attributes:
+        used: Read by some op.
+        replaced: At a site of the output that a step fills from elsewhere.
+        unused: At a site of the output, and not asked for.
+        absent: Without a site in the output at all.
+    """
+
+    used: tuple[str, ...]
+    replaced: tuple[str, ...]
+    unused: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe worked out against real headers.
+
+    Attributes:
+        recipe: What was asked for.
+        ops: One op per output tensor, in the order of the output files.
+        models: Headers of every model by its name in the recipe.
+        architectures: Their sites.
+        shards: Output file names, in order.
+        conservation: Per model, what became of its tensors.
+        notes: Sentences a person should see.
+    """
+
+    recipe: Recipe
+    ops: tuple[TensorOp, ...]
+    models: Mapping[str, CheckpointInfo]
+    architectures: Mapping[str, Architecture]
+    shards: tuple[str, ...]
+    conservation: Mapping[str, Conservation]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> CheckpointInfo:
+        """The model that every unnamed tensor comes from."""
+        return self.models[self.recipe.base]
+
+    @property
+    def architecture(self) -> Architecture:
+        """The sites of the base, and so of the output."""
+        return self.architectures[self.recipe.base]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights in the output."""
+        return sum(op.nbytes for op in self.ops)
+
+    def changes(self) -> Iterator[TensorOp]:
+        """The ops whose result is not simply the base's own tensor."""
+        for op in self.ops:
+            if op.step is not None or op.kind is not Kind.COPY:
+                yield op

@@ -1,0 +1,262 @@
+"""One recipe step over the sites it selects: which inputs, which parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from surgery.arch.site import Component
+from surgery.errors import PlanError
+from surgery.methods.table import METHODS, BaseRule, Scope
+from surgery.plan.model import Kind, TensorRef
+from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from surgery.arch.site import Architecture, Site
+    from surgery.checkpoint.dtype import DType
+    from surgery.checkpoint.source import CheckpointInfo, TensorHeader
+    from surgery.recipe.recipe import Step
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A tensor op before its output is known.
+
+    Attributes:
+        kind: How it is computed.
+        inputs: What from.
+        parameters: With what.
+        step: Which step asked for it; None for the base's own tensors.
+        dtype: For a copy from another model, the element type found there.
+    """
+
+    kind: Kind
+    inputs: tuple[TensorRef, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None
+    dtype: DType | None = None
+
+
+class Model(Protocol):
+    """What a step needs to know of a model."""
+
+    name: str
+    info: CheckpointInfo
+    architecture: Architecture
+
+    def find(self, site: Site) -> TensorHeader | None:
+        """The tensor at `site`, or None."""
+
+
+def draft_step(
+    index: int, step: Step, sites: Sequence[Site], models: Mapping[str, Model], base: str
+) -> Iterator[tuple[Site, Draft]]:
+    """Work one step out.
+
+    Args:
+        index: The step's place in the recipe.
+        step: The step.
+        sites: What its selector matched.
+        models: All models by name.
+        base: The recipe's base.
+
+    Yields:
+        Each site with the draft that fills it.
+
+    Raises:
+        PlanError: If a model lacks a tensor, has it in another shape, or has another number of
+            layers; if a number is to be computed from integers.
+    """
+    names = _models_of(step, base)
+    _check_layers(names, sites, models, base)
+    _check_tensors(step, names, sites, models, base)
+    if isinstance(step, Transplant):
+        for site in sites:
+            yield site, _copy(index, models[step.source], site)
+    elif isinstance(step, Interpolate):
+        kind = Kind.SLERP if step.method == "slerp" else Kind.LINEAR
+        for site, t in spread(step.t, sites, step.method):
+            yield site, _between(index, kind, t, site, models[base], models[step.source])
+    elif isinstance(step, Add):
+        for site, weight in spread(step.weight, sites, "add"):
+            yield site, _add(index, weight, site, [models[n] for n in names])
+    else:
+        yield from _merge(index, step, sites, models, base)
+
+
+def spread(
+    anchors: Sequence[float], sites: Sequence[Site], what: str
+) -> Iterator[tuple[Site, float]]:
+    """Give each site its value: one number for all, or anchors spread evenly over the layers.
+
+    The selected layers of each component stand at equal distances between the first and the last
+    anchor; values between anchors are interpolated linearly. A single selected layer gets the
+    first anchor.
+
+    Raises:
+        PlanError: If anchors meet a tensor outside the layers.
+    """
+    if len(anchors) == 1:
+        for site in sites:
+            yield site, float(anchors[0])
+        return
+    layers: dict[Component, list[int]] = {}
+    for site in sites:
+        if site.layer is None:
+            raise PlanError(
+                f"{what}: {len(anchors)} values are spread over layers, but {site.canonical} "
+                f"belongs to no layer. Select layers only, for example "
+                f"'{site.component}[:]', or give one number."
+            )
+        layers.setdefault(site.component, []).append(site.layer)
+    order = {component: sorted(set(found)) for component, found in layers.items()}
+    for site in sites:
+        assert site.layer is not None  # checked above
+        stack = order[site.component]
+        yield site, _at(anchors, stack.index(site.layer), len(stack))
+
+
+def _at(anchors: Sequence[float], index: int, count: int) -> float:
+    """The value at place `index` of `count` places spread over `anchors`."""
+    if count == 1:
+        return float(anchors[0])
+    position = index * (len(anchors) - 1) / (count - 1)
+    low = min(int(position), len(anchors) - 2)
+    share = position - low
+    return float(anchors[low] * (1 - share) + anchors[low + 1] * share)
+
+
+def _models_of(step: Step, base: str) -> list[str]:
+    """The models a step reads, in the order its op wants them."""
+    if isinstance(step, Transplant):
+        return [step.source]
+    if isinstance(step, Interpolate):
+        return [base, step.source]
+    if isinstance(step, Add):
+        return [base, step.plus, step.minus]
+    names = list(step.models)
+    if METHODS[step.method].base is BaseRule.REQUIRED:
+        names = list(dict.fromkeys([step.base or base, *names]))
+    return names
+
+
+def _check_layers(
+    names: Sequence[str], sites: Sequence[Site], models: Mapping[str, Model], base: str
+) -> None:
+    """Refuse stacks of different height: layer 5 of 28 is not layer 5 of 36."""
+    expected = models[base].architecture.layers
+    for component in dict.fromkeys(site.component for site in sites if site.layer is not None):
+        for name in names:
+            found = models[name].architecture.layers.get(component, 0)
+            if found != expected[component]:
+                raise PlanError(
+                    f"{component} has {expected[component]} layers in {base!r} "
+                    f"({models[base].info.reference}) but {found} in {name!r} "
+                    f"({models[name].info.reference}); layers can only move between models of one "
+                    f"architecture."
+                )
+
+
+def _check_tensors(
+    step: Step,
+    names: Sequence[str],
+    sites: Sequence[Site],
+    models: Mapping[str, Model],
+    base: str,
+) -> None:
+    """Every model must have every selected tensor, in the base's shape, as numbers to compute."""
+    missing, shapes = [], []
+    for site in sites:
+        own = models[base].find(site)
+        assert own is not None  # sites were matched on the base
+        for name in names:
+            other = models[name].find(site)
+            if other is None:
+                missing.append(f"{site.canonical} in {name!r}")
+            elif other.shape != own.shape:
+                shapes.append(
+                    f"{own.name} is {list(own.shape)} in {base!r} but {list(other.shape)} in "
+                    f"{name!r}"
+                )
+            elif not isinstance(step, Transplant) and not other.dtype.is_floating:
+                raise PlanError(
+                    f"{own.name} holds {other.dtype} in {name!r}; only floating-point tensors can "
+                    f"be computed with. Exclude it ('!...') or transplant it."
+                )
+    if missing:
+        raise PlanError(f"no such tensor: {_some(missing)}.")
+    if shapes:
+        raise PlanError(
+            f"shapes differ: {_some(shapes)}. Only checkpoints of one architecture and vocabulary "
+            f"can be spliced; exclude these tensors with '!' if the rest is what you want."
+        )
+
+
+def _some(items: Sequence[str], count: int = 3) -> str:
+    """The first few of a list, and how many more."""
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return "; ".join(items[:count]) + more
+
+
+def _ref(model: Model, site: Site) -> TensorRef:
+    header = model.find(site)
+    assert header is not None  # _check_tensors has looked
+    return TensorRef(model.name, header.name)
+
+
+def _copy(index: int, model: Model, site: Site) -> Draft:
+    header = model.find(site)
+    assert header is not None  # _check_tensors has looked
+    return Draft(Kind.COPY, (_ref(model, site),), step=index, dtype=header.dtype)
+
+
+def _between(index: int, kind: Kind, t: float, site: Site, base: Model, other: Model) -> Draft:
+    """Interpolation; its two ends are copies, exactly."""
+    if t == 0.0:
+        return _copy(index, base, site)
+    if t == 1.0:
+        return _copy(index, other, site)
+    return Draft(kind, (_ref(base, site), _ref(other, site)), {"t": t}, index)
+
+
+def _add(index: int, weight: float, site: Site, models: Sequence[Model]) -> Draft:
+    """Task arithmetic (Ilharco et al. 2023, arXiv 2212.04089, eq. 1): base + w (plus - minus)."""
+    if weight == 0.0:
+        return _copy(index, models[0], site)
+    refs = tuple(_ref(model, site) for model in models)
+    return Draft(Kind.ADD, refs, {"weight": weight}, index)
+
+
+def _merge(
+    index: int, step: Merge, sites: Sequence[Site], models: Mapping[str, Model], base: str
+) -> Iterator[tuple[Site, Draft]]:
+    """mergekit's method with its parameters, every gradient worked out for the layer."""
+    method = METHODS[step.method]
+    names = _models_of(step, base)
+    base_name = step.base or base
+    has_base = method.base is BaseRule.REQUIRED or (
+        method.base is BaseRule.OPTIONAL and step.base is not None
+    )
+    if has_base and base_name not in names:
+        names = [base_name, *names]
+    base_index = names.index(base_name) if has_base else None
+    shared = {p.name: p for p in method.parameters if p.scope is Scope.SHARED}
+    for site in sites:
+        per_input = [dict(step.models.get(name, {})) for name in names]
+        yield (
+            site,
+            Draft(
+                Kind.MERGE,
+                tuple(_ref(models[name], site) for name in names),
+                {
+                    "method": step.method,
+                    "base": base_index,
+                    "shared": {k: v for k, v in step.parameters.items() if k in shared},
+                    "per_input": per_input,
+                    "seed": step.seed,
+                },
+                index,
+            ),
+        )
