@@ -1,0 +1,201 @@
+"""Compute one output tensor block by block, hashing what is read and what is written."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from threading import Lock, local
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from surgery.errors import ExecutionError
+from surgery.methods.stream import BLOCK, Angle, add_, combine_, linear_, working_dtype
+from surgery.methods.whole import merge_tensors
+from surgery.plan.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from surgery.checkpoint.dtype import DType
+    from surgery.plan.model import TensorOp
+
+
+
+@dataclass(frozen=True)
+class Input:
+    """One tensor to read.
+
+    Attributes:
+        dtype: Its element type.
+        read: Fills a buffer from a byte position of the tensor on.
+        hashed: Whether its sha256 is known already.
+    """
+
+    dtype: DType
+    read: Callable[[int, memoryview], None]
+    hashed: bool
+
+
+class Sink(Protocol):
+    """Where an output tensor's bytes go."""
+
+    def __call__(self, start: int, data: memoryview) -> None:
+        """Write `data` from byte `start` of the tensor on."""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Hex sha256 of an op's output, and of those inputs that were not known before."""
+
+    output: str
+    inputs: tuple[str | None, ...]
+
+
+_whole_tensors = Lock()
+_buffers = local()
+
+
+def stream(
+    op: TensorOp, inputs: Sequence[Input], write: Sink, advance: Callable[[int], None]
+) -> Digests:
+    """Compute `op` from its inputs and hand the bytes to `write`, in order.
+
+    Memory is bounded by a few blocks for every elementwise method. Methods of mergekit see whole
+    tensors, one op at a time however many threads there are.
+
+    Args:
+        op: What to compute; any kind but a copy that moves bytes.
+        inputs: One for each of the op's inputs.
+        write: Takes the output.
+        advance: Told the number of output bytes as they are written.
+
+    Returns:
+        The hashes.
+
+    Raises:
+        ExecutionError: If the result is not a number the output's element type can hold although
+            the inputs were.
+    """
+    run = _Run(op, inputs, write, advance)
+    if op.kind is Kind.MERGE:
+        with _whole_tensors:
+            run.whole()
+    elif op.kind is Kind.SLERP:
+        angle = run.angle()
+        weights = angle.weights(op.parameters["t"])
+        run.blocks(lambda x: combine_(x[0], x[1], weights))
+    elif op.kind is Kind.LINEAR:
+        run.blocks(lambda x: linear_(x[0], x[1], op.parameters["t"]))
+    elif op.kind is Kind.ADD:
+        run.blocks(lambda x: add_(x[0], x[1], x[2], op.parameters["weight"]))
+    else:
+        run.blocks(lambda x: x[0])
+    return run.digests()
+
+
+class _Run:
+    """The state of one op under way."""
+
+    def __init__(
+        self,
+        op: TensorOp,
+        inputs: Sequence[Input],
+        write: Sink,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.write = write
+        self.advance = advance
+        self.dtypes = [getattr(torch, i.dtype.torch_name) for i in inputs]
+        self.work = working_dtype(self.dtypes)
+        self.out_dtype = getattr(torch, op.dtype.torch_name)
+        self.hashes = [None if i.hashed else hashlib.sha256() for i in inputs]
+        self.out_hash = hashlib.sha256()
+        self.seen = False
+
+    def blocks(self, combine: Callable[[list[Tensor]], Tensor]) -> None:
+        """Read, combine and write block after block."""
+        out = _buffer("out", self.out_dtype, BLOCK)
+        for start, loaded in self.load():
+            result = combine(loaded)
+            count = result.numel()
+            out[:count].copy_(result)
+            self.emit(start, out[:count], result)
+        self.seen = True
+
+    def angle(self) -> Angle:
+        """First pass of slerp."""
+        angle = Angle()
+        for _, (x, y) in self.load():
+            angle.see(x, y)
+        self.seen = True
+        return angle
+
+    def whole(self) -> None:
+        """Read everything, let mergekit merge, write everything."""
+        tensors = [torch.empty(self.op.numel, dtype=self.work) for _ in self.inputs]
+        for start, loaded in self.load():
+            for tensor, part in zip(tensors, loaded, strict=True):
+                tensor[start : start + part.numel()].copy_(part)
+        self.seen = True
+        shaped = [tensor.view(self.op.shape) for tensor in tensors]
+        del tensors
+        merged = merge_tensors(self.op.name, shaped, self.op.parameters).reshape(-1)
+        del shaped
+        for start in range(0, merged.numel(), BLOCK):
+            part = merged[start : start + BLOCK]
+            self.emit(start, part.to(self.out_dtype), part)
+
+    def load(self) -> Iterator[tuple[int, list[Tensor]]]:
+        """Blocks of every input in the working element type, in buffers that are reused."""
+        raw = [_buffer(f"raw{i}", dtype, BLOCK) for i, dtype in enumerate(self.dtypes)]
+        work = [_buffer(f"work{i}", self.work, BLOCK) for i in range(len(self.inputs))]
+        for start in range(0, self.op.numel, BLOCK):
+            count = min(BLOCK, self.op.numel - start)
+            for i, source in enumerate(self.inputs):
+                view = _bytes(raw[i][:count])
+                source.read(start * source.dtype.size, view)
+                digest = self.hashes[i]
+                if digest is not None and not self.seen:
+                    digest.update(view)
+                work[i][:count].copy_(raw[i][:count])
+            yield start, [w[:count] for w in work]
+
+    def emit(self, start: int, block: Tensor, exact: Tensor) -> None:
+        """Write one block, unless rounding it made an infinity."""
+        if self.op.dtype.size < 4 and bool(block.isinf().any() & exact.isfinite().all()):
+            raise ExecutionError(
+                f"{self.op.name}: {self.op.method} gives numbers up to "
+                f"{exact.abs().max().item():.3g}, more than {self.op.dtype.torch_name} can hold. "
+                f"Set 'output: {{dtype: bfloat16}}' or float32."
+            )
+        view = _bytes(block)
+        self.out_hash.update(view)
+        self.write(start * self.op.dtype.size, view)
+        self.advance(len(view))
+
+    def digests(self) -> Digests:
+        """What was hashed."""
+        return Digests(
+            self.out_hash.hexdigest(),
+            tuple(None if h is None else h.hexdigest() for h in self.hashes),
+        )
+
+
+def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:
+    """This thread's buffer for `role`, made once."""
+    held: dict[tuple[str, torch.dtype], Tensor] | None = getattr(_buffers, "held", None)
+    if held is None:
+        held = _buffers.held = {}
+    if (role, dtype) not in held:
+        held[role, dtype] = torch.empty(count, dtype=dtype)
+    return held[role, dtype]
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """A contiguous tensor's memory."""
+    return memoryview(tensor.contiguous().view(torch.uint8).numpy()).cast("B")

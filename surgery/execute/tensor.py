@@ -1,0 +1,66 @@
+"""One op's output as a tensor in memory, for whoever needs it there rather than in a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from surgery.execute.stream import Input, stream
+from surgery.plan.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.plan.model import TensorOp
+
+
+def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
+    """Carry out one op, bit for bit as a merge would write it.
+
+    Args:
+        op: What to compute.
+        checkpoints: The recipe's models, open.
+
+    Returns:
+        `Tensor` of the op's shape and element type, on the CPU.
+    """
+    flat = torch.empty(op.numel, dtype=getattr(torch, op.dtype.torch_name))
+    if op.numel:
+        memory = memoryview(flat.view(torch.uint8).numpy()).cast("B")
+
+        def write(start: int, data: memoryview) -> None:
+            memory[start : start + len(data)] = data
+
+        if op.kind is Kind.COPY:
+            (ref,) = op.inputs
+            checkpoints[ref.model].read_into(ref.tensor, 0, memory)
+        else:
+            stream(op, inputs_of(op, checkpoints, hashed=True), write, lambda _: None)
+    return flat.view(op.shape)
+
+
+def inputs_of(
+    op: TensorOp, checkpoints: Mapping[str, Checkpoint], *, hashed: bool
+) -> tuple[Input, ...]:
+    """Readers for an op's inputs.
+
+    Args:
+        op: Whose inputs.
+        checkpoints: The recipe's models, open.
+        hashed: Whether their hashes are known (or not wanted).
+    """
+    found = []
+    for ref in op.inputs:
+        checkpoint = checkpoints[ref.model]
+        found.append(
+            Input(
+                dtype=checkpoint.info.tensors[ref.tensor].dtype,
+                read=lambda start, buffer, c=checkpoint, n=ref.tensor: c.read_into(n, start, buffer),
+                hashed=hashed,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,92 @@
+"""Put a plan into a loaded torch model, in place, and take it out again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from surgery.arch import resolve
+from surgery.checkpoint.open import open_checkpoint
+from surgery.errors import PlanError
+from surgery.execute.tensor import compute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor, nn
+
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.plan.model import Plan, TensorOp
+
+
+@contextmanager
+def transplanted(
+    model: nn.Module, plan: Plan, checkpoints: Mapping[str, Checkpoint] | None = None
+) -> Iterator[nn.Module]:
+    """Turn a loaded base model into a plan's variant for the length of a `with` block.
+
+    Only tensors that differ from the base are read and written. Parameters keep their identity,
+    element type and device, so optimizers, hooks and tied weights stay valid; the weights that
+    were there before come back bit for bit, after an exception too.
+
+    Args:
+        model: A transformers model that holds the plan's base.
+        plan: The variant.
+        checkpoints: The recipe's models, open; opened and closed here when absent.
+
+    Yields:
+        `model` itself.
+
+    Raises:
+        PlanError: If the model is not of the base's architecture: a changed tensor has no
+            parameter, or one of another shape.
+    """
+    changes = list(plan.changes())
+    targets = _targets(model, plan, changes)
+    with ExitStack() as stack:
+        if checkpoints is None:
+            used = {ref.model for op in changes for ref in op.inputs}
+            checkpoints = {
+                name: stack.enter_context(open_checkpoint(reference))
+                for name, reference in plan.recipe.models.items()
+                if name in used and reference is not None
+            }
+        before: list[tuple[Tensor, Tensor]] = []
+        try:
+            with torch.no_grad():
+                for op in changes:
+                    target = targets[op.name]
+                    before.append((target, target.detach().clone()))
+                    target.copy_(compute(op, checkpoints))
+            yield model
+        finally:
+            with torch.no_grad():
+                for target, weights in reversed(before):
+                    target.copy_(weights)
+
+
+def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str, Tensor]:
+    """The model's tensor for each changed op, found by site so that spelling does not matter."""
+    held = dict(model.state_dict(keep_vars=True))
+    config = model.config.to_dict()  # type: ignore[operator,union-attr]
+    names = resolve(config, held).names()
+    targets = {}
+    for op in changes:
+        name = names.get(op.site)
+        if name is None:
+            raise PlanError(
+                f"the loaded {type(model).__name__} has no parameter for {op.name} "
+                f"({op.site.canonical}). It must be the model that the base "
+                f"{plan.recipe.base!r} ({plan.base.reference}) loads as."
+            )
+        target = held[name]
+        if tuple(target.shape) != op.shape:
+            raise PlanError(
+                f"{name} is {list(target.shape)} in the loaded {type(model).__name__}, but the "
+                f"plan makes {op.name} with {list(op.shape)}. Load the plan's base, "
+                f"{plan.base.reference}, to put the variant in."
+            )
+        targets[op.name] = target
+    return targets

@@ -1,0 +1,70 @@
+"""mergekit's methods on whole tensors, through its own kernels."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+
+def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str, Any]) -> Tensor:
+    """Apply the mergekit method that `parameters` names.
+
+    Random methods draw from a generator seeded by the step's seed and the tensor's name, so that
+    the result depends neither on the order in which tensors are done nor on the rest of a recipe.
+    PyTorch's kernels draw from its global generator, so calls must not overlap.
+
+    Args:
+        name: Name of the output tensor.
+        tensors: `Float[Tensor, "*shape"]` each, float32 or float64.
+        parameters: As a merge op carries them: `method`, `base`, `shared`, `per_input`, `seed`.
+
+    Returns:
+        `Float[Tensor, "*shape"]` in the inputs' element type.
+
+    Raises:
+        ExecutionError: If mergekit refuses the tensors or a parameter's value.
+    """
+    from mergekit import merge_methods
+    from mergekit.merge_methods.base import ParameterScope, TensorGroup
+
+    method = merge_methods.get(parameters["method"])
+    base = parameters["base"]
+    group = TensorGroup.from_tensors(tensors, base_index=base, name=name)
+    arguments = dict(parameters["shared"])
+    for spec in method.spec.input_parameters:
+        values = {
+            index: given[spec.name]
+            for index, given in enumerate(parameters["per_input"])
+            if spec.name in given and not (spec.scope == ParameterScope.NON_BASE and index == base)
+        }
+        wanted = [e.id for e in (group.non_base if spec.scope == ParameterScope.NON_BASE
+                                 else group.entries)]
+        if values:
+            arguments[spec.name] = {
+                index: values.get(index, spec.default) for index in wanted
+            }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(parameters["seed"], name))
+        try:
+            (merged,) = method((group,), parameters=arguments)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ExecutionError(
+                f"mergekit's {parameters['method']} refused {name}: {error}"
+            ) from error
+    result: Tensor = merged
+    return result
+
+
+def seed_for(seed: int, name: str) -> int:
+    """A 63-bit seed for one tensor, from the step's seed and the tensor's name."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
