@@ -1,0 +1,61 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= out/demo
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --progress-bar on -c constraints.txt
+PINS := pyproject.toml constraints.txt
+
+.PHONY: help setup demo test test-slow check format bench clean
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "vlm-surgery needs Python 3.11 or later; $$($(PYTHON) --version 2>&1) was found. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "[1/3] making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: an unpinned one may bring several GB of CUDA packages along.
+$(VENV)/.core: $(BIN)/python $(PINS)
+	@echo "[2/3] installing PyTorch (200 MB, about a minute)"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@echo "[3/3] installing vlm-surgery and the libraries it stands on (about two minutes)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "[+] installing the test and lint tools"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.dev ## make .venv with everything for development
+
+demo: $(VENV)/.core ## merge the paper's six variants of the specimen and score them
+	@$(BIN)/surgery demo --out $(OUT)
+
+test: $(VENV)/.dev ## the tests, but for the slow ones
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.dev ## the slow tests
+	@$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.dev ## lint, format, types and the layers of the design
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## measure speed and memory against cp and mergekit-yaml; writes bench.json
+	@$(BIN)/python -m tests.bench --out bench.json
+
+clean: ## remove the environment and everything made
+	rm -rf $(VENV) out build dist bench.json .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
