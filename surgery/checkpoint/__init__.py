@@ -1,0 +1,1 @@
+"""Checkpoints: headers and byte ranges in; shards, index and ledger out."""

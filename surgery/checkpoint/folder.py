@@ -1,0 +1,176 @@
+"""Which files of a folder make up a checkpoint, and which may be touched at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from surgery.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_MAX_JSON = 64 * 2**20
+_PART = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The weight files of a folder.
+
+    Attributes:
+        names: File names in order.
+        index: Tensor name to file name as the index says, or None for a single file.
+    """
+
+    names: tuple[str, ...]
+    index: Mapping[str, str] | None
+
+
+def resolve_inside(folder: Path, name: str) -> Path:
+    """The file `name` of `folder`, if it is a plain file that really stands there.
+
+    Links are followed as long as they stay in the folder, or lead from a snapshot of the Hub's
+    cache to the same repository's blobs.
+
+    Args:
+        folder: A checkpoint's folder.
+        name: A plain file name, as an index or a listing gives it.
+
+    Returns:
+        The path with every link resolved.
+
+    Raises:
+        CheckpointError: If the name or a link leads elsewhere, or is not a regular file.
+    """
+    if not name.isprintable() or name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise CheckpointError(
+            f"{folder}: {name[:100]!r} is not a plain file name. Files of a checkpoint must stand "
+            "in its own folder."
+        )
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        why = "is a link to nothing" if (folder / name).is_symlink() else "is missing"
+        raise CheckpointError(
+            f"{folder / name}: {why}. Fetch the checkpoint again, all its files."
+        ) from error
+    root = folder.resolve()
+    if not any(path.is_relative_to(allowed) for allowed in _roots(root)):
+        raise CheckpointError(
+            f"{folder / name}: is a link that leads out of its folder, to {path}. "
+            "Copy the file to where the link stands if you trust it."
+        )
+    if not path.is_file():
+        raise CheckpointError(f"{folder / name}: is not a regular file.")
+    return path
+
+
+def _roots(root: Path) -> tuple[Path, ...]:
+    for parent in root.parents:
+        if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():
+            return root, (parent.parent / "blobs").resolve()
+    return (root,)
+
+
+def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
+    """Read one JSON object of a checkpoint.
+
+    Args:
+        folder: The checkpoint's folder.
+        name: The file's name in it.
+        what: What the file is, for messages.
+
+    Returns:
+        The object.
+
+    Raises:
+        CheckpointError: If it is missing, larger than 64 MiB, or not a JSON object.
+    """
+    path = resolve_inside(folder, name)
+    shown = folder / name
+    if path.stat().st_size > _MAX_JSON:
+        raise CheckpointError(f"{shown}: is larger than {_MAX_JSON >> 20} MiB; expected {what}.")
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{shown}: cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown}: is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            f"{shown}: holds a {type(value).__name__}; expected {what}, a JSON object."
+        )
+    return value
+
+
+def find_shards(folder: Path) -> Shards:
+    """Find a folder's weight files, in the order transformers looks for them.
+
+    Args:
+        folder: A checkpoint's folder.
+
+    Returns:
+        `model.safetensors`, or the files the index names, or the only other safetensors file.
+
+    Raises:
+        CheckpointError: If there is none, it is unclear which, or the index leads elsewhere.
+    """
+    # A link to nothing counts as there, so that its own error names it.
+    if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():
+        return Shards((SINGLE,), None)
+    if (folder / INDEX).exists() or (folder / INDEX).is_symlink():
+        return _from_index(folder)
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    names = [name for name in names if not name.startswith("adapter_")]
+    if len(names) == 1 and not _PART.search(names[0]):
+        return Shards((names[0],), None)
+    raise _missing(folder, names)
+
+
+def _from_index(folder: Path) -> Shards:
+    index = read_json(folder, INDEX, "a map of tensors to files").get("weight_map")
+    if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
+        raise CheckpointError(
+            f"{folder / INDEX}: has no weight_map; expected an object of tensor name to file name."
+        )
+    if not index:
+        raise CheckpointError(f"{folder / INDEX}: its weight_map is empty; expected tensors.")
+    names = sorted(set(index.values()))
+    for name in names:
+        if not name.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{folder / INDEX}: names {name[:100]!r}; expected only *.safetensors files, "
+                "because others are not opened."
+            )
+        resolve_inside(folder, name)
+    return Shards(tuple(names), index)
+
+
+def _missing(folder: Path, names: list[str]) -> CheckpointError:
+    if any(_PART.search(name) for name in names):
+        return CheckpointError(
+            f"{folder}: found {', '.join(names[:3])} but no {INDEX}. The checkpoint is incomplete; "
+            "fetch the index too."
+        )
+    if names:
+        return CheckpointError(
+            f"{folder}: found {len(names)} safetensors files ({', '.join(names[:3])}) and no "
+            f"{INDEX} that says how they belong together. Keep one, or save the model again."
+        )
+    pickles = sorted(path.name for kind in _PICKLES for path in folder.glob(kind))
+    if pickles:
+        return CheckpointError(
+            f"{folder}: found only pickle files ({', '.join(pickles[:3])}), which are never opened "
+            "because they can run code. Convert them in a place you trust: load the model with "
+            "transformers and `model.save_pretrained(folder, safe_serialization=True)`, or use the "
+            "Hub's https://huggingface.co/spaces/safetensors/convert."
+        )
+    return CheckpointError(f"{folder}: found no weights; expected {SINGLE} or {INDEX}.")

@@ -1,0 +1,272 @@
+"""A checkpoint in a local folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from surgery.checkpoint.folder import find_shards, read_json, resolve_inside
+from surgery.checkpoint.header import read_header
+from surgery.checkpoint.source import CheckpointInfo, TensorHeader
+from surgery.errors import CheckpointError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from surgery.checkpoint.folder import Shards
+    from surgery.checkpoint.header import ShardHeader
+
+# The last part of a tensor's name in GPTQ, AWQ, bitsandbytes, compressed-tensors and fp8 files.
+_QUANTISED_LEAVES = frozenset(
+    {
+        "qweight",
+        "qzeros",
+        "g_idx",
+        "absmax",
+        "nested_absmax",
+        "quant_map",
+        "nested_quant_map",
+        "SCB",
+        "weight_format",
+        "weight_packed",
+        "weight_scale",
+        "weight_scale_inv",
+        "weight_scale_2",
+        "weight_zero_point",
+    }
+)
+_DEQUANTISE = (
+    "Quantised weights cannot be merged; use the full-precision model, or dequantise it first "
+    "(`model.dequantize()` in transformers, then `save_pretrained`)."
+)
+
+
+class LocalCheckpoint:
+    """An open checkpoint folder: headers now, bytes on demand.
+
+    Args:
+        folder: The folder with `config.json` and the safetensors files.
+        reference: What the user wrote; the folder when absent.
+        revision: The commit the folder is a snapshot of, for a Hub reference.
+
+    Raises:
+        CheckpointError: If the folder does not hold one whole, unquantised safetensors model.
+    """
+
+    def __init__(
+        self, folder: Path, reference: str | None = None, revision: str | None = None
+    ) -> None:
+        _check_folder(folder)
+        config = read_json(folder, "config.json", "a model's configuration")
+        _refuse_quantised_config(config, folder)
+        shards = find_shards(folder)
+        self._descriptors: dict[str, int] = {}
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            headers = {shard: self._open(folder, shard) for shard in shards.names}
+            tensors = _collect(headers, shards, folder)
+            undo.pop_all()
+        self._info = CheckpointInfo(
+            reference=str(folder) if reference is None else reference,
+            revision=revision,
+            folder=folder,
+            config=config,
+            tensors=tensors,
+            shards=shards.names,
+            metadata={shard: header.metadata for shard, header in headers.items()},
+            fingerprint=fingerprint(config, tensors, {s: h.size for s, h in headers.items()}),
+        )
+
+    def _open(self, folder: Path, shard: str) -> ShardHeader:
+        path = resolve_inside(folder, shard)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            more = " Raise the limit with `ulimit -n 4096`." if error.errno == 24 else ""
+            raise CheckpointError(f"{path}: cannot be opened: {error.strerror}.{more}") from error
+        self._descriptors[shard] = descriptor
+        return read_header(descriptor, folder / shard, shard)
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """Headers and configuration."""
+        return self._info
+
+    def read_into(self, name: str, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
+
+        Raises:
+            CheckpointError: If the checkpoint has no such tensor, or its file became shorter.
+            ValueError: If the tensor has fewer bytes than are asked for.
+        """
+        header = self._header(name)
+        view = buffer.cast("B")
+        if start < 0 or start + len(view) > header.nbytes:
+            raise ValueError(f"bytes {start}..{start + len(view)} of {name}: has {header.nbytes}")
+        descriptor = self._descriptors[header.shard]
+        done = 0
+        while done < len(view):
+            try:
+                count = os.preadv(descriptor, [view[done:]], header.offset + start + done)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self._info.folder / header.shard}: cannot read {name!r}: {error.strerror}."
+                ) from error
+            if count == 0:
+                raise CheckpointError(
+                    f"{self._info.folder / header.shard}: ended inside {name!r}. "
+                    "The file became shorter while it was being read."
+                )
+            done += count
+
+    def file_range(self, name: str) -> tuple[int, int] | None:
+        """File descriptor and absolute offset of a tensor's bytes.
+
+        The descriptor stays this checkpoint's own; it is valid until `close`.
+
+        Raises:
+            CheckpointError: If the checkpoint has no such tensor.
+        """
+        header = self._header(name)
+        return self._descriptors[header.shard], header.offset
+
+    def _header(self, name: str) -> TensorHeader:
+        try:
+            return self._info.tensors[name]
+        except KeyError:
+            raise CheckpointError(
+                f"{self._info.reference}: has no tensor {name!r}.{_near(name, self._info.tensors)}"
+            ) from None
+
+    def close(self) -> None:
+        """Release the files."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def fingerprint(
+    config: Mapping[str, Any], tensors: Mapping[str, TensorHeader], sizes: Mapping[str, int]
+) -> str:
+    """Hash what can be known of a checkpoint without reading a weight.
+
+    Args:
+        config: The parsed `config.json`.
+        tensors: Headers by name.
+        sizes: Bytes of every weight file.
+
+    Returns:
+        sha256 in hex over the canonical configuration, the sorted headers and the file sizes.
+    """
+    rows = sorted((t.name, str(t.dtype), list(t.shape)) for t in tensors.values())
+    text = json.dumps([config, rows, sizes], sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def _near(name: str, tensors: Mapping[str, TensorHeader]) -> str:
+    # All names would fill the screen; only a near one helps.
+    suggestion = did_you_mean(name, tensors)
+    return suggestion if suggestion.startswith(" Did") else ""
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir():
+        if (folder / "config.json").exists():
+            return
+        if (folder / "adapter_config.json").exists():
+            raise CheckpointError(
+                f"{folder}: found a PEFT adapter, not a whole model. Name it together with its "
+                f"base: {{base: ORG/MODEL, adapter: {folder}}}."
+            )
+        inner = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        more = f" Did you mean {str(folder / inner[-1])!r}?" if inner else ""
+        raise CheckpointError(
+            f"{folder}: found no config.json; expected a folder as save_pretrained writes it.{more}"
+        )
+    if folder.exists():
+        raise CheckpointError(
+            f"{folder}: is a file; expected a folder with config.json. "
+            f"Did you mean {str(folder.parent)!r}?"
+        )
+    parent = folder.parent
+    there = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    near = did_you_mean(folder.name, there) if len(there) <= 12 or not there else ""
+    raise CheckpointError(f"{folder}: no such folder.{near}")
+
+
+def _refuse_quantised_config(config: Mapping[str, Any], folder: Path) -> None:
+    parts = {"": config} | {k: v for k, v in config.items() if isinstance(v, dict)}
+    for part, values in parts.items():
+        found = values.get("quantization_config") or values.get("quantization")
+        if found and part not in ("quantization_config", "quantization"):
+            method = found.get("quant_method", "quantised") if isinstance(found, dict) else found
+            where = f"{part}." if part else ""
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {where}quantization_config says {method!r}. "
+                f"{_DEQUANTISE}"
+            )
+
+
+def _collect(
+    headers: Mapping[str, ShardHeader], shards: Shards, folder: Path
+) -> dict[str, TensorHeader]:
+    """All tensors of all shards by name, checked against the index."""
+    tensors: dict[str, TensorHeader] = {}
+    for shard, header in headers.items():
+        for tensor in header.tensors:
+            if tensor.name in tensors:
+                raise CheckpointError(
+                    f"{folder}: tensor {tensor.name!r} stands in both {tensors[tensor.name].shard} "
+                    f"and {shard}; expected every tensor once. Save the model again."
+                )
+            leaf = tensor.name.rpartition(".")[2]
+            if leaf in _QUANTISED_LEAVES or ".quant_state." in tensor.name:
+                raise CheckpointError(
+                    f"{folder / shard}: tensor {tensor.name!r} belongs to a quantised weight. "
+                    f"{_DEQUANTISE}"
+                )
+            tensors[tensor.name] = tensor
+    if shards.index is not None:
+        _check_index(tensors, shards.index, folder)
+    if not tensors:
+        raise CheckpointError(f"{folder}: found no tensor in {', '.join(headers)}.")
+    return tensors
+
+
+def _check_index(
+    tensors: Mapping[str, TensorHeader], index: Mapping[str, str], folder: Path
+) -> None:
+    missing = [
+        name for name, shard in index.items() if name not in tensors or tensors[name].shard != shard
+    ]
+    extra = [name for name in tensors if name not in index]
+    for names, kind in (
+        (missing, "are promised by the index but not in the shard it names"),
+        (extra, "stand in a shard but not in the index"),
+    ):
+        if names:
+            raise CheckpointError(
+                f"{folder}: {len(names)} tensors {kind}: {_listed(names)}. "
+                "Index and shards come from different saves; fetch or save the model again."
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:100]) for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
