@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from surgery.errors import ExecutionError
-from surgery.methods.stream import BLOCK, Angle, add_, combine_, linear_, working_dtype
+from surgery.methods.block import BLOCK
+from surgery.methods.stream import Angle, add_, combine_, linear_, working_dtype
 from surgery.methods.whole import merge_tensors
 from surgery.plan.model import Kind
 

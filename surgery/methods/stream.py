@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-BLOCK = 1 << 18
-"""Elements in a block."""
-
 PARALLEL = 0.9995
 """Cosine beyond which two tensors count as parallel and slerp becomes linear, as in mergekit."""
 

@@ -1,0 +1,61 @@
+"""How much memory a plan will need: integer arithmetic on shapes, nothing measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from surgery.methods.block import BLOCK
+from surgery.plan.model import Kind
+
+if TYPE_CHECKING:
+    from surgery.plan.model import Plan, TensorOp
+
+INTERPRETER = 130 << 20
+"""Python with this package and the command line's libraries, upper bound."""
+
+TORCH = 420 << 20
+"""What importing torch and, for `merge`, mergekit adds, upper bound."""
+
+COPY = 1 << 20
+"""What one thread that moves bytes holds."""
+
+
+def projected_memory(plan: Plan, workers: int) -> int:
+    """An upper bound of the resident memory of carrying `plan` out, in bytes.
+
+    Args:
+        plan: What will be done.
+        workers: How many threads do it.
+    """
+    computed = [op for op in plan.ops if op.kind is not Kind.COPY]
+    formed = any(
+        ref.tensor in plan.models[ref.model].formed for op in plan.ops for ref in op.inputs
+    )
+    need = INTERPRETER + workers * COPY
+    if computed or formed:
+        need += TORCH
+    blocks = max((block_memory(plan, op) for op in computed), default=0)
+    worst = worst_op(plan)
+    return need + workers * blocks + (0 if worst is None else whole_memory(worst))
+
+
+def block_memory(plan: Plan, op: TensorOp) -> int:
+    """Bytes of the reused buffers of one thread that streams `op`."""
+    stored = [plan.models[ref.model].tensors[ref.tensor].dtype.size for ref in op.inputs]
+    work = 8 if 8 in stored else 4
+    return BLOCK * (sum(stored) + work * (len(stored) + 2) + op.dtype.size)
+
+
+def whole_memory(op: TensorOp) -> int:
+    """Bytes that one of mergekit's methods needs for `op`.
+
+    Every input and its delta in float32, and room for a sort by magnitude: 8-byte indices, twice,
+    beside masks and products.
+    """
+    return 0 if op.kind is not Kind.MERGE else op.numel * 4 * (2 * len(op.inputs) + 8)
+
+
+def worst_op(plan: Plan) -> TensorOp | None:
+    """The op that needs the most memory at once, or None where nothing needs a whole tensor."""
+    whole = [op for op in plan.ops if op.kind is Kind.MERGE]
+    return max(whole, key=whole_memory, default=None)

@@ -1,0 +1,125 @@
+"""What must be true before a weight is read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgery.arch.site import Component
+from surgery.checkpoint.vocabulary import differing_tokens
+from surgery.errors import PlanError
+from surgery.plan.memory import projected_memory, whole_memory, worst_op
+
+if TYPE_CHECKING:
+    from surgery.plan.model import Plan
+
+
+def validate(plan: Plan, out: Path, *, workers: int) -> None:
+    """Refuse a plan that would fail or mislead, before anything is read or written.
+
+    Shapes, element types, layer counts and ties were compared when the plan was made; this looks
+    at vocabularies, the free disk and the memory.
+
+    Args:
+        plan: What is to be done.
+        out: The folder to be written.
+        workers: How many threads will do it.
+
+    Raises:
+        PlanError: If vocabularies differ, or disk or memory will not do.
+    """
+    check_vocabularies(plan)
+    parent = _existing(out)
+    free = shutil.disk_usage(parent).free
+    need = plan.nbytes + (16 << 20)
+    if free < need:
+        raise PlanError(
+            f"{out} needs {_size(need)} but {parent} has {_size(free)} free. Make room, or choose "
+            f"a folder on another disk."
+        )
+    memory = projected_memory(plan, workers)
+    available = available_memory()
+    if available is not None and memory > available:
+        worst = worst_op(plan)
+        because = (
+            f"; the largest part is {worst.method} of {worst.name} {list(worst.shape)} with "
+            f"{_size(whole_memory(worst))}"
+            if worst
+            else ""
+        )
+        raise PlanError(
+            f"this plan may need {_size(memory)} of memory and {_size(available)} are available"
+            f"{because}. Fewer workers, a linear or slerp step, or a smaller selection need less."
+        )
+
+
+def check_vocabularies(plan: Plan) -> None:
+    """Refuse models whose token ids mean different things, unless the recipe says otherwise.
+
+    Raises:
+        PlanError: Naming the embedding tensors and the first tokens that differ.
+    """
+    if plan.recipe.vocabulary == "ignore":
+        return
+    base = plan.recipe.base
+    rows = _embeddings(plan, base)
+    for name, info in plan.models.items():
+        if name == base:
+            continue
+        other = _embeddings(plan, name)
+        sizes = [
+            f"{tensor} has {rows[site][1]} rows in {base!r}, {found} in {name!r}"
+            for site, (tensor, found) in other.items()
+            if site in rows and rows[site][1] != found
+        ]
+        tokens = differing_tokens(plan.base.folder, info.folder)
+        if sizes or tokens:
+            listed = ", ".join(repr(token) for token in tokens[:5])
+            more = f" and {len(tokens) - 5} more" if len(tokens) > 5 else ""
+            found = [*sizes, *([f"these tokens have different ids: {listed}{more}"] if tokens
+                               else [])]
+            raise PlanError(
+                f"the vocabularies of {base!r} ({plan.base.reference}) and {name!r} "
+                f"({info.reference}) differ: {'; '.join(found)}. If only layers move and the "
+                f"base's vocabulary is the one you want, say 'vocabulary: ignore' in the recipe."
+            )
+
+
+def _embeddings(plan: Plan, name: str) -> dict[str, tuple[str, int]]:
+    """A model's embedding and head: canonical name to (tensor name, rows)."""
+    info = plan.models[name]
+    return {
+        site.canonical: (tensor, info.tensors[tensor].shape[0])
+        for tensor, site in plan.architectures[name].sites.items()
+        if site.component in (Component.EMBEDDING, Component.HEAD) and info.tensors[tensor].shape
+    }
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above `path` that exists."""
+    for parent in path.absolute().parents:
+        if parent.is_dir():
+            return parent
+    return Path(path.absolute().anchor)
+
+
+def available_memory() -> int | None:
+    """Bytes this process may still take, or None where the system does not tell."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        found.append(int(fields["MemAvailable"].split()[0]) << 10)
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
+        found.append(int(limit.read_text()) - int(used.read_text()))
+    return min(found, default=None)
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
