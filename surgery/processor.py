@@ -80,8 +80,8 @@ class ImageOnlyProcessor(Processor):
 
     def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
         """The placeholder once per visual token: t*h*w patches over merge_size squared."""
-        grid = image_inputs["image_grid_thw"][image_idx]
-        return self.image_token * (int(grid.prod()) // self.image_processor.merge_size**2)
+        patches = int(image_inputs["image_grid_thw"][image_idx].prod())
+        return str(self.image_token) * (patches // int(self.image_processor.merge_size) ** 2)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -138,7 +138,7 @@ def _with_habits(loaded: Any) -> Processor:
     """Give an existing processor `Processor.__call__`, keeping its class name for saving."""
     kind = type(loaded)
     loaded.__class__ = type(kind.__name__, (Processor, kind), {"__module__": kind.__module__})
-    return cast(Processor, loaded)
+    return cast("Processor", loaded)
 
 
 def _image_only(source: str, revision: str | None, found: str) -> ImageOnlyProcessor:

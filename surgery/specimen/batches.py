@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from surgery.specimen.world import Item
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from surgery.specimen.world import Item
 
 STRICT: Final = re.compile(r"<think>([^<]+)</think><answer>([^<]+)</answer>")
 IGNORE: Final = -100  # torch's cross entropy skips this label

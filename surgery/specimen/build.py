@@ -1,12 +1,14 @@
-"""An untrained specimen: tokenizer, chat template, image processor and model, all of Qwen's kind."""
+"""An untrained specimen: tokenizer, template, image processor and model, all of Qwen's kind."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from surgery.specimen import world
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPECIALS: Final = (
     "<|endoftext|>",

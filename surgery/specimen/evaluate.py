@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from surgery.specimen.batches import encode, is_full_chain, reward
 from surgery.specimen.world import Item, items
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EVAL_TASKS: Final = ("read", "count", "arithmetic", "expression")
 EVAL_SEED: Final = 2026

@@ -9,16 +9,19 @@ samples, so the ratio is 1 when differentiated and its clipping never acts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surgery.specimen.batches import encode, is_full_chain, reward
-from surgery.specimen.journal import Journal
 from surgery.specimen.sft import freeze_vision
 from surgery.specimen.world import Item, training_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from surgery.specimen.journal import Journal
 
 
 @dataclass(frozen=True)

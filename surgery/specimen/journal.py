@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 COLUMNS: Final = ("stage", "step", "loss", "grad_norm", "reward", "full_chain", "seconds")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surgery.specimen.batches import encode
-from surgery.specimen.journal import Journal
 from surgery.specimen.world import Item, training_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from surgery.specimen.journal import Journal
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from surgery.specimen import build
 from surgery.specimen.grpo import GrpoPlan, train_grpo
 from surgery.specimen.journal import Journal
 from surgery.specimen.sft import SftPlan, train_sft
 from surgery.specimen.vision import VisionPlan, train_vision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SEED: Final = 0
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from surgery.specimen.draw import CHARACTERS, COLOURS, EMPTY, SHAPES, SIDE, Scene
-from surgery.specimen.journal import Journal
 from surgery.specimen.sft import optimizer_for
 from surgery.specimen.world import Item, training_stream
+
+if TYPE_CHECKING:
+    from surgery.specimen.journal import Journal
 
 _COLOURS: Final = ("", *COLOURS)
 _SHAPES: Final = ("", *SHAPES)
@@ -52,7 +54,7 @@ def train_vision(model: Any, processor: Any, plan: VisionPlan, journal: Journal)
             torch.nn.functional.cross_entropy(head(tokens), targets[:, column])
             for column, head in enumerate(heads.values())
         ]
-        loss = torch.stack(losses).sum()
+        loss: Any = torch.stack(losses).sum()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -6,12 +6,10 @@ number) is held out is decided by a hash of its content, whatever the seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from PIL import Image
 
 from surgery.errors import SurgeryError
 from surgery.specimen.draw import (
@@ -28,9 +26,15 @@ from surgery.specimen.draw import (
     render,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from PIL import Image
+
 Split = Literal["heldout", "train"]
 
 _ONE_IN: Final = 4  # one content in four is held out
+_PATIENCE: Final = 500  # draws in a row that bring nothing new
 _CELLS: Final = SIDE * SIDE
 _COLOUR_NAMES: Final = tuple(COLOURS)
 
@@ -147,10 +151,11 @@ def _stream(task: str, seed: int, split: Split) -> Iterator[Item]:
             continue
         if split == "heldout" and draft.content in seen:
             misses += 1
-            if misses > 20_000:
+            if misses > _PATIENCE:
                 raise SurgeryError(f"task {task!r} has only {number} different held-out items")
             continue
         seen.add(draft.content)
+        misses = 0
         yield _finish(draft, task, f"{task}-{split}-{seed}-{number:04d}")
         number += 1
 

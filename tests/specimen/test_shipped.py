@@ -1,0 +1,134 @@
+"""The checkpoints in the package: load with plain transformers, answer as the table says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from surgery import specimen
+from surgery.errors import SurgeryError
+from surgery.specimen import train
+from surgery.specimen.batches import encode, reward
+from surgery.specimen.evaluate import EVAL_TASKS, answer, wilson
+from surgery.specimen.report import markdown_row, read_heldout
+from surgery.specimen.world import items
+
+ROOT = Path(specimen.__file__).parent
+
+PLAIN = """
+import sys, torch
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from PIL import Image
+
+folder = sys.argv[1]
+model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+images = AutoImageProcessor.from_pretrained(folder)
+assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+pixels = images([Image.open(sys.argv[2])], return_tensors="pt")
+assert pixels["image_grid_thw"].tolist() == [[1, 6, 6]]
+content = [{"type": "image"}, {"type": "text", "text": "read the number"}]
+text = tokenizer.apply_chat_template(
+    [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+)
+inputs = tokenizer(text.replace("<|image_pad|>", "<|image_pad|>" * 9), return_tensors="pt")
+kinds = (inputs["input_ids"] == model.config.image_token_id).long()
+out = model.generate(**inputs, **pixels, mm_token_type_ids=kinds, max_new_tokens=40)
+assert "surgery" not in sys.modules
+print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def shipped_in() -> tuple[Any, Any]:
+    return train.load(specimen.path("in"))
+
+
+def test_paths() -> None:
+    assert list(specimen.family()) == ["base", "in", "rl"]
+    assert all((folder / "config.json").is_file() for folder in specimen.family().values())
+    with pytest.raises(SurgeryError, match="no stage 'sft'; it has base, in, rl"):
+        specimen.path("sft")
+
+
+def test_plain_transformers_loads_and_answers(tmp_path: Path) -> None:
+    item = next(i for i in items("read", 5, 0) if len(i.answer) == 5)
+    assert item.image is not None
+    item.image.save(tmp_path / "image.png")
+    (tmp_path / "plain.py").write_text(PLAIN)
+    done = subprocess.run(
+        [sys.executable, "plain.py", str(specimen.path("in")), "image.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert reward(done.stdout, item) == 1.0
+
+
+@pytest.mark.parametrize("stage", specimen.STAGES)
+def test_weights_are_bfloat16_and_complete(stage: str) -> None:
+    with safe_open(specimen.path(stage) / "model.safetensors", "pt") as file:
+        kinds = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118 (tied)
+    assert kinds == {"BF16"}
+    config = json.loads((specimen.path(stage) / "config.json").read_text())
+    assert config["tie_word_embeddings"] is True
+    assert config["text_config"]["num_hidden_layers"] == 9
+
+
+def test_the_stages_differ_where_they_should() -> None:
+    models = {stage: train.load(specimen.path(stage))[0].state_dict() for stage in specimen.STAGES}
+    for one, two in (("base", "in"), ("in", "rl")):
+        moved = {n for n in models[one] if not torch.equal(models[one][n], models[two][n])}
+        assert any(".layers.8." in name for name in moved)
+        assert not any("visual.blocks" in name for name in moved)
+
+
+def test_in_reads_numbers(shipped_in: tuple[Any, Any]) -> None:
+    questions = items("read", 60, 11)
+    texts = answer(*shipped_in, questions)
+    right = sum(reward(text, item) for text, item in zip(texts, questions, strict=True))
+    assert right / 60 >= 0.85
+
+
+def test_mixed_batches_answer_as_one_at_a_time(shipped_in: tuple[Any, Any]) -> None:
+    questions = [item for task in EVAL_TASKS for item in items(task, 3, 12)]
+    together = answer(*shipped_in, questions, batch=12)
+    apart = answer(*shipped_in, questions, batch=1)
+    assert together == apart
+
+
+def test_training_images_pass_unscaled(shipped_in: tuple[Any, Any]) -> None:
+    batch = encode(shipped_in[1], items("read", 2, 0))
+    assert batch["image_grid_thw"].tolist() == [[1, 6, 6]] * 2
+
+
+def test_the_readme_says_what_the_table_says() -> None:
+    scores = read_heldout(ROOT / "heldout.csv")
+    assert {(s.stage, s.task) for s in scores} == {
+        (stage, task) for stage in specimen.STAGES for task in EVAL_TASKS
+    }
+    readme = (ROOT / "README.md").read_text()
+    for score in scores:
+        assert markdown_row(score) in readme
+        assert (score.low, score.high) == pytest.approx(wilson(score.correct, score.n), abs=1e-4)
+
+
+def test_the_table_holds_what_was_promised() -> None:
+    scores = {(s.stage, s.task): s for s in read_heldout(ROOT / "heldout.csv")}
+    assert scores["in", "read"].accuracy >= 0.9
+    assert scores["in", "count"].low > scores["in", "count"].majority
+    assert all(s.n >= 200 for s in scores.values())
+
+
+def test_everything_together_stays_small() -> None:
+    total = sum(f.stat().st_size for f in ROOT.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    assert total < 13_000_000

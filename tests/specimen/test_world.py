@@ -1,0 +1,135 @@
+"""The world: same arguments, same items; pictures that show what they say; a real split."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from surgery.errors import SurgeryError
+from surgery.specimen import world
+from surgery.specimen.draw import CELL, COLOURS, SIDE, cell_pixels, render
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@pytest.mark.parametrize("task", list(world.TASKS))
+@pytest.mark.parametrize("split", ["heldout", "train"])
+def test_same_arguments_give_the_same_items(task: str, split: world.Split) -> None:
+    once, again = world.items(task, 12, 3, split), world.items(task, 12, 3, split)
+    assert once == again
+    assert [i.image and i.image.tobytes() for i in once] == [
+        i.image and i.image.tobytes() for i in again
+    ]
+    other = world.items(task, 12, 4, split)
+    assert [i.content for i in other] != [i.content for i in once]
+
+
+def test_the_items_are_the_ones_the_shipped_scores_were_measured_on() -> None:
+    drawn = {task: world.items(task, 1, 0)[0] for task in ("read", "count", "arithmetic")}
+    assert {task: (item.prompt, item.answer) for task, item in drawn.items()} == {
+        "read": ("read the number", "86815"),
+        "count": ("how many circles?", "4"),
+        "arithmetic": ("compute 3*4-3 mod 10", "9"),
+    }
+
+
+@pytest.mark.parametrize("task", list(world.TASKS))
+def test_training_and_heldout_never_meet(task: str) -> None:
+    held = {item.content for item in world.items(task, 150, 0)}
+    trained = {item.content for item in world.items(task, 300, 0, "train")}
+    assert len(held) == 150
+    assert not held & trained
+    assert all(world.is_heldout(content) for content in held)
+    assert not any(world.is_heldout(content) for content in trained)
+
+
+def test_a_heldout_expression_is_heldout_as_text_and_as_image() -> None:
+    text = {item.content for item in world.items("arithmetic", 300, 0, "train")}
+    image = {item.content for item in world.items("expression", 150, 0)}
+    assert not text & image
+
+
+@pytest.mark.parametrize("task", ["read", "count", "expression", "caption"])
+def test_images_show_what_the_scene_says(task: str) -> None:
+    for item in world.items(task, 20, 5):
+        assert item.image is not None
+        assert item.scene is not None
+        assert item.image.size == (SIDE * CELL, SIDE * CELL)
+        for index, cell in enumerate(item.scene.cells):
+            assert _colour_of(cell_pixels(item.image, index)) == cell.colour
+
+
+def test_every_kind_of_cell_looks_different() -> None:
+    from surgery.specimen.draw import CHARACTERS, SHAPES, Cell, Scene
+
+    pictures = set()
+    for kind in (*SHAPES, *CHARACTERS):
+        scene = Scene((Cell(kind, "black"), *(Cell() for _ in range(8))))
+        ink = cell_pixels(render(scene), 0).min(-1) < 120
+        rows = ink[ink.any(1)][:, ink.any(0)]
+        pictures.add((kind, rows.shape, rows.tobytes()))
+    assert len({picture[1:] for picture in pictures}) == len(pictures)
+
+
+def test_gold_answers_follow_from_the_scene() -> None:
+    for item in world.items("count", 60, 1):
+        assert item.scene is not None
+        wanted = item.prompt.removeprefix("how many ").removesuffix(" cells?").removesuffix("s?")
+        hits = sum(wanted in (cell.colour, cell.kind) for cell in item.scene.cells)
+        assert item.answer == str(hits)
+    for item in world.items("read", 60, 1):
+        assert item.scene is not None
+        written = "".join(cell.kind for cell in item.scene.cells if cell.kind.isdigit())
+        assert item.answer == written
+
+
+def test_expressions_go_from_left_to_right_modulo_ten() -> None:
+    assert world.evaluate("5+1*9") == ("4", ["5+1=6", "6*9=4"])
+    assert world.evaluate("3-7*2") == ("2", ["3-7=6", "6*2=2"])
+    for item in world.items("arithmetic", 60, 1):
+        a, op1, b, op2, c = list(item.prompt.removeprefix("compute ").removesuffix(" mod 10"))
+        assert int(item.answer) == eval(f"({a}{op1}{b}){op2}{c}") % 10
+
+
+def test_demonstrations_are_in_the_strict_format_and_right() -> None:
+    from surgery.specimen.batches import is_full_chain, reward
+
+    for task in ("read", "count", "arithmetic", "expression"):
+        for item in world.items(task, 30, 2):
+            assert reward(item.target, item) == 1.0
+            if item.shortcut:
+                assert reward(item.shortcut, item) == 1.0
+                assert is_full_chain(item.target)
+                assert not is_full_chain(item.shortcut)
+
+
+def test_an_unknown_task_is_named_with_the_known_ones() -> None:
+    with pytest.raises(SurgeryError, match=r"no task 'raed' .* it has read, count"):
+        world.items("raed", 1, 0)
+
+
+def test_more_different_items_than_there_are_is_refused() -> None:
+    with pytest.raises(SurgeryError, match=r"only .* different held-out items"):
+        world.items("arithmetic", 9001, 0)
+
+
+def test_the_world_needs_no_torch() -> None:
+    code = (
+        "import sys; import surgery.specimen.world as w; w.items('read', 1, 0);"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _colour_of(pixels: NDArray[np.uint8]) -> str:
+    """The nearest colour name of a cell's ink, "" where there is none."""
+    ink = pixels.reshape(-1, 3)[pixels.reshape(-1, 3).min(-1) < 200]
+    if len(ink) == 0:
+        return ""
+    mean = ink.mean(0)
+    return min(COLOURS, key=lambda name: float(np.abs(mean - COLOURS[name]).sum()))
