@@ -1,0 +1,77 @@
+"""What the operating system says when a write fails, in words that help."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_WHY = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EFBIG: "the file would be larger than this system or `ulimit -f` allows",
+    errno.EIO: "the disk reported an error; look at `dmesg` and try another disk",
+    errno.EACCES: "permission denied; choose a folder you may write to",
+    errno.EPERM: "the operation is not permitted; choose a folder you may write to",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EMFILE: "too many files are open; raise the limit with `ulimit -n 4096`",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EBUSY: "it is in use, or a mount point; name a folder inside it",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+}
+_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def explained(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn an `OSError` inside the block into an `ExecutionError`.
+
+    Args:
+        path: What was being written.
+        needed: Bytes it wants in all; named when space was the trouble.
+
+    Raises:
+        ExecutionError: For every `OSError` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = _WHY.get(error.errno or 0, error.strerror or str(error))
+        if error.errno in _SPACE and needed:
+            why += f" (needed {size_text(needed)}, {_free_text(path)})"
+        raise ExecutionError(f"{path}: cannot be written: {why}.") from error
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for people: `3.5 GB`, in powers of ten as disks are sold."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes an ordinary user may still write where `path` is or would be.
+
+    Raises:
+        OSError: If not even the root folder can be asked.
+    """
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
+
+
+def _free_text(path: Path) -> str:
+    try:
+        return f"{size_text(free_bytes(path))} free"
+    except OSError:
+        return "free space unknown"

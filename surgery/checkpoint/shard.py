@@ -1,0 +1,312 @@
+"""Write one safetensors file, tensor by tensor, at known positions."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+
+from surgery.checkpoint.failure import explained
+from surgery.errors import CheckpointError, ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from surgery.checkpoint.dtype import DType
+
+# Small enough for a progress bar to move and for Ctrl-C to be heard, large enough not to matter.
+_PIECE = 64 * 2**20
+_BUFFER = 4 * 2**20
+_NO_KERNEL_COPY = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
+)
+
+
+class TensorSpec(Protocol):
+    """What a header needs to know of a tensor; `TensorHeader` and `TensorOp` both do."""
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+
+    @property
+    def dtype(self) -> DType:
+        """Element type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything stands in a safetensors file.
+
+    Attributes:
+        header: Length prefix and JSON, padded to a multiple of eight bytes.
+        spans: Tensor name to absolute offset and number of bytes, in the order of the file.
+        size: Length of the whole file.
+    """
+
+    header: bytes
+    spans: Mapping[str, tuple[int, int]]
+    size: int
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of tensors alone."""
+        return self.size - len(self.header)
+
+
+def lay_out(tensors: Sequence[TensorSpec], metadata: Mapping[str, str]) -> Layout:
+    """Work out a file's bytes up to its first tensor, and every tensor's place.
+
+    The result depends on nothing but the arguments, to the byte.
+
+    Args:
+        tensors: In the order they are to stand in the file.
+        metadata: The file's `__metadata__`; written in the order of its keys.
+
+    Returns:
+        The layout.
+
+    Raises:
+        ExecutionError: If a name stands twice.
+    """
+    entries: dict[str, object] = {}
+    if metadata:
+        entries["__metadata__"] = dict(sorted(metadata.items()))
+    begins: dict[str, tuple[int, int]] = {}
+    end = 0
+    for tensor in tensors:
+        if tensor.name in entries:
+            raise ExecutionError(f"tensor {tensor.name!r} would be written twice to one file.")
+        count = tensor.dtype.size
+        for length in tensor.shape:
+            count *= length
+        entries[tensor.name] = {
+            "dtype": str(tensor.dtype),
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + count],
+        }
+        begins[tensor.name] = (end, count)
+        end += count
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    header = len(text).to_bytes(8, "little") + text
+    spans = {name: (len(header) + begin, count) for name, (begin, count) in begins.items()}
+    return Layout(header, spans, len(header) + end)
+
+
+class ShardWriter:
+    """A safetensors file of a fixed layout, open for writing.
+
+    Distinct tensors, and distinct parts of one, may be written from several threads. `finish` and
+    `abandon` may only be called when all of them are done.
+
+    Args:
+        path: Where the file is made; nothing may stand there.
+        layout: What it will hold.
+
+    Raises:
+        ExecutionError: If the disk has no room for all of it, or the file cannot be made.
+    """
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._path = path
+        self._layout = layout
+        self._written = dict.fromkeys(layout.spans, 0)
+        self._lock = Lock()
+        with explained(path, layout.size):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o666)
+        try:
+            with explained(path, layout.size):
+                # All the room at once: a full disk shows before hours of work, not after.
+                _reserve(self._descriptor, layout.size)
+                _write_all(self._descriptor, memoryview(layout.header), 0)
+        except BaseException:
+            self.abandon()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
+    @property
+    def layout(self) -> Layout:
+        """What the file holds, and where."""
+        return self._layout
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, for reading back what was written; valid until `finish`."""
+        return self._descriptor
+
+    def write(self, name: str, start: int, data: memoryview | bytes | bytearray) -> None:
+        """Write bytes of one tensor.
+
+        Args:
+            name: The tensor.
+            start: Where in the tensor the first byte goes.
+            data: Contiguous bytes.
+
+        Raises:
+            ExecutionError: If the disk fails.
+            ValueError: If they do not fit into the tensor.
+        """
+        view = memoryview(data).cast("B")
+        offset, size = self._layout.spans[name]
+        if start < 0 or start + len(view) > size:
+            raise ValueError(f"bytes {start}..{start + len(view)} do not fit {name} of {size}")
+        with explained(self._path, self._layout.size):
+            _write_all(self._descriptor, view, offset + start)
+        self._count(name, len(view))
+
+    def copy_from(
+        self,
+        name: str,
+        descriptor: int,
+        offset: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Copy a whole tensor from another file, in the kernel where it can.
+
+        Args:
+            name: The tensor.
+            descriptor: The open source file; its position is neither used nor moved.
+            offset: Where the tensor's bytes begin in it.
+            progress: Called with the number of bytes after every piece.
+
+        Raises:
+            CheckpointError: If the source ends too early.
+            ExecutionError: If the disk fails.
+        """
+        self.copy_run([name], descriptor, offset, progress)
+
+    def copy_run(
+        self,
+        names: Sequence[str],
+        descriptor: int,
+        offset: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Copy several tensors that are neighbours, in this order, both here and in the source.
+
+        Args:
+            names: The tensors, in the order of this file.
+            descriptor: The open source file.
+            offset: Where the first one's bytes begin in it.
+            progress: Called with the number of bytes after every piece.
+
+        Raises:
+            CheckpointError: If the source ends too early.
+            ExecutionError: If the disk fails.
+            ValueError: If they are no neighbours here.
+        """
+        begin = end = self._layout.spans[names[0]][0]
+        for name in names:
+            if self._layout.spans[name][0] != end:
+                raise ValueError(f"{name} does not follow its neighbour in {self._path.name}")
+            end += self._layout.spans[name][1]
+        self._copy(descriptor, offset, begin, end - begin, progress)
+        for name in names:
+            self._count(name, self._layout.spans[name][1])
+
+    def _copy(
+        self,
+        descriptor: int,
+        source: int,
+        target: int,
+        count: int,
+        progress: Callable[[int], object] | None,
+    ) -> None:
+        kernel = hasattr(os, "copy_file_range")
+        done = 0
+        while done < count:
+            piece = min(count - done, _PIECE)
+            copied = 0
+            if kernel:
+                copied = self._kernel_copy(descriptor, source + done, target + done, piece)
+                # Some file systems say 0 where they mean no; a plain read tells the end from that.
+                kernel = copied > 0
+            if not copied:
+                copied = self._plain_copy(descriptor, source + done, target + done, piece)
+            done += copied
+            if progress is not None:
+                progress(copied)
+
+    def _kernel_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
+        with explained(self._path, self._layout.size):
+            try:
+                return os.copy_file_range(descriptor, self._descriptor, count, source, target)
+            except OSError as error:
+                if error.errno in _NO_KERNEL_COPY:
+                    return 0
+                raise
+
+    def _plain_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
+        buffer = memoryview(bytearray(min(count, _BUFFER)))
+        try:
+            found = os.preadv(descriptor, [buffer], source)
+        except OSError as error:
+            raise CheckpointError(f"an input of {self._path.name}: {error.strerror}.") from error
+        if found == 0:
+            raise CheckpointError(
+                f"an input of {self._path.name} ended at byte {source}, where {count} more were "
+                "expected. It became shorter while it was being read."
+            )
+        with explained(self._path, self._layout.size):
+            _write_all(self._descriptor, buffer[:found], target)
+        return found
+
+    def _count(self, name: str, count: int) -> None:
+        with self._lock:
+            self._written[name] += count
+
+    def finish(self) -> None:
+        """Check that every byte was written once, sync, and close; a second call does nothing.
+
+        Raises:
+            ExecutionError: If a tensor was left out or written twice, or the disk fails.
+        """
+        if self._descriptor < 0:
+            return
+        for name, (_, size) in self._layout.spans.items():
+            if self._written[name] != size:
+                raise ExecutionError(
+                    f"{self._path}: {self._written[name]} bytes of tensor {name!r} were written, "
+                    f"expected {size}. Nothing is kept of an incomplete file."
+                )
+        with explained(self._path, self._layout.size):
+            os.fsync(self._descriptor)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+        else:
+            return
+    os.ftruncate(descriptor, size)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)

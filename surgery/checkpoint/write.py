@@ -1,0 +1,294 @@
+"""The only writer: a model folder appears whole or not at all.
+
+Everything goes to a temporary folder beside the target. Only when all of it is there and synced are
+the index and, last of all, `config.json` added, without which nothing loads a folder; then the
+folder takes its name in one rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from surgery.checkpoint import sibling
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.folder import INDEX
+from surgery.checkpoint.shard import ShardWriter, lay_out
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import FrameType, TracebackType
+    from typing import Self
+
+    from surgery.checkpoint.shard import TensorSpec
+
+CONFIG = "config.json"
+LEDGER = "surgery.json"
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class FolderWriter:
+    """Makes one model folder; use it as a context manager.
+
+    Leaving the block without an exception publishes the folder; leaving it with one, Ctrl-C and
+    SIGTERM included, removes every trace. Threads that write must have ended before.
+
+    Args:
+        target: The folder to make. It must not exist, or be empty.
+        overwrite: Whether a folder that this toolkit wrote (it holds `surgery.json`) may be
+            replaced. The old one is only removed when the new one stands.
+
+    Raises:
+        ExecutionError: If the target may not be written, or the disk fails.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool = False) -> None:
+        self._target = target
+        self._real = target.resolve()
+        self._overwrite = overwrite
+        self._shards: dict[str, ShardWriter] = {}
+        self._late: dict[str, bytes] = {}
+        self._names: set[str] = set()
+        self._made: list[Path] = []
+        self._handlers: dict[int, Any] = {}
+        self._temporary: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The temporary folder, inside the block."""
+        if self._temporary is None:
+            raise ValueError("the folder exists only inside the with block")
+        return self._temporary
+
+    def __enter__(self) -> Self:
+        target = self._real
+        self._made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
+        self._catch_signals()
+        try:
+            with explained(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _clear_leftovers(target)
+                self._check_target(target)
+                self._temporary = sibling.make_beside(target, "tmp")
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def _check_target(self, target: Path) -> None:
+        if not target.is_dir():
+            if target.exists():
+                raise ExecutionError(f"{self._target}: exists and is not a folder. Choose another.")
+            return
+        if os.path.ismount(target):
+            raise ExecutionError(
+                f"{self._target}: is a mount point, which cannot be put in place in one step. "
+                f"Name a folder inside it, for example {self._target / 'merged'}."
+            )
+        there = sorted(path.name for path in target.iterdir())
+        if not there or (self._overwrite and LEDGER in there):
+            return
+        shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
+        hint = (
+            f"It has no {LEDGER}, so it was not written by this toolkit and is not overwritten"
+            if self._overwrite
+            else "Choose another name, or remove it first"
+        )
+        raise ExecutionError(f"{self._target}: exists and is not empty ({shown}). {hint}.")
+
+    def shard(
+        self, name: str, tensors: Sequence[TensorSpec], metadata: Mapping[str, str] | None = None
+    ) -> ShardWriter:
+        """Make a weight file of known content, with room on disk for all of it.
+
+        Args:
+            name: Its file name.
+            tensors: Its tensors, in order.
+            metadata: Its `__metadata__`; what transformers asks for when absent.
+
+        Returns:
+            The file, to be filled. It is finished and closed with the folder.
+
+        Raises:
+            ExecutionError: If there is no room, or the name is taken or no plain name.
+        """
+        self._claim(name)
+        layout = lay_out(tensors, {"format": "pt"} if metadata is None else metadata)
+        shard = ShardWriter(self.folder / name, layout)
+        self._shards[name] = shard
+        return shard
+
+    def file(self, name: str, data: bytes) -> None:
+        """Write one other file.
+
+        Args:
+            name: Its file name, or a path of plain names below the folder with `/` between them.
+                `config.json` is kept back until everything else is there.
+            data: Its content.
+
+        Raises:
+            ExecutionError: If the name is taken or no plain name, or the disk fails.
+        """
+        self._claim(name)
+        if name in (CONFIG, INDEX):
+            self._late[name] = data
+        else:
+            path = self.folder / name
+            with explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            _write_synced(path, data)
+
+    def index(self, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write the map of tensors to files, as transformers does, over all shards made so far.
+
+        Args:
+            metadata: More entries for the index's `metadata`.
+
+        Raises:
+            ExecutionError: If the index was written before.
+        """
+        total = sum(shard.layout.tensor_bytes for shard in self._shards.values())
+        weights = {
+            tensor: name for name, shard in self._shards.items() for tensor in shard.layout.spans
+        }
+        content = {"metadata": {**(metadata or {}), "total_size": total}, "weight_map": weights}
+        self.file(INDEX, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+    def _claim(self, name: str) -> None:
+        parts = name.split("/")
+        if not all(_is_plain(part) for part in parts):
+            raise ExecutionError(
+                f"{name[:100]!r} is not a path inside the output; expected plain names."
+            )
+        if name in self._names:
+            raise ExecutionError(f"{self._target}: {name!r} would be written twice.")
+        self._names.add(name)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._publish()
+        finally:
+            self._remove()
+
+    def _publish(self) -> None:
+        for shard in self._shards.values():
+            shard.finish()
+        # The configuration comes last: without it no loader takes the folder for a model.
+        for name in sorted(self._late, key=lambda name: name == CONFIG):
+            _sync_folders(self.folder)
+            _write_synced(self.folder / name, self._late[name])
+        _sync_folders(self.folder)
+        target = self._real
+        with explained(self._target):
+            if self._overwrite and target.is_dir() and any(target.iterdir()):
+                self._replace(target)
+            else:
+                self._rename(target)
+        _sync_folder(target.parent)
+        self._made = []
+
+    def _rename(self, target: Path) -> None:
+        try:
+            self.folder.rename(target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise ExecutionError(
+                    f"{self._target}: was made by somebody else while this ran. "
+                    "It was left alone; choose another name."
+                ) from error
+            raise
+        self._temporary = None
+
+    def _replace(self, target: Path) -> None:
+        aside = sibling.name_beside(target, "old")
+        target.rename(aside)
+        try:
+            self._rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
+        sibling.remove(aside)
+
+    def _remove(self) -> None:
+        for shard in self._shards.values():
+            shard.abandon()
+        if self._temporary is not None:
+            sibling.remove(self._temporary)
+            self._temporary = None
+        for parent in self._made:
+            # Somebody else may have put something there since.
+            with suppress(OSError):
+                parent.rmdir()
+        self._restore_signals()
+
+    def _catch_signals(self) -> None:
+        """Let a polite kill unwind the stack as Ctrl-C does, unless the program has its own way."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._handlers[number] = signal.signal(number, _leave)
+
+    def _restore_signals(self) -> None:
+        while self._handlers:
+            number, handler = self._handlers.popitem()
+            signal.signal(number, handler)
+
+
+def _is_plain(part: str) -> bool:
+    return part.isprintable() and part not in ("", ".", "..") and "\\" not in part
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what killed runs left; put an old folder back that lost its place to none."""
+    for path in sibling.left_beside(target, "tmp"):
+        sibling.remove(path)
+    for path in sibling.left_beside(target, "old"):
+        if target.exists():
+            sibling.remove(path)
+        else:
+            path.rename(target)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with explained(path, len(data)), path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folders(folder: Path) -> None:
+    for inner in sorted(path for path in folder.rglob("*") if path.is_dir()):
+        _sync_folder(inner)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with explained(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network file systems cannot sync a folder; the rename is all they offer.
+            if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)
