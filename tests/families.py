@@ -33,8 +33,9 @@ class Tiny:
         model_type: The configuration's `model_type`.
         model_class: Name of the class in transformers.
         config: Arguments of the configuration.
-        v4: Patterns and replacements, tried in order, first match wins, that turn the names
-            `save_pretrained` writes into those of transformers 4; empty where they never changed.
+        v4: Patterns and replacements, tried in order, first match wins, that turn the names of
+            `save_pretrained` or of the model in memory into those published at the time of
+            transformers 4; empty where they never changed.
     """
 
     model_type: str
@@ -114,6 +115,11 @@ _V4_LLAVA: Renames = (
     (r"^lm_head\.", "language_model.lm_head."),
     (r"^model\.(vision_tower|multi_modal_projector|image_newline)", r"\1"),
 )
+# CLIP and SigLIP towers had one level more.
+_V4_CLIP: Renames = (
+    (r"^(?:model\.)?vision_tower\.(?!vision_model\.)", "vision_tower.vision_model."),
+    *_V4_LLAVA,
+)
 
 
 def _llava(model_type: str, model_class: str, text: Mapping[str, Any], **more: Any) -> Tiny:
@@ -123,7 +129,7 @@ def _llava(model_type: str, model_class: str, text: Mapping[str, Any], **more: A
         "image_token_index": 90,
         **more,
     }
-    return Tiny(model_type, model_class, config, _V4_LLAVA)
+    return Tiny(model_type, model_class, config, _V4_CLIP)
 
 
 _CAUSAL = {
@@ -260,7 +266,7 @@ FAMILIES: dict[str, Tiny] = {
             "boi_token_index": 91,
             "eoi_token_index": 92,
         },
-        _V4_LLAVA,
+        _V4_CLIP,
     ),
     "mistral3": Tiny(
         "mistral3",
@@ -313,7 +319,6 @@ FAMILIES: dict[str, Tiny] = {
             "vision_config": {**_GLM_VIT, "image_size": 28},
             **_GLM_IDS,
         },
-        _V4_QWEN,
     ),
     "glm4v_moe": Tiny(
         "glm4v_moe",
@@ -342,7 +347,7 @@ FAMILIES: dict[str, Tiny] = {
             "image_token_index": 90,
             "projection_dim": 32,
         },
-        _V4_LLAVA,
+        _V4_CLIP,
     ),
     "aya_vision": Tiny(
         "aya_vision",
@@ -352,7 +357,7 @@ FAMILIES: dict[str, Tiny] = {
             "vision_config": _SIGLIP,
             "image_token_index": 90,
         },
-        _V4_LLAVA,
+        _V4_CLIP,
     ),
 }
 
@@ -402,21 +407,26 @@ def save_tiny(
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.bfloat16,
+    as_in_memory: bool = False,
     **config_overrides: Any,
 ) -> Path:
     """Build a tiny model and save it as transformers does.
+
+    `save_pretrained` goes back to the names (and unfused experts) of the published checkpoints.
 
     Args:
         family: A key of `FAMILIES`.
         folder: Where to; made if need be.
         seed: Decides every weight.
         dtype: Element type of the weights.
+        as_in_memory: Save under the names the model has in memory instead.
         **config_overrides: As for `build_tiny`.
 
     Returns:
         The folder.
     """
-    build_tiny(family, seed=seed, **config_overrides).to(dtype).save_pretrained(folder)
+    model = build_tiny(family, seed=seed, **config_overrides).to(dtype)
+    model.save_pretrained(folder, save_original_format=not as_in_memory)
     return folder
 
 

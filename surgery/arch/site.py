@@ -50,7 +50,7 @@ class Site:
 
     @property
     def canonical(self) -> str:
-        """The one spelling of this tensor, for example `language.layers.3.attention.q_proj.weight`."""
+        """The one spelling of it, for example `language.layers.3.attention.q_proj.weight`."""
         stack = [] if self.layer is None else ["layers", str(self.layer)]
         return ".".join([self.component, *stack, self.module, self.leaf])
 

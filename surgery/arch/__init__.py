@@ -1,0 +1,22 @@
+"""Sites and canonical names: where every tensor of a model lives, however it is spelled."""
+
+from __future__ import annotations
+
+from surgery.arch.families import FAMILIES, Family
+from surgery.arch.regions import Region, regions
+from surgery.arch.resolve import ArchitectureWarning, find_family, resolve
+from surgery.arch.site import Architecture, Component, Module, Site
+
+__all__ = [
+    "FAMILIES",
+    "Architecture",
+    "ArchitectureWarning",
+    "Component",
+    "Family",
+    "Module",
+    "Region",
+    "Site",
+    "find_family",
+    "regions",
+    "resolve",
+]
