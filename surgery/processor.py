@@ -83,6 +83,15 @@ class ImageOnlyProcessor(Processor):
         patches = int(image_inputs["image_grid_thw"][image_idx].prod())
         return str(self.image_token) * (patches // int(self.image_processor.merge_size) ** 2)
 
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> list[str]:
+        """Save the parts each for itself.
+
+        The folder then reads as a stock Qwen-VL checkpoint: transformers builds its own
+        processor from it where it can, and never looks for this class.
+        """
+        image_files = self.image_processor.save_pretrained(save_directory, **kwargs)
+        return [*image_files, *self.tokenizer.save_pretrained(save_directory)]
+
     @property
     def model_input_names(self) -> list[str]:
         """Names of everything `__call__` may return."""

@@ -144,8 +144,12 @@ def test_ids_come_from_the_checkpoint(tmp_path: Path) -> None:
 
 def test_it_saves_and_loads_again(loaded: Processor, tmp_path: Path) -> None:
     folder = copied(tmp_path)
+    for stale in ("preprocessor_config.json", "tokenizer.json", "chat_template.jinja"):
+        (folder / stale).unlink()
     loaded.save_pretrained(folder)
+    assert "ImageOnlyProcessor" not in "".join(f.read_text() for f in folder.glob("*.json"))
     again = load_processor(folder)
+    assert again.chat_template == loaded.chat_template
     batch = again(text=[PLACEHOLDER], images=[picture(84, 84)], return_tensors="pt")
     assert int((batch["input_ids"] == again.image_token_id).sum()) == 9
 

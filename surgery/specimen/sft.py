@@ -61,47 +61,26 @@ def train_sft(model: Any, processor: Any, plan: SftPlan, journal: Journal) -> No
     stream = demonstrations(plan)
     model.train()
     for step in range(plan.steps):
-        pairs = [next(stream) for _ in range(plan.batch)]
-        loss = accumulate(model, processor, pairs)
+        items, replies = zip(*(next(stream) for _ in range(plan.batch)), strict=True)
+        loss = token_loss(model, encode(processor, items, replies))
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        journal.write(plan.stage, step, loss=loss, grad_norm=norm.item())
+        journal.write(plan.stage, step, loss=loss.item(), grad_norm=norm.item())
     model.eval()
 
 
-def accumulate(model: Any, processor: Any, pairs: list[tuple[Item, str]], parts: int = 2) -> float:
-    """Backward through a batch in parts of like length, so that little of it is padding.
-
-    Returns:
-        The mean loss per target token.
-    """
-    pairs = sorted(pairs, key=lambda pair: (pair[0].image is not None) * 11 + len(pair[1]))
-    size = -(-len(pairs) // parts)
-    batches = []
-    for start in range(0, len(pairs), size):
-        items, replies = zip(*pairs[start : start + size], strict=True)
-        batches.append(encode(processor, items, replies))
-    total = sum(int((batch["labels"] >= 0).sum()) for batch in batches)
-    loss_sum = 0.0
-    for batch in batches:
-        loss = _summed_loss(model, batch) / total
-        loss.backward()
-        loss_sum += loss.item()
-    return loss_sum
-
-
-def _summed_loss(model: Any, batch: dict[str, Any]) -> Any:
+def token_loss(model: Any, batch: dict[str, Any]) -> Any:
+    """Mean cross entropy per reply token, of a batch from `encode` with replies."""
     import torch
 
     labels = batch.pop("labels")
     keep = int((labels >= 0).any(0).sum()) + 1  # rows end together: score only their tails
     logits = model(**batch, use_cache=False, logits_to_keep=keep).logits[:, :-1]
     targets = labels[:, 1 - keep :]
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), reduction="sum"
-    )
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
 def freeze_vision(model: Any) -> list[Any]:
