@@ -1,0 +1,89 @@
+"""The model card of a merge: what it is made of, and how to make it again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import yaml
+
+from surgery.checkpoint.source import AdapterReference
+
+if TYPE_CHECKING:
+    from surgery.plan.model import Plan
+    from surgery.recipe.recipe import Reference
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def model_card(plan: Plan, recipe_text: str) -> str:
+    """Markdown with the metadata block that the Hub reads.
+
+    Args:
+        plan: What was done.
+        recipe_text: The recipe as YAML.
+    """
+    recipe = plan.recipe
+    parents = [
+        source
+        for reference in recipe.models.values()
+        for source in _sources(reference)
+        if _HUB_ID.fullmatch(source.split("@")[0])
+    ]
+    metadata = {
+        "base_model": list(dict.fromkeys(source.split("@")[0] for source in parents)),
+        "base_model_relation": "merge",
+        "library_name": "transformers",
+        "pipeline_tag": _pipeline(plan),
+        "tags": ["merge", "vlm-surgery"],
+    }
+    head = yaml.safe_dump({k: v for k, v in metadata.items() if v}, sort_keys=False)
+    rows = [
+        f"| `{name}` | `{_told(reference)}` | {plan.models[name].revision or 'local'} | "
+        f"`{plan.models[name].fingerprint[:16]}` |"
+        for name, reference in recipe.models.items()
+    ]
+    steps = [f"- {_step(plan, index)}" for index in range(len(recipe.steps))]
+    paragraphs = [
+        f"---\n{head}---",
+        f"# {recipe.name}",
+        recipe.description,
+        f"A merge made with [vlm-surgery](https://pypi.org/project/vlm-surgery/). Every tensor "
+        f"comes from `{recipe.base}` but for these steps:",
+        "\n".join(steps) or "- none: a copy of the base",
+        "## Parents",
+        "\n".join(["| name | checkpoint | revision | fingerprint |", "|---|---|---|---|", *rows]),
+        "## Recipe",
+        f"```yaml\n{recipe_text.strip()}\n```",
+        "`surgery.json` beside this card names the source and the sha256 of every tensor; "
+        "`surgery verify` checks them.",
+    ]
+    return "\n\n".join(part for part in paragraphs if part) + "\n"
+
+
+def _sources(reference: Reference | None) -> list[str]:
+    if isinstance(reference, AdapterReference):
+        return [reference.base, reference.adapter]
+    return [] if reference is None else [reference]
+
+
+def _told(reference: Reference | None) -> str:
+    return " + ".join(_sources(reference))
+
+
+def _pipeline(plan: Plan) -> str:
+    from surgery.arch.site import Component
+
+    return (
+        "image-text-to-text" if plan.architecture.layers.get(Component.VISION)
+        else "text-generation"
+    )
+
+
+def _step(plan: Plan, index: int) -> str:
+    """One step in words, with the number of tensors it decided."""
+    step = plan.recipe.steps[index]
+    ops = [op for op in plan.ops if op.step == index]
+    methods = ", ".join(dict.fromkeys(op.method for op in ops))
+    sources = ", ".join(dict.fromkeys(ref.model for op in ops for ref in op.inputs))
+    return f"{step.selector.describe()}: {methods} from {sources} ({len(ops)} tensors)"
