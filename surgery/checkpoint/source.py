@@ -72,6 +72,22 @@ class CheckpointInfo:
     formed: frozenset[str] = field(default_factory=frozenset)
 
 
+@dataclass(frozen=True)
+class AdapterReference:
+    """A base model with a PEFT adapter on top.
+
+    Attributes:
+        base: A folder or `org/name@revision`.
+        adapter: The same, for the adapter.
+    """
+
+    base: str
+    adapter: str
+
+    def __str__(self) -> str:
+        return f"{self.base} + {self.adapter}"
+
+
 class Checkpoint(Protocol):
     """An open checkpoint: its headers, and its bytes on demand."""
 

@@ -1,0 +1,30 @@
+"""The recipe language: which tensors of which models make a new one."""
+
+from surgery.recipe.grammar import parse_selector
+from surgery.recipe.load import (
+    find_recipe,
+    list_recipes,
+    load_recipe,
+    parse_recipe,
+    resolve_reference,
+)
+from surgery.recipe.recipe import Add, Interpolate, Merge, Output, Recipe, Step, Transplant
+from surgery.recipe.select import Region, Selector
+
+__all__ = [
+    "Add",
+    "Interpolate",
+    "Merge",
+    "Output",
+    "Recipe",
+    "Region",
+    "Selector",
+    "Step",
+    "Transplant",
+    "find_recipe",
+    "list_recipes",
+    "load_recipe",
+    "parse_recipe",
+    "parse_selector",
+    "resolve_reference",
+]

@@ -1,0 +1,178 @@
+"""Read recipe files and lay them over the ones they extend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from surgery.errors import Place, RecipeError, did_you_mean
+from surgery.recipe.nodes import MAX_BYTES, Node, compose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_FILES = 32
+SUFFIXES = (".yaml", ".yml")
+_BY_KEY = ("models", "output", "regions")
+
+
+def bundled_folder() -> Path:
+    """Where the recipes that ship with the project are."""
+    import merge_recipes
+
+    return merge_recipes.folder()
+
+
+def bundled_names() -> list[str]:
+    """Names of all bundled files, such as `specimen/in-rl-in`, in alphabetical order."""
+    folder = bundled_folder()
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+    )
+
+
+def read_text(path: Path, place: Place | None = None) -> str:
+    """A recipe file's text.
+
+    Args:
+        path: The file.
+        place: Where it was asked for.
+
+    Raises:
+        RecipeError: If it cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror or error}.", place) from None
+    if len(data) > MAX_BYTES:
+        raise RecipeError(f"{path} is over {MAX_BYTES // 1_000_000} MB; not a recipe.", place)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 text (byte {error.start}).", place) from None
+
+
+@dataclass
+class Extender:
+    """Follows `extends:` from one recipe.
+
+    Attributes:
+        roots: Folders that files may come from: the recipe's own (with its siblings) and the
+            bundled one.
+        files: How many have been read.
+    """
+
+    roots: tuple[Path, ...]
+    files: int = 0
+
+    @classmethod
+    def around(cls, folder: Path | None) -> Extender:
+        """For a recipe in `folder`, or in none: bundled recipes are always in reach."""
+        bundle = bundled_folder().resolve()
+        if folder is None:
+            return cls((bundle,))
+        here = folder.resolve()
+        return cls((bundle,) if here.is_relative_to(bundle) else (here.parent, bundle))
+
+    def extended(self, node: Node, folder: Path | None, chain: tuple[Path, ...] = ()) -> Node:
+        """`node` laid over all that it extends.
+
+        Args:
+            node: A recipe's root.
+            folder: Where its relative paths start; None when it is not in a file.
+            chain: The files that led here.
+
+        Raises:
+            RecipeError: If a file is missing, out of bounds, or extends itself.
+        """
+        extends = node.get("extends")
+        if extends is None or not isinstance(node.value, dict):
+            return node
+        rest = {key: value for key, value in node.value.items() if key != "extends"}
+        own = replace(node, value=rest)
+        below: Node | None = None
+        for item in _texts(extends):
+            path = self.find(str(item.value), item.place, folder)
+            layer = self.read(path, item.place, chain)
+            below = layer if below is None else overlay(below, layer)
+        return own if below is None else overlay(below, own)
+
+    def read(self, path: Path, place: Place, chain: tuple[Path, ...]) -> Node:
+        """One extended file with all that it extends."""
+        self.files += 1
+        if self.files > MAX_FILES:
+            raise RecipeError(f"extends leads to more than {MAX_FILES} files.", place)
+        if path in chain:
+            loop = " -> ".join(file.name for file in (*chain[chain.index(path) :], path))
+            raise RecipeError(f"extends goes round in a circle: {loop}.", place)
+        node = compose(read_text(path, place), str(path))
+        if not isinstance(node.value, dict):
+            raise RecipeError("expected a mapping with keys such as models and steps.", node.place)
+        return self.extended(node, path.parent, (*chain, path))
+
+    def find(self, name: str, place: Place, folder: Path | None) -> Path:
+        """The file that `name` means."""
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or "\\" in name or ":" in name or "\0" in name or not name.strip():
+            raise RecipeError(
+                f"extends: {name!r} is not a relative path such as '../splices/in-rl-in.yaml'.",
+                place,
+            )
+        if pure.suffix and pure.suffix not in SUFFIXES and "/" not in name and "." in pure.stem:
+            pure = pure.with_name(pure.name + ".yaml")
+        names = [pure] if pure.suffix in SUFFIXES else [PurePosixPath(f"{pure}.yaml")]
+        for start in filter(None, (folder, self.roots[-1])):
+            path = (start / names[0]).resolve()
+            if not any(path.is_relative_to(root) for root in self.roots):
+                if start == folder and ".." in pure.parts:
+                    raise RecipeError(
+                        f"extends: {name!r} leads out of {self.roots[0]}. A recipe may extend "
+                        f"files in its own folder, in folders beside it, and bundled recipes.",
+                        place,
+                    )
+                continue
+            if path.is_file():
+                return path
+        beside = sorted(path.name for path in folder.glob("*.y*ml")) if folder else []
+        near = did_you_mean(str(names[0]), [*beside, *(f"{n}.yaml" for n in bundled_names())])
+        near = near if near.startswith(" Did") else ""
+        raise RecipeError(f"extends: there is no recipe {name!r}.{near}", place)
+
+
+def overlay(below: Node, above: Node) -> Node:
+    """`above` laid over `below`: models, output and regions key by key, the rest as a whole.
+
+    A model that is null above keeps what it has below: null only says that there must be one.
+    """
+    assert isinstance(below.value, dict) and isinstance(above.value, dict)  # callers look
+    merged, keys = dict(below.value), {**below.keys, **above.keys}
+    for key, node in above.value.items():
+        old = merged.get(key)
+        if (
+            key in _BY_KEY
+            and old is not None
+            and isinstance(old.value, dict)
+            and isinstance(node.value, dict)
+        ):
+            kept = {
+                name: value
+                for name, value in node.value.items()
+                if not (key == "models" and value.value is None and name in old.value)
+            }
+            both = replace(node, value={**old.value, **kept}, keys={**old.keys, **node.keys})
+        else:
+            both = node
+        merged[key] = both
+    return replace(above, value=merged, keys=keys)
+
+
+def _texts(node: Node) -> Iterator[Node]:
+    """The items of `extends`: one text or a list of texts."""
+    items = node.value if isinstance(node.value, list) else [node]
+    for item in items:
+        if not isinstance(item.value, str):
+            raise RecipeError("extends: expected a path, or a list of paths.", item.place)
+        yield item

@@ -1,0 +1,133 @@
+"""Recipe files and bundled names to `Recipe`; every fault becomes one error with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from surgery.errors import RecipeError, did_you_mean
+from surgery.recipe.extend import SUFFIXES, Extender, bundled_folder, bundled_names, read_text
+from surgery.recipe.lower import lower
+from surgery.recipe.nodes import Node, compose
+from surgery.recipe.schema import RecipeModel
+from surgery.recipe.translate import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from surgery.recipe.recipe import Recipe
+
+SPECIMEN_STAGES: Final = ("base", "in", "rl")
+
+
+def load_recipe(path_or_name: str | Path, models: Mapping[str, str] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path_or_name: A file, or the name of a bundled recipe such as `specimen/in-rl-in`.
+        models: References that replace the recipe's own, by model name.
+
+    Returns:
+        The recipe, checked as far as it can be without its models.
+
+    Raises:
+        RecipeError: If there is no such recipe, or something in it is wrong; says where.
+    """
+    path = find_recipe(path_or_name)
+    return _parse(read_text(path), str(path), path, models or {})
+
+
+def parse_recipe(
+    text: str, file: str = "<string>", models: Mapping[str, str] | None = None
+) -> Recipe:
+    """Read a recipe from text; its `extends` reaches bundled recipes only.
+
+    Args:
+        text: The YAML.
+        file: What to call it in errors.
+        models: References that replace the recipe's own, by model name.
+
+    Raises:
+        RecipeError: If something in it is wrong; says where.
+    """
+    return _parse(text, file, None, models or {})
+
+
+def find_recipe(path_or_name: str | Path) -> Path:
+    """The file of a recipe, bundled or not.
+
+    Raises:
+        RecipeError: If there is none.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    name = str(path_or_name).removesuffix(".yaml")
+    names = bundled_names()
+    if name in names:
+        return bundled_folder() / f"{name}.yaml"
+    if path.is_dir():
+        raise RecipeError(f"{path} is a folder; name one recipe file in it.")
+    near = did_you_mean(name, names)
+    near = near if near.startswith(" Did") else " 'surgery recipe list' shows the bundled ones."
+    what = "file" if path.suffix in SUFFIXES else "file and no bundled recipe"
+    raise RecipeError(f"there is no {what} {str(path_or_name)!r}.{near}")
+
+
+def list_recipes() -> list[str]:
+    """Names of the bundled recipes that can be run or bound, in alphabetical order.
+
+    Files that only others extend have no steps and are left out.
+    """
+    folder = bundled_folder()
+    return [name for name in bundled_names() if _has_steps(folder / f"{name}.yaml")]
+
+
+def resolve_reference(reference: str) -> str:
+    """A model reference as checkpoints are opened by: `specimen:rl` becomes a folder.
+
+    Args:
+        reference: Anything a recipe's `models` may hold as text.
+
+    Raises:
+        RecipeError: If the specimen has no such stage.
+    """
+    scheme, colon, stage = reference.partition(":")
+    if not colon or scheme != "specimen":
+        return reference
+    if stage not in SPECIMEN_STAGES:
+        raise RecipeError(
+            f"the specimen has no stage {stage!r} (in {reference!r})."
+            f"{did_you_mean(stage, SPECIMEN_STAGES)}"
+        )
+    return str(Path(__file__).parents[1] / "specimen" / stage)
+
+
+def _has_steps(path: Path) -> bool:
+    root = compose(read_text(path), str(path))
+    return Extender.around(path.parent).extended(root, path.parent).get("steps") is not None
+
+
+def _parse(text: str, file: str, path: Path | None, models: Mapping[str, str]) -> Recipe:
+    """Text to recipe."""
+    root = compose(text, file)
+    if not isinstance(root.value, dict):
+        raise RecipeError(
+            "expected a mapping with keys such as models, base and steps.", root.place
+        )
+    folder = path.parent if path else None
+    root = Extender.around(folder).extended(root, folder, (path.resolve(),) if path else ())
+    model = _validate(root)
+    name = path.stem if path else Path(file).stem.strip("<>")
+    return lower(model, root, models, path, name)
+
+
+def _validate(root: Node) -> RecipeModel:
+    """Hold the plain values against the schema."""
+    plain: dict[str, Any] = root.plain()
+    try:
+        return RecipeModel.model_validate(plain)
+    except ValidationError as error:
+        raise translate(error, root) from None

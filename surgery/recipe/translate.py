@@ -1,0 +1,163 @@
+"""pydantic's findings to one sentence with a place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from surgery.errors import RecipeError, did_you_mean
+from surgery.recipe.schema import (
+    STEP_KINDS,
+    AdapterModel,
+    AddStep,
+    InterpolateStep,
+    MergeStep,
+    OutputModel,
+    RecipeModel,
+    RegionsModel,
+    TransplantStep,
+    kind_of,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
+
+    from surgery.errors import Place
+    from surgery.recipe.nodes import Node
+
+_MODELS: dict[str | int, tuple[str, type[BaseModel]]] = {
+    "transplant-step": ("a transplant step", TransplantStep),
+    "interpolate-step": ("an interpolate step", InterpolateStep),
+    "add-step": ("an add step", AddStep),
+    "merge-step": ("a merge step", MergeStep),
+    "adapter-model": ("a model with an adapter", AdapterModel),
+    "output": ("output", OutputModel),
+    "regions": ("regions", RegionsModel),
+}
+_EXPECTED = {
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "string_too_long": "a shorter text",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "int_type": "a whole number",
+    "model_type": "a mapping",
+    "greater_than_equal": "0 or more",
+    "less_than": "a smaller number",
+    "too_short": "at least one entry",
+}
+_NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter or '_'"
+
+
+def translate(error: ValidationError, root: Node) -> RecipeError:
+    """The first thing that is wrong, in the order of the text.
+
+    Unknown keys go before missing ones: a misspelled key is both.
+
+    Args:
+        error: What pydantic found.
+        root: The recipe with places.
+    """
+    found = [(_rank(detail), *_explain(detail, root)) for detail in error.errors(include_url=False)]
+    found.sort(key=lambda item: (item[0], item[2].line, item[2].column))
+    _, message, place = found[0]
+    return RecipeError(message if message.endswith((".", "?")) else f"{message}.", place)
+
+
+def _rank(detail: ErrorDetails) -> int:
+    return 1 if detail["type"] == "missing" else 0
+
+
+def _explain(detail: ErrorDetails, root: Node) -> tuple[str, Place]:
+    """One finding as a sentence and its place."""
+    loc, kind = detail["loc"], detail["type"]
+    inside, holder = _holder(loc)
+    if kind == "extra_forbidden":
+        return _unknown(str(loc[-1]), inside, holder, _node(root, loc[:-1]))
+    if kind == "missing":
+        field = _fields(holder)[str(loc[-1])]
+        return f"{inside} needs {str(loc[-1])!r}: {field.lower()}", _node(root, loc[:-1]).place
+    if kind in {"union_tag_not_found", "union_tag_invalid"}:
+        return _no_kind(_node(root, loc))
+    if loc and loc[-1] == "[key]":
+        name = str(loc[-2])
+        place = _node(root, loc[:-2]).place_of(name)
+        return f"{name!r} cannot be a model's name; use {_NAME_RULE}", place
+    return _wrong(detail, _node(root, loc))
+
+
+def _wrong(detail: ErrorDetails, node: Node) -> tuple[str, Place]:
+    """A value that is not what its key wants."""
+    key, context, found = _key(detail["loc"]), detail.get("ctx", {}), kind_of(detail["input"])
+    if detail["type"] == "recipe":
+        return f"{key}: {context['message']}", _inner(node, tuple(context.get("at", ())))
+    if detail["type"] == "literal_error":
+        choices = [part.strip(" '") for part in str(context["expected"]).split(" or ")]
+        near = did_you_mean(str(detail["input"]), choices)
+        return f"{key}: unknown value {found}.{near}", node.place
+    patterned = detail["type"] == "string_pattern_mismatch"
+    wanted = _NAME_RULE if patterned else _EXPECTED.get(detail["type"])
+    told = f"expected {wanted}" if wanted else detail["msg"]
+    return f"{key}: {told}, found {found}", node.place
+
+
+def _unknown(word: str, inside: str, holder: type[BaseModel], node: Node) -> tuple[str, Place]:
+    """A key that does not exist here."""
+    place = node.place_of(word)
+    keys = list(_fields(holder))
+    return f"unknown key {word!r} in {inside}.{did_you_mean(word, keys)}", place
+
+
+def _no_kind(node: Node) -> tuple[str, Place]:
+    """A step without exactly one of the four words."""
+    kinds = ", ".join(STEP_KINDS)
+    if not isinstance(node.value, dict):
+        return f"a step is a mapping with one of {kinds}; found {kind_of(node.plain())}", node.place
+    given = [kind for kind in STEP_KINDS if kind in node.value]
+    if given:
+        told = " and ".join(repr(kind) for kind in given)
+        return f"one step cannot be {told} at once; write two steps", node.place_of(given[1])
+    for key in node.value:
+        near = did_you_mean(key, STEP_KINDS)
+        if near.startswith(" Did"):
+            return f"unknown kind of step {key!r}.{near}", node.place_of(key)
+    return f"a step needs one of {kinds}; found {', '.join(node.value) or 'nothing'}", node.place
+
+
+def _holder(loc: tuple[str | int, ...]) -> tuple[str, type[BaseModel]]:
+    """The innermost model that `loc` passes through, with its name for people."""
+    if len(loc) > 2 and loc[0] in {"steps", "models"}:
+        return _MODELS.get(loc[2], ("the recipe", RecipeModel))
+    if len(loc) > 1 and loc[0] in {"output", "regions"}:
+        return _MODELS[loc[0]]
+    return "the recipe", RecipeModel
+
+
+def _fields(holder: type[BaseModel]) -> dict[str, str]:
+    """Keys as people write them, with their descriptions."""
+    return {
+        field.alias or name: (field.description or name).rstrip(".")
+        for name, field in holder.model_fields.items()
+    }
+
+
+def _node(root: Node, loc: tuple[str | int, ...]) -> Node:
+    """The node at `loc`, names of union members passed over."""
+    node = root
+    for step in loc:
+        node = node.walk((step,))
+    return node
+
+
+def _inner(node: Node, at: tuple[str | int, ...]) -> Place:
+    """The place of a part of a value; of its key, when the part is a key."""
+    for step in at[:-1]:
+        node = node.walk((step,))
+    return node.place_of(at[-1]) if at else node.place
+
+
+def _key(loc: tuple[str | int, ...]) -> str:
+    """What to call the value at `loc`: its innermost key."""
+    passed = {*_MODELS, "text-model", "[key]"} - {"output", "regions"}
+    names = [str(step) for step in loc if isinstance(step, str) and step not in passed]
+    return names[-1] if names else "the recipe"
