@@ -9,7 +9,7 @@ from surgery.recipe.load import (
     resolve_reference,
 )
 from surgery.recipe.recipe import Add, Interpolate, Merge, Output, Recipe, Step, Transplant
-from surgery.recipe.select import Region, Selector
+from surgery.recipe.select import Selector
 
 __all__ = [
     "Add",
@@ -17,7 +17,6 @@ __all__ = [
     "Merge",
     "Output",
     "Recipe",
-    "Region",
     "Selector",
     "Step",
     "Transplant",

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
+from surgery.arch.regions import Region
 from surgery.arch.site import Component, Module
 from surgery.errors import RecipeError, did_you_mean
-from surgery.recipe.select import Index, Range, Region, Selector, Term
+from surgery.recipe.select import Index, Range, Selector, Term
 
 if TYPE_CHECKING:
     from surgery.errors import Place
