@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 SINGLE = "model.safetensors"
@@ -18,7 +18,7 @@ INDEX = "model.safetensors.index.json"
 
 _MAX_JSON = 64 * 2**20
 _PART = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,7 @@ def resolve_inside(folder: Path, name: str) -> Path:
     Raises:
         CheckpointError: If the name or a link leads elsewhere, or is not a regular file.
     """
-    if not name.isprintable() or name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise CheckpointError(
-            f"{folder}: {name[:100]!r} is not a plain file name. Files of a checkpoint must stand "
-            "in its own folder."
-        )
+    check_plain(folder, name)
     try:
         path = (folder / name).resolve(strict=True)
     except (OSError, RuntimeError) as error:
@@ -71,6 +67,19 @@ def resolve_inside(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise CheckpointError(f"{folder / name}: is not a regular file.")
     return path
+
+
+def check_plain(folder: Path, name: str) -> None:
+    """Refuse a file name that could lead out of its folder.
+
+    Raises:
+        CheckpointError: If it is not one plain name.
+    """
+    if not name.isprintable() or name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise CheckpointError(
+            f"{folder}: {name[:100]!r} is not a plain file name. Files of a checkpoint must stand "
+            "in its own folder."
+        )
 
 
 def _roots(root: Path) -> tuple[Path, ...]:
@@ -123,19 +132,66 @@ def find_shards(folder: Path) -> Shards:
     Raises:
         CheckpointError: If there is none, it is unclear which, or the index leads elsewhere.
     """
-    # A link to nothing counts as there, so that its own error names it.
-    if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():
-        return Shards((SINGLE,), None)
-    if (folder / INDEX).exists() or (folder / INDEX).is_symlink():
-        return _from_index(folder)
-    names = sorted(path.name for path in folder.glob("*.safetensors"))
-    names = [name for name in names if not name.startswith("adapter_")]
-    if len(names) == 1 and not _PART.search(names[0]):
-        return Shards((names[0],), None)
-    raise _missing(folder, names)
+    # A link to nothing is listed too, so that its own error names it.
+    chosen = choose_weights([path.name for path in folder.iterdir()], str(folder))
+    return from_index(folder) if chosen == INDEX else Shards((chosen,), None)
 
 
-def _from_index(folder: Path) -> Shards:
+def choose_weights(names: Collection[str], where: str) -> str:
+    """Choose, among the names of a folder's files, the one that leads to its weights.
+
+    Args:
+        names: File names.
+        where: The folder or repository, for messages.
+
+    Returns:
+        `model.safetensors`, else the index, else the only other safetensors file.
+
+    Raises:
+        CheckpointError: If there is none, or it is unclear which.
+    """
+    for name in (SINGLE, INDEX):
+        if name in names:
+            return name
+    found = sorted(
+        name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")
+    )
+    if len(found) == 1 and not _PART.search(found[0]):
+        return found[0]
+    if any(_PART.search(name) for name in found):
+        raise CheckpointError(
+            f"{where}: found {', '.join(found[:3])} but no {INDEX}. The checkpoint is incomplete; "
+            "fetch the index too."
+        )
+    if found:
+        raise CheckpointError(
+            f"{where}: found {len(found)} safetensors files ({', '.join(found[:3])}) and no "
+            f"{INDEX} that says how they belong together. Keep one, or save the model again."
+        )
+    pickles = sorted(name for name in names if name.endswith(_PICKLES))
+    if pickles:
+        raise CheckpointError(
+            f"{where}: found only pickle files ({', '.join(pickles[:3])}), which are never opened "
+            "because they can run code. Convert them in a place you trust: load the model with "
+            "transformers and `model.save_pretrained(folder, safe_serialization=True)`, or use the "
+            "Hub's https://huggingface.co/spaces/safetensors/convert."
+        )
+    raise CheckpointError(f"{where}: found no weights; expected {SINGLE} or {INDEX}.")
+
+
+def from_index(folder: Path) -> Shards:
+    """Read which files an index names; the files themselves need not be there yet.
+
+    Args:
+        folder: A checkpoint's folder with an index.
+
+    Returns:
+        The files it names, sorted, and its map.
+
+    Raises:
+        CheckpointError: If it is no such map, or names files that are not plain safetensors files
+            of the folder.
+    """
     index = read_json(folder, INDEX, "a map of tensors to files").get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise CheckpointError(
@@ -150,27 +206,5 @@ def _from_index(folder: Path) -> Shards:
                 f"{folder / INDEX}: names {name[:100]!r}; expected only *.safetensors files, "
                 "because others are not opened."
             )
-        resolve_inside(folder, name)
+        check_plain(folder, name)
     return Shards(tuple(names), index)
-
-
-def _missing(folder: Path, names: list[str]) -> CheckpointError:
-    if any(_PART.search(name) for name in names):
-        return CheckpointError(
-            f"{folder}: found {', '.join(names[:3])} but no {INDEX}. The checkpoint is incomplete; "
-            "fetch the index too."
-        )
-    if names:
-        return CheckpointError(
-            f"{folder}: found {len(names)} safetensors files ({', '.join(names[:3])}) and no "
-            f"{INDEX} that says how they belong together. Keep one, or save the model again."
-        )
-    pickles = sorted(path.name for kind in _PICKLES for path in folder.glob(kind))
-    if pickles:
-        return CheckpointError(
-            f"{folder}: found only pickle files ({', '.join(pickles[:3])}), which are never opened "
-            "because they can run code. Convert them in a place you trust: load the model with "
-            "transformers and `model.save_pretrained(folder, safe_serialization=True)`, or use the "
-            "Hub's https://huggingface.co/spaces/safetensors/convert."
-        )
-    return CheckpointError(f"{folder}: found no weights; expected {SINGLE} or {INDEX}.")

@@ -1,0 +1,103 @@
+"""From a reference, as a recipe writes it, to an open checkpoint."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgery.checkpoint.local import LocalCheckpoint
+from surgery.checkpoint.source import AdapterReference
+from surgery.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from surgery.checkpoint.source import Checkpoint
+
+_HUB = re.compile(r"(?P<scheme>hf://)?(?P<repo>[^/@\s]+/[^/@\s]+?)/?(@(?P<revision>[^@\s]+))?")
+
+
+def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
+    """Open a checkpoint: read its headers and make its bytes available.
+
+    Args:
+        reference: A folder, a Hub id `org/name@revision` (also `hf://org/name`), or a base with an
+            adapter. A folder that exists wins over a Hub id; `./x`, `../x`, `/x` and `~/x` are
+            always folders.
+
+    Returns:
+        The checkpoint; a context manager that closes it.
+
+    Raises:
+        CheckpointError: If it cannot be found, fetched or read safely.
+    """
+    if isinstance(reference, AdapterReference):
+        from surgery.checkpoint.adapter import AdapterCheckpoint
+
+        folder, revision = find_adapter(reference.adapter)
+        base = open_checkpoint(reference.base)
+        try:
+            return AdapterCheckpoint(base, folder, reference, revision)
+        except BaseException:
+            base.close()
+            raise
+    local = _local_folder(reference)
+    if local is not None:
+        return LocalCheckpoint(local, reference)
+    from surgery.checkpoint.hub import fetch_model
+
+    repo, revision = split_hub_id(reference)
+    folder, commit = fetch_model(repo, revision)
+    return LocalCheckpoint(folder, reference, commit)
+
+
+def find_adapter(reference: str) -> tuple[Path, str | None]:
+    """Find, and fetch where needed, the folder of a PEFT adapter.
+
+    Args:
+        reference: A folder or a Hub id, by the rules of `open_checkpoint`.
+
+    Returns:
+        The folder, and the commit it is a snapshot of.
+
+    Raises:
+        CheckpointError: If it cannot be found or fetched.
+    """
+    local = _local_folder(reference)
+    if local is not None:
+        return local, None
+    from surgery.checkpoint.hub import fetch_adapter
+
+    repo, revision = split_hub_id(reference)
+    return fetch_adapter(repo, revision)
+
+
+def split_hub_id(reference: str) -> tuple[str, str | None]:
+    """Split `org/name@revision`.
+
+    Args:
+        reference: The id, with or without `hf://` and `@revision`.
+
+    Returns:
+        `org/name`, and the revision or None.
+
+    Raises:
+        CheckpointError: If it is no Hub id.
+    """
+    match = _HUB.fullmatch(reference)
+    if match is None:
+        raise CheckpointError(
+            f"{reference[:200]!r} is neither a folder that exists nor a Hub id. Expected a folder "
+            "such as ./models/in, or org/name@revision such as Qwen/Qwen2.5-VL-7B-Instruct@main."
+        )
+    return match["repo"], match["revision"]
+
+
+def _local_folder(reference: str) -> Path | None:
+    if reference.startswith("hf://"):
+        return None
+    if not reference or "\0" in reference:
+        raise CheckpointError("a model reference is empty; expected a folder or org/name@revision.")
+    if reference.startswith(("./", "../", "/", "~")) or reference in (".", ".."):
+        return Path(reference).expanduser()
+    path = Path(reference)
+    return path if path.is_dir() or path.is_file() else None
