@@ -121,11 +121,9 @@ class Extender:
                 f"extends: {name!r} is not a relative path such as '../splices/in-rl-in.yaml'.",
                 place,
             )
-        if pure.suffix and pure.suffix not in SUFFIXES and "/" not in name and "." in pure.stem:
-            pure = pure.with_name(pure.name + ".yaml")
-        names = [pure] if pure.suffix in SUFFIXES else [PurePosixPath(f"{pure}.yaml")]
+        file = pure if pure.suffix in SUFFIXES else PurePosixPath(f"{pure}.yaml")
         for start in filter(None, (folder, self.roots[-1])):
-            path = (start / names[0]).resolve()
+            path = (start / file).resolve()
             if not any(path.is_relative_to(root) for root in self.roots):
                 if start == folder and ".." in pure.parts:
                     raise RecipeError(
@@ -137,7 +135,7 @@ class Extender:
             if path.is_file():
                 return path
         beside = sorted(path.name for path in folder.glob("*.y*ml")) if folder else []
-        near = did_you_mean(str(names[0]), [*beside, *(f"{n}.yaml" for n in bundled_names())])
+        near = did_you_mean(str(file), [*beside, *(f"{n}.yaml" for n in bundled_names())])
         near = near if near.startswith(" Did") else ""
         raise RecipeError(f"extends: there is no recipe {name!r}.{near}", place)
 

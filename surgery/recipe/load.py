@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
 from surgery.errors import RecipeError, did_you_mean
 from surgery.recipe.extend import SUFFIXES, Extender, bundled_folder, bundled_names, read_text
-from surgery.recipe.lower import lower
 from surgery.recipe.nodes import Node, compose
-from surgery.recipe.schema import RecipeModel
-from surgery.recipe.translate import translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from surgery.recipe.recipe import Recipe
+    from surgery.recipe.schema import RecipeModel
 
 SPECIMEN_STAGES: Final = ("base", "in", "rl")
 
@@ -112,6 +108,9 @@ def _has_steps(path: Path) -> bool:
 
 def _parse(text: str, file: str, path: Path | None, models: Mapping[str, str]) -> Recipe:
     """Text to recipe."""
+    # Imported here: whoever only wants a plan's dataclasses does not wait for pydantic.
+    from surgery.recipe.lower import lower
+
     root = compose(text, file)
     if not isinstance(root.value, dict):
         raise RecipeError(
@@ -119,13 +118,26 @@ def _parse(text: str, file: str, path: Path | None, models: Mapping[str, str]) -
         )
     folder = path.parent if path else None
     root = Extender.around(folder).extended(root, folder, (path.resolve(),) if path else ())
-    model = _validate(root)
-    name = path.stem if path else Path(file).stem.strip("<>")
-    return lower(model, root, models, path, name)
+    return lower(_validate(root), root, models, path, _default_name(path, file))
+
+
+def _default_name(path: Path | None, file: str) -> str:
+    """What a recipe without a name is called: a bundled one as people ask for it."""
+    if path is None:
+        return Path(file).stem.strip("<>") or "recipe"
+    here, bundle = path.resolve(), bundled_folder().resolve()
+    if here.is_relative_to(bundle):
+        return here.relative_to(bundle).with_suffix("").as_posix()
+    return path.stem
 
 
 def _validate(root: Node) -> RecipeModel:
     """Hold the plain values against the schema."""
+    from pydantic import ValidationError
+
+    from surgery.recipe.schema import RecipeModel
+    from surgery.recipe.translate import translate
+
     plain: dict[str, Any] = root.plain()
     try:
         return RecipeModel.model_validate(plain)
