@@ -72,6 +72,12 @@ _GLM_EXPERTS = {
     "moe_intermediate_size": 16,
     "first_k_dense_replace": 1,
 }
+_LINEAR_ATTENTION = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
 _VIT: dict[str, Any] = {
     "hidden_size": 24,
     "intermediate_size": 40,
@@ -211,10 +217,23 @@ FAMILIES: dict[str, Tiny] = {
                 **_TEXT,
                 **_HEAD,
                 **_MROPE,
-                "linear_key_head_dim": 8,
-                "linear_value_head_dim": 8,
-                "linear_num_key_heads": 2,
-                "linear_num_value_heads": 4,
+                **_LINEAR_ATTENTION,
+            },
+            "vision_config": _QWEN3_VIT,
+            **_QWEN_IDS,
+        },
+    ),
+    "qwen3_5_moe": Tiny(
+        "qwen3_5_moe",
+        "Qwen3_5MoeForConditionalGeneration",
+        {
+            "text_config": {
+                **_TEXT,
+                **_HEAD,
+                **_MROPE,
+                **_EXPERTS,
+                **_LINEAR_ATTENTION,
+                "shared_expert_intermediate_size": 24,
             },
             "vision_config": _QWEN3_VIT,
             **_QWEN_IDS,
@@ -226,6 +245,13 @@ FAMILIES: dict[str, Tiny] = {
         "LlavaNextForConditionalGeneration",
         {"model_type": "mistral", **_TEXT, **_HEAD},
         image_grid_pinpoints=[[28, 56], [56, 28]],
+    ),
+    "llava_next_video": _llava(
+        "llava_next_video",
+        "LlavaNextVideoForConditionalGeneration",
+        {"model_type": "llama", **_TEXT},
+        image_grid_pinpoints=[[28, 56], [56, 28]],
+        video_token_index=91,
     ),
     "llava_onevision": _llava(
         "llava_onevision",

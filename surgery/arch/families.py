@@ -7,11 +7,13 @@ models those are the names of transformers 4 up to 4.51 (`visual.*` beside `mode
 its head. The sources are `_checkpoint_conversion_mapping` of transformers 4.57's model classes and
 `transformers.conversion_mapping` of transformers 5.
 
-Mixture-of-experts layers stand as each file spells them. Mixtral, Qwen2-MoE, Qwen3-MoE and
-GLM-4.5V publish and save one tensor per expert (`experts.5.gate_proj.weight`; Mixtral `w1`, `w2`,
-`w3`) that transformers 5 fuses in memory to `experts.gate_up_proj` and `experts.down_proj`;
-Qwen3-VL-MoE publishes them fused, in memory each is transposed. Those are other tensors, of another
-shape, so they have other sites. All of them, and the router `gate.weight`, are `Module.MLP`.
+Mixture-of-experts layers stand as each file spells them. Mixtral, Qwen2-MoE, Qwen3-MoE, Qwen3.5-MoE
+and GLM-4.5V are saved with one tensor per expert (`experts.5.gate_proj.weight`; Mixtral `w1`, `w2`,
+`w3`), which transformers 5 fuses in memory to `experts.gate_up_proj` and `experts.down_proj`. Those
+are other tensors, of another shape, so they have other sites, and a file that holds them fused does
+not line up with one that does not. Qwen3-VL-MoE is published and saved fused; in memory its two
+tensors are transposed, under the same names. All of these, and the router `gate.weight`, are
+`Module.MLP`.
 """
 
 from __future__ import annotations

@@ -126,6 +126,8 @@ class RuleBook:
     def site(self, name: str) -> tuple[Site, Rule] | None:
         """The site of a tensor and the rule that said so, or None where no rule speaks of it."""
         segments = tuple(name.split("."))
+        if ANY_LAYER in segments:  # would pass for a number
+            return None
         key = tuple(ANY_LAYER if is_number(segment) else segment for segment in segments)
         for length in range(min(self._longest, len(key)), 0, -1):
             rule = self._rules.get(key[:length])
