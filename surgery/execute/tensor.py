@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from surgery.checkpoint.source import Checkpoint
-    from surgery.plan.model import TensorOp
+    from surgery.plan.model import TensorOp, TensorRef
 
 
 def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
@@ -39,19 +39,20 @@ def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
             (ref,) = op.inputs
             checkpoints[ref.model].read_into(ref.tensor, 0, memory)
         else:
-            stream(op, inputs_of(op, checkpoints, hashed=True), write, lambda _: None)
+            known = dict.fromkeys(op.inputs, True)
+            stream(op, inputs_of(op, checkpoints, known), write, lambda _: None)
     return flat.view(op.shape)
 
 
 def inputs_of(
-    op: TensorOp, checkpoints: Mapping[str, Checkpoint], *, hashed: bool
+    op: TensorOp, checkpoints: Mapping[str, Checkpoint], known: Mapping[TensorRef, bool]
 ) -> tuple[Input, ...]:
     """Readers for an op's inputs.
 
     Args:
         op: Whose inputs.
         checkpoints: The recipe's models, open.
-        hashed: Whether their hashes are known (or not wanted).
+        known: Whether each one's hash is known already (or not wanted).
     """
     found = []
     for ref in op.inputs:
@@ -60,7 +61,7 @@ def inputs_of(
             Input(
                 dtype=checkpoint.info.tensors[ref.tensor].dtype,
                 read=lambda start, buffer, c=checkpoint, n=ref.tensor: c.read_into(n, start, buffer),
-                hashed=hashed,
+                hashed=known[ref],
             )
         )
     return tuple(found)

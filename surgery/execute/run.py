@@ -1,0 +1,283 @@
+"""Carry a plan out: the one place where a plan meets bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from contextlib import contextmanager
+from importlib.metadata import version
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import surgery
+from surgery.checkpoint.digest import DigestCache
+from surgery.checkpoint.folder import INDEX
+from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
+from surgery.checkpoint.write import FolderWriter
+from surgery.execute.card import model_card
+from surgery.execute.files import companions, with_dtype
+from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
+from surgery.plan.model import Kind
+from surgery.plan.validate import validate
+from surgery.recipe.dump import to_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from threading import Event
+    from typing import Literal
+
+    from surgery.checkpoint.shard import ShardWriter
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.plan.model import Plan, TensorOp, TensorRef
+
+MAX_WORKERS = 8
+"""More threads than this only wait for memory and disk."""
+
+
+def default_workers() -> int:
+    """As many threads as there are processors to run on, within reason."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        count = os.cpu_count() or 1
+    return max(1, min(MAX_WORKERS, count))
+
+
+def execute(
+    plan: Plan,
+    checkpoints: Mapping[str, Checkpoint],
+    out: Path,
+    *,
+    engine: Literal["surgery", "mergekit"] = "surgery",
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Ledger:
+    """Write the model that a plan describes.
+
+    The folder appears whole at the end, or not at all. The same plan over the same weights gives
+    the same bytes, whatever the number of threads.
+
+    Args:
+        plan: What to write.
+        checkpoints: The recipe's models, open.
+        out: The folder to make.
+        engine: Who computes: this package, or mergekit through its Python interface.
+        workers: Number of threads; one per processor when absent.
+        overwrite: Whether a folder that an earlier merge wrote may be replaced.
+        progress: Told the number of output bytes as they are done; called from several threads.
+
+    Returns:
+        The ledger, as it stands in the folder's `surgery.json`.
+
+    Raises:
+        PlanError: If the plan would fail or mislead; nothing was touched then.
+        CheckpointError: If an input breaks off or changes.
+        ExecutionError: If the disk fails.
+    """
+    workers = workers or default_workers()
+    validate(plan, out, workers=workers)
+    with FolderWriter(out, overwrite=overwrite) as folder:
+        shards = _shards(plan, folder)
+        work = _Work(plan, checkpoints, shards, progress or (lambda _: None))
+        if engine == "mergekit":
+            work.with_mergekit()
+        else:
+            work.with_threads(workers)
+        if len(shards) > 1 or (plan.base.folder / INDEX).is_file():
+            folder.index()
+        ledger = _ledger(plan, work, engine, _companions(plan, folder))
+        folder.file("surgery.json", ledger.to_json())
+    work.cache.save()
+    return ledger
+
+
+def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
+    """Every output file, with room for all of it."""
+    by_shard: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
+    for op in plan.ops:
+        by_shard[op.shard].append(op)
+    return {
+        name: folder.shard(name, ops, plan.base.metadata.get(name) or {"format": "pt"})
+        for name, ops in by_shard.items()
+    }
+
+
+class _Work:
+    """One execution's state: where tensors go, and the hashes found on the way."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        checkpoints: Mapping[str, Checkpoint],
+        shards: Mapping[str, ShardWriter],
+        progress: Callable[[int], None],
+    ) -> None:
+        self.plan = plan
+        self.checkpoints = checkpoints
+        self.shards = shards
+        self.progress = progress
+        self.cache = DigestCache()
+        self.inputs: dict[TensorRef, str] = {}
+        self.outputs: dict[str, str] = {}
+        self._lock = Lock()
+
+    def with_threads(self, workers: int) -> None:
+        """Copy, hash and compute on `workers` threads."""
+        jobs: list[tuple[int, Callable[[Event], None]]] = []
+        for run in runs(self.plan.ops, self.checkpoints):
+            jobs.append((run.nbytes, lambda stop, run=run: self._copy(run, stop)))
+            for op in run.ops:
+                (ref,) = op.inputs
+                if self._known(ref) is None:
+                    jobs.append((op.nbytes, lambda stop, ref=ref: self._hash(ref, stop)))
+        computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
+        jobs += [(4 * op.nbytes, lambda stop, op=op: self._stream(op, stop)) for op in computed]
+        with _one_torch_thread(bool(computed)):
+            do_all(jobs, workers)
+        for op in self.plan.ops:
+            if op.name not in self.outputs:
+                self.outputs[op.name] = self.inputs[op.inputs[0]]
+
+    def with_mergekit(self) -> None:
+        """Let mergekit compute every tensor, one after the other."""
+        import torch
+
+        from surgery.execute.with_mergekit import MergekitEngine
+
+        engine = MergekitEngine(self.plan)
+        try:
+            for op in self.plan.ops:
+                tensor = engine.compute(op).contiguous().reshape(-1)
+                data = memoryview(tensor.view(torch.uint8).numpy()) if op.numel else memoryview(b"")
+                self.shards[op.shard].write(op.name, 0, data)
+                self.outputs[op.name] = hashlib.sha256(data).hexdigest()
+                for ref in op.inputs:
+                    self.inputs[ref] = self.cache.digest(self.checkpoints[ref.model], ref.tensor)
+                self.progress(op.nbytes)
+        finally:
+            engine.close()
+
+    def _known(self, ref: TensorRef) -> str | None:
+        """An input's hash, if this or an earlier execution has found it."""
+        if ref not in self.inputs:
+            found = self.cache.lookup(self.checkpoints[ref.model], ref.tensor)
+            if found is None:
+                return None
+            self.inputs[ref] = found
+        return self.inputs[ref]
+
+    def _advance(self, stop: Event) -> Callable[[int], None]:
+        """A progress function that ends its thread when another one failed."""
+
+        def advance(count: int) -> None:
+            if stop.is_set():
+                raise Stopped
+            self.progress(count)
+
+        return advance
+
+    def _copy(self, run: Run, stop: Event) -> None:
+        names = [op.name for op in run.ops]
+        shard = self.shards[run.ops[0].shard]
+        shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
+
+    def _hash(self, ref: TensorRef, stop: Event) -> None:
+        def heed(_: int) -> None:
+            if stop.is_set():
+                raise Stopped
+
+        found = self.cache.digest(self.checkpoints[ref.model], ref.tensor, heed)
+        with self._lock:
+            self.inputs[ref] = found
+
+    def _stream(self, op: TensorOp, stop: Event) -> None:
+        from surgery.execute.stream import stream
+        from surgery.execute.tensor import inputs_of
+
+        known = {ref: self._known(ref) is not None for ref in op.inputs}
+        shard = self.shards[op.shard]
+        digests = stream(
+            op,
+            inputs_of(op, self.checkpoints, known),
+            lambda start, data: shard.write(op.name, start, data),
+            self._advance(stop),
+        )
+        with self._lock:
+            self.outputs[op.name] = digests.output
+            for ref, digest in zip(op.inputs, digests.inputs, strict=True):
+                if digest is not None:
+                    self.inputs[ref] = digest
+                    self.cache.remember(self.checkpoints[ref.model], ref.tensor, digest)
+
+
+@contextmanager
+def _one_torch_thread(needed: bool) -> Iterator[None]:
+    """Keep torch from splitting blocks further: the threads are used for tensors."""
+    if not needed:  # a plan that only copies never loads torch
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _companions(plan: Plan, folder: FolderWriter) -> tuple[FileEntry, ...]:
+    """Write the files beside the weights; what they are and where they come from."""
+    found = []
+    source = plan.base.folder
+    for name in companions(source):
+        data = (source / name).read_bytes()
+        if name == "config.json":
+            data = with_dtype(data, plan.recipe.output.dtype)
+        folder.file(name, data)
+        found.append(FileEntry(name, hashlib.sha256(data).hexdigest(), plan.recipe.base))
+    card = model_card(plan, to_yaml(plan.recipe)).encode()
+    folder.file("README.md", card)
+    found.append(FileEntry("README.md", hashlib.sha256(card).hexdigest(), None))
+    return tuple(found)
+
+
+def _ledger(
+    plan: Plan, work: _Work, engine: str, files: tuple[FileEntry, ...]
+) -> Ledger:
+    """What was done, tensor by tensor."""
+    versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
+    if engine == "mergekit" or any(op.kind is not Kind.COPY for op in plan.ops):
+        versions["torch"] = version("torch")
+    if engine == "mergekit" or any(op.kind is Kind.MERGE for op in plan.ops):
+        versions["mergekit"] = version("mergekit")
+    models = {
+        name: ModelEntry(info.reference, info.revision, info.fingerprint)
+        for name, info in plan.models.items()
+    }
+    tensors = tuple(
+        TensorEntry(
+            name=op.name,
+            method=op.method,
+            parameters=dict(op.parameters),
+            inputs=tuple(
+                InputEntry(ref.model, ref.tensor, work.inputs[ref]) for ref in op.inputs
+            ),
+            dtype=op.dtype,
+            shape=op.shape,
+            shard=op.shard,
+            sha256=work.outputs[op.name],
+        )
+        for op in plan.ops
+    )
+    return Ledger(
+        recipe=to_yaml(plan.recipe),
+        models=models,
+        versions=versions,
+        engine=engine,
+        tensors=tensors,
+        files=files,
+    )

@@ -1,0 +1,115 @@
+"""Divide a plan into pieces of work, and do them on a few threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
+
+from surgery.plan.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.plan.model import TensorOp
+
+LONGEST_RUN = 256 << 20
+"""Bytes after which neighbouring copies become two pieces, so that threads end together."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: a thread was asked to end
+    """Another thread failed or the user gave up."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Copies whose bytes are neighbours both where they come from and where they go.
+
+    Attributes:
+        ops: The copies, in order.
+        descriptor: The open source file.
+        offset: Where the first one's bytes begin in it.
+    """
+
+    ops: tuple[TensorOp, ...]
+    descriptor: int
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to copy."""
+        return sum(op.nbytes for op in self.ops)
+
+
+def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iterator[Run]:
+    """Gather the plan's plain copies into runs.
+
+    Args:
+        ops: In the order of the output files.
+        checkpoints: The recipe's models, open.
+
+    Yields:
+        Runs of at most `LONGEST_RUN` bytes, or of one larger tensor.
+    """
+    held: list[TensorOp] = []
+    start = (-1, 0)
+    end = size = 0
+    for op in ops:
+        place = copy_place(op, checkpoints)
+        follows = (
+            bool(held)
+            and place == (start[0], end)
+            and op.shard == held[0].shard
+            and size + op.nbytes <= LONGEST_RUN
+        )
+        if not follows and held:
+            yield Run(tuple(held), *start)
+            held = []
+        if place is None:
+            continue
+        if not held:
+            start, size = place, 0
+        held.append(op)
+        end, size = place[1] + op.nbytes, size + op.nbytes
+    if held:
+        yield Run(tuple(held), *start)
+
+
+def copy_place(
+    op: TensorOp, checkpoints: Mapping[str, Checkpoint]
+) -> tuple[int, int] | None:
+    """Descriptor and offset of the bytes a copy moves; None for what has to be computed."""
+    if op.kind is not Kind.COPY:
+        return None
+    (ref,) = op.inputs
+    return checkpoints[ref.model].file_range(ref.tensor)
+
+
+def do_all(jobs: Sequence[tuple[int, Callable[[Event], None]]], workers: int) -> None:
+    """Do jobs on threads, the largest first; the first failure stops the rest.
+
+    Args:
+        jobs: Sizes and functions. A function looks at the event it is given now and then, and
+            raises `Stopped` once it is set.
+        workers: Number of threads.
+
+    Raises:
+        BaseException: Whatever the first job to fail raised, or an interrupt of this thread; no
+            job runs any more when it leaves.
+    """
+    stop = Event()
+    ordered = [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
+    with ThreadPoolExecutor(workers, thread_name_prefix="surgery") as pool:
+        futures = [pool.submit(job, stop) for job in ordered]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in done if future.exception() is not None]
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    errors = [future.exception() for future in failed]
+    for error in sorted(errors, key=lambda found: isinstance(found, Stopped)):
+        assert error is not None  # only failed futures were kept
+        raise error

@@ -1,0 +1,55 @@
+"""Merge in one call, and read the result back with safetensors itself."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+
+from surgery.checkpoint.open import open_checkpoint
+from surgery.execute.run import execute
+from surgery.plan import make_plan
+from surgery.recipe.load import parse_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+
+    from surgery.checkpoint.ledger import Ledger
+    from surgery.plan import Plan
+
+
+def recipe_text(models: Mapping[str, Path], steps: str, base: str = "in", rest: str = "") -> str:
+    """A recipe over local folders; `steps` is YAML for the list."""
+    named = "".join(f"  {name}: {path}\n" for name, path in models.items())
+    return f"name: test\nmodels:\n{named}base: {base}\n{rest}\nsteps:\n{steps}\n"
+
+
+def merge(text: str, out: Path, **how: Any) -> tuple[Plan, Ledger]:
+    """Plan and execute a recipe's text."""
+    recipe = parse_recipe(text)
+    with ExitStack() as stack:
+        opened = {n: stack.enter_context(open_checkpoint(r)) for n, r in recipe.models.items()}
+        plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
+        return plan, execute(plan, opened, out, **how)
+
+
+def plan_of(text: str) -> Plan:
+    """Plan a recipe's text."""
+    recipe = parse_recipe(text)
+    with ExitStack() as stack:
+        opened = {n: stack.enter_context(open_checkpoint(r)) for n, r in recipe.models.items()}
+        return make_plan(recipe, {name: c.info for name, c in opened.items()})
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint, read by safetensors."""
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a mapping
+                found[name] = opened.get_tensor(name)
+    return found

@@ -1,0 +1,47 @@
+"""The table of methods is mergekit's own, parameter for parameter."""
+
+from __future__ import annotations
+
+import pytest
+from mergekit.merge_methods.registry import registered_methods
+
+from surgery.methods.table import METHODS, Scope
+
+THEIRS = {method.spec.name: method.spec for method in registered_methods()}
+
+
+def test_names():
+    assert set(METHODS) == set(THEIRS)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_rules_and_parameters(name):
+    ours, theirs = METHODS[name], THEIRS[name]
+    assert ours.base == theirs.contract.base.value
+    described = {
+        p.name: (p.scope.value, p.required, None if p.required else p.default)
+        for p in theirs.parameters
+    }
+    assert described == {
+        p.name: (p.scope.value, p.required, None if p.required else p.default)
+        for p in ours.parameters
+    }
+    for parameter in theirs.parameters:
+        mine = next(p for p in ours.parameters if p.name == parameter.name)
+        assert parameter.value_type in (mine.kind, mine.kind | None)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_counts(name):
+    ours, contract = METHODS[name], THEIRS[name].contract
+    fewest, most = contract.min_inputs, contract.max_inputs
+    if contract.min_non_base is not None:
+        # models other than the base, which may come on top where it is optional
+        fewest = max(fewest, contract.min_non_base)
+    if contract.max_non_base is not None:
+        most = contract.max_non_base + 1
+    assert (ours.min_inputs, ours.max_inputs) == (fewest, most)
+
+
+def test_scopes_are_mergekits():
+    assert {scope.value for scope in Scope} == {"shared", "input", "non_base"}
