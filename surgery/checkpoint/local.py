@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from surgery.checkpoint.folder import find_shards, read_json, resolve_inside
-from surgery.checkpoint.header import read_header
+from surgery.checkpoint.folder import find_shards, read_json
 from surgery.checkpoint.source import CheckpointInfo, TensorHeader
+from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from surgery.checkpoint.folder import Shards
-    from surgery.checkpoint.header import ShardHeader
 
 # The last part of a tensor's name in GPTQ, AWQ, bitsandbytes, compressed-tensors and fp8 files.
 _QUANTISED_LEAVES = frozenset(
@@ -66,12 +64,11 @@ class LocalCheckpoint:
         config = read_json(folder, "config.json", "a model's configuration")
         _refuse_quantised_config(config, folder)
         shards = find_shards(folder)
-        self._descriptors: dict[str, int] = {}
         with ExitStack() as undo:
-            undo.callback(self.close)
-            headers = {shard: self._open(folder, shard) for shard in shards.names}
-            tensors = _collect(headers, shards, folder)
-            undo.pop_all()
+            files = {s: undo.enter_context(WeightFile(folder, s)) for s in shards.names}
+            tensors = _collect(files, shards, folder)
+            self._files = files
+            self._open = undo.pop_all()
         self._info = CheckpointInfo(
             reference=str(folder) if reference is None else reference,
             revision=revision,
@@ -79,19 +76,9 @@ class LocalCheckpoint:
             config=config,
             tensors=tensors,
             shards=shards.names,
-            metadata={shard: header.metadata for shard, header in headers.items()},
-            fingerprint=fingerprint(config, tensors, {s: h.size for s, h in headers.items()}),
+            metadata={shard: file.metadata for shard, file in files.items()},
+            fingerprint=fingerprint(config, tensors, {s: f.size for s, f in files.items()}),
         )
-
-    def _open(self, folder: Path, shard: str) -> ShardHeader:
-        path = resolve_inside(folder, shard)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            more = " Raise the limit with `ulimit -n 4096`." if error.errno == 24 else ""
-            raise CheckpointError(f"{path}: cannot be opened: {error.strerror}.{more}") from error
-        self._descriptors[shard] = descriptor
-        return read_header(descriptor, folder / shard, shard)
 
     @property
     def info(self) -> CheckpointInfo:
@@ -105,25 +92,7 @@ class LocalCheckpoint:
             CheckpointError: If the checkpoint has no such tensor, or its file became shorter.
             ValueError: If the tensor has fewer bytes than are asked for.
         """
-        header = self._header(name)
-        view = buffer.cast("B")
-        if start < 0 or start + len(view) > header.nbytes:
-            raise ValueError(f"bytes {start}..{start + len(view)} of {name}: has {header.nbytes}")
-        descriptor = self._descriptors[header.shard]
-        done = 0
-        while done < len(view):
-            try:
-                count = os.preadv(descriptor, [view[done:]], header.offset + start + done)
-            except OSError as error:
-                raise CheckpointError(
-                    f"{self._info.folder / header.shard}: cannot read {name!r}: {error.strerror}."
-                ) from error
-            if count == 0:
-                raise CheckpointError(
-                    f"{self._info.folder / header.shard}: ended inside {name!r}. "
-                    "The file became shorter while it was being read."
-                )
-            done += count
+        self._files[self._header(name).shard].read_into(name, start, buffer)
 
     def file_range(self, name: str) -> tuple[int, int] | None:
         """File descriptor and absolute offset of a tensor's bytes.
@@ -134,7 +103,7 @@ class LocalCheckpoint:
             CheckpointError: If the checkpoint has no such tensor.
         """
         header = self._header(name)
-        return self._descriptors[header.shard], header.offset
+        return self._files[header.shard].descriptor, header.offset
 
     def _header(self, name: str) -> TensorHeader:
         try:
@@ -146,8 +115,7 @@ class LocalCheckpoint:
 
     def close(self) -> None:
         """Release the files."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -224,12 +192,12 @@ def _refuse_quantised_config(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _collect(
-    headers: Mapping[str, ShardHeader], shards: Shards, folder: Path
+    files: Mapping[str, WeightFile], shards: Shards, folder: Path
 ) -> dict[str, TensorHeader]:
     """All tensors of all shards by name, checked against the index."""
     tensors: dict[str, TensorHeader] = {}
-    for shard, header in headers.items():
-        for tensor in header.tensors:
+    for shard, file in files.items():
+        for tensor in file.tensors.values():
             if tensor.name in tensors:
                 raise CheckpointError(
                     f"{folder}: tensor {tensor.name!r} stands in both {tensors[tensor.name].shard} "
@@ -245,7 +213,7 @@ def _collect(
     if shards.index is not None:
         _check_index(tensors, shards.index, folder)
     if not tensors:
-        raise CheckpointError(f"{folder}: found no tensor in {', '.join(headers)}.")
+        raise CheckpointError(f"{folder}: found no tensor in {', '.join(files)}.")
     return tensors
 
 
