@@ -60,6 +60,8 @@ _HEAD = {"head_dim": 8}
 _MROPE = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
 }
+# For a family that rotates only half of each head unless told.
+_WHOLE_MROPE = {"rope_parameters": {**_MROPE["rope_parameters"], "partial_rotary_factor": 1.0}}
 _EXPERTS = {
     "num_experts": 4,
     "num_experts_per_tok": 2,
@@ -141,7 +143,21 @@ def _llava(model_type: str, model_class: str, text: Mapping[str, Any], **more: A
 _CAUSAL = {
     "llama": ("llama", "LlamaForCausalLM", {}),
     "mistral": ("mistral", "MistralForCausalLM", _HEAD),
-    "ministral3": ("ministral3", "Ministral3ForCausalLM", _HEAD),
+    "ministral3": (
+        "ministral3",
+        "Ministral3ForCausalLM",
+        {
+            **_HEAD,
+            # By default YaRN, whose original length would not fit the small one.
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1e4,
+                "factor": 2.0,
+                "original_max_position_embeddings": 64,
+                "llama_4_scaling_beta": 0.1,
+            },
+        },
+    ),
     "mixtral": ("mixtral", "MixtralForCausalLM", {"num_local_experts": 4}),
     "qwen2": ("qwen2", "Qwen2ForCausalLM", {}),
     "qwen2_moe": (
@@ -350,7 +366,7 @@ FAMILIES: dict[str, Tiny] = {
         "glm4v_moe",
         "Glm4vMoeForConditionalGeneration",
         {
-            "text_config": {**_TEXT, **_MROPE, **_GLM_EXPERTS},
+            "text_config": {**_TEXT, **_WHOLE_MROPE, **_GLM_EXPERTS},
             "vision_config": {**_GLM_VIT, "image_size": 28},
             **_GLM_IDS,
         },

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 import transformers
 from safetensors import safe_open
 
 from surgery.arch import FAMILIES as TABLE
 from surgery.arch import ArchitectureWarning, Component, Module, resolve
-from tests.families import FAMILIES, TINY, save_tiny, spell_v4
+from tests.families import FAMILIES, TINY, build_tiny, save_tiny, spell_v4
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +163,39 @@ def test_bare_model_without_head_lines_up(family: str, saved: Any) -> None:
     whole = resolve(config, model.state_dict())
     assert bare.guessed == ()
     assert canonical(bare) == canonical(whole) - {"head.other.lm_head.weight"}
+
+
+@pytest.mark.parametrize("family", sorted(name for name in V4 if "vl" not in name))
+def test_the_names_in_memory_of_4_52_to_4_57_line_up(family: str, saved: Any) -> None:
+    config, _ = read(saved(family))
+    live = resolve(config, TINY[family]().state_dict())
+    spelled = []
+    for name in live.sites:
+        tower = re.sub(r"^model\.vision_tower\.", "model.vision_tower.vision_model.", name)
+        spelled.append(re.sub(r"^model\.language_model\.", "model.language_model.model.", tower))
+    assert canonical(resolve(config, spelled)) == canonical(live)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tiny_models_run(family: str) -> None:
+    with torch.no_grad():
+        logits = TINY[family]()(input_ids=torch.tensor([[1, 5, 6, 7]])).logits
+    assert logits.shape == (1, 4, 96)
+    assert torch.isfinite(logits).all()
+
+
+def test_the_seed_decides_every_tensor() -> None:
+    one, again = TINY["qwen2_5_vl"]().state_dict(), TINY["qwen2_5_vl"]().state_dict()
+    other = build_tiny("qwen2_5_vl", seed=1).state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not [name for name in one if torch.equal(one[name], other[name])]
+
+
+def test_overrides_are_merged_key_by_key() -> None:
+    model = build_tiny("qwen2_5_vl", tie_word_embeddings=True, text_config={"num_hidden_layers": 6})
+    assert model.config.tie_word_embeddings
+    assert model.config.text_config.num_hidden_layers == 6
+    assert model.config.text_config.hidden_size == 32
 
 
 @pytest.mark.parametrize("family", sorted(MULTIMODAL))

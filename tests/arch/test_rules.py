@@ -55,6 +55,20 @@ SITES = [
     ("llava_next", "image_newline", "projector.other.image_newline"),
     ("qwen3_5", "mtp.layers.0.mlp.up_proj.weight", "other.other.mtp.layers.0.mlp.up_proj.weight"),
     ("qwen2", "lm_head.weight", "head.other.lm_head.weight"),
+    ("qwen2", "model.rotary_emb.inv_freq", "language.other.rotary_emb.inv_freq"),
+    ("gemma3", "vision_tower.vision_model.head.probe", "vision.other.head.probe"),
+    (
+        "gemma3",
+        "language_model.model.rotary_emb.inv_freq",
+        "language.other.rotary_emb.inv_freq",
+    ),
+    (
+        "mistral3",
+        "vision_tower.patch_positional_embedding.inv_freq",
+        "vision.other.patch_positional_embedding.inv_freq",
+    ),
+    ("internvl", "vision_tower.layernorm.weight", "vision.norm.layernorm.weight"),
+    ("idefics3", "model.vision_model.head.probe", "vision.other.head.probe"),
 ]
 
 
