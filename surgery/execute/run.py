@@ -143,15 +143,12 @@ class _Work:
 
     def with_mergekit(self) -> None:
         """Let mergekit compute every tensor, one after the other."""
-        import torch
-
-        from surgery.execute.with_mergekit import MergekitEngine
+        from surgery.execute.with_mergekit import MergekitEngine, tensor_bytes
 
         engine = MergekitEngine(self.plan)
         try:
             for op in self.plan.ops:
-                tensor = engine.compute(op).contiguous().reshape(-1)
-                data = memoryview(tensor.view(torch.uint8).numpy()) if op.numel else memoryview(b"")
+                data = tensor_bytes(engine.compute(op))
                 self.shards[op.shard].write(op.name, 0, data)
                 self.outputs[op.name] = hashlib.sha256(data).hexdigest()
                 for ref in op.inputs:

@@ -150,3 +150,9 @@ def _weights(models: list[Any], weights: list[float]) -> dict[Any, dict[str, flo
     for model, weight in zip(models, weights, strict=True):
         total[model] = {"weight": total.get(model, {"weight": 0.0})["weight"] + weight}
     return total
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's elements, in the order of its axes."""
+    flat = tensor.contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")

@@ -1,0 +1,258 @@
+"""Prove a merged folder: every tensor against its ledger, its inputs and its method."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from surgery.checkpoint.digest import digest_tensor
+from surgery.checkpoint.ledger import read_ledger
+from surgery.checkpoint.local import LocalCheckpoint
+from surgery.checkpoint.open import open_checkpoint
+from surgery.errors import PlanError, SurgeryError
+from surgery.execute.work import copy_place
+from surgery.plan import make_plan
+from surgery.recipe.load import parse_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from surgery.checkpoint.ledger import Ledger, TensorEntry
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.plan import Plan, TensorOp
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that does not hold.
+
+    Attributes:
+        where: A tensor, a file or a model.
+        what: What was found and what the ledger says.
+    """
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        tensors: How many output tensors were hashed.
+        copies: How many are the bytes of a named input tensor, hashed there too.
+        recomputed: How many were computed again from their inputs, with the same result.
+        files: How many other files were hashed.
+        inputs: Whether the inputs were looked at.
+        faults: What does not hold; empty for a sound folder.
+    """
+
+    tensors: int = 0
+    copies: int = 0
+    recomputed: int = 0
+    files: int = 0
+    inputs: bool = True
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return not self.faults
+
+
+def verify(
+    out: Path,
+    models: Mapping[str, str] | None = None,
+    *,
+    inputs: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Verification:
+    """Hash everything in a merged folder again, and make again what was made.
+
+    Nothing remembered from earlier runs is trusted.
+
+    Args:
+        out: What a merge wrote.
+        models: Where the recipe's models are now, for those that moved.
+        inputs: Whether to read the inputs too; without them only the folder itself is proven.
+        progress: Told the number of output bytes as they are checked.
+
+    Returns:
+        Counts and faults.
+
+    Raises:
+        SurgeryError: If the folder has no ledger or is not readable, or an input is not there.
+    """
+    ledger = read_ledger(out)
+    advance = progress or (lambda _: None)
+    with LocalCheckpoint(out) as made:
+        faults = [*_headers(made, ledger), *_contents(made, ledger, advance)]
+        faults += _files(out, ledger)
+    found = Verification(
+        tensors=len(ledger.tensors),
+        files=len(ledger.files),
+        inputs=inputs,
+        faults=tuple(faults),
+    )
+    if not inputs:
+        return found
+    recipe = parse_recipe(ledger.recipe, str(out / "surgery.json"), models)
+    with ExitStack() as stack:
+        opened = {}
+        for name, reference in recipe.models.items():
+            if reference is None:
+                raise PlanError(f"model {name!r} has no checkpoint: '--model {name}=REF'.")
+            opened[name] = _open(name, reference, stack)
+        plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
+        maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
+        stack.callback(maker.close)
+        return _proof(found, plan, maker, ledger, advance)
+
+
+def _open(name: str, reference: object, stack: ExitStack) -> Checkpoint:
+    try:
+        return stack.enter_context(open_checkpoint(reference))  # type: ignore[arg-type]
+    except SurgeryError as error:
+        raise PlanError(
+            f"input {name!r} is needed for the proof: {error} Bind it with '--model {name}=REF', "
+            f"or check the folder alone with '--no-inputs'."
+        ) from error
+
+
+def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
+    """The folder's tensors are those of the ledger, of the same shape and type, in their files."""
+    faults = []
+    headers = made.info.tensors
+    told = {entry.name: entry for entry in ledger.tensors}
+    faults += [Fault(name, "is in the folder but not in the ledger") for name in headers.keys() -
+               told.keys()]
+    for name, entry in told.items():
+        header = headers.get(name)
+        if header is None:
+            faults.append(Fault(name, "is in the ledger but not in the folder"))
+        elif (header.dtype, header.shape, header.shard) != (entry.dtype, entry.shape, entry.shard):
+            faults.append(
+                Fault(
+                    name,
+                    f"is {header.dtype} {list(header.shape)} in {header.shard}; the ledger says "
+                    f"{entry.dtype} {list(entry.shape)} in {entry.shard}",
+                )
+            )
+    return sorted(faults, key=lambda fault: fault.where)
+
+
+def _contents(
+    made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], None]
+) -> list[Fault]:
+    """Every tensor's bytes have the hash that was written down."""
+    faults = []
+    for entry in ledger.tensors:
+        if entry.name not in made.info.tensors:
+            continue
+        found = digest_tensor(made, entry.name, advance)
+        if found != entry.sha256:
+            faults.append(
+                Fault(entry.name, f"has sha256 {found[:16]}..., the ledger says "
+                                  f"{entry.sha256[:16]}...")
+            )
+    return faults
+
+
+def _files(out: Path, ledger: Ledger) -> list[Fault]:
+    """The files beside the weights are as they were written."""
+    faults = []
+    for entry in ledger.files:
+        path = out / entry.name
+        if not path.is_file():
+            faults.append(Fault(entry.name, "is missing"))
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
+            faults.append(Fault(entry.name, "was changed after the merge"))
+    return faults
+
+
+def _proof(
+    found: Verification,
+    plan: Plan,
+    maker: _Ours,
+    ledger: Ledger,
+    advance: Callable[[int], None],
+) -> Verification:
+    """Compare the plan made anew with the ledger, and its results with the hashes."""
+    told = {entry.name: entry for entry in ledger.tensors}
+    faults = list(found.faults)
+    copies = recomputed = 0
+    for op in plan.ops:
+        entry = told.get(op.name)
+        if entry is None or not _same_op(op, entry):
+            faults.append(Fault(op.name, "is made in another way by the recipe than the ledger says"))
+            continue
+        moved = copy_place(op, maker.opened) is not None
+        digest, of_inputs = maker.copy(op) if moved else maker.compute(op)
+        for ref, was, now in zip(op.inputs, entry.inputs, of_inputs, strict=True):
+            if was.sha256 != now:
+                faults.append(Fault(op.name, f"was made from another {ref.tensor} than "
+                                             f"{ref.model!r} has now"))
+        if digest != entry.sha256 and list(of_inputs) == [i.sha256 for i in entry.inputs]:
+            versions = ", ".join(f"{k} {v}" for k, v in ledger.versions.items())
+            faults.append(Fault(op.name, f"comes out differently when made again (made with "
+                                         f"{versions})"))
+        copies, recomputed = copies + moved, recomputed + (not moved)
+        advance(op.nbytes)
+    return replace(found, copies=copies, recomputed=recomputed, faults=tuple(faults))
+
+
+def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
+    inputs = [(ref.model, ref.tensor) for ref in op.inputs]
+    return (op.method, inputs) == (entry.method, [(i.model, i.tensor) for i in entry.inputs])
+
+
+class _Ours:
+    """Makes ops again with our engine, into nothing but a hash."""
+
+    def __init__(self, opened: Mapping[str, Checkpoint]) -> None:
+        self.opened = opened
+
+    def copy(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
+        """Hashes of a moved tensor, at its source: of the result and of its one input."""
+        (ref,) = op.inputs
+        digest = digest_tensor(self.opened[ref.model], ref.tensor)
+        return digest, (digest,)
+
+    def compute(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
+        """Hashes of an op's result and of its inputs, from the inputs' bytes."""
+        from surgery.execute.stream import stream
+        from surgery.execute.tensor import inputs_of
+
+        unknown = dict.fromkeys(op.inputs, False)
+        inputs = inputs_of(op, self.opened, unknown)
+        made = stream(op, inputs, lambda _start, _data: None, lambda _: None)
+        return made.output, tuple(str(digest) for digest in made.inputs)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class _Mergekit(_Ours):
+    """Makes ops again with mergekit, for a folder that mergekit made."""
+
+    def __init__(self, plan: Plan, opened: Mapping[str, Checkpoint]) -> None:
+        from surgery.execute.with_mergekit import MergekitEngine
+
+        super().__init__(opened)
+        self._engine = MergekitEngine(plan)
+
+    def compute(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
+        """Hashes of an op's result and of its inputs, from the inputs' bytes."""
+        from surgery.execute.with_mergekit import tensor_bytes
+
+        data = tensor_bytes(self._engine.compute(op))
+        of_inputs = (digest_tensor(self.opened[ref.model], ref.tensor) for ref in op.inputs)
+        return hashlib.sha256(data).hexdigest(), tuple(of_inputs)
+
+    def close(self) -> None:
+        """Let mergekit's files go."""
+        self._engine.close()

@@ -1,0 +1,256 @@
+"""What a merge leaves behind: the right bytes, whole or nothing, the same every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from surgery.errors import ExecutionError, PlanError, SurgeryError
+from surgery.execute.verify import verify
+from tests.execute.merging import merge, recipe_text, tensors
+
+MIXED = """\
+  - transplant: language[mid]
+    from: rl
+  - interpolate: language[late].mlp
+    from: rl
+    method: slerp
+    t: [0.2, 0.8]
+  - add: language[early].attention
+    plus: rl
+    minus: base
+    weight: 0.5
+  - merge: vision
+    method: dare_ties
+    models: {rl: {weight: 0.5, density: 0.8}, base: {weight: 0.5, density: 0.8}}
+    seed: 3
+"""
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_same_inputs_same_bytes(pair, tmp_path):
+    text = recipe_text(pair("qwen2_5_vl"), MIXED)
+    for name, workers in (("one", 1), ("two", 2), ("four", 4)):
+        merge(text, tmp_path / name, workers=workers)
+    one = contents(tmp_path / "one")
+    assert one == contents(tmp_path / "two") == contents(tmp_path / "four")
+    assert {"config.json", "generation_config.json", "surgery.json", "README.md"} <= one.keys()
+
+
+@pytest.mark.parametrize("engine", ["surgery", "mergekit"])
+def test_verify_proves_and_finds_one_changed_bit(pair, tmp_path, engine):
+    merge(recipe_text(pair("qwen2_5_vl"), MIXED), tmp_path / "out", engine=engine)
+    found = verify(tmp_path / "out")
+    assert found.ok, found.faults
+    assert found.copies + found.recomputed == found.tensors
+    assert found.recomputed > 0
+    weights = tmp_path / "out" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(data)
+    faults = verify(tmp_path / "out").faults
+    assert len(faults) == 1
+    last = json.loads((tmp_path / "out" / "surgery.json").read_text())["tensors"][-1]["name"]
+    assert faults[0].where == last
+
+
+def test_verify_finds_a_changed_input_and_file(tmp_path):
+    from tests.families import save_tiny
+
+    models = {n: save_tiny("llama", tmp_path / n, seed=i) for i, n in enumerate(("in", "rl"))}
+    text = recipe_text(models, "  - transplant: language[1]\n    from: rl")
+    merge(text, tmp_path / "out")
+    (tmp_path / "out" / "config.json").write_text("{}\n" + " ")
+    with pytest.raises(SurgeryError):
+        verify(tmp_path / "out")
+    (tmp_path / "out" / "config.json").write_bytes((models["in"] / "config.json").read_bytes())
+    assert verify(tmp_path / "out").ok
+    save_tiny("llama", models["rl"], seed=9)
+    faults = verify(tmp_path / "out").faults
+    assert faults
+    assert all(".layers.1." in fault.where for fault in faults)
+    assert verify(tmp_path / "out", inputs=False).ok
+
+
+def test_shards_names_and_order_follow_the_base(pair, tmp_path):
+    from transformers import AutoModelForImageTextToText
+
+    models = pair("qwen2_5_vl")
+    sharded = {}
+    for name in ("in", "rl"):
+        model = AutoModelForImageTextToText.from_pretrained(models[name])
+        model.save_pretrained(tmp_path / name, max_shard_size="60KB")
+        sharded[name] = tmp_path / name
+    merge(recipe_text(sharded, "  - transplant: language[mid]\n    from: rl"), tmp_path / "out")
+    base_index = json.loads((sharded["in"] / "model.safetensors.index.json").read_text())
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    assert index["weight_map"] == base_index["weight_map"]
+    assert index["metadata"]["total_size"] == base_index["metadata"]["total_size"]
+    assert len(set(index["weight_map"].values())) > 2
+    AutoModelForImageTextToText.from_pretrained(tmp_path / "out")
+
+
+def test_repacked_and_cast(pair, tmp_path):
+    text = recipe_text(
+        pair("llama"),
+        "  - transplant: language[1]\n    from: rl",
+        rest="output: {dtype: float32, max_shard_size: 40KB}",
+    )
+    merge(text, tmp_path / "out")
+    base, rl = tensors(pair("llama")["in"]), tensors(pair("llama")["rl"])
+    for name, tensor in tensors(tmp_path / "out").items():
+        assert tensor.dtype == torch.float32
+        source = rl if ".layers.1." in name else base
+        assert torch.equal(tensor, source[name].float())
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
+    assert len(list((tmp_path / "out").glob("model-*-of-*.safetensors"))) > 1
+    assert verify(tmp_path / "out").ok
+
+
+def test_overflow_is_refused_without_output(tmp_path):
+    from tests.families import save_tiny
+
+    models = {
+        name: save_tiny("llama", tmp_path / name, seed=i, dtype=torch.float32)
+        for i, name in enumerate(("in", "rl"))
+    }
+    steps = "  - add: language[1].mlp\n    plus: rl\n    minus: in\n    weight: 1.0e+9"
+    text = recipe_text(models, steps, rest="output: {dtype: float16}")
+    with pytest.raises(ExecutionError, match="float16 can hold"):
+        merge(text, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "rl"]
+
+
+def test_memory_is_refused_before_anything_is_written(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("surgery.plan.validate.available_memory", lambda: 1 << 20)
+    with pytest.raises(PlanError, match="dare_ties of"):
+        merge(recipe_text(pair("qwen2_5_vl"), MIXED), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+MERGE = """
+import sys
+from pathlib import Path
+from tests.execute.merging import merge
+merge(Path(sys.argv[1]).read_text(), Path(sys.argv[2]))
+"""
+
+
+def start(recipe, out, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, "-c", MERGE, str(recipe), str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A recipe over checkpoints large enough to be caught in the act."""
+    from tests.families import save_tiny
+
+    root = tmp_path_factory.mktemp("large")
+    models = {}
+    for seed, name in enumerate(("in", "rl")):
+        models[name] = save_tiny("llama", root / name, seed=seed, vocab_size=200_000)
+    (root / "recipe.yaml").write_text(
+        recipe_text(models, "  - interpolate: '*'\n    from: rl\n    method: linear\n    t: 0.5")
+    )
+    return root / "recipe.yaml"
+
+
+def test_kill_at_any_moment_never_leaves_a_model(large, tmp_path):
+    began = time.perf_counter()
+    assert start(large, tmp_path / "whole").wait() == 0
+    whole = time.perf_counter() - began
+    expected = contents(tmp_path / "whole")
+    generator = random.Random(0)
+    killed = 0
+    for attempt in range(20):
+        out = tmp_path / f"out{attempt}"
+        process = start(large, out)
+        # most moments fall into the work itself, not into starting Python
+        time.sleep(whole * generator.uniform(0.5, 1.05))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        if out.exists():
+            assert contents(out) == expected
+        for left in tmp_path.glob(".out*"):
+            assert not (left / "config.json").exists() or (left / "surgery.json").exists()
+    assert killed >= 5
+    # the next run sweeps up what the killed ones left of its target
+    out = tmp_path / "out0"
+    if not out.exists():
+        assert start(large, out).wait() == 0
+    assert contents(out) == expected
+    assert not list(tmp_path.glob(".out0.*"))
+
+
+def test_interrupt_cleans_up(large, tmp_path):
+    process = start(large, tmp_path / "out")
+    while not list(tmp_path.iterdir()) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    process.stdout.close()
+    assert not list(tmp_path.iterdir()) or (tmp_path / "out" / "config.json").exists()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from surgery.errors import ExecutionError
+from tests.execute.merging import merge
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    merge(Path(sys.argv[1]).read_text(), Path(sys.argv[2]))
+except ExecutionError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_full_disk_is_a_clear_error(large, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(large), str(tmp_path / "out")],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"VLM_SURGERY_CACHE": ""},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "model.safetensors" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_really_full_disk(large, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("this system mounts nothing")
+    try:
+        with pytest.raises(PlanError, match="has .* free"):
+            merge(large.read_text(), disk / "out")
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
