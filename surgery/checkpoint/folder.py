@@ -42,7 +42,7 @@ def resolve_inside(folder: Path, name: str) -> Path:
 
     Args:
         folder: A checkpoint's folder.
-        name: A plain file name, as an index or a listing gives it.
+        name: A plain file name, or several joined by `/` for a file of an inner folder.
 
     Returns:
         The path with every link resolved.
@@ -50,7 +50,8 @@ def resolve_inside(folder: Path, name: str) -> Path:
     Raises:
         CheckpointError: If the name or a link leads elsewhere, or is not a regular file.
     """
-    check_plain(folder, name)
+    for part in name.split("/"):
+        check_plain(folder, part)
     try:
         path = (folder / name).resolve(strict=True)
     except (OSError, RuntimeError) as error:
@@ -89,6 +90,26 @@ def _roots(root: Path) -> tuple[Path, ...]:
     return (root,)
 
 
+def read_file(folder: Path, name: str) -> bytes:
+    """Read one small file of a checkpoint, if it really stands there.
+
+    Args:
+        folder: The checkpoint's folder.
+        name: The file's name in it.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        CheckpointError: If it is missing, leads out of the folder, or cannot be read.
+    """
+    path = resolve_inside(folder, name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}.") from error
+
+
 def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
     """Read one JSON object of a checkpoint.
 
@@ -103,14 +124,11 @@ def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is missing, larger than 64 MiB, or not a JSON object.
     """
-    path = resolve_inside(folder, name)
     shown = folder / name
-    if path.stat().st_size > _MAX_JSON:
+    if resolve_inside(folder, name).stat().st_size > _MAX_JSON:
         raise CheckpointError(f"{shown}: is larger than {_MAX_JSON >> 20} MiB; expected {what}.")
     try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{shown}: cannot be read: {error.strerror}.") from error
+        value = json.loads(read_file(folder, name))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{shown}: is not valid JSON: {error}.") from error
     if not isinstance(value, dict):

@@ -50,6 +50,34 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
     return LocalCheckpoint(folder, reference, commit)
 
 
+def open_recorded(reference: str, revision: str | None) -> Checkpoint:
+    """Open a checkpoint again, at the very commit that a ledger recorded.
+
+    Args:
+        reference: What `CheckpointInfo.reference` said; `BASE + ADAPTER` for an adapter.
+        revision: What `CheckpointInfo.revision` said.
+
+    Returns:
+        The checkpoint; a context manager that closes it.
+
+    Raises:
+        CheckpointError: If it cannot be found, fetched or read safely.
+    """
+    base, plus, adapter = reference.partition(" + ")
+    if not plus:
+        return open_checkpoint(_pinned(reference, revision))
+    commits = (revision or "").partition(" + ")
+    return open_checkpoint(
+        AdapterReference(_pinned(base, commits[0]), _pinned(adapter, commits[2]))
+    )
+
+
+def _pinned(reference: str, commit: str | None) -> str:
+    if not commit or commit == "local":
+        return reference
+    return f"hf://{split_hub_id(reference)[0]}@{commit}"
+
+
 def find_adapter(reference: str) -> tuple[Path, str | None]:
     """Find, and fetch where needed, the folder of a PEFT adapter.
 

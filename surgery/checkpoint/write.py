@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.checkpoint import sibling
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.folder import INDEX
+from surgery.checkpoint.ledger import LEDGER
 from surgery.checkpoint.shard import ShardWriter, lay_out
 from surgery.errors import ExecutionError
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from surgery.checkpoint.shard import TensorSpec
 
 CONFIG = "config.json"
-LEDGER = "surgery.json"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 

@@ -1,0 +1,315 @@
+"""The ledger, `surgery.json`: what every tensor of an output is and where it came from.
+
+It holds no times and no machine's names, so that the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from surgery.checkpoint.dtype import DType
+from surgery.checkpoint.folder import read_json
+from surgery.errors import CheckpointError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+LEDGER = "surgery.json"
+FORMAT = 1
+
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of the recipe.
+
+    Attributes:
+        reference: As the user wrote it.
+        revision: The commit it was resolved to, for a Hub reference.
+        fingerprint: Of its configuration and headers.
+    """
+
+    reference: str
+    revision: str | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class InputEntry:
+    """One tensor that went into another.
+
+    Attributes:
+        model: The model's name in the recipe.
+        tensor: The tensor's name there.
+        sha256: Of its bytes, in hex.
+    """
+
+    model: str
+    tensor: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor of the output.
+
+    Attributes:
+        name: Its name.
+        method: How it was made; `copy` for one that is bit-identical to its input.
+        parameters: The method's parameters, as JSON can hold them.
+        inputs: What it was made from, in the order the method wants.
+        dtype: Element type.
+        shape: Lengths of the axes.
+        shard: The file it stands in.
+        sha256: Of its bytes, in hex.
+    """
+
+    name: str
+    method: str
+    parameters: Mapping[str, Any]
+    inputs: tuple[InputEntry, ...]
+    dtype: DType
+    shape: tuple[int, ...]
+    shard: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One other file of the output.
+
+    Attributes:
+        name: Its path in the folder, with `/`.
+        sha256: Of its bytes, in hex.
+        source: The recipe's name of the model it follows, or None if it was made.
+    """
+
+    name: str
+    sha256: str
+    source: str | None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All that is known of an output.
+
+    Attributes:
+        recipe: The recipe as YAML, with everything it extended or was bound to filled in.
+        models: Its models by name.
+        versions: Versions of whatever took part, by name.
+        engine: Who computed: `surgery` or `mergekit`.
+        tensors: The output's tensors, in the order of its files.
+        files: Its other files.
+    """
+
+    recipe: str
+    models: Mapping[str, ModelEntry]
+    versions: Mapping[str, str]
+    engine: str
+    tensors: tuple[TensorEntry, ...]
+    files: tuple[FileEntry, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 in hex of the output's weights, however they are spread over files."""
+        return content_fingerprint(self.tensors)
+
+    def to_json(self) -> bytes:
+        """The ledger as a file: one line for each tensor, the same bytes for the same content.
+
+        Raises:
+            ValueError: If a parameter cannot be said in JSON.
+        """
+        head = {
+            "format": FORMAT,
+            "engine": self.engine,
+            "versions": dict(sorted(self.versions.items())),
+            "fingerprint": self.fingerprint,
+            "recipe": self.recipe,
+        }
+        models = {name: vars(model) for name, model in self.models.items()}
+        lines = [f"  {_line(key)}: {_line(value)}" for key, value in head.items()]
+        lines.append(_block("models", (f"{_line(k)}: {_line(m)}" for k, m in models.items()), "{}"))
+        lines.append(_block("files", (_line(vars(file)) for file in self.files), "[]"))
+        lines.append(_block("tensors", (_line(_plain(tensor)) for tensor in self.tensors), "[]"))
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def content_fingerprint(tensors: Iterable[TensorEntry]) -> str:
+    """Hash what a set of tensors is: names, element types, shapes and bytes.
+
+    Args:
+        tensors: In any order.
+
+    Returns:
+        sha256 in hex.
+    """
+    rows = sorted((t.name, str(t.dtype), list(t.shape), t.sha256) for t in tensors)
+    return sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """Read and check a folder's ledger.
+
+    Args:
+        folder: A folder that this toolkit wrote.
+
+    Returns:
+        The ledger.
+
+    Raises:
+        CheckpointError: If there is none, or it is damaged or of a later format.
+    """
+    found = read_json(folder, LEDGER, "a ledger of this toolkit")
+    reader = _Reader(f"{folder / LEDGER}")
+    if found.get("format") != FORMAT:
+        reader.fail(
+            f"has format {found.get('format')!r}; this version reads {FORMAT}. Update vlm-surgery."
+        )
+    reader.fields(
+        found,
+        "the ledger",
+        "format engine versions fingerprint recipe models files tensors",
+    )
+    ledger = Ledger(
+        recipe=reader.text(found["recipe"], "recipe"),
+        models={
+            name: reader.model(value, f"models.{name}")
+            for name, value in reader.mapping(found["models"], "models").items()
+        },
+        versions={
+            name: reader.text(value, f"versions.{name}")
+            for name, value in reader.mapping(found["versions"], "versions").items()
+        },
+        engine=reader.text(found["engine"], "engine"),
+        tensors=tuple(reader.tensor(t) for t in reader.sequence(found["tensors"], "tensors")),
+        files=tuple(reader.file(f) for f in reader.sequence(found["files"], "files")),
+    )
+    reader.unique([tensor.name for tensor in ledger.tensors], "tensors")
+    reader.unique([file.name for file in ledger.files], "files")
+    if found["fingerprint"] != ledger.fingerprint:
+        reader.fail("was altered: its fingerprint is not that of the tensors it lists.")
+    return ledger
+
+
+class _Reader:
+    """Turns parsed JSON into entries, and says where it is not what it should be."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def fail(self, message: str) -> NoReturn:
+        raise CheckpointError(f"{self._where}: {message}")
+
+    def fields(self, found: object, what: str, names: str) -> dict[str, Any]:
+        wanted = set(names.split())
+        entry = self.mapping(found, what)
+        for name in entry.keys() - wanted:
+            self.fail(f"{what} has {name[:100]!r}.{did_you_mean(name[:100], sorted(wanted))}")
+        for name in sorted(wanted - entry.keys()):
+            self.fail(f"{what} lacks {name!r}.")
+        return entry
+
+    def mapping(self, found: object, what: str) -> dict[str, Any]:
+        if not isinstance(found, dict):
+            self.fail(f"{what} is {_kind(found)}; expected an object.")
+        return found
+
+    def sequence(self, found: object, what: str) -> list[Any]:
+        if not isinstance(found, list):
+            self.fail(f"{what} is {_kind(found)}; expected a list.")
+        return found
+
+    def text(self, found: object, what: str) -> str:
+        if not isinstance(found, str):
+            self.fail(f"{what} is {_kind(found)}; expected text.")
+        return found
+
+    def optional(self, found: object, what: str) -> str | None:
+        return None if found is None else self.text(found, what)
+
+    def digest(self, found: object, what: str) -> str:
+        text = self.text(found, what)
+        if not _SHA256.fullmatch(text):
+            self.fail(f"{what} is {text[:80]!r}; expected 64 hexadecimal digits.")
+        return text
+
+    def unique(self, names: list[str], what: str) -> None:
+        if len(set(names)) < len(names):
+            self.fail(f"{what} lists a name twice.")
+
+    def model(self, found: object, what: str) -> ModelEntry:
+        entry = self.fields(found, what, "reference revision fingerprint")
+        return ModelEntry(
+            reference=self.text(entry["reference"], f"{what}.reference"),
+            revision=self.optional(entry["revision"], f"{what}.revision"),
+            fingerprint=self.digest(entry["fingerprint"], f"{what}.fingerprint"),
+        )
+
+    def file(self, found: object) -> FileEntry:
+        entry = self.fields(found, "a file", "name sha256 source")
+        name = self.text(entry["name"], "a file's name")
+        return FileEntry(
+            name=name,
+            sha256=self.digest(entry["sha256"], f"{name}: sha256"),
+            source=self.optional(entry["source"], f"{name}: source"),
+        )
+
+    def tensor(self, found: object) -> TensorEntry:
+        entry = self.fields(
+            found, "a tensor", "name method parameters inputs dtype shape shard sha256"
+        )
+        name = self.text(entry["name"], "a tensor's name")
+        dtype = self.text(entry["dtype"], f"{name}: dtype")
+        if dtype not in DType.__members__:
+            self.fail(f"{name}: dtype is {dtype[:40]!r}.{did_you_mean(dtype[:40], list(DType))}")
+        shape = self.sequence(entry["shape"], f"{name}: shape")
+        if any(type(length) is not int or length < 0 for length in shape):
+            self.fail(f"{name}: shape is not a list of lengths.")
+        return TensorEntry(
+            name=name,
+            method=self.text(entry["method"], f"{name}: method"),
+            parameters=self.mapping(entry["parameters"], f"{name}: parameters"),
+            inputs=tuple(self.input(i, name) for i in self.sequence(entry["inputs"], name)),
+            dtype=DType(dtype),
+            shape=tuple(shape),
+            shard=self.text(entry["shard"], f"{name}: shard"),
+            sha256=self.digest(entry["sha256"], f"{name}: sha256"),
+        )
+
+    def input(self, found: object, what: str) -> InputEntry:
+        entry = self.fields(found, f"{what}: an input", "model tensor sha256")
+        return InputEntry(
+            model=self.text(entry["model"], f"{what}: model"),
+            tensor=self.text(entry["tensor"], f"{what}: tensor"),
+            sha256=self.digest(entry["sha256"], f"{what}: sha256 of an input"),
+        )
+
+
+def _kind(found: object) -> str:
+    return "missing" if found is None else f"a {type(found).__name__}"
+
+
+def _plain(tensor: TensorEntry) -> dict[str, Any]:
+    return {
+        **vars(tensor),
+        "parameters": dict(tensor.parameters),
+        "inputs": [vars(each) for each in tensor.inputs],
+        "dtype": str(tensor.dtype),
+    }
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=dict)
+
+
+def _block(key: str, rows: Iterable[str], brackets: str) -> str:
+    body = ",\n    ".join(rows)
+    inner = f"\n    {body}\n  " if body else ""
+    return f"  {_line(key)}: {brackets[0]}{inner}{brackets[1]}"
