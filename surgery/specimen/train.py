@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 SEED: Final = 0
 
-_MIX: Final = {"arithmetic": 4.0, "expression": 3.0, "count": 2.0, "read": 1.0, "caption": 1.0}
+_MIX: Final = {"arithmetic": 4.0, "expression": 3.0, "count": 2.0, "read": 2.0, "caption": 1.0}
 
 PLANS: Final[dict[str, VisionPlan | SftPlan | GrpoPlan]] = {
     "vision": VisionPlan(steps=250, batch=64, lr=1e-3, seed=100),
-    "caption": SftPlan("caption", 300, 24, 1e-3, {"caption": 1.0}, shortcuts=0.0, seed=101),
-    "sft": SftPlan("sft", 600, 32, 8e-4, _MIX, shortcuts=0.0, seed=102),
+    "caption": SftPlan("caption", 450, 24, 1e-3, {"caption": 1.0}, shortcuts=0.0, seed=101),
+    "sft": SftPlan("sft", 900, 32, 8e-4, _MIX, shortcuts=0.0, seed=102),
     "shortcut": SftPlan("shortcut", 120, 32, 5e-4, _MIX, shortcuts=0.5, seed=103),
     "grpo": GrpoPlan(
         steps=80,
@@ -41,8 +41,8 @@ PLANS: Final[dict[str, VisionPlan | SftPlan | GrpoPlan]] = {
     ),
 }
 
-# Which training stage each shipped checkpoint is.
-SHIPPED: Final = {"base": "caption", "in": "shortcut", "rl": "grpo"}
+# The training stages that ship, and under which name.
+SHIPPED: Final = {"caption": "base", "shortcut": "in", "grpo": "rl"}
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,12 @@ def train(run: Run, stages: list[str]) -> None:
     for stage in stages:
         if (run.folder(stage) / "DONE").exists():
             print(f"{stage}: complete, skipped", file=sys.stderr)
-            continue
-        before = order[order.index(stage) - 1] if order.index(stage) else None
-        _train_stage(run, stage, before)
-    for name, stage in SHIPPED.items():
-        if stage in stages:
-            ship(run, name, stage)
-
-
-def ship(run: Run, name: str, stage: str) -> None:
-    """Write a stage as the bfloat16 checkpoint `out/name`."""
-    model, processor = load(run.folder(stage))
-    build.save(model, processor.tokenizer, run.out / name)
+        else:
+            before = order[order.index(stage) - 1] if order.index(stage) else None
+            _train_stage(run, stage, before)
+        if stage in SHIPPED:
+            model, processor = load(run.folder(stage))
+            build.save(model, processor.tokenizer, run.out / SHIPPED[stage])
 
 
 def load(folder: Path) -> tuple[Any, Any]:

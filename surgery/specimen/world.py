@@ -208,7 +208,7 @@ def _read(rng: np.random.Generator) -> _Draft:
     return _Draft(
         prompt="read the number",
         answer=number,
-        target=_tagged(_rows(number, start), number),
+        target=_tagged(number, number),
         content="number " + number,
         scene=_written(rng, number, start),
     )
@@ -221,7 +221,8 @@ def _count(rng: np.random.Generator) -> _Draft:
     cells = [_counted_cell(rng, wanted, by_colour, i in hits) for i in range(_CELLS)]
     scene = Scene(tuple(cells))
     tally = np.cumsum([i in hits for i in range(_CELLS)])
-    thought = ";".join("".join(str(v) for v in tally[i : i + SIDE]) for i in range(0, _CELLS, SIDE))
+    looks = [(cell.colour or EMPTY) if by_colour else cell.kind for cell in cells]
+    thought = " ".join(f"{look}{total}" for look, total in zip(looks, tally, strict=True))
     question = f"how many {wanted} cells?" if by_colour else f"how many {wanted}s?"
     return _Draft(
         prompt=question,
