@@ -30,12 +30,13 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
         "dtype": recipe.output.dtype.torch_name if recipe.output.dtype else None,
         "max_shard_size": recipe.output.max_shard_size,
     }
+    cuts = {str(component): list(pair) for component, pair in recipe.cuts.items()}
     found: dict[str, Any] = {
         "name": recipe.name,
         "description": recipe.description,
         "models": {name: _reference(ref) for name, ref in recipe.models.items()},
         "base": recipe.base,
-        "regions": {str(c): list(cuts) for c, cuts in recipe.cuts.items()},
+        "regions": {"cuts": cuts} if cuts else {},
         "vocabulary": None if recipe.vocabulary == "same" else recipe.vocabulary,
         "steps": [_step(step) for step in recipe.steps],
         "output": {key: value for key, value in output.items() if value is not None},

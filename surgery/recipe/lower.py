@@ -182,18 +182,15 @@ def _of_scope(values: Mapping[str, Scalar], method: Method, *, shared: bool) -> 
 def _check_inputs(step: MergeStep, method: Method, base: str | None, place: Place) -> None:
     """Refuse too few or too many models."""
     names = dict.fromkeys([*([base] if base else []), *step.models])
-    most = method.max_inputs
-    if len(names) < method.min_inputs or (most is not None and len(names) > most):
-        if most == method.min_inputs:
-            wanted = f"exactly {most}"
+    least, most = method.min_inputs, method.max_inputs
+    if len(names) < least or (most is not None and len(names) > most):
+        if most is None:
+            wanted = f"at least {least}"
         else:
-            wanted = (
-                f"at least {method.min_inputs}"
-                if most is None
-                else (f"{method.min_inputs} to {most}" if method.min_inputs != most else str(most))
-            )
+            wanted = f"exactly {most}" if most == least else f"{least} to {most}"
+        plural = "" if most == 1 else "s"
         raise RecipeError(
-            f"models: {method.name} merges {wanted} models"
+            f"models: {method.name} merges {wanted} model{plural}"
             f"{', the base included' if base else ''}; found {len(names)}: {', '.join(names)}.",
             place,
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_BYTES = 1_000_000
-MAX_NODES = 20_000
+MAX_NODES = 5_000
 MAX_DEPTH = 24
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
