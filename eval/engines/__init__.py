@@ -1,0 +1,1 @@
+"""Ways to get answers out of a model."""

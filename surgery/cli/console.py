@@ -1,0 +1,82 @@
+"""Where a command's text goes: results to stdout, everything about the run to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from surgery.errors import SurgeryError
+
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
+
+
+def stdout() -> Console:
+    """The console for results.
+
+    A pipe has no width: there, nothing is folded, so that no line depends on where it was made.
+    """
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """The console for progress, warnings and errors."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    class Quiet(Console):
+        """Ends without a word when the reader of a pipe has gone."""
+
+        def on_broken_pipe(self) -> NoReturn:
+            quiet_pipe()
+            sys.exit(PIPE_CLOSED)
+
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return Quiet(file=stream, highlight=False, markup=False, emoji=False, width=width)
+
+
+_PIPE_WIDTH: Final = 160
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs, and nothing else."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+
+
+def show_error(error: SurgeryError) -> None:
+    """Print one paragraph that says what is wrong."""
+    from rich.text import Text
+
+    console = stderr()
+    paragraph = Text.assemble(("error: ", "bold red"), " ".join(str(error).split()))
+    console.print(paragraph, soft_wrap=not console.is_terminal)
+
+
+_shown: set[str] = set()
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning in one line, each text once; stands in for `warnings.showwarning`."""
+    text = " ".join(str(message).split())
+    if text in _shown:
+        return
+    _shown.add(text)
+    from rich.text import Text
+
+    console = stderr()
+    line = Text.assemble(("warning: ", "bold yellow"), text)
+    console.print(line, soft_wrap=not console.is_terminal)
+
+
+def quiet_pipe() -> None:
+    """Let the interpreter flush into nothing when it ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())

@@ -1,0 +1,120 @@
+"""`surgery`: the commands, and what becomes of errors.
+
+Commands import what they need inside their functions, so that `surgery --help` stays instant.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from surgery import __version__
+from surgery.cli import demo, inspect, merge, plan, recipe, verify
+from surgery.cli.console import INTERRUPTED, PIPE_CLOSED, quiet_pipe, show_error, show_warning
+from surgery.errors import SurgeryError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typer import Context
+
+_HELP = """\
+Move, mix and check layers between checkpoints of a vision-language model.
+
+MODEL is a folder, a Hub repository org/name@revision, or specimen:base, specimen:in, specimen:rl,
+the tiny models that ship with this program. RECIPE is a YAML file or the name of a bundled one.
+"""
+_START = "Start with: surgery demo, or surgery recipe list"
+
+
+class _Commands(TyperGroup):
+    """Commands in the order of work; the end of a pipe's reader is nobody's fault."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            quiet_pipe()
+            raise typer.Exit(PIPE_CLOSED) from None
+
+    def list_commands(self, ctx: Context) -> list[str]:  # type: ignore[override]
+        return list(self.commands)
+
+
+def build() -> typer.Typer:
+    """The application, from an explicit table of commands."""
+    # Without markup typer loads no rich for its help, which halves the time it takes.
+    app = typer.Typer(
+        name="surgery",
+        cls=_Commands,
+        help=_HELP,
+        epilog=_START,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    app.command("inspect")(inspect.command)
+    app.command("plan")(plan.command)
+    app.command("merge")(merge.command)
+    app.command("verify")(verify.command)
+    app.add_typer(recipe.app, name="recipe")
+    app.command("demo")(demo.command)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"surgery {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The console script.
+
+    Exits with 0 when done, 2 when the user can mend it, 1 with a traceback for a bug of ours, and
+    130 when interrupted.
+    """
+    sys.excepthook = _report_bug
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = show_warning
+        try:
+            build()(prog_name="surgery")
+        except SurgeryError as error:
+            show_error(error)
+            sys.exit(2)
+        except SystemExit as done:
+            if done.code == INTERRUPTED:
+                print("interrupted", file=sys.stderr)
+            raise
+
+
+def _report_bug(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What the interpreter calls before it exits with 1."""
+    sys.__excepthook__(kind, error, trace)
+    print("\nThis is a bug in surgery, not a mistake of yours. Please report it, with the lines "
+          "above.", file=sys.stderr)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

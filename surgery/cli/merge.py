@@ -1,0 +1,122 @@
+"""`surgery merge`: carry a recipe out."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgery.cli.console import print_json, stderr, stdout
+from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan, opened
+from surgery.cli.progress import ByteProgress
+
+if TYPE_CHECKING:
+    from surgery.checkpoint.ledger import Ledger
+    from surgery.plan import Plan
+
+
+class Engine(StrEnum):
+    """Who computes."""
+
+    SURGERY = "surgery"
+    MERGEKIT = "mergekit"
+
+
+def command(
+    recipe: RecipeArgument,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)
+    ],
+    *,
+    model: Models = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Who computes: this program, or mergekit with the same plan.")
+    ] = Engine.SURGERY,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Threads; one per processor by default.", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if an earlier merge made it.")
+    ] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Make the model that a recipe describes. OUT appears whole at the end, or not at all."""
+    from surgery.execute.run import execute
+    from surgery.recipe import load_recipe
+
+    loaded = load_recipe(recipe, models=bindings(model))
+    with opened(loaded) as checkpoints:
+        plan = load_plan(loaded, checkpoints)
+        silent = quiet or json
+        if not silent:
+            _print_plan(plan)
+        with ByteProgress(f"merging {loaded.name}", plan.nbytes, quiet=silent) as progress:
+            ledger = execute(
+                plan,
+                checkpoints,
+                out,
+                engine=engine.value,
+                workers=workers,
+                overwrite=overwrite,
+                progress=progress,
+            )
+    summary = _summary(plan, ledger, out, progress.seconds)
+    if json:
+        print_json(summary)
+    elif not quiet:
+        _print_summary(summary)
+
+
+def _print_plan(plan: Plan) -> None:
+    """The short form of `surgery plan`, on stderr: the result is the folder."""
+    from surgery.report.overview import title
+    from surgery.report.picture import picture
+
+    stderr().print(title(plan), "", picture(plan), "", sep="\n")
+
+
+def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "recipe": plan.recipe.name,
+        "engine": ledger.engine,
+        "tensors": len(plan.ops),
+        "computed": sum(op.kind != "copy" for op in plan.ops),
+        "bytes": plan.nbytes,
+        "shards": list(plan.shards),
+        "seconds": round(seconds, 3),
+        "bytes_per_second": round(plan.nbytes / max(seconds, 1e-9)),
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from surgery.report.units import duration, number, size
+
+    memory = summary["peak_memory_bytes"]
+    parts = [
+        f"{size(summary['bytes'])} in {duration(summary['seconds'])}",
+        f"{size(summary['bytes_per_second'])}/s",
+        f"{summary['computed']:,} of {number(summary['tensors'], 'tensor')} computed",
+        *([f"peak memory {size(memory)}"] if memory else []),
+    ]
+    console = stdout()
+    console.print(f"{summary['out']}: {', '.join(parts)}", soft_wrap=True)
+    console.print(f"check it with: surgery verify {summary['out']}", soft_wrap=True)
+
+
+def peak_memory() -> int | None:
+    """The most resident memory this process has had, in bytes; None where nobody tells."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,76 @@
+"""`surgery plan`: what a recipe would do, as a picture or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from surgery.cli.console import print_json, stdout
+from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan, opened
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from surgery.plan import Plan
+
+_SVG_WIDTH = 100
+
+
+def command(
+    recipe: RecipeArgument,
+    model: Models = None,
+    json: Json = False,
+    out_svg: Annotated[
+        Path | None,
+        typer.Option("--out-svg", metavar="FILE", help="Also write the picture as an SVG file."),
+    ] = None,
+) -> None:
+    """Show what a recipe would do, layer by layer. Reads headers only, writes nothing."""
+    from surgery.report.overview import overview
+    from surgery.report.record import plan_record
+
+    made, memory = _plan(recipe, bindings(model))
+    if json:
+        print_json(plan_record(made, memory))
+    else:
+        stdout().print(overview(made, memory))
+    if out_svg is not None:
+        write_svg(overview(made, memory), out_svg, title=f"surgery plan {recipe}")
+
+
+def _plan(recipe: str, models: dict[str, str]) -> tuple[Plan, int]:
+    from surgery.execute.run import default_workers
+    from surgery.plan.memory import projected_memory
+    from surgery.recipe import load_recipe
+
+    loaded = load_recipe(recipe, models=models)
+    with opened(loaded) as checkpoints:
+        made = load_plan(loaded, checkpoints)
+    return made, projected_memory(made, default_workers())
+
+
+def write_svg(drawing: RenderableType, path: Path, title: str) -> None:
+    """Draw into an SVG file that looks like a terminal window.
+
+    Raises:
+        ExecutionError: If the file cannot be written.
+    """
+    import io
+
+    from rich.console import Console
+
+    from surgery.errors import ExecutionError
+
+    console = Console(
+        record=True, width=_SVG_WIDTH, file=io.StringIO(), force_terminal=True,
+        color_system="truecolor", highlight=False,
+    )  # fmt: skip
+    console.print(drawing)
+    # rich numbers its CSS classes by content; a fixed id keeps the file the same every time.
+    svg = console.export_svg(title=title, unique_id="plan")
+    try:
+        path.write_text(svg, encoding="utf-8")
+    except OSError as error:
+        raise ExecutionError(f"cannot write {path}: {error.strerror}.") from error

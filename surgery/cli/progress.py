@@ -1,0 +1,102 @@
+"""A bar on a terminal, a line every ten seconds anywhere else; always on stderr."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
+
+from surgery.cli.console import stderr
+from surgery.report.units import duration, size
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import Progress
+
+INTERVAL = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class ByteProgress:
+    """Shows how many bytes are done, how fast, and how long the rest will take.
+
+    A context manager and a function: call it with the number of bytes just done, from any thread.
+
+    Args:
+        label: What is being done.
+        total: Bytes in all, or None where nobody knows.
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, label: str, total: int | None, *, quiet: bool = False) -> None:
+        self.label = label
+        self.total = total
+        self.done = 0
+        self._quiet = quiet
+        self._lock = Lock()
+        self._bar: Progress | None = None
+        self._start = self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._start = self._said = time.monotonic()
+        console = stderr()
+        if not self._quiet and console.is_terminal:
+            self._bar = _bar(console)
+            self._bar.add_task(self.label, total=self.total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, count: int) -> None:
+        """Count bytes that are done."""
+        with self._lock:
+            self.done += count
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], completed=self.done)
+            elif not self._quiet and time.monotonic() - self._said >= INTERVAL:
+                self._said = time.monotonic()
+                stderr().print(self._line(), soft_wrap=True)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start."""
+        return time.monotonic() - self._start
+
+    def _line(self) -> str:
+        rate = self.done / max(self.seconds, 1e-9)
+        told = f"{self.label}: {size(self.done)}"
+        if self.total:
+            left = max(0, self.total - self.done) / max(rate, 1e-9)
+            told += f" of {size(self.total)} ({self.done / self.total:.0%})"
+            return f"{told}, {size(rate)}/s, {duration(left)} left"
+        return f"{told}, {size(rate)}/s"
+
+
+def _bar(console: Any) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

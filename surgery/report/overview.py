@@ -1,0 +1,147 @@
+"""All of a plan for people: picture, steps, what becomes of every tensor, what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+from surgery.report.picture import picture
+from surgery.report.units import number, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from surgery.plan.model import Conservation, Plan
+    from surgery.recipe.recipe import Step
+
+
+def overview(plan: Plan, memory: int) -> RenderableType:
+    """A plan as `surgery plan` prints it.
+
+    Args:
+        plan: What to show.
+        memory: Projected memory in bytes.
+
+    Returns:
+        A renderable that fits itself to the width it is given.
+    """
+    parts: list[RenderableType] = [title(plan), Text(), picture(plan), Text()]
+    parts += [_head("steps"), _indented(steps(plan)), Text()]
+    parts += [_head("every tensor of the models"), _indented(_fates(plan)), Text()]
+    parts.append(needs(plan, memory))
+    parts += [Text.assemble(("note ", "bold yellow"), note) for note in plan.notes]
+    return Group(*parts)
+
+
+def title(plan: Plan) -> Text:
+    """Name and description."""
+    text = Text(plan.recipe.name, "bold")
+    if plan.recipe.description:
+        text.append(f"  {plan.recipe.description.strip()}", "not bold")
+    return text
+
+
+def needs(plan: Plan, memory: int) -> Text:
+    """What the output takes."""
+    dtypes = ", ".join(dict.fromkeys(op.dtype.torch_name for op in plan.ops))
+    computed = sum(op.nbytes for op in plan.ops if op.kind != "copy")
+    moved = "all moved byte for byte"
+    if computed:
+        moved = f"{size(computed)} computed, the rest moved byte for byte"
+    told = f"{size(plan.nbytes)} in {number(len(plan.shards), 'file')}, {dtypes}; {moved}"
+    return Text.assemble(("output ", "bold"), f"{told}; memory at most {size(memory)}")
+
+
+def steps(plan: Plan) -> RenderableType:
+    """The recipe's steps, with inclusive layer numbers."""
+    if not plan.recipe.steps:
+        return Text("none: the output is the base, rewritten")
+    table = _grid("right", "left", "left", "left", "right", "right")
+    for index, step in enumerate(plan.recipe.steps):
+        ops = [op for op in plan.ops if op.step == index]
+        table.add_row(
+            str(index + 1),
+            kind_of(step),
+            step.selector.describe(plan.architecture, plan.recipe.cuts),
+            detail(step, plan.recipe.base),
+            number(len(ops), "tensor"),
+            size(sum(op.nbytes for op in ops)),
+        )
+    return table
+
+
+def kind_of(step: Step) -> str:
+    """The word that a recipe uses for the step."""
+    return type(step).__name__.lower()
+
+
+def detail(step: Step, base: str) -> str:
+    """Where a step's tensors come from, and how."""
+    match step:
+        case Transplant():
+            return f"from {step.source}"
+        case Interpolate():
+            return f"{step.method} from {base} to {step.source}, t = {_anchors(step.t)}"
+        case Add():
+            return f"{base} + {_anchors(step.weight)} x ({step.plus} - {step.minus})"
+        case Merge():
+            return f"{step.method} of {_members(step)}{_shared(step)}"
+
+
+def _anchors(values: Sequence[float]) -> str:
+    told = [f"{value:.4g}" for value in values]
+    return told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+
+
+def _members(step: Merge) -> str:
+    told = []
+    for name, values in step.models.items():
+        inner = ", ".join(f"{key} {value}" for key, value in values.items())
+        told.append(f"{name} ({inner})" if inner else name)
+    return ", ".join(told)
+
+
+def _shared(step: Merge) -> str:
+    shared = [f"{key} {value}" for key, value in step.parameters.items()]
+    if step.base is not None:
+        shared.insert(0, f"base {step.base}")
+    return f"; {', '.join(shared)}" if shared else ""
+
+
+def _fates(plan: Plan) -> RenderableType:
+    table = _grid("left", "left")
+    for name, fate in plan.conservation.items():
+        table.add_row(name, ", ".join(_counts(fate)))
+    return table
+
+
+def _counts(fate: Conservation) -> Iterable[str]:
+    """How many tensors were used, and so on; what is none is not said."""
+    for word in ("used", "replaced", "unused"):
+        names = getattr(fate, word)
+        if names:
+            yield f"{len(names):,} {word}"
+    if fate.absent:
+        yield f"{len(fate.absent):,} without a place in the output ({fate.absent[0]}, ...)"
+
+
+def _grid(*justify: str) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for side in justify:
+        table.add_column(justify=side, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _head(text: str) -> Text:
+    return Text(text, "bold")
+
+
+def _indented(body: RenderableType) -> RenderableType:
+    return Padding(body, (0, 0, 0, 2), expand=False)

@@ -1,0 +1,270 @@
+"""Draw a plan: the stack of layers with one cell per layer, coloured and lettered by source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.color import Color
+from rich.console import Group
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from surgery.plan.model import Kind
+from surgery.report.stack import ADDED, MERGED, SEVERAL, Fill, fill, letters, rows, symbol
+from surgery.report.units import number, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+    from surgery.plan.model import Plan
+    from surgery.report.stack import Row
+
+# Okabe and Ito's palette: told apart by colour-blind readers too, and all light enough for black
+# letters. The base is the first.
+_PALETTE = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66),
+            (213, 94, 0))  # fmt: skip
+_GREY = (170, 170, 170)
+_INDENT = 2
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a plan's models are told apart.
+
+    Attributes:
+        letters: One capital letter per model.
+        colours: One colour per model.
+    """
+
+    letters: Mapping[str, str]
+    colours: Mapping[str, RGB]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Key:
+        """The base first, then the recipe's other models in its order."""
+        order = [plan.recipe.base, *(n for n in plan.recipe.models if n != plan.recipe.base)]
+        colours = {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(order)}
+        return cls(letters(order), colours)
+
+    def colour(self, cell: Fill | None) -> RGB:
+        """A cell's colour; what is made of two models lies between theirs."""
+        if cell is None:
+            return _GREY
+        if cell.kind in (Kind.LINEAR, Kind.SLERP) and len(cell.models) == 2:
+            low, high = (self.colours[name] for name in cell.models)
+            return _blend(low, high, min(1.0, max(0.0, cell.amount or 0.0)))
+        share = self.colours[cell.models[-1]] if cell.kind is Kind.MERGE else None
+        if cell.kind is Kind.ADD and len(cell.models) > 1:
+            share = self.colours[cell.models[1]]
+        return (
+            _blend(self.colours[cell.models[0]], share, 0.5)
+            if share
+            else (self.colours[cell.models[0]])
+        )
+
+    def style(self, cell: Fill | None) -> Style:
+        """Black on the cell's colour."""
+        return Style(color="black", bgcolor=Color.from_rgb(*self.colour(cell)))
+
+
+def _blend(low: RGB, high: RGB, share: float) -> RGB:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(low, high, strict=True))
+    return red, green, blue
+
+
+def picture(plan: Plan, *, legend: bool = True) -> RenderableType:
+    """A plan's output for the terminal.
+
+    Everything that colour says a letter says too, so that it reads the same in a pipe.
+
+    Args:
+        plan: What to draw.
+        legend: Whether to tell below it what letters, digits and colours mean.
+
+    Returns:
+        A renderable that fits itself to the width it is given.
+    """
+    key = Key.of(plan)
+    stack = _Stack(rows(plan), key)
+    return Group(stack, Text(), legend_of(plan, key)) if legend else stack
+
+
+class _Stack:
+    """The rows; folded into several bands of layers where the terminal is too narrow."""
+
+    def __init__(self, drawn: Sequence[Row], key: Key) -> None:
+        self.rows = drawn
+        self.key = key
+        self.margin = max((len(r.label) + 2 * r.depth for r in drawn), default=0) + _INDENT + 2
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        deepest = max((max(r.layers, default=0) for r in self.rows), default=0) + 1
+        room = max(10, options.max_width - self.margin - 2)
+        width = 2 if 2 * deepest <= room else 1
+        for group in _components(self.rows):
+            layers = group[0].layers
+            per_band = room // width
+            bands = [layers[i : i + per_band] for i in range(0, len(layers), per_band)] or [()]
+            for band in bands:
+                yield from self._band(group, band, width)
+
+    def _band(self, group: Sequence[Row], band: Sequence[int], width: int) -> Iterator[Text]:
+        """One component, over some of its layers."""
+        if band:
+            yield self._line(group[0], self._ruler(group, band, width))
+        for row in group:
+            if not row.cells:
+                if row.depth:
+                    yield self._line(row, Text())
+                continue
+            if not band:
+                yield self._line(row, self._cells(row.cells, 2))
+                continue
+            at = dict(zip(row.layers, row.cells, strict=True))
+            told = self._cells([at[layer] for layer in band if layer in at], width)
+            yield self._line(row if row.depth else None, told)
+
+    def _line(self, row: Row | None, body: Text) -> Text:
+        label = "" if row is None else "  " * row.depth + row.label
+        line = Text(" " * _INDENT + label.ljust(self.margin - _INDENT), no_wrap=True)
+        line.stylize("bold" if row is not None and row.depth == 0 else "")
+        return line + body
+
+    def _cells(self, cells: Sequence[Fill | None], width: int) -> Text:
+        text = Text()
+        for cell in cells:
+            text.append(symbol(cell, self.key.letters).ljust(width), self.key.style(cell))
+        return text
+
+    def _ruler(self, group: Sequence[Row], band: Sequence[int], width: int) -> Text:
+        """Layer numbers where a source begins, and the last; those that would touch are left out.
+
+        The last number goes first: how many layers there are is what readers look for.
+        """
+        begins = [band[0], *sorted(_changes(group) & set(band[1:]))]
+        columns = [" "] * (width * len(band) + len(str(band[-1])))
+        for layer in [band[-1], *begins]:
+            start, text = width * band.index(layer), str(layer)
+            if all(c == " " for c in columns[max(0, start - 1) : start + len(text) + 1]):
+                columns[start : start + len(text)] = text
+        return Text("".join(columns).rstrip(), "dim")
+
+
+def _components(drawn: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows that stand under one component."""
+    group: list[Row] = []
+    for row in drawn:
+        if group and row.depth == 0:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _changes(group: Sequence[Row]) -> set[int]:
+    """Layers that are made otherwise than the layer before."""
+    found = set()
+    for row in group:
+        for i in range(1, len(row.cells)):
+            if row.layers and row.cells[i] != row.cells[i - 1]:
+                found.add(row.layers[i])
+    return found
+
+
+def legend_of(plan: Plan, key: Key | None = None) -> RenderableType:
+    """What letters and digits mean, with tensors and bytes of each source."""
+    key = key or Key.of(plan)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for justify in ("left", "left", "left", "right", "right"):
+        table.add_column(justify=justify, overflow="fold")
+    tensors, nbytes = _tally(plan)
+    for name in key.letters:
+        source = Fill(Kind.COPY, (name,), None, "copy")
+        role = "base" if name == plan.recipe.base else ""
+        what = f"{name} ({role})" if role else name
+        table.add_row(
+            _swatch(key, key.letters[name], source),
+            what,
+            str(plan.models[name].reference),
+            number(tensors[source], "tensor"),
+            size(nbytes[source]),
+        )
+    for mark, explained, members in _mixtures(tensors):
+        count, total = sum(tensors[m] for m in members), sum(nbytes[m] for m in members)
+        swatch = _swatch(key, mark, members[len(members) // 2])
+        table.add_row(swatch, *explained, number(count, "tensor"), size(total))
+    if any(cell is None for row in rows(plan) for cell in row.cells):
+        several = "more than one source in one block; see the steps"
+        table.add_row(_swatch(key, SEVERAL, None), "several", several, "", "")
+    return _Indented(table)
+
+
+@dataclass(frozen=True)
+class _Indented:
+    body: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.padding import Padding
+
+        yield Padding(self.body, (0, 0, 0, _INDENT), expand=False)
+
+
+def _swatch(key: Key, mark: str, cell: Fill | None) -> Text:
+    return Text(f"{mark:<2}" if len(mark) == 1 else mark, key.style(cell))
+
+
+def _tally(plan: Plan) -> tuple[Counter[Fill], Counter[Fill]]:
+    """Tensors and bytes of every fill."""
+    tensors: Counter[Fill] = Counter()
+    nbytes: Counter[Fill] = Counter()
+    for op in plan.ops:
+        what = fill(op)
+        tensors[what] += 1
+        nbytes[what] += op.nbytes
+    return tensors, nbytes
+
+
+def _mixtures(tensors: Mapping[Fill, int]) -> Iterator[tuple[str, tuple[str, str], list[Fill]]]:
+    """Mark, name and explanation of everything computed, the same explanation once."""
+    grouped: dict[tuple[str, str, str], list[Fill]] = {}
+    for cell in tensors:
+        if cell.kind is not Kind.COPY:
+            grouped.setdefault(_explain(cell), []).append(cell)
+    for (mark, name, told), members in grouped.items():
+        members.sort(key=lambda cell: cell.amount or 0.0)
+        amounts = [cell.amount for cell in members if cell.amount is not None]
+        yield _mark(mark, members), (name, told.format(_spread(amounts))), members
+
+
+def _mark(mark: str, members: Sequence[Fill]) -> str:
+    """What stands in the cells: for interpolations, the range of their digits."""
+    if mark != "t":
+        return mark
+    first, last = (symbol(cell, {}) for cell in (members[0], members[-1]))
+    return first if first == last else f"{first}-{last}"
+
+
+def _explain(cell: Fill) -> tuple[str, str, str]:
+    """Mark, name and a sentence with room for the amounts."""
+    if cell.kind in (Kind.LINEAR, Kind.SLERP):
+        low, high = cell.models
+        return "t", cell.method, f"from {low} (0) to {high} (1), t = {{}}; the digit is tenths"
+    if cell.kind is Kind.ADD:
+        base, plus, minus = cell.models
+        return ADDED, "add", f"{base} + {{}} x ({plus} - {minus})"
+    return MERGED, cell.method, "of " + ", ".join(cell.models)
+
+
+def _spread(amounts: Sequence[float]) -> str:
+    if not amounts:
+        return ""
+    low, high = f"{min(amounts):.3g}", f"{max(amounts):.3g}"
+    return low if low == high else f"{low} to {high}"

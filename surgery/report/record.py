@@ -1,0 +1,153 @@
+"""Plans and checkpoints as plain values for JSON, with stable keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from surgery.arch.site import Component
+from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from surgery.arch.site import Architecture, Site
+    from surgery.checkpoint.source import CheckpointInfo
+    from surgery.plan.model import Plan, TensorOp
+    from surgery.recipe.recipe import Step
+
+
+def plan_record(plan: Plan, memory: int) -> dict[str, Any]:
+    """The whole plan; layer ranges are half-open, `[first, end]`.
+
+    Args:
+        plan: What to tell.
+        memory: Projected memory in bytes.
+    """
+    return {
+        "recipe": {
+            "name": plan.recipe.name,
+            "description": plan.recipe.description,
+            "base": plan.recipe.base,
+            "steps": [_step(plan, i, step) for i, step in enumerate(plan.recipe.steps)],
+        },
+        "models": {
+            name: {
+                **model_record(info),
+                **{
+                    key: len(getattr(plan.conservation[name], key))
+                    for key in ("used", "replaced", "unused")
+                },
+                "absent": list(plan.conservation[name].absent),
+            }
+            for name, info in plan.models.items()
+        },
+        "output": {"bytes": plan.nbytes, "shards": list(plan.shards), "memory_bytes": memory},
+        "notes": list(plan.notes),
+        "tensors": [_op(op) for op in plan.ops],
+    }
+
+
+def model_record(info: CheckpointInfo) -> dict[str, Any]:
+    """Which checkpoint it is."""
+    return {
+        "reference": str(info.reference),
+        "revision": info.revision,
+        "fingerprint": info.fingerprint,
+    }
+
+
+def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
+    layers = step.selector.layers(plan.architecture, plan.recipe.cuts)
+    ops = [op for op in plan.ops if op.step == index]
+    record: dict[str, Any] = {
+        "kind": type(step).__name__.lower(),
+        "selector": str(step.selector),
+        "layers": {name.value: ranges(numbers) for name, numbers in layers.items()},
+        "tensors": len(ops),
+        "bytes": sum(op.nbytes for op in ops),
+    }
+    match step:
+        case Transplant():
+            record |= {"from": step.source}
+        case Interpolate():
+            record |= {"from": step.source, "method": step.method, "t": list(step.t)}
+        case Add():
+            record |= {"plus": step.plus, "minus": step.minus, "weight": list(step.weight)}
+        case Merge():
+            models = {name: dict(values) for name, values in step.models.items()}
+            record |= {"method": step.method, "models": models, "base": step.base}
+            record |= {"parameters": dict(step.parameters), "seed": step.seed}
+    return record
+
+
+def _op(op: TensorOp) -> dict[str, Any]:
+    return {
+        "name": op.name,
+        "site": site_record(op.site),
+        "shape": list(op.shape),
+        "dtype": op.dtype.value,
+        "bytes": op.nbytes,
+        "shard": op.shard,
+        "kind": op.kind.value,
+        "method": op.method,
+        "inputs": [{"model": ref.model, "tensor": ref.tensor} for ref in op.inputs],
+        "parameters": dict(op.parameters),
+        "step": op.step,
+    }
+
+
+def site_record(site: Site) -> dict[str, Any]:
+    """A tensor's place."""
+    return {
+        "canonical": site.canonical,
+        "component": site.component.value,
+        "layer": site.layer,
+        "module": site.module.value,
+        "leaf": site.leaf,
+    }
+
+
+def ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """Layers as half-open runs: 0, 1, 2, 7 are `[[0, 3], [7, 8]]`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, number + 1])
+    return runs
+
+
+def inspect_record(info: CheckpointInfo, architecture: Architecture) -> dict[str, Any]:
+    """What `surgery inspect --json` prints, but for the single tensors."""
+    return {
+        **model_record(info),
+        "family": architecture.family,
+        "guessed": list(architecture.guessed),
+        "tied_head": architecture.tied_head,
+        "shards": list(info.shards),
+        "components": {
+            part.value: component_record(info, architecture, part)
+            for part in Component
+            if any(site.component is part for site in architecture.sites.values())
+        },
+    }
+
+
+def component_record(
+    info: CheckpointInfo, architecture: Architecture, component: Component
+) -> dict[str, Any]:
+    """Size of one component."""
+    from surgery.arch.regions import regions
+
+    found = [info.tensors[n] for n, s in architecture.sites.items() if s.component is component]
+    layers = architecture.layers.get(component, 0)
+    thirds = regions(layers) if layers else {}
+    return {
+        "layers": layers,
+        "tensors": len(found),
+        "parameters": sum(header.numel for header in found),
+        "bytes": sum(header.nbytes for header in found),
+        "dtypes": sorted({header.dtype.value for header in found}),
+        "regions": {str(name): [cut.start, cut.stop] for name, cut in thirds.items()},
+    }

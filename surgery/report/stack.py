@@ -1,0 +1,156 @@
+"""A plan as rows of cells: one row per part of the model, one cell per layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import TYPE_CHECKING
+
+from surgery.arch.site import Component
+from surgery.plan.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from surgery.arch.site import Site
+    from surgery.plan.model import Plan, TensorOp
+
+# A block that falls into more parts than this (the experts of a layer) is shown as one.
+_MOST_PARTS = 12
+_LEAF_ENDS = frozenset({"weight", "bias", "scale"})
+
+ADDED, MERGED, SEVERAL = "+", "#", "~"
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What a tensor, or a block of tensors that share it, is made of.
+
+    Attributes:
+        kind: How; a copy stands for a cast too, whose source is the same.
+        models: From which models, in the order of the op's inputs.
+        amount: `t` of an interpolation, weight of an addition, otherwise None.
+        method: The method of a merge, otherwise the kind's name.
+    """
+
+    kind: Kind
+    models: tuple[str, ...]
+    amount: float | None
+    method: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the picture.
+
+    Attributes:
+        label: What stands before it.
+        depth: 0 for a component, 1 for a module of it, 2 for a part of a module.
+        cells: The fill of each layer, or of the whole where there are no layers; None where
+            tensors of several fills meet in one block. No cells for a heading.
+        layers: The cells' layer numbers; empty outside the layers.
+    """
+
+    label: str
+    depth: int
+    cells: tuple[Fill | None, ...]
+    layers: tuple[int, ...]
+
+
+def fill(op: TensorOp) -> Fill:
+    """What an op's output is made of."""
+    amount = None
+    if op.kind in (Kind.LINEAR, Kind.SLERP):
+        amount = float(op.parameters["t"])
+    elif op.kind is Kind.ADD:
+        amount = float(op.parameters["weight"])
+    kind = Kind.COPY if op.kind is Kind.CAST else op.kind
+    models = tuple(ref.model for ref in op.inputs)
+    return Fill(kind, models, amount, str(kind) if kind is Kind.COPY else op.method)
+
+
+def letters(models: Iterable[str]) -> dict[str, str]:
+    """One capital letter per model: the first of its name that is still free."""
+    taken: dict[str, str] = {}
+    for name in models:
+        wanted = [c for c in name.upper() if c in ascii_uppercase] + list(ascii_uppercase)
+        taken[name] = next((c for c in wanted if c not in taken.values()), "?")
+    return taken
+
+
+def symbol(cell: Fill | None, named: Mapping[str, str]) -> str:
+    """The character that stands for a cell; interpolations show t in tenths, 1 to 9."""
+    if cell is None:
+        return SEVERAL
+    if cell.kind is Kind.COPY:
+        return named[cell.models[0]]
+    if cell.kind in (Kind.LINEAR, Kind.SLERP):
+        return str(min(9, max(1, round(10 * (cell.amount or 0.0)))))
+    return ADDED if cell.kind is Kind.ADD else MERGED
+
+
+def rows(plan: Plan) -> tuple[Row, ...]:
+    """The picture of a plan's output, in the order in which data flows through the model.
+
+    A component whose layers each come from one place is one row. Where attention, mlp and norm of
+    a layer differ there is a row for each, and where the tensors inside one of these differ, a row
+    for each of them.
+    """
+    found: list[Row] = []
+    for component in Component:
+        ops = [op for op in plan.ops if op.site.component is component]
+        inside = [op for op in ops if op.site.layer is not None]
+        outside = [op for op in ops if op.site.layer is None]
+        if inside:
+            found += _split(component.value, inside, _by_module, 0)
+        if outside:
+            label = f"{component} (rest)" if inside else component.value
+            found += _split(label, outside, _by_module, 0)
+        if component is Component.HEAD and not ops and plan.architecture.tied_head:
+            found += _tied_head(plan)
+    return tuple(found)
+
+
+def _tied_head(plan: Plan) -> list[Row]:
+    """The head that is no tensor of its own: it is what the embedding is."""
+    ops = [op for op in plan.ops if op.site.component is Component.EMBEDDING]
+    return [_row("head (tied)", ops, 0)] if ops else []
+
+
+def _split(
+    label: str, ops: Sequence[TensorOp], by: Callable[[Site], str] | None, depth: int
+) -> list[Row]:
+    """One row where every cell has one fill, otherwise a heading and the rows of its parts."""
+    whole = _row(label, ops, depth)
+    if by is None or None not in whole.cells:
+        return [whole]
+    parts: dict[str, list[TensorOp]] = {}
+    for op in ops:
+        parts.setdefault(by(op.site), []).append(op)
+    finer = _by_leaf if by is _by_module else None
+    if len(parts) == 1:
+        return _split(label, ops, finer, depth)
+    if len(parts) > _MOST_PARTS:
+        return [whole]
+    below = [_split(name, part, finer, depth + 1) for name, part in parts.items()]
+    return [Row(label, depth, (), whole.layers), *(row for part in below for row in part)]
+
+
+def _row(label: str, ops: Sequence[TensorOp], depth: int) -> Row:
+    """The fill of each layer, where a layer has only one."""
+    fills: dict[int | None, set[Fill]] = {}
+    for op in ops:
+        fills.setdefault(op.site.layer, set()).add(fill(op))
+    order = sorted(fills, key=lambda layer: -1 if layer is None else layer)
+    cells = tuple(next(iter(fills[at])) if len(fills[at]) == 1 else None for at in order)
+    return Row(label, depth, cells, tuple(layer for layer in order if layer is not None))
+
+
+def _by_module(site: Site) -> str:
+    return site.module.value
+
+
+def _by_leaf(site: Site) -> str:
+    """The leaf without its last part, so that weight and bias stand together."""
+    name, _, end = site.leaf.rpartition(".")
+    return name if name and end in _LEAF_ENDS else site.leaf
