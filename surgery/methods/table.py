@@ -58,6 +58,7 @@ class Method:
         base: What it does with the base.
         min_inputs: Fewest models, the base included when it takes one.
         max_inputs: Most models, or None without a limit.
+        beside_base: Exact number of models other than the base, where a method wants one.
         random: Whether it draws random numbers, so that the step's seed matters.
         source: Where the method is described.
     """
@@ -67,6 +68,7 @@ class Method:
     base: BaseRule
     min_inputs: int = 1
     max_inputs: int | None = None
+    beside_base: int | None = None
     random: bool = False
     source: str = ""
 
@@ -133,6 +135,7 @@ _ROWS = (
         BaseRule.OPTIONAL,
         min_inputs=2,
         max_inputs=3,
+        beside_base=2,
         source="mergekit",
     ),
     Method(

@@ -183,6 +183,8 @@ def _check_inputs(step: MergeStep, method: Method, base: str | None, place: Plac
     """Refuse too few or too many models."""
     names = dict.fromkeys([*([base] if base else []), *step.models])
     least, most = method.min_inputs, method.max_inputs
+    if method.beside_base is not None:
+        least = most = method.beside_base + bool(base)
     if len(names) < least or (most is not None and len(names) > most):
         if most is None:
             wanted = f"at least {least}"

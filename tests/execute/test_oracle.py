@@ -83,7 +83,8 @@ def test_interpolation_with_anchors_against_float64(pair, tmp_path):
     for op in plan.ops:
         t = 0.0 if op.site.layer is None else op.site.layer / (count - 1)
         exact = (1 - t) * base[op.name].double() + t * rl[op.name].double()
-        assert (ulps(found[op.name], exact.to(found[op.name].dtype)) <= 1).all(), op.name
+        expected = {op.name: exact.to(found[op.name].dtype)}
+        assert_close({op.name: found[op.name]}, expected, [base, rl])
 
 
 @pytest.mark.parametrize("minus", ["base", "in"])
@@ -97,7 +98,7 @@ def test_add(pair, tmp_path, minus):
 def merge_step(name: str) -> str:
     """A step that uses every parameter a method has."""
     method = METHODS[name]
-    count = method.max_inputs or 3
+    count = method.beside_base or method.max_inputs or 3
     models = ["in", "rl", "base"][:count]
     per_model = {
         p.name: WEIGHTED[p.name] for p in method.parameters if p.scope is not Scope.SHARED

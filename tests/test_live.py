@@ -1,0 +1,86 @@
+"""A variant in a loaded model equals the variant on disk, and leaves no trace."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from surgery.errors import PlanError
+from surgery.live import transplanted
+from tests.execute.merging import merge, plan_of, recipe_text
+from tests.execute.test_run import MIXED
+
+VLM = ["qwen2_5_vl", "qwen3_vl", "llava", "internvl", "gemma3", "mistral3", "idefics3", "glm4v"]
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", VLM)
+def test_live_equals_merged(pair, tmp_path, family, dtype):
+    text = recipe_text(pair(family), MIXED)
+    plan, _ = merge(text, tmp_path / "out")
+    load = AutoModelForImageTextToText.from_pretrained
+    model = load(pair(family)["in"], dtype=dtype)
+    before = state(model)
+    with transplanted(model, plan) as changed:
+        assert changed is model
+        assert_same(state(model), load(tmp_path / "out", dtype=dtype).state_dict())
+    assert_same(state(model), before)
+
+
+def test_everything_comes_back_after_an_exception(pair):
+    plan = plan_of(recipe_text(pair("llama"), "  - transplant: '*'\n    from: rl"))
+    model = AutoModelForCausalLM.from_pretrained(pair("llama")["in"])
+    before = state(model)
+    with pytest.raises(ZeroDivisionError), transplanted(model, plan):
+        assert not torch.equal(next(iter(state(model).values())), next(iter(before.values())))
+        raise ZeroDivisionError
+    assert_same(state(model), before)
+
+
+def test_tied_weights_stay_tied(pair):
+    plan = plan_of(recipe_text(pair("gemma2"), "  - transplant: embedding\n    from: rl"))
+    model = AutoModelForCausalLM.from_pretrained(pair("gemma2")["in"])
+    with transplanted(model, plan):
+        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+        assert head.weight.data_ptr() == embedding.weight.data_ptr()
+
+
+def test_another_model_is_refused(pair):
+    plan = plan_of(recipe_text(pair("llama"), "  - transplant: language[1]\n    from: rl"))
+    other = AutoModelForImageTextToText.from_pretrained(pair("llava")["in"])
+    with pytest.raises(PlanError, match="loaded LlavaForConditionalGeneration"):
+        with transplanted(other, plan):
+            pass
+
+
+def test_only_differing_tensors_are_read(pair):
+    plan = plan_of(recipe_text(pair("llama"), "  - transplant: language[1].mlp\n    from: rl"))
+    model = AutoModelForCausalLM.from_pretrained(pair("llama")["in"])
+    read = []
+
+    class Spy:
+        def __init__(self, inner):
+            self.inner = inner
+            self.info = inner.info
+
+        def read_into(self, name, start, buffer):
+            read.append(name)
+            self.inner.read_into(name, start, buffer)
+
+    from surgery.checkpoint.open import open_checkpoint
+
+    with open_checkpoint(str(pair("llama")["rl"])) as rl:
+        with transplanted(model, plan, {"rl": Spy(rl)}):
+            pass
+    assert set(read) == {f"model.layers.1.mlp.{n}_proj.weight" for n in ("up", "gate", "down")}
