@@ -6,7 +6,6 @@ import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.engines.local import LocalEngine
@@ -16,6 +15,7 @@ from eval.suites import specimen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from eval.records import Grade, Score
 

@@ -119,8 +119,9 @@ def _layers(plan: Plan) -> str:
 
 
 def _ask(folders: Mapping[str, Path], questions: Questions) -> dict[str, Result]:
-    from eval.sweep import sweep
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from eval.sweep import sweep
 
     console = stderr()
     found: dict[str, Result] = {}

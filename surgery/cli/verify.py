@@ -33,9 +33,15 @@ def command(
     json: Json = False,
 ) -> None:
     """Prove every tensor of a merged folder. Exits with 2 if anything does not hold."""
-    from surgery.checkpoint.ledger import read_ledger
+    from surgery.checkpoint.ledger import LEDGER, read_ledger
+    from surgery.errors import CheckpointError
     from surgery.execute.verify import verify
 
+    if out.is_dir() and not (out / LEDGER).exists():
+        raise CheckpointError(
+            f"{out} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be "
+            f"proven. 'surgery inspect {out}' shows what is there."
+        )
     ledger = read_ledger(out)
     bound = rebound(ledger, bindings(model))
     nbytes = sum(_nbytes(entry) for entry in ledger.tensors)

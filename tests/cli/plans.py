@@ -21,11 +21,12 @@ _PARTS = ("self_attn.q_proj.weight", "self_attn.q_proj.bias", "self_attn.o_proj.
           "mlp.up_proj.weight", "mlp.down_proj.weight", "input_layernorm.weight")  # fmt: skip
 
 
+_SEEING = ("attn.qkv.weight", "mlp.up_proj.weight")
+
+
 def _names(layers: int, vision: int) -> Iterator[str]:
     for i in range(vision):
-        yield from (
-            f"visual.blocks.{i}.{leaf}" for leaf in ("attn.qkv.weight", "mlp.up_proj.weight")
-        )
+        yield from (f"visual.blocks.{i}.{leaf}" for leaf in _SEEING)
     yield from ("visual.patch_embed.proj.weight", "visual.merger.mlp.0.weight")
     yield "model.embed_tokens.weight"
     for i in range(layers):
