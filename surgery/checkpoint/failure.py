@@ -24,6 +24,7 @@ _WHY = {
     errno.EMFILE: "too many files are open; raise the limit with `ulimit -n 4096`",
     errno.ENAMETOOLONG: "the name is too long",
     errno.EBUSY: "it is in use, or a mount point; name a folder inside it",
+    errno.EEXIST: "a file of that name is in the way",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
 }
 _SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

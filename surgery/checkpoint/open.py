@@ -123,8 +123,14 @@ def split_hub_id(reference: str) -> tuple[str, str | None]:
 def _local_folder(reference: str) -> Path | None:
     if reference.startswith("hf://"):
         return None
-    if not reference or "\0" in reference:
-        raise CheckpointError("a model reference is empty; expected a folder or org/name@revision.")
+    try:
+        usable = bool(reference.encode()) and "\0" not in reference
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise CheckpointError(
+            f"{reference[:200]!r} is no model reference; expected a folder or org/name@revision."
+        )
     if reference.startswith(("./", "../", "/", "~")) or reference in (".", ".."):
         return Path(reference).expanduser()
     path = Path(reference)
