@@ -142,7 +142,8 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
             "Check the spelling; for a private model log in with `hf auth login`."
         ) from error
     except errors.LocalEntryNotFoundError as error:
-        raise CheckpointError(_unreachable(at)) from error
+        status = _status(error.__cause__)
+        raise CheckpointError(_failed(at, status) if status else _unreachable(at)) from error
     except errors.OfflineModeIsEnabled as error:
         raise CheckpointError(_unreachable(at)) from error
     except errors.HFValidationError as error:
@@ -151,14 +152,23 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
             "letters, digits, '-', '_' and '.'."
         ) from error
     except _http_error() as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        said = f"answered {status}" if status else f"could not be reached ({type(error).__name__})"
-        raise CheckpointError(f"{at}: the Hub {said}. Try again later.") from error
+        raise CheckpointError(_failed(at, _status(error))) from error
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or "failed"
         raise CheckpointError(
             f"{at}: cannot be fetched into the Hub's cache: {why}. Its place is set with HF_HOME."
         ) from error
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status a failed request was answered with, if it was answered."""
+    found = getattr(getattr(error, "response", None), "status_code", None)
+    return found if isinstance(found, int) else None
+
+
+def _failed(at: str, status: int | None) -> str:
+    said = f"answered with status {status}" if status else "broke off the connection"
+    return f"{at}: the Hub {said}, and its cache does not hold the model. Try again later."
 
 
 def _unreachable(at: str) -> str:

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 LEDGER = "surgery.json"
 FORMAT = 1
 
+_KINDS = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -268,7 +277,7 @@ class _Reader:
         name = self.text(entry["name"], "a tensor's name")
         dtype = self.text(entry["dtype"], f"{name}: dtype")
         if dtype not in DType.__members__:
-            self.fail(f"{name}: dtype is {dtype[:40]!r}.{did_you_mean(dtype[:40], list(DType))}")
+            self.fail(f"{name}: dtype is {dtype[:40]!r}.{did_you_mean(dtype[:40], DType.__members__)}")
         shape = self.sequence(entry["shape"], f"{name}: shape")
         if any(type(length) is not int or length < 0 for length in shape):
             self.fail(f"{name}: shape is not a list of lengths.")
@@ -293,7 +302,7 @@ class _Reader:
 
 
 def _kind(found: object) -> str:
-    return "missing" if found is None else f"a {type(found).__name__}"
+    return _KINDS.get(type(found), type(found).__name__)
 
 
 def _plain(tensor: TensorEntry) -> dict[str, Any]:

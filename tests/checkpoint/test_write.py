@@ -381,7 +381,8 @@ class TestFailures:
             "from surgery.checkpoint.dtype import DType\n"
             "try:\n"
             f"    with FolderWriter(Path({str(tmp_path / 'm')!r})) as writer:\n"
-            "        writer.shard('model.safetensors', [TensorHeader('a', DType.U8, (200_000,), '', 0)])\n"
+            "        big = TensorHeader('a', DType.U8, (200_000,), '', 0)\n"
+            "        writer.shard('model.safetensors', [big])\n"
             "except ExecutionError as error:\n"
             "    print(error)\n"
         )
