@@ -1,0 +1,191 @@
+"""Which tensors mergekit knows of a model, read from its own tables.
+
+mergekit merges a family by a JSON file that lists the tensors of each of its modules: those before
+the layers, those of one layer, those after. Only the files are read; nothing of it is imported.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from surgery.arch import FAMILIES, resolve
+from surgery.errors import RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from surgery.arch import Architecture, Component, Family, Site
+
+_LAYER = "${layer_index}"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as mergekit sees it.
+
+    Attributes:
+        name: mergekit's name for it, which its filters are matched against.
+        site: Its place in the model.
+    """
+
+    name: str
+    site: Site
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of mergekit's modules.
+
+    Attributes:
+        name: What mergekit calls it.
+        before: Tensors that go with the first slice.
+        layers: Tensors of each layer. Where mergekit counts layers that the model does not have,
+            as in projectors, each holds the same tensors.
+        after: Tensors that go with the last slice.
+    """
+
+    name: str
+    before: tuple[Tensor, ...]
+    layers: tuple[tuple[Tensor, ...], ...]
+    after: tuple[Tensor, ...]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All of them, each once."""
+        seen: set[str] = set()
+        for group in (self.before, *self.layers, self.after):
+            for tensor in group:
+                if tensor.name not in seen:
+                    seen.add(tensor.name)
+                    yield tensor
+
+    @property
+    def repeats(self) -> bool:
+        """Whether its layers are all the same tensors, written over and over."""
+        return len(self.layers) > 1 and self.layers[0] == self.layers[1]
+
+
+def parts_of(architecture: Architecture) -> tuple[Part, ...]:
+    """Look at a model as mergekit does.
+
+    Args:
+        architecture: The model's sites.
+
+    Raises:
+        RecipeError: If mergekit has no table for the family, or the table and the model differ, so
+            that mergekit would drop a tensor or look for one in vain.
+    """
+    family = next((row for row in FAMILIES if row.name == architecture.family), None)
+    table = _table(family) if family else None
+    if family is None or table is None:
+        raise RecipeError(
+            f"mergekit 0.1.5 has no table of {architecture.family} models and would guess their "
+            f"modules; merge with surgery instead."
+        )
+    drafts, sites = _drafts(family, table, architecture.layers)
+    own = frozenset(architecture.sites.values())
+    dropped = [name for name, site in architecture.sites.items() if site not in sites.values()]
+    if dropped:
+        raise RecipeError(
+            f"mergekit 0.1.5 would drop {len(dropped)} tensors of this {architecture.family} "
+            f"model that its table does not list, {dropped[0]} first; merge with surgery instead."
+        )
+    for draft in drafts:
+        for entry in (entry for group in draft.groups for entry in group):
+            if sites[entry["name"]] not in own and not entry.get("optional"):
+                raise RecipeError(
+                    f"mergekit 0.1.5 expects {entry['name']} in a {architecture.family} model, "
+                    f"which this one does not have; merge with surgery instead."
+                )
+    return tuple(_part(draft, sites, own) for draft in drafts)
+
+
+def stand_in(family_name: str, layers: Mapping[Component, int]) -> Architecture:
+    """An architecture as mergekit's table for a family describes it.
+
+    Args:
+        family_name: A family that mergekit has a table for.
+        layers: How many layers each component with a stack has.
+    """
+    family = next(row for row in FAMILIES if row.name == family_name)
+    table = _table(family)
+    assert table is not None  # called for families that mergekit knows
+    _, sites = _drafts(family, table, layers)
+    return resolve(_config(family), sites)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A module's entries: those before, those of each layer, those after."""
+
+    name: str
+    groups: tuple[tuple[Mapping[str, Any], ...], ...]
+
+
+def _drafts(
+    family: Family, table: Mapping[str, Any], layers: Mapping[Component, int]
+) -> tuple[tuple[_Draft, ...], Mapping[str, Site]]:
+    """All modules in a model of this size, and the sites of all names."""
+    modules = _modules(table)
+    one = {name: _draft(name, module, 1) for name, module in modules.items()}
+    found = resolve(_config(family), _names(one.values())).sites
+    drafts = []
+    for name, module in modules.items():
+        count = module.get("override_num_layers")
+        if count is None:
+            count = layers.get(found[one[name].groups[1][0]["name"]].component, 0)
+        drafts.append(_draft(name, module, count))
+    return tuple(drafts), resolve(_config(family), _names(drafts)).sites
+
+
+def _draft(name: str, module: Mapping[str, Any], count: int) -> _Draft:
+    template = module["layer_templates"]["weights"]
+    layers = [
+        tuple({**entry, "name": entry["name"].replace(_LAYER, str(index))} for entry in template)
+        for index in range(count)
+    ]
+    return _Draft(name, (tuple(module["pre_weights"]), *layers, tuple(module["post_weights"])))
+
+
+def _names(drafts: Iterable[_Draft]) -> list[str]:
+    """Every name once, in order."""
+    return list(dict.fromkeys(e["name"] for d in drafts for group in d.groups for e in group))
+
+
+def _part(draft: _Draft, sites: Mapping[str, Site], own: frozenset[Site]) -> Part:
+    """A module without the optional tensors that this model does not have."""
+    groups = [
+        tuple(Tensor(e["name"], sites[e["name"]]) for e in group if sites[e["name"]] in own)
+        for group in draft.groups
+    ]
+    return Part(draft.name, groups[0], tuple(groups[1:-1]), groups[-1])
+
+
+def _config(family: Family) -> dict[str, Any]:
+    return {"model_type": family.model_types[0]}
+
+
+def _modules(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A table's modules; a text model is one, which mergekit calls `default`."""
+    if table.get("kind") != "modular":
+        return {"default": table}
+    return {name: module["architecture"] for name, module in table["modules"].items()}
+
+
+def _table(family: Family) -> dict[str, Any] | None:
+    """The one table that mergekit has for a family."""
+    classes = set(family.architectures)
+    found = [t for t in _tables() if classes & set(t.get("architectures", ()))]
+    exact = [table for table in found if table.get("model_type") in family.model_types]
+    found = exact or found
+    return found[0] if len(found) == 1 else None
+
+
+@cache
+def _tables() -> tuple[dict[str, Any], ...]:
+    folder = files("mergekit").joinpath("_data", "architectures")
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    return tuple(json.loads(e.read_text()) for e in entries if e.name.endswith(".json"))
