@@ -148,7 +148,7 @@ class AdapterCheckpoint:
         if name not in self._products:
             return product.to_bytes(weight, header.dtype)
         work, factors = self._products[name], self._products[name].factors
-        width = header.shape[1]
+        width = header.numel // header.shape[0]
         first = begin // (width * header.dtype.size)
         rows = slice(first, first + weight.numel() // width)
         if work.transposed:
@@ -157,6 +157,7 @@ class AdapterCheckpoint:
         else:
             left = product.load_rows(self._file, factors.b, rows)
             right = product.load_rows(self._file, factors.a)
+            left, right = left.flatten(1), right.flatten(1)
         formed = product.changed(weight.view(-1, width), left, right, work.scaling)
         if factors.magnitude is not None:
             magnitude = product.load_rows(self._file, factors.magnitude).reshape(-1)

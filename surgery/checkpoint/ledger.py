@@ -277,7 +277,9 @@ class _Reader:
         name = self.text(entry["name"], "a tensor's name")
         dtype = self.text(entry["dtype"], f"{name}: dtype")
         if dtype not in DType.__members__:
-            self.fail(f"{name}: dtype is {dtype[:40]!r}.{did_you_mean(dtype[:40], DType.__members__)}")
+            self.fail(
+                f"{name}: dtype is {dtype[:40]!r}.{did_you_mean(dtype[:40], DType.__members__)}"
+            )
         shape = self.sequence(entry["shape"], f"{name}: shape")
         if any(type(length) is not int or length < 0 for length in shape):
             self.fail(f"{name}: shape is not a list of lengths.")

@@ -185,33 +185,33 @@ def check_factors(
             f"{path}: LoRA on {factors.module!r} has element types {b.dtype} x {a.dtype} for a "
             f"weight in {weight.dtype}; expected floating ones."
         )
-    if len(a.shape) != 2 or len(b.shape) != 2 or len(weight.shape) != 2:
-        raise CheckpointError(
-            f"{path}: LoRA on {factors.module!r} has shapes {list(b.shape)} x {list(a.shape)} for "
-            f"a weight of {list(weight.shape)}; only matrices are supported (no convolutions, no "
-            "experts in one tensor). Merge it with PEFT first (`merge_and_unload()`)."
-        )
     rank = config.rank_of(factors.module)
-    if a.shape[0] != rank or b.shape[1] != rank:
+    if len(b.shape) < 2 or a.shape[:1] != (rank,) or b.numel != b.shape[0] * rank:
         raise CheckpointError(
-            f"{path}: LoRA on {factors.module!r} has rank {a.shape[0]} in A and {b.shape[1]} in B, "
-            f"but {CONFIG} says {rank}."
+            f"{path}: LoRA on {factors.module!r} is {list(b.shape)} x {list(a.shape)}, but "
+            f"{CONFIG} says its rank is {rank}."
         )
     _check_magnitude(factors, config, adapter, path)
-    product = (b.shape[0], a.shape[1])
-    if factors.embedding or (config.transposed and product != weight.shape):
-        product = (a.shape[1], b.shape[0])
-    elif config.transposed and product[0] == product[1]:
+    # A convolution's A has the kernel's axes, and its B is one by one: still (out, r) x (r, ...).
+    product = (b.shape[0], *a.shape[1:])
+    turned = factors.embedding or (config.transposed and product != weight.shape)
+    if config.transposed and not turned and product[0] == product[-1]:
         raise CheckpointError(
             f"{path}: fan_in_fan_out is set and {factors.module!r} is square, so it is unclear "
             "which way its weight is stored. Merge it with PEFT first (`merge_and_unload()`)."
         )
-    if product != weight.shape:
+    matrix = len(a.shape) == len(b.shape) == 2
+    if (
+        len(product) < 2
+        or (turned and not matrix)
+        or (product[::-1] if turned else product) != weight.shape
+    ):
         raise CheckpointError(
             f"{path}: LoRA on {factors.module!r} makes {list(product)}, but the base's "
-            f"{weight.name!r} is {list(weight.shape)}. The adapter was trained on another base."
+            f"{weight.name!r} is {list(weight.shape)}. The adapter was trained on another base, or "
+            "in a way that only PEFT can merge (`merge_and_unload()`)."
         )
-    return product != (b.shape[0], a.shape[1]) or factors.embedding
+    return turned
 
 
 def _check_magnitude(
