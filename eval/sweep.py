@@ -29,12 +29,14 @@ class Questions:
         n: Questions per task.
         seed: Which ones.
         max_new_tokens: Longest answer.
+        batch: Questions at once.
     """
 
     tasks: tuple[str, ...] = specimen.TASKS
     n: int = 100
     seed: int = 0
     max_new_tokens: int = 40
+    batch: int = 100
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def evaluate(folder: Path, name: str, questions: Questions) -> Result:
         name: What to call it.
         questions: Which questions.
     """
-    engine = LocalEngine.load(folder, max_new_tokens=questions.max_new_tokens)
+    engine = LocalEngine.load(
+        folder, batch=questions.batch, max_new_tokens=questions.max_new_tokens
+    )
     grades = {task: _ask(engine, task, questions) for task in questions.tasks}
     return Result(name, tuple(accuracy(task, found) for task, found in grades.items()), grades)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from eval.records import Sample
@@ -11,6 +12,7 @@ TASKS: Final = ("read", "count", "arithmetic", "expression")
 """Reading a number and counting need sight; arithmetic needs none; an expression needs both."""
 
 
+@cache  # drawing takes longer than a tiny model's answer
 def samples(task: str, n: int, seed: int) -> tuple[Sample, ...]:
     """Draw `n` different held-out questions; the same arguments give the same questions.
 

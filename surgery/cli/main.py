@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from surgery import __version__
 from surgery.cli import demo, inspect, merge, plan, recipe, verify
@@ -97,7 +98,8 @@ def main() -> None:
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = show_warning
         try:
-            build()(prog_name="surgery")
+            # Called as a command, because an app would put a hook of its own in place of ours.
+            get_command(build())(prog_name="surgery")
         except SurgeryError as error:
             show_error(error)
             sys.exit(2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgery.errors import RecipeError
+from surgery.specimen import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -110,11 +111,12 @@ def opened(recipe: Recipe) -> Iterator[dict[str, Checkpoint]]:
 def _bound(recipe: Recipe) -> dict[str, str | AdapterReference]:
     missing = recipe.unbound
     if missing:
-        example = " ".join(f"--model {name}=FOLDER" for name in missing)
-        names = ", ".join(repr(name) for name in missing)
+        names = " and ".join(repr(name) for name in missing)
+        example = " ".join(f"--model {name}=REF" for name in missing)
         raise RecipeError(
-            f"recipe {recipe.name!r} leaves open which checkpoint {names} "
-            f"{'is' if len(missing) == 1 else 'are'}. Say it, for example: {example}"
+            f"recipe {recipe.name!r} does not say which checkpoint {names} "
+            f"{'is' if len(missing) == 1 else 'are'}. Add {example}, where REF is a folder, "
+            f"org/name@revision, or specimen:{missing[-1] if missing[-1] in STAGES else 'in'}."
         )
     return {name: ref for name, ref in recipe.models.items() if ref is not None}
 

@@ -37,7 +37,9 @@ def command(
     from surgery.errors import CheckpointError
     from surgery.execute.verify import verify
 
-    if out.is_dir() and not (out / LEDGER).exists():
+    if not out.is_dir():
+        raise CheckpointError(f"{out}: no such folder; expected one that 'surgery merge' wrote.")
+    if not (out / LEDGER).exists():
         raise CheckpointError(
             f"{out} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be "
             f"proven. 'surgery inspect {out}' shows what is there."

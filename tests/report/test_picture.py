@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import io
+from textwrap import dedent
+
+import pytest
+from rich.console import Console
+
+from surgery.recipe.recipe import Add
+from surgery.report.overview import overview
+from surgery.report.picture import picture
+from surgery.report.stack import letters, rows
+from surgery.report.units import duration, many, number, size
+from tests.cli.plans import add, interpolate, merge, plan, transplant
+
+
+def _drawn(what: object, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    return dedent("\n".join(lines))
+
+
+def test_a_splice() -> None:
+    assert _drawn(picture(plan(transplant("language[mid]")))) == dedent("""\
+          vision         0     3
+                         I I I I
+          vision (rest)  I
+          projector      I
+          embedding      I
+          language       0     3     6   8
+                         I I I R R R I I I
+          norm           I
+          head           I
+
+          I   in (base)  org/cold-start  49 tensors   100 kB
+          R   rl         org/rl          18 tensors  36.9 kB""")
+
+
+def test_parts_of_a_layer_stand_apart_only_where_they_differ() -> None:
+    made = plan(
+        transplant("language[mid].mlp"),
+        interpolate("language[late].attention", 0.2, 0.8),
+        add("language[early].attention.q_proj", 0.5),
+        merge("vision"),
+    )
+    assert (
+        _drawn(picture(made))
+        == dedent("""\
+          vision         0     3
+                         # # # #
+          vision (rest)  #
+          projector      I
+          embedding      I
+          language       0     3     6 7 8
+            attention
+              q_proj     + + + I I I 2 5 8
+              o_proj     I I I I I I 2 5 8
+            mlp          I I I R R R I I I
+            norm         I I I I I I I I I
+          norm           I
+          head           I
+
+          I    in (base)  org/cold-start                                              37 tensors  75.8 kB
+          R    rl         org/rl                                                       6 tensors  12.3 kB
+          #    ties       of in, rl                                                    9 tensors  18.4 kB
+          +    add        in + 0.5 x (rl - in)                                         6 tensors  12.3 kB
+          2-8  slerp      from in (0) to rl (1), t = 0.2 to 0.8; the digit is tenths   9 tensors  18.4 kB""")
+    )  # noqa: E501
+
+
+def test_a_narrow_terminal_folds_the_layers_into_bands() -> None:
+    drawn = _drawn(picture(plan(transplant("language[20:30]"), layers=64), legend=False), width=60)
+    lines = [line for line in drawn.splitlines() if line.endswith(("I", "R"))]
+    bands = [line.split()[-1] for line in lines if len(line.split()[-1]) > 10]
+    assert "".join(bands) == "I" * 20 + "R" * 10 + "I" * 34
+    assert all(len(line) <= 60 for line in drawn.splitlines())
+
+
+def test_weights_and_biases_of_one_projection_that_differ_are_marked() -> None:
+    made = plan(transplant("language[1].attention.q_proj.bias"))
+    drawn = _drawn(picture(made))
+    assert "q_proj     I ~ I I I I I I I" in drawn
+    assert "more than one source in one block" in drawn
+
+
+def test_a_tied_head_is_what_the_embedding_is() -> None:
+    from dataclasses import replace
+
+    made = plan(transplant("embedding, head"))
+    tied = replace(
+        made,
+        ops=tuple(op for op in made.ops if op.site.component != "head"),
+        architectures={
+            name: replace(each, tied_head=True) for name, each in made.architectures.items()
+        },
+    )
+    last = rows(tied)[-1]
+    assert (last.label, last.cells[0].models) == ("head (tied)", ("rl",))
+
+
+def test_letters_are_told_apart() -> None:
+    assert letters(["in", "rl"]) == {"in": "I", "rl": "R"}
+    assert letters(["in", "instruct", "in2", "i"]) == {
+        "in": "I",
+        "instruct": "N",
+        "in2": "A",
+        "i": "B",
+    }
+    assert set(letters(["42", "43"]).values()) == {"A", "B"}
+
+
+def test_an_addition_names_its_three_models() -> None:
+    selector = transplant("language[0]").selector
+    made = plan(Add(selector, "in", "rl", (0.25,)))
+    assert "in + 0.25 x (in - rl)" in _drawn(picture(made))
+
+
+def test_the_overview_tells_steps_fates_and_needs() -> None:
+    drawn = _drawn(overview(plan(transplant("language[mid], !language[:].norm")), 190_000_000))
+    assert "1  transplant  language layers 3-5 without language layers 0-8, norm" in drawn
+    assert "in  52 used, 15 replaced" in drawn
+    assert "rl  15 used, 52 unused" in drawn
+    assert "137 kB in 1 file, bfloat16; all moved byte for byte; memory at most 190 MB" in drawn
+    assert "none: the output is the base, rewritten" in _drawn(overview(plan(), 0))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16.6e9, "16.6 GB")]
+)
+def test_size(value: float, told: str) -> None:
+    assert size(value) == told
+
+
+def test_counts_and_durations() -> None:
+    assert (many(2048), many(494_000_000), many(7_615_616_512)) == ("2,048", "494M", "7.62B")
+    assert (number(1, "tensor"), number(1200, "tensor")) == ("1 tensor", "1,200 tensors")
+    assert [duration(s) for s in (0.42, 12.3, 185, 7384)] == [
+        "0.4 s",
+        "12 s",
+        "3 min 05 s",
+        "2 h 03 min",
+    ]
