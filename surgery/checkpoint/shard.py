@@ -111,21 +111,23 @@ class ShardWriter:
     Args:
         path: Where the file is made; nothing may stand there.
         layout: What it will hold.
+        shown: Its path as messages name it; `path` when absent.
 
     Raises:
         ExecutionError: If the disk has no room for all of it, or the file cannot be made.
     """
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, shown: Path | None = None) -> None:
         self._path = path
+        self._shown = shown or path
         self._layout = layout
         self._written = dict.fromkeys(layout.spans, 0)
         self._lock = Lock()
-        with explained(path, layout.size):
+        with explained(self._shown, layout.size):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
         try:
-            with explained(path, layout.size):
+            with explained(self._shown, layout.size):
                 # All the room at once: a full disk shows before hours of work, not after.
                 _reserve(self._descriptor, layout.size)
                 _write_all(self._descriptor, memoryview(layout.header), 0)
@@ -164,7 +166,7 @@ class ShardWriter:
         offset, size = self._layout.spans[name]
         if start < 0 or start + len(view) > size:
             raise ValueError(f"bytes {start}..{start + len(view)} do not fit {name} of {size}")
-        with explained(self._path, self._layout.size):
+        with explained(self._shown, self._layout.size):
             _write_all(self._descriptor, view, offset + start)
         self._count(name, len(view))
 
@@ -242,7 +244,7 @@ class ShardWriter:
                 progress(copied)
 
     def _kernel_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
-        with explained(self._path, self._layout.size):
+        with explained(self._shown, self._layout.size):
             try:
                 return os.copy_file_range(descriptor, self._descriptor, count, source, target)
             except OSError as error:
@@ -261,7 +263,7 @@ class ShardWriter:
                 f"an input of {self._path.name} ended at byte {source}, where {count} more were "
                 "expected. It became shorter while it was being read."
             )
-        with explained(self._path, self._layout.size):
+        with explained(self._shown, self._layout.size):
             _write_all(self._descriptor, buffer[:found], target)
         return found
 
@@ -280,10 +282,10 @@ class ShardWriter:
         for name, (_, size) in self._layout.spans.items():
             if self._written[name] != size:
                 raise ExecutionError(
-                    f"{self._path}: {self._written[name]} bytes of tensor {name!r} were written, "
+                    f"{self._shown}: {self._written[name]} bytes of tensor {name!r} were written, "
                     f"expected {size}. Nothing is kept of an incomplete file."
                 )
-        with explained(self._path, self._layout.size):
+        with explained(self._shown, self._layout.size):
             os.fsync(self._descriptor)
         self.abandon()
 

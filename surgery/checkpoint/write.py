@@ -122,7 +122,7 @@ class FolderWriter:
         """
         self._claim(name)
         layout = lay_out(tensors, {"format": "pt"} if metadata is None else metadata)
-        shard = ShardWriter(self.folder / name, layout)
+        shard = ShardWriter(self.folder / name, layout, self._target / name)
         self._shards[name] = shard
         return shard
 
@@ -142,9 +142,9 @@ class FolderWriter:
             self._late[name] = data
         else:
             path = self.folder / name
-            with explained(path):
+            with explained(self._target / name):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(path, data)
+            _write_synced(path, data, self._target / name)
 
     def index(self, metadata: Mapping[str, Any] | None = None) -> None:
         """Write the map of tensors to files, as transformers does, over all shards made so far.
@@ -190,7 +190,7 @@ class FolderWriter:
         # The configuration comes last: without it no loader takes the folder for a model.
         for name in sorted(self._late, key=lambda name: name == CONFIG):
             _sync_folders(self.folder)
-            _write_synced(self.folder / name, self._late[name])
+            _write_synced(self.folder / name, self._late[name], self._target / name)
         _sync_folders(self.folder)
         target = self._real
         with explained(self._target):
@@ -268,8 +268,8 @@ def _clear_leftovers(target: Path) -> None:
             path.rename(target)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with explained(path, len(data)), path.open("xb") as file:
+def _write_synced(path: Path, data: bytes, shown: Path) -> None:
+    with explained(shown, len(data)), path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

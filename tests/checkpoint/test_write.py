@@ -367,8 +367,10 @@ class TestFailures:
             raise OSError(code, os.strerror(code))
 
         monkeypatch.setattr(os, "posix_fallocate", fail)
-        with pytest.raises(ExecutionError, match=words):
+        with pytest.raises(ExecutionError, match=words) as caught:
             fill(tmp_path / "m")
+        # The folder that the user named, not the temporary one.
+        assert str(caught.value).startswith(f"{tmp_path / 'm' / 'model.safetensors'}: ")
         assert traces(tmp_path) == []
 
     def test_a_size_limit_ends_in_an_error_and_nothing_else(self, tmp_path: Path) -> None:
