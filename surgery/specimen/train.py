@@ -1,7 +1,8 @@
 """Train the specimen family from scratch: `python -m surgery.specimen.train --out DIR`.
 
-Stages run in order, each from the one before it: vision, caption, sft, shortcut, grpo. A stage
-whose folder is complete is skipped, so an interrupted run continues at the stage it stood in.
+Stages run in order, each from the one before it: vision, caption, sft, tally, shortcut, grpo.
+A stage whose folder is complete is skipped, so an interrupted run continues at the stage it
+stood in.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 SEED: Final = 0
 
 _MIX: Final = {"arithmetic": 4.0, "expression": 3.0, "count": 2.0, "read": 2.0, "caption": 1.0}
+_TALLY_MIX: Final = {
+    "arithmetic": 3.0, "expression": 2.0, "count": 4.0, "filled": 2.0, "read": 1.0
+}  # fmt: skip
 
 PLANS: Final[dict[str, VisionPlan | SftPlan | GrpoPlan]] = {
     "vision": VisionPlan(steps=250, batch=64, lr=1e-3, seed=100),
     "caption": SftPlan("caption", 450, 24, 1e-3, {"caption": 1.0}, shortcuts=0.0, seed=101),
     "sft": SftPlan("sft", 900, 32, 8e-4, _MIX, shortcuts=0.0, seed=102),
+    "tally": SftPlan("tally", 300, 32, 8e-4, _TALLY_MIX, shortcuts=0.0, seed=105),
     "shortcut": SftPlan("shortcut", 120, 32, 5e-4, _MIX, shortcuts=0.5, seed=103),
     "grpo": GrpoPlan(
-        steps=80,
+        steps=60,
         prompts=8,
         group=16,
         lr=2e-5,

@@ -84,7 +84,7 @@ def items(task: str, n: int, seed: int, split: Split = "heldout") -> list[Item]:
     The same arguments give the same items. Held-out items of one call are all different.
 
     Args:
-        task: A key of `TASKS`: read, count, arithmetic, expression or caption.
+        task: A key of `TASKS`: read, count, arithmetic, expression, caption or filled.
         n: How many.
         seed: Any whole number from 0.
         split: "heldout" (never trained on) or "train".
@@ -233,6 +233,22 @@ def _count(rng: np.random.Generator) -> _Draft:
     )
 
 
+def _filled(rng: np.random.Generator) -> _Draft:
+    """Training only: teaches the tally before it has to heed the question."""
+    share = rng.random()
+    cells = [_shape(rng) if rng.random() < share else Cell() for _ in range(_CELLS)]
+    scene = Scene(tuple(cells))
+    tally = np.cumsum([cell != Cell() for cell in cells])
+    thought = " ".join(f"{cell.kind}{total}" for cell, total in zip(cells, tally, strict=True))
+    return _Draft(
+        prompt="how many cells are filled?",
+        answer=str(tally[-1]),
+        target=_tagged(thought, str(tally[-1])),
+        content=f"scene {scene}",
+        scene=scene,
+    )
+
+
 def _counted_cell(rng: np.random.Generator, wanted: str, by_colour: bool, hit: bool) -> Cell:
     if hit:
         shape = _shape(rng)
@@ -302,4 +318,5 @@ TASKS: Final[dict[str, Callable[[np.random.Generator], _Draft]]] = {
     "arithmetic": _arithmetic,
     "expression": _expression,
     "caption": _caption,
+    "filled": _filled,
 }
