@@ -9,16 +9,42 @@ from hypothesis import strategies as st
 from surgery.errors import RecipeError, SurgeryError
 from surgery.recipe import Recipe, parse_recipe
 from surgery.recipe.dump import to_yaml
+from surgery.recipe.mergekit import from_mergekit
 from tests.recipe.models import architecture
 from tests.recipe.test_load import FULL
 
 ARCHITECTURE = architecture("specimen")
-WORDS = (
-    "in rl x null ~ true 0 1 -1 0.5 1e400 .inf .nan [] {} [1] [1,2,3] {a: 1} '' \"\\u0000\" * !vision "
-    "&a *a !!float <<: language[3] vision language[mid] language[99] [language] slerp ties linear "
-    "merge: models: base: steps: extends: t: weight: - ? | > # --- ... % @ ` 5GB 9999999999999999999"
-).split()
-SPOTS = [i for i in range(len(FULL) + 1)]
+CLASSIC = """\
+modules:
+  text_decoder:
+    slices:
+      - sources:
+          - {model: a/x, layer_range: [0, 9]}
+          - {model: b/y, layer_range: [0, 9]}
+  vision_tower: {models: [{model: b/y}]}
+merge_method: slerp
+base_model: a/x
+parameters:
+  t:
+    - {filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}
+    - value: 0.5
+dtype: bfloat16
+"""
+SLICES = """\
+models:
+  - {model: a/x, parameters: {weight: [1, 0.5]}}
+  - {model: b/y, parameters: {weight: [0, 0.5]}}
+merge_method: linear
+base_model: a/x
+"""
+WORDS = [
+    *(
+        "in rl x null ~ true 0 1 -1 0.5 1e400 .inf .nan [] {} [1] [1,2,3] '' * !vision &a *a"
+    ).split(),
+    *("!!float <<: language[3] vision language[mid] language[99] [language] slerp ties").split(),
+    *("linear merge: models: base: steps: extends: t: weight: - ? | > # --- ... % @ `").split(),
+    *("{a: 1}", '"\\u0000"', "5GB", "9999999999999999999", "model.", "[0, 4]", "filter: "),
+]
 TREE = yaml.safe_load(FULL)
 scalars = st.one_of(
     st.none(),
@@ -26,7 +52,7 @@ scalars = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=12),
-    st.sampled_from([w for w in WORDS if w.isascii()]),
+    st.sampled_from(WORDS),
 )
 values = st.recursive(
     scalars,
@@ -56,12 +82,11 @@ def check(text: str) -> None:
 
 
 @st.composite
-def edited(draw: st.DrawFn) -> str:
-    """The example with pieces cut out, moved, doubled or replaced."""
-    text = FULL
+def edited(draw: st.DrawFn, text: str) -> str:
+    """A text with pieces cut out, doubled or replaced."""
     for _ in range(draw(st.integers(1, 4))):
-        a, b = sorted((draw(st.sampled_from(SPOTS)), draw(st.sampled_from(SPOTS))))
-        b = min(b, a + draw(st.integers(0, 30)))
+        a = draw(st.integers(0, len(text)))
+        b = min(len(text), a + draw(st.integers(0, 30)))
         piece = draw(st.one_of(st.sampled_from(WORDS), st.text(max_size=8), st.just(text[a:b] * 2)))
         text = text[:a] + piece + text[b:]
     return text
@@ -92,7 +117,7 @@ def _replaced(tree: object, path: tuple, value: object) -> object:
     return [_replaced(v, path[1:], value) if i == path[0] else v for i, v in enumerate(tree)]
 
 
-@given(edited())
+@given(edited(FULL))
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_mutated_text(text: str) -> None:
     check(text)
@@ -108,3 +133,14 @@ def test_mutated_values(path: tuple, value: object) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_text(text: str) -> None:
     check(text)
+
+
+@given(st.one_of(edited(CLASSIC), edited(SLICES)))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_mutated_mergekit(text: str) -> None:
+    try:
+        recipe = from_mergekit(text, "m.yml", ARCHITECTURE)
+    except RecipeError as error:
+        assert error.message.strip()
+    else:
+        assert parse_recipe(to_yaml(recipe)) == recipe

@@ -390,7 +390,7 @@ def test_extends_refusals(tmp_path: Path, extends: str, says: str) -> None:
 def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     write(tmp_path, x=SHORT, deep__r__a="extends: link.yaml")
     (tmp_path / "deep" / "r" / "link.yaml").symlink_to(tmp_path / "x.yaml")
-    with pytest.raises(RecipeError, match="there is no recipe 'link.yaml'"):
+    with pytest.raises(RecipeError, match=r"there is no recipe 'link\.yaml'"):
         load_recipe(tmp_path / "deep" / "r" / "a.yaml")
 
 
@@ -428,7 +428,7 @@ def test_references() -> None:
     assert resolve_reference("org/name@main") == "org/name@main"
     assert resolve_reference("specimen:rl").endswith("specimen/rl")
     assert resolve_reference("C:/models/x") == "C:/models/x"
-    with pytest.raises(RecipeError, match="no stage 'rll'.*Did you mean 'rl'"):
+    with pytest.raises(RecipeError, match=r"no stage 'rll'.*Did you mean 'rl'"):
         resolve_reference("specimen:rll")
 
 

@@ -9,7 +9,7 @@ top-level `slices`, which mergekit takes for text models only, a text model).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch import Component
@@ -124,6 +124,7 @@ class _Reader:
         self.base = base
         self.counted = counted
         self.left_out: list[str] = []
+        self._covered: dict[Any, bool] = {}
 
     def recipe(self) -> Recipe:
         """The whole file."""
@@ -299,19 +300,23 @@ class _Reader:
 
     def covers(self, spot: _Spot) -> bool:
         """Whether the same gradients hold for this tensor in every layer of the slice."""
-        here = {s.model: self.settings(spot, s.model) for s in spot.slice.sources}
-        leaf = spot.tensor.site.leaf, spot.tensor.site.module
-        layer = spot.tensor.site.layer
-        assert layer is not None and spot.index is not None  # asked of layers only
-        start = layer - spot.index
-        for group in spot.part.layers[start : start + spot.count]:
-            for tensor in group:
-                if (tensor.site.leaf, tensor.site.module) != leaf:
-                    continue
-                other = _Spot(tensor, spot.part, spot.slice, spot.module, 0, spot.count)
-                if here != {s.model: self.settings(other, s.model) for s in spot.slice.sources}:
-                    return False
-        return True
+        site = spot.tensor.site
+        key = (id(spot.slice), spot.part.name, site.module, site.leaf)
+        if key not in self._covered:
+            assert site.layer is not None and spot.index is not None  # asked of layers only
+            start = site.layer - spot.index
+            same = [
+                replace(spot, tensor=tensor)
+                for group in spot.part.layers[start : start + spot.count]
+                for tensor in group
+                if (tensor.site.module, tensor.site.leaf) == (site.module, site.leaf)
+            ]
+            found = [
+                [self.settings(each, source.model) for source in spot.slice.sources]
+                for each in same
+            ]
+            self._covered[key] = all(settings == found[0] for settings in found)
+        return self._covered[key]
 
     def settings(self, spot: _Spot, model: str) -> dict[str, Any]:
         """A source's parameters for a tensor, gradients as tuples; the most special one counts."""

@@ -28,7 +28,7 @@ def selector_for(sites: Set[Site], architecture: Architecture) -> Selector:
     if sites == everything:
         return Selector((Term(None),))
     terms: list[Term] = []
-    for component in dict.fromkeys(site.component for site in everything):
+    for component in dict.fromkeys(site.component for site in architecture.sites.values()):
         whole = frozenset(site for site in everything if site.component is component)
         wanted = whole & sites
         if wanted:

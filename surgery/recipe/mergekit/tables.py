@@ -87,7 +87,8 @@ def parts_of(architecture: Architecture) -> tuple[Part, ...]:
         )
     drafts, sites = _drafts(family, table, architecture.layers)
     own = frozenset(architecture.sites.values())
-    dropped = [name for name, site in architecture.sites.items() if site not in sites.values()]
+    listed = frozenset(sites.values())
+    dropped = [name for name, site in architecture.sites.items() if site not in listed]
     if dropped:
         raise RecipeError(
             f"mergekit 0.1.5 would drop {len(dropped)} tensors of this {architecture.family} "
