@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from surgery.arch import Architecture
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan.model import Plan, TensorOp
 
@@ -71,7 +72,14 @@ def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str,
     """The model's tensor for each changed op, found by site so that spelling does not matter."""
     held = dict(model.state_dict(keep_vars=True))
     config = model.config.to_dict()  # type: ignore[operator,union-attr]
-    names = resolve(config, held).names()
+    architecture = resolve(config, held)
+    if architecture.layers != plan.architecture.layers:
+        raise PlanError(
+            f"the loaded {type(model).__name__} has {_told(architecture)}, the base "
+            f"{plan.recipe.base!r} ({plan.base.reference}) {_told(plan.architecture)}. Load the "
+            f"plan's base to put the variant in."
+        )
+    names = architecture.names()
     targets = {}
     for op in changes:
         name = names.get(op.site)
@@ -90,3 +98,8 @@ def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str,
             )
         targets[op.name] = target
     return targets
+
+
+def _told(architecture: Architecture) -> str:
+    """The stacks of an architecture, for people."""
+    return ", ".join(f"{count} {part} layers" for part, count in architecture.layers.items())

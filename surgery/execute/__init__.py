@@ -1,0 +1,1 @@
+"""Plans meet bytes here."""
