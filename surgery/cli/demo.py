@@ -212,12 +212,21 @@ def _print(record: dict[str, Any], plans: Mapping[str, Plan], out: Path) -> None
     console.print()
     console.print(_table(record, plans))
     n = record["samples_per_task"]
-    console.print(
-        f"\nB base, I in, R rl: where each decoder layer comes from; all else comes from in.\n"
-        f"Percent right of {n} held-out questions per task, greedy, with 95% Wilson intervals.\n"
-        f"Every model answered the same questions. Where intervals overlap widely, {n} questions\n"
-        f"do not tell the models apart; --samples 400 asks more.\n"
-    )
+    silent = [
+        model["name"]
+        for model in record["models"]
+        if not any(score["answered"] for score in model["scores"].values())
+    ]
+    lines = [
+        "",
+        "B base, I in, R rl: where each decoder layer comes from; all else comes from in.",
+        f"Percent right of {n} held-out questions per task, greedy, with 95% Wilson intervals.",
+        f"Every model answered the same questions. Where intervals overlap widely, {n} questions",
+        "do not tell the models apart; --samples 400 asks more.",
+        *(f"{name} gave no answer at all, not even a wrong one." for name in silent),
+        "",
+    ]
+    console.print("\n".join(lines))
     console.print(f"models and demo.json are in {out}; next: surgery plan specimen/in-rl-in")
 
 
