@@ -39,9 +39,10 @@ def headers(size: str, reference: str) -> CheckpointInfo:
     return info(size, reference)
 
 
+@cache
 def plan_of(name: str) -> Plan:
     """The plan, with stand-ins for models that the recipe leaves open."""
-    size = SIZES.get(name.split("/")[0], "7b")
+    size = SIZES.get(name.split("/", maxsplit=1)[0], "7b")
     unbound = load_recipe(name).unbound
     recipe = load_recipe(name, models={model: f"org/{model}" for model in unbound})
     return make_plan(recipe, {n: headers(size, str(ref)) for n, ref in recipe.models.items()})
