@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surgery import specimen
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import CheckpointError
@@ -22,7 +23,8 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
     Args:
         reference: A folder, a Hub id `org/name@revision` (also `hf://org/name`), or a base with an
             adapter. A folder that exists wins over a Hub id; `./x`, `../x`, `/x` and `~/x` are
-            always folders.
+            always folders. `specimen:base`, `specimen:in` and `specimen:rl` are the models that
+            ship with this package.
 
     Returns:
         The checkpoint; a context manager that closes it.
@@ -121,6 +123,9 @@ def split_hub_id(reference: str) -> tuple[str, str | None]:
 
 
 def _local_folder(reference: str) -> Path | None:
+    scheme, colon, stage = reference.partition(":")
+    if colon and scheme == "specimen":
+        return specimen.path(stage)
     if reference.startswith("hf://"):
         return None
     try:

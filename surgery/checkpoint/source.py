@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from types import TracebackType
+    from typing import Self
 
     from surgery.checkpoint.dtype import DType
 
@@ -109,3 +111,14 @@ class Checkpoint(Protocol):
 
     def close(self) -> None:
         """Release the files."""
+
+    def __enter__(self) -> Self:
+        """The checkpoint itself, closed at the end of the block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""

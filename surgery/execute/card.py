@@ -75,7 +75,8 @@ def _pipeline(plan: Plan) -> str:
     from surgery.arch.site import Component
 
     return (
-        "image-text-to-text" if plan.architecture.layers.get(Component.VISION)
+        "image-text-to-text"
+        if plan.architecture.layers.get(Component.VISION)
         else "text-generation"
     )
 

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 _SUFFIXES = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab", ".bpe"})
 _LEGAL = frozenset({"LICENSE", "LICENCE", "NOTICE", "COPYING"})
 _OURS = frozenset({"surgery.json", "README.md"})
-_TRAINING = frozenset({"trainer_state.json", "training_args.json", "all_results.json",
-                       "train_results.json", "eval_results.json"})
+_TRAINING = frozenset(
+    {
+        "trainer_state.json",
+        "training_args.json",
+        "all_results.json",
+        "train_results.json",
+        "eval_results.json",
+    }
+)
 _FOLDERS = ("additional_chat_templates",)
 
 

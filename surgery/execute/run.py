@@ -6,13 +6,14 @@ import hashlib
 import os
 import platform
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import surgery
 from surgery.checkpoint.digest import DigestCache
-from surgery.checkpoint.folder import INDEX
+from surgery.checkpoint.folder import INDEX, read_file
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
 from surgery.checkpoint.write import FolderWriter
 from surgery.execute.card import model_card
@@ -128,13 +129,13 @@ class _Work:
         """Copy, hash and compute on `workers` threads."""
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for run in runs(self.plan.ops, self.checkpoints):
-            jobs.append((run.nbytes, lambda stop, run=run: self._copy(run, stop)))
+            jobs.append((run.nbytes, partial(self._copy, run)))
             for op in run.ops:
                 (ref,) = op.inputs
                 if self._known(ref) is None:
-                    jobs.append((op.nbytes, lambda stop, ref=ref: self._hash(ref, stop)))
+                    jobs.append((op.nbytes, partial(self._hash, ref)))
         computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
-        jobs += [(4 * op.nbytes, lambda stop, op=op: self._stream(op, stop)) for op in computed]
+        jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
         with _one_torch_thread(bool(computed)):
             do_all(jobs, workers)
         for op in self.plan.ops:
@@ -143,12 +144,13 @@ class _Work:
 
     def with_mergekit(self) -> None:
         """Let mergekit compute every tensor, one after the other."""
-        from surgery.execute.with_mergekit import MergekitEngine, tensor_bytes
+        from surgery.execute.stream import memory_of
+        from surgery.execute.with_mergekit import MergekitEngine
 
         engine = MergekitEngine(self.plan)
         try:
             for op in self.plan.ops:
-                data = tensor_bytes(engine.compute(op))
+                data = memory_of(engine.compute(op))
                 self.shards[op.shard].write(op.name, 0, data)
                 self.outputs[op.name] = hashlib.sha256(data).hexdigest()
                 for ref in op.inputs:
@@ -231,7 +233,7 @@ def _companions(plan: Plan, folder: FolderWriter) -> tuple[FileEntry, ...]:
     found = []
     source = plan.base.folder
     for name in companions(source):
-        data = (source / name).read_bytes()
+        data = read_file(source, name)
         if name == "config.json":
             data = with_dtype(data, plan.recipe.output.dtype)
         folder.file(name, data)
@@ -242,9 +244,7 @@ def _companions(plan: Plan, folder: FolderWriter) -> tuple[FileEntry, ...]:
     return tuple(found)
 
 
-def _ledger(
-    plan: Plan, work: _Work, engine: str, files: tuple[FileEntry, ...]
-) -> Ledger:
+def _ledger(plan: Plan, work: _Work, engine: str, files: tuple[FileEntry, ...]) -> Ledger:
     """What was done, tensor by tensor."""
     versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
     if engine == "mergekit" or any(op.kind is not Kind.COPY for op in plan.ops):
@@ -260,9 +260,7 @@ def _ledger(
             name=op.name,
             method=op.method,
             parameters=dict(op.parameters),
-            inputs=tuple(
-                InputEntry(ref.model, ref.tensor, work.inputs[ref]) for ref in op.inputs
-            ),
+            inputs=tuple(InputEntry(ref.model, ref.tensor, work.inputs[ref]) for ref in op.inputs),
             dtype=op.dtype,
             shape=op.shape,
             shard=op.shard,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from threading import Lock, local
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from surgery.checkpoint.dtype import DType
     from surgery.plan.model import TensorOp
-
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ class _Run:
         for start in range(0, self.op.numel, BLOCK):
             count = min(BLOCK, self.op.numel - start)
             for i, source in enumerate(self.inputs):
-                view = _bytes(raw[i][:count])
+                view = memory_of(raw[i][:count])
                 source.read(start * source.dtype.size, view)
                 digest = self.hashes[i]
                 if digest is not None and not self.seen:
@@ -174,7 +173,7 @@ class _Run:
                 f"{exact.abs().max().item():.3g}, more than {self.op.dtype.torch_name} can hold. "
                 f"Set 'output: {{dtype: bfloat16}}' or float32."
             )
-        view = _bytes(block)
+        view = memory_of(block)
         self.out_hash.update(view)
         self.write(start * self.op.dtype.size, view)
         self.advance(len(view))
@@ -197,6 +196,10 @@ def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:
     return held[role, dtype]
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    """A contiguous tensor's memory."""
-    return memoryview(tensor.contiguous().view(torch.uint8).numpy()).cast("B")
+def memory_of(tensor: Tensor) -> memoryview:
+    """A tensor's bytes, in the order of its axes; the tensor's own memory if it is contiguous."""
+    flat = tensor.detach().contiguous().reshape(-1)
+    if not flat.numel():
+        return memoryview(b"")
+    array: Any = flat.view(torch.uint8).numpy()
+    return memoryview(array)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from surgery.execute.stream import Input, stream
+from surgery.execute.stream import Input, memory_of, stream
 from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
     """
     flat = torch.empty(op.numel, dtype=getattr(torch, op.dtype.torch_name))
     if op.numel:
-        memory = memoryview(flat.view(torch.uint8).numpy()).cast("B")
+        memory = memory_of(flat)
 
         def write(start: int, data: memoryview) -> None:
             memory[start : start + len(data)] = data
@@ -60,7 +61,7 @@ def inputs_of(
         found.append(
             Input(
                 dtype=checkpoint.info.tensors[ref.tensor].dtype,
-                read=lambda start, buffer, c=checkpoint, n=ref.tensor: c.read_into(n, start, buffer),
+                read=partial(checkpoint.read_into, ref.tensor),
                 hashed=known[ref],
             )
         )

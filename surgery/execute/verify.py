@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from surgery.checkpoint.digest import digest_tensor
 from surgery.checkpoint.ledger import read_ledger
 from surgery.checkpoint.local import LocalCheckpoint
-from surgery.checkpoint.open import open_checkpoint
+from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.errors import PlanError, SurgeryError
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from surgery.checkpoint.ledger import Ledger, TensorEntry
+    from surgery.checkpoint.ledger import Ledger, ModelEntry, TensorEntry
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan import Plan, TensorOp
 
@@ -102,20 +102,20 @@ def verify(
         return found
     recipe = parse_recipe(ledger.recipe, str(out / "surgery.json"), models)
     with ExitStack() as stack:
-        opened = {}
-        for name, reference in recipe.models.items():
-            if reference is None:
-                raise PlanError(f"model {name!r} has no checkpoint: '--model {name}=REF'.")
-            opened[name] = _open(name, reference, stack)
+        opened = {
+            name: stack.enter_context(_open(name, entry, (models or {}).get(name)))
+            for name, entry in ledger.models.items()
+        }
         plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
         maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
         stack.callback(maker.close)
         return _proof(found, plan, maker, ledger, advance)
 
 
-def _open(name: str, reference: object, stack: ExitStack) -> Checkpoint:
+def _open(name: str, entry: ModelEntry, moved: str | None) -> Checkpoint:
+    """An input, at the commit it was read at or where the user says it is now."""
     try:
-        return stack.enter_context(open_checkpoint(reference))  # type: ignore[arg-type]
+        return open_checkpoint(moved) if moved else open_recorded(entry.reference, entry.revision)
     except SurgeryError as error:
         raise PlanError(
             f"input {name!r} is needed for the proof: {error} Bind it with '--model {name}=REF', "
@@ -128,8 +128,10 @@ def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
     faults = []
     headers = made.info.tensors
     told = {entry.name: entry for entry in ledger.tensors}
-    faults += [Fault(name, "is in the folder but not in the ledger") for name in headers.keys() -
-               told.keys()]
+    faults += [
+        Fault(name, "is in the folder but not in the ledger")
+        for name in headers.keys() - told.keys()
+    ]
     for name, entry in told.items():
         header = headers.get(name)
         if header is None:
@@ -145,9 +147,7 @@ def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
     return sorted(faults, key=lambda fault: fault.where)
 
 
-def _contents(
-    made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], None]
-) -> list[Fault]:
+def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], None]) -> list[Fault]:
     """Every tensor's bytes have the hash that was written down."""
     faults = []
     for entry in ledger.tensors:
@@ -156,8 +156,10 @@ def _contents(
         found = digest_tensor(made, entry.name, advance)
         if found != entry.sha256:
             faults.append(
-                Fault(entry.name, f"has sha256 {found[:16]}..., the ledger says "
-                                  f"{entry.sha256[:16]}...")
+                Fault(
+                    entry.name,
+                    f"has sha256 {found[:16]}..., the ledger says {entry.sha256[:16]}...",
+                )
             )
     return faults
 
@@ -188,18 +190,22 @@ def _proof(
     for op in plan.ops:
         entry = told.get(op.name)
         if entry is None or not _same_op(op, entry):
-            faults.append(Fault(op.name, "is made in another way by the recipe than the ledger says"))
+            faults.append(
+                Fault(op.name, "is made in another way by the recipe than the ledger says")
+            )
             continue
         moved = copy_place(op, maker.opened) is not None
         digest, of_inputs = maker.copy(op) if moved else maker.compute(op)
         for ref, was, now in zip(op.inputs, entry.inputs, of_inputs, strict=True):
             if was.sha256 != now:
-                faults.append(Fault(op.name, f"was made from another {ref.tensor} than "
-                                             f"{ref.model!r} has now"))
+                faults.append(
+                    Fault(op.name, f"was made from another {ref.tensor} than {ref.model!r} has now")
+                )
         if digest != entry.sha256 and list(of_inputs) == [i.sha256 for i in entry.inputs]:
             versions = ", ".join(f"{k} {v}" for k, v in ledger.versions.items())
-            faults.append(Fault(op.name, f"comes out differently when made again (made with "
-                                         f"{versions})"))
+            faults.append(
+                Fault(op.name, f"comes out differently when made again (made with {versions})")
+            )
         copies, recomputed = copies + moved, recomputed + (not moved)
         advance(op.nbytes)
     return replace(found, copies=copies, recomputed=recomputed, faults=tuple(faults))
@@ -247,9 +253,9 @@ class _Mergekit(_Ours):
 
     def compute(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
         """Hashes of an op's result and of its inputs, from the inputs' bytes."""
-        from surgery.execute.with_mergekit import tensor_bytes
+        from surgery.execute.stream import memory_of
 
-        data = tensor_bytes(self._engine.compute(op))
+        data = memory_of(self._engine.compute(op))
         of_inputs = (digest_tensor(self.opened[ref.model], ref.tensor) for ref in op.inputs)
         return hashlib.sha256(data).hexdigest(), tuple(of_inputs)
 

@@ -109,7 +109,7 @@ class MergekitEngine:
     def _arguments(
         self, op: TensorOp
     ) -> tuple[str, dict[str, Any], dict[Any, dict[str, Any]], Any]:
-        """mergekit's method, shared parameters, per-model parameters and base for an op."""
+        """Mergekit's method, shared parameters, per-model parameters and base for an op."""
         models = [self._references[ref.model] for ref in op.inputs]
         if op.kind is Kind.LINEAR:
             t = op.parameters["t"]
@@ -150,9 +150,3 @@ def _weights(models: list[Any], weights: list[float]) -> dict[Any, dict[str, flo
     for model, weight in zip(models, weights, strict=True):
         total[model] = {"weight": total.get(model, {"weight": 0.0})["weight"] + weight}
     return total
-
-
-def tensor_bytes(tensor: Tensor) -> memoryview:
-    """A tensor's elements, in the order of its axes."""
-    flat = tensor.contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")

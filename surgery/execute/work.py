@@ -77,9 +77,7 @@ def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iter
         yield Run(tuple(held), *start)
 
 
-def copy_place(
-    op: TensorOp, checkpoints: Mapping[str, Checkpoint]
-) -> tuple[int, int] | None:
+def copy_place(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[int, int] | None:
     """Descriptor and offset of the bytes a copy moves; None for what has to be computed."""
     if op.kind is not Kind.COPY:
         return None

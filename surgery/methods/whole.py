@@ -46,12 +46,12 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str,
             for index, given in enumerate(parameters["per_input"])
             if spec.name in given and not (spec.scope == ParameterScope.NON_BASE and index == base)
         }
-        wanted = [e.id for e in (group.non_base if spec.scope == ParameterScope.NON_BASE
-                                 else group.entries)]
+        wanted = [
+            e.id
+            for e in (group.non_base if spec.scope == ParameterScope.NON_BASE else group.entries)
+        ]
         if values:
-            arguments[spec.name] = {
-                index: values.get(index, spec.default) for index in wanted
-            }
+            arguments[spec.name] = {index: values.get(index, spec.default) for index in wanted}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(parameters["seed"], name))
         try:

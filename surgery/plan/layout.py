@@ -39,12 +39,9 @@ def lay_out(
             filled = 0
         bins[-1].append(op)
         filled += op.nbytes
-    if len(bins) == 1:
-        names = ("model.safetensors",)
-    else:
-        names = tuple(
-            f"model-{i + 1:05d}-of-{len(bins):05d}.safetensors" for i in range(len(bins))
-        )
+    names: tuple[str, ...] = ("model.safetensors",)
+    if len(bins) > 1:
+        names = tuple(f"model-{i + 1:05d}-of-{len(bins):05d}.safetensors" for i in range(len(bins)))
     packed = tuple(
         replace(op, shard=name) for name, ops_of in zip(names, bins, strict=True) for op in ops_of
     )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from surgery.arch import resolve
 from surgery.arch.site import Component
-from surgery.checkpoint.dtype import DType
 from surgery.errors import PlanError
 from surgery.plan.layout import lay_out
 from surgery.plan.model import Conservation, Kind, Plan, TensorOp, TensorRef
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from surgery.arch.site import Architecture, Site
+    from surgery.checkpoint.dtype import DType
     from surgery.checkpoint.source import CheckpointInfo, TensorHeader
     from surgery.recipe.recipe import Recipe
 
@@ -167,8 +167,8 @@ def _check_ties(recipe: Recipe, ops: list[TensorOp], shelves: Mapping[str, Shelf
             if not source.architecture.tied_head and embedding.step is not None:
                 raise PlanError(
                     f"the base {recipe.base!r} ties its output head to {embedding.name}, but "
-                    f"{ref.model!r} ({source.info.reference}) keeps a head of its own, which would "
-                    f"be lost. Leave the embedding out ('!embedding'), or use a base with an "
+                    f"{ref.model!r} ({source.info.reference}) keeps a head of its own, which "
+                    f"would be lost. Leave the embedding out ('!embedding'), or use a base with an "
                     f"untied head."
                 )
         for head in heads:
@@ -176,8 +176,8 @@ def _check_ties(recipe: Recipe, ops: list[TensorOp], shelves: Mapping[str, Shelf
             models = [ref.model for ref in head.inputs] == [ref.model for ref in embedding.inputs]
             if not (same and models and dict(head.parameters) == dict(embedding.parameters)):
                 raise PlanError(
-                    f"{recipe.base!r} ties {head.name} to {embedding.name}: a change to one must be "
-                    f"a change to both. Select 'embedding, head' in one step, or neither."
+                    f"{recipe.base!r} ties {head.name} to {embedding.name}: a change to one "
+                    f"must be a change to both. Select 'embedding, head' in one step, or neither."
                 )
 
 
@@ -206,15 +206,19 @@ def _conserve(
 
 def _notes(ops: tuple[TensorOp, ...], shelves: Mapping[str, Shelf]) -> tuple[str, ...]:
     """What a person should know before running this."""
-    notes = [f"{shelf.name}: {guess}" for shelf in shelves.values() for guess in
-             shelf.architecture.guessed]
+    notes = [
+        f"{shelf.name}: {guess}"
+        for shelf in shelves.values()
+        for guess in shelf.architecture.guessed
+    ]
     casts = [op for op in ops if op.kind is Kind.CAST and op.step is not None]
     if casts:
         notes.append(
             f"{len(casts)} transplanted tensors change element type to {casts[0].dtype.torch_name} "
             f"(first: {casts[0].name}), so they are rounded, not bit-identical."
         )
-    idle = [name for name in shelves if not any(ref.model == name for op in ops for ref in
-            op.inputs)]
+    idle = [
+        name for name in shelves if not any(ref.model == name for op in ops for ref in op.inputs)
+    ]
     notes += [f"model {name!r} is named but no tensor of it is used." for name in idle]
     return tuple(notes)

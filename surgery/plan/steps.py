@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from surgery.arch.site import Component
 from surgery.errors import PlanError
 from surgery.methods.table import METHODS, BaseRule, Scope
 from surgery.plan.model import Kind, TensorRef
@@ -14,7 +13,7 @@ from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from surgery.arch.site import Architecture, Site
+    from surgery.arch.site import Architecture, Component, Site
     from surgery.checkpoint.dtype import DType
     from surgery.checkpoint.source import CheckpointInfo, TensorHeader
     from surgery.recipe.recipe import Step
@@ -78,7 +77,7 @@ def draft_step(
     elif isinstance(step, Interpolate):
         kind = Kind.SLERP if step.method == "slerp" else Kind.LINEAR
         for site, t in spread(step.t, sites, step.method):
-            yield site, _between(index, kind, t, site, models[base], models[step.source])
+            yield site, _between(index, kind, t, site, (models[base], models[step.source]))
     elif isinstance(step, Add):
         for site, weight in spread(step.weight, sites, "add"):
             yield site, _add(index, weight, site, [models[n] for n in names])
@@ -212,13 +211,13 @@ def _copy(index: int, model: Model, site: Site) -> Draft:
     return Draft(Kind.COPY, (_ref(model, site),), step=index, dtype=header.dtype)
 
 
-def _between(index: int, kind: Kind, t: float, site: Site, base: Model, other: Model) -> Draft:
+def _between(index: int, kind: Kind, t: float, site: Site, ends: tuple[Model, Model]) -> Draft:
     """Interpolation; its two ends are copies, exactly."""
     if t == 0.0:
-        return _copy(index, base, site)
+        return _copy(index, ends[0], site)
     if t == 1.0:
-        return _copy(index, other, site)
-    return Draft(kind, (_ref(base, site), _ref(other, site)), {"t": t}, index)
+        return _copy(index, ends[1], site)
+    return Draft(kind, tuple(_ref(end, site) for end in ends), {"t": t}, index)
 
 
 def _add(index: int, weight: float, site: Site, models: Sequence[Model]) -> Draft:
@@ -232,7 +231,7 @@ def _add(index: int, weight: float, site: Site, models: Sequence[Model]) -> Draf
 def _merge(
     index: int, step: Merge, sites: Sequence[Site], models: Mapping[str, Model], base: str
 ) -> Iterator[tuple[Site, Draft]]:
-    """mergekit's method with its parameters, every gradient worked out for the layer."""
+    """Mergekit's method with its parameters, every gradient worked out for the layer."""
     method = METHODS[step.method]
     names = _models_of(step, base)
     base_name = step.base or base

@@ -78,8 +78,10 @@ def check_vocabularies(plan: Plan) -> None:
         if sizes or tokens:
             listed = ", ".join(repr(token) for token in tokens[:5])
             more = f" and {len(tokens) - 5} more" if len(tokens) > 5 else ""
-            found = [*sizes, *([f"these tokens have different ids: {listed}{more}"] if tokens
-                               else [])]
+            found = [
+                *sizes,
+                *([f"these tokens have different ids: {listed}{more}"] if tokens else []),
+            ]
             raise PlanError(
                 f"the vocabularies of {base!r} ({plan.base.reference}) and {name!r} "
                 f"({info.reference}) differ: {'; '.join(found)}. If only layers move and the "
@@ -110,7 +112,9 @@ def available_memory() -> int | None:
     found = []
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        fields = dict(
+            line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line
+        )
         found.append(int(fields["MemAvailable"].split()[0]) << 10)
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

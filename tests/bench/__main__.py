@@ -96,11 +96,16 @@ def measure(folder: Path, pairs: int, layers: int) -> dict[str, Any]:
             cold = {"VLM_SURGERY_CACHE": str(folder / "cold")}
             first = run(ours, folder / "cold.log", cold)
             shutil.rmtree(out)
-            say(f"  first merge of the pair      {first.wall_s:7.2f} s (input hashes not yet known)")
+            say(
+                f"  first merge of the pair      {first.wall_s:7.2f} s (input hashes not yet known)"
+            )
             results["first_merge"] = summary([first])
             commands["cp -r"] = ["cp", "-r", str(models["in"]), str(out)]
         commands["mergekit-yaml"] = [
-            MERGEKIT, str(folder / f"{kind}-mergekit.yaml"), str(out), "--quiet"
+            MERGEKIT,
+            str(folder / f"{kind}-mergekit.yaml"),
+            str(out),
+            "--quiet",
         ]
         runs = side_by_side(commands, out, pairs, say)
         results["merges"][kind] = report(runs)
@@ -140,8 +145,10 @@ def print_table(results: dict[str, Any]) -> None:
         for label, row in found["runs"].items():
             ratio = "" if label == "vlm-surgery" else f"{found['times_faster_than'][label]:.2f}"
             print(f"| {kind} | {label} | {row['wall_s']:.2f} | {row['peak_mb']:.0f} | {ratio} |")
-    print(f"| plan, 7B headers | vlm-surgery | {results['plan_7b']['wall_s']:.2f} | "
-          f"{results['plan_7b']['peak_mb']:.0f} | |\n")
+    print(
+        f"| plan, 7B headers | vlm-surgery | {results['plan_7b']['wall_s']:.2f} | "
+        f"{results['plan_7b']['peak_mb']:.0f} | |\n"
+    )
 
 
 if __name__ == "__main__":

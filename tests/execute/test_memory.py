@@ -34,7 +34,11 @@ def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("wide")
     return {
         name: save_tiny(
-            "qwen2", root / name, seed=seed, num_hidden_layers=2, hidden_size=512,
+            "qwen2",
+            root / name,
+            seed=seed,
+            num_hidden_layers=2,
+            hidden_size=512,
             intermediate_size=20_000,
         )
         for seed, name in enumerate(("base", "in", "rl"))
@@ -45,7 +49,9 @@ def measured(steps, models, tmp_path):
     (tmp_path / "recipe.yaml").write_text(recipe_text(models, steps))
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path / "recipe.yaml"), str(tmp_path / "out")],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 

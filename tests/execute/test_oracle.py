@@ -100,15 +100,16 @@ def merge_step(name: str) -> str:
     method = METHODS[name]
     count = method.beside_base or method.max_inputs or 3
     models = ["in", "rl", "base"][:count]
-    per_model = {
-        p.name: WEIGHTED[p.name] for p in method.parameters if p.scope is not Scope.SHARED
-    }
+    per_model = {p.name: WEIGHTED[p.name] for p in method.parameters if p.scope is not Scope.SHARED}
     shared = SHARED | SHARED_FOR.get(name, {})
     given = {p.name: shared[p.name] for p in method.parameters if p.name in shared}
     lines = [f"  - merge: language[:].mlp\n    method: {name}\n    seed: 7\n    models:"]
     for model in models:
-        own = {k: v for k, v in per_model.items() if not (
-            method.base is BaseRule.REQUIRED and model == "in")}
+        own = {
+            k: v
+            for k, v in per_model.items()
+            if not (method.base is BaseRule.REQUIRED and model == "in")
+        }
         lines.append(f"      {model}: {{{', '.join(f'{k}: {v}' for k, v in own.items())}}}")
     if given:
         lines.append(f"    parameters: {{{', '.join(f'{k}: {v}' for k, v in given.items())}}}")

@@ -231,7 +231,9 @@ except ExecutionError as error:
 def test_full_disk_is_a_clear_error(large, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(large["moved"]), str(tmp_path / "out")],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"VLM_SURGERY_CACHE": ""},
     )
     assert done.returncode == 2, done.stderr
@@ -244,7 +246,8 @@ def test_really_full_disk(large, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False,
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)],
+        check=False,
         capture_output=True,
     )
     if mounted.returncode:
