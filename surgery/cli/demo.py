@@ -130,7 +130,7 @@ def _ask(folders: Mapping[str, Path], questions: Questions) -> dict[str, Result]
         *columns, MofNCompleteColumn(), TimeElapsedColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
-        task = progress.add_task("loading", total=len(folders))
+        task = progress.add_task("loading libraries and models", total=len(folders))
         for result in sweep(folders, questions, _processes()):
             found[result.name] = result
             progress.update(task, advance=1, description="models done")

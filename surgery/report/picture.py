@@ -71,7 +71,7 @@ class Key:
 
     def style(self, cell: Fill | None) -> Style:
         """Black on the cell's colour."""
-        return Style(color="black", bgcolor=Color.from_rgb(*self.colour(cell)))
+        return Style(color=Color.from_rgb(0, 0, 0), bgcolor=Color.from_rgb(*self.colour(cell)))
 
 
 def _blend(low: RGB, high: RGB, share: float) -> RGB:
@@ -222,10 +222,10 @@ def _swatch(key: Key, mark: str, cell: Fill | None) -> Text:
 
 
 def _tally(plan: Plan) -> tuple[Counter[Fill], Counter[Fill]]:
-    """Tensors and bytes of every fill."""
+    """Tensors and bytes of every fill, in the order of the steps."""
     tensors: Counter[Fill] = Counter()
     nbytes: Counter[Fill] = Counter()
-    for op in plan.ops:
+    for op in sorted(plan.ops, key=lambda op: -1 if op.step is None else op.step):
         what = fill(op)
         tensors[what] += 1
         nbytes[what] += op.nbytes

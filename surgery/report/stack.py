@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from surgery.arch.site import Component
+from surgery.arch.site import Component, Module
 from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _split(
     if by is None or None not in whole.cells:
         return [whole]
     parts: dict[str, list[TensorOp]] = {}
-    for op in ops:
+    for op in sorted(ops, key=_module_order) if by is _by_module else ops:
         parts.setdefault(by(op.site), []).append(op)
     finer = _by_leaf if by is _by_module else None
     if len(parts) == 1:
@@ -144,6 +144,10 @@ def _row(label: str, ops: Sequence[TensorOp], depth: int) -> Row:
     order = sorted(fills, key=lambda layer: -1 if layer is None else layer)
     cells = tuple(next(iter(fills[at])) if len(fills[at]) == 1 else None for at in order)
     return Row(label, depth, cells, tuple(layer for layer in order if layer is not None))
+
+
+def _module_order(op: TensorOp) -> int:
+    return list(Module).index(op.site.module)
 
 
 def _by_module(site: Site) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - pictures are as wide as they are
 from __future__ import annotations
 
 import io
@@ -64,10 +65,10 @@ def test_parts_of_a_layer_stand_apart_only_where_they_differ() -> None:
 
           I    in (base)  org/cold-start                                              37 tensors  75.8 kB
           R    rl         org/rl                                                       6 tensors  12.3 kB
-          #    ties       of in, rl                                                    9 tensors  18.4 kB
+          2-8  slerp      from in (0) to rl (1), t = 0.2 to 0.8; the digit is tenths   9 tensors  18.4 kB
           +    add        in + 0.5 x (rl - in)                                         6 tensors  12.3 kB
-          2-8  slerp      from in (0) to rl (1), t = 0.2 to 0.8; the digit is tenths   9 tensors  18.4 kB""")
-    )  # noqa: E501
+          #    ties       of in, rl                                                    9 tensors  18.4 kB""")
+    )
 
 
 def test_a_narrow_terminal_folds_the_layers_into_bands() -> None:
