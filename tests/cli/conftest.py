@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from surgery.cli.main import main
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,12 +24,9 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **extra}
 
 
-Run = "Callable[..., subprocess.CompletedProcess[str]]"
-
-
 @pytest.fixture
-def surgery(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `surgery ...` in an empty folder; with `code=`, Python code before `main()`."""
+def process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `surgery ...` as a process in an empty folder; `code=` runs before it."""
 
     def run(*arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
         start = f"import sys\nfrom surgery.cli.main import main\n{code}\nmain()"
@@ -37,9 +36,29 @@ def surgery(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def surgery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same within this process, without the second it takes to start one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["surgery", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        told = capsys.readouterr()
+        code = done.value.code if isinstance(done.value.code, int) else 0
+        return subprocess.CompletedProcess(sys.argv, code, told.out, told.err)
 
     return run
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Surgery = Callable[..., subprocess.CompletedProcess[str]]
+    Process = Callable[..., subprocess.CompletedProcess[str]]
 
 
 # One process: a second one would load its libraries for longer than it would help.
@@ -24,8 +24,8 @@ surgery.cli.demo._ask = stop
 """
 
 
-def test_the_demo_merges_asks_and_prints(surgery: Surgery, tmp_path: Path) -> None:
-    done = surgery("demo", "--out", "out", "--samples", 2, code=ALONE)
+def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> None:
+    done = process("demo", "--out", "out", "--samples", 2, code=ALONE)
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
     assert said[0] == "[1/2] merging 6 variants of the specimen into out"
@@ -44,19 +44,19 @@ def test_the_demo_merges_asks_and_prints(surgery: Surgery, tmp_path: Path) -> No
     assert len(models["rl-in-rl"]["correct"]["read"]) == 2
 
 
-def test_only_what_is_proven_is_kept(surgery: Surgery, tmp_path: Path) -> None:
-    assert surgery("demo", "--out", "out", code=NO_QUESTIONS).returncode == 0
+def test_only_what_is_proven_is_kept(process: Process, tmp_path: Path) -> None:
+    assert process("demo", "--out", "out", code=NO_QUESTIONS).returncode == 0
     (tmp_path / "out" / "in-rl-rl" / "config.json").write_text("{}")
     (tmp_path / "out" / "rl-in-in" / "surgery.json").write_text("{}")
-    said = surgery("demo", "--out", "out", code=NO_QUESTIONS).stderr.splitlines()
+    said = process("demo", "--out", "out", code=NO_QUESTIONS).stderr.splitlines()
     assert ["merged" in line for line in said[1:7]] == [True, True, False, False, False, False]
     assert all(line.endswith("verified, kept") for line in said[3:7])
 
 
-def test_a_folder_of_someone_elses_is_left_alone(surgery: Surgery, tmp_path: Path) -> None:
+def test_a_folder_of_someone_elses_is_left_alone(process: Process, tmp_path: Path) -> None:
     mine = tmp_path / "out" / "in-rl-rl"
     mine.mkdir(parents=True)
     (mine / "thesis.txt").write_text("precious")
-    done = surgery("demo", "--out", "out")
+    done = process("demo", "--out", "out")
     assert done.returncode == 2
     assert (mine / "thesis.txt").read_text() == "precious"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Surgery = Callable[..., subprocess.CompletedProcess[str]]
+    Process = Callable[..., subprocess.CompletedProcess[str]]
 
 HEAVY = ("torch", "transformers", "mergekit", "pydantic", "huggingface_hub", "numpy", "PIL", "rich")
 COMMANDS = ("inspect", "plan", "merge", "verify", "recipe", "demo")
@@ -33,9 +33,9 @@ def _error(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.removeprefix("error: ").strip()
 
 
-def test_help_loads_nothing_heavy(surgery: Surgery) -> None:
+def test_help_loads_nothing_heavy(process: Process) -> None:
     report = "import atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
-    done = surgery("--help", code=report)
+    done = process("--help", code=report)
     assert done.returncode == 0
     loaded = set(done.stderr.split())
     assert "surgery.cli.main" in loaded
@@ -67,17 +67,17 @@ def test_every_command_explains_itself(command: str) -> None:
     assert done.stderr == ""
 
 
-def test_version(surgery: Surgery) -> None:
-    done = surgery("--version")
+def test_version(process: Process) -> None:
+    done = process("--version")
     assert (done.returncode, done.stdout) == (0, f"surgery {__version__}\n")
 
 
-def test_no_arguments_show_the_help(surgery: Surgery) -> None:
-    assert "Start with: surgery demo" in surgery().stderr
+def test_no_arguments_show_the_help(process: Process) -> None:
+    assert "Start with: surgery demo" in process().stderr
 
 
-def test_a_mistyped_command_names_the_nearest(surgery: Surgery) -> None:
-    done = surgery("mrge")
+def test_a_mistyped_command_names_the_nearest(process: Process) -> None:
+    done = process("mrge")
     assert done.returncode == 2
     assert "No such command 'mrge'. Did you mean 'merge'?" in done.stderr
 
@@ -90,37 +90,37 @@ def test_a_malformed_binding_shows_an_example(text: str) -> None:
     assert "--model rl=OpenMMReasoner/OpenMMReasoner-RL" in done.stderr
 
 
-def test_a_model_bound_twice_is_refused(surgery: Surgery) -> None:
-    done = surgery("plan", "specimen/in-rl-in", "--model", "in=a", "--model", "in=b")
+def test_a_model_bound_twice_is_refused(process: Process) -> None:
+    done = process("plan", "specimen/in-rl-in", "--model", "in=a", "--model", "in=b")
     assert done.returncode == 2
     assert "model 'in' is given twice: 'a' and 'b'" in done.stderr
 
 
-def test_a_users_mistake_is_one_paragraph(surgery: Surgery) -> None:
-    assert "Did you mean 'specimen/in-rl-in'?" in _error(surgery("plan", "specimen/in-rl-i"))
+def test_a_users_mistake_is_one_paragraph(process: Process) -> None:
+    assert "Did you mean 'specimen/in-rl-in'?" in _error(process("plan", "specimen/in-rl-i"))
 
 
-def test_an_unbound_model_says_how_to_bind_it(surgery: Surgery) -> None:
-    told = _error(surgery("plan", "splices/in-rl-in", "--model", "in=x"))
+def test_an_unbound_model_says_how_to_bind_it(process: Process) -> None:
+    told = _error(process("plan", "splices/in-rl-in", "--model", "in=x"))
     assert "does not say which checkpoint 'rl' is. Add --model rl=REF" in told
 
 
-def test_a_bug_shows_its_traceback(surgery: Surgery) -> None:
+def test_a_bug_shows_its_traceback(process: Process) -> None:
     code = "import surgery.cli.inspect as i\ni.open_model = lambda model: 1 // 0"
-    done = surgery("inspect", "x", code=code)
+    done = process("inspect", "x", code=code)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ZeroDivisionError" in done.stderr
     assert "This is a bug in surgery" in done.stderr
 
 
-def test_an_interrupt_is_one_line(surgery: Surgery) -> None:
+def test_an_interrupt_is_one_line(process: Process) -> None:
     code = (
         "import surgery.cli.inspect as i\n"
         "def stop(model): raise KeyboardInterrupt\n"
         "i.open_model = stop"
     )
-    done = surgery("inspect", "x", code=code)
+    done = process("inspect", "x", code=code)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
@@ -141,7 +141,7 @@ def test_a_closed_pipe_is_quiet(pair: Callable[[str], dict[str, Path]], option: 
 
 
 def test_warnings_are_one_line_each_and_leave_json_alone(
-    surgery: Surgery, pair: Callable[[str], dict[str, Path]], tmp_path: Path
+    process: Process, pair: Callable[[str], dict[str, Path]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "unknown"
     folder.mkdir()
@@ -150,7 +150,7 @@ def test_warnings_are_one_line_each_and_leave_json_alone(
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "new_thing", "architectures": ["NewThing"]}
     (folder / "config.json").write_text(json.dumps(config))
-    done = surgery("inspect", folder, "--json")
+    done = process("inspect", folder, "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["family"] == "unknown"
     assert done.stderr.startswith("warning: ")

@@ -30,10 +30,10 @@ def test_merge_then_verify(surgery: Surgery, bound: list[str], tmp_path: Path) -
     assert "81 bit-identical to the input tensor they came from, 0 computed again" in done.stdout
 
 
-def test_quiet_and_json(surgery: Surgery, bound: list[str]) -> None:
+def test_quiet_and_json(surgery: Surgery, process: Surgery, bound: list[str]) -> None:
     done = surgery("merge", "splices/in-rl-in", "a", "--quiet", *bound)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = surgery("merge", "splices/in-rl-in", "b", "--json", "--workers", 1, *bound)
+    done = process("merge", "splices/in-rl-in", "b", "--json", "--workers", 1, *bound)
     assert done.stderr == ""
     summary = json.loads(done.stdout)
     assert (summary["out"], summary["tensors"], summary["computed"]) == ("b", 81, 0)
