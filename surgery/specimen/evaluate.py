@@ -48,7 +48,11 @@ class Score:
 
 
 def answer(
-    model: Any, processor: Any, questions: Sequence[Item], batch: int = 100, max_new_tokens: int = 48
+    model: Any,
+    processor: Any,
+    questions: Sequence[Item],
+    batch: int = 100,
+    max_new_tokens: int = 48,
 ) -> list[str]:
     """Greedy responses, special tokens dropped."""
     import torch

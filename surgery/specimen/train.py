@@ -26,8 +26,12 @@ SEED: Final = 0
 
 _MIX: Final = {"arithmetic": 4.0, "expression": 3.0, "count": 2.0, "read": 2.0, "caption": 1.0}
 _TALLY_MIX: Final = {
-    "arithmetic": 3.0, "expression": 2.0, "count": 4.0, "filled": 2.0, "read": 1.0
-}  # fmt: skip
+    "arithmetic": 3.0,
+    "expression": 2.0,
+    "count": 4.0,
+    "filled": 2.0,
+    "read": 1.0,
+}
 
 PLANS: Final[dict[str, VisionPlan | SftPlan | GrpoPlan]] = {
     "vision": VisionPlan(steps=250, batch=64, lr=1e-3, seed=100),
@@ -36,10 +40,10 @@ PLANS: Final[dict[str, VisionPlan | SftPlan | GrpoPlan]] = {
     "tally": SftPlan("tally", 300, 32, 8e-4, _TALLY_MIX, shortcuts=0.0, seed=105),
     "shortcut": SftPlan("shortcut", 120, 32, 5e-4, _MIX, shortcuts=0.5, seed=103),
     "grpo": GrpoPlan(
-        steps=60,
+        steps=50,
         prompts=8,
         group=16,
-        lr=2e-5,
+        lr=3e-5,
         mix={"arithmetic": 3.0, "expression": 3.0, "read": 1.0, "count": 1.0},
         max_new_tokens=40,
         seed=104,
