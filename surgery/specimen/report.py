@@ -119,8 +119,8 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
     from matplotlib import pyplot
 
     stages = list(dict.fromkeys(row["stage"] for row in rows))
-    figure, panels = pyplot.subplots(1, len(stages), figsize=(3 * len(stages), 2.6))
-    for panel, stage in zip(panels, stages, strict=True):
+    figure, panels = pyplot.subplots(-(-len(stages) // 3), 3, figsize=(9, 5), squeeze=False)
+    for panel, stage in zip(panels.flat, stages, strict=False):
         mine = [row for row in rows if row["stage"] == stage]
         if stage == "grpo":
             _line(panel, mine, "reward", "reward")
@@ -130,6 +130,7 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
         else:
             _line(panel, mine, "loss", "loss")
             panel.set_yscale("log")
+            panel.yaxis.set_minor_formatter(pyplot.NullFormatter())
         panel.set_title(stage, fontsize=10)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(labelsize=7)
