@@ -117,6 +117,7 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     figure, panels = pyplot.subplots(-(-len(stages) // 3), 3, figsize=(9, 5), squeeze=False)
@@ -130,7 +131,7 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
         else:
             _line(panel, mine, "loss", "loss")
             panel.set_yscale("log")
-            panel.yaxis.set_minor_formatter(pyplot.NullFormatter())
+            panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set_title(stage, fontsize=10)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(labelsize=7)
