@@ -56,12 +56,10 @@ class InputEntry:
     Attributes:
         model: The model's name in the recipe.
         tensor: The tensor's name there.
-        sha256: Of its bytes, in hex.
     """
 
     model: str
     tensor: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -295,11 +293,10 @@ class _Reader:
         )
 
     def input(self, found: object, what: str) -> InputEntry:
-        entry = self.fields(found, f"{what}: an input", "model tensor sha256")
+        entry = self.fields(found, f"{what}: an input", "model tensor")
         return InputEntry(
             model=self.text(entry["model"], f"{what}: model"),
             tensor=self.text(entry["tensor"], f"{what}: tensor"),
-            sha256=self.digest(entry["sha256"], f"{what}: sha256 of an input"),
         )
 
 

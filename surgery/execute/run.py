@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from surgery.checkpoint.shard import ShardWriter
     from surgery.checkpoint.source import Checkpoint
-    from surgery.plan.model import Plan, TensorOp, TensorRef
+    from surgery.plan.model import Plan, TensorOp
 
 MAX_WORKERS = 8
 """More threads than this only wait for memory and disk."""
@@ -121,7 +121,6 @@ class _Work:
         self.shards = shards
         self.progress = progress
         self.cache = DigestCache()
-        self.inputs: dict[TensorRef, str] = {}
         self.outputs: dict[str, str] = {}
         self._lock = Lock()
 
@@ -130,17 +129,11 @@ class _Work:
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for run in runs(self.plan.ops, self.checkpoints):
             jobs.append((run.nbytes, partial(self._copy, run)))
-            for op in run.ops:
-                (ref,) = op.inputs
-                if self._known(ref) is None:
-                    jobs.append((op.nbytes, partial(self._hash, ref)))
+            jobs += [(op.nbytes, partial(self._hash, op)) for op in run.ops if not self._known(op)]
         computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
         with _one_torch_thread(bool(computed)):
             do_all(jobs, workers)
-        for op in self.plan.ops:
-            if op.name not in self.outputs:
-                self.outputs[op.name] = self.inputs[op.inputs[0]]
 
     def with_mergekit(self) -> None:
         """Let mergekit compute every tensor, one after the other."""
@@ -153,20 +146,17 @@ class _Work:
                 data = memory_of(engine.compute(op))
                 self.shards[op.shard].write(op.name, 0, data)
                 self.outputs[op.name] = hashlib.sha256(data).hexdigest()
-                for ref in op.inputs:
-                    self.inputs[ref] = self.cache.digest(self.checkpoints[ref.model], ref.tensor)
                 self.progress(op.nbytes)
         finally:
             engine.close()
 
-    def _known(self, ref: TensorRef) -> str | None:
-        """An input's hash, if this or an earlier execution has found it."""
-        if ref not in self.inputs:
-            found = self.cache.lookup(self.checkpoints[ref.model], ref.tensor)
-            if found is None:
-                return None
-            self.inputs[ref] = found
-        return self.inputs[ref]
+    def _known(self, op: TensorOp) -> bool:
+        """Whether an earlier execution has hashed what this op copies."""
+        (ref,) = op.inputs
+        found = self.cache.lookup(self.checkpoints[ref.model], ref.tensor)
+        if found is not None:
+            self.outputs[op.name] = found
+        return found is not None
 
     def _advance(self, stop: Event) -> Callable[[int], None]:
         """A progress function that ends its thread when another one failed."""
@@ -183,33 +173,28 @@ class _Work:
         shard = self.shards[run.ops[0].shard]
         shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
 
-    def _hash(self, ref: TensorRef, stop: Event) -> None:
+    def _hash(self, op: TensorOp, stop: Event) -> None:
+        """Hash a copy where its bytes come from: they are the same where they go."""
+
         def heed(_: int) -> None:
             if stop.is_set():
                 raise Stopped
 
+        (ref,) = op.inputs
         found = self.cache.digest(self.checkpoints[ref.model], ref.tensor, heed)
         with self._lock:
-            self.inputs[ref] = found
+            self.outputs[op.name] = found
 
     def _stream(self, op: TensorOp, stop: Event) -> None:
         from surgery.execute.stream import stream
         from surgery.execute.tensor import inputs_of
 
-        known = {ref: self._known(ref) is not None for ref in op.inputs}
         shard = self.shards[op.shard]
-        digests = stream(
-            op,
-            inputs_of(op, self.checkpoints, known),
-            lambda start, data: shard.write(op.name, start, data),
-            self._advance(stop),
+        digest = stream(
+            op, inputs_of(op, self.checkpoints), partial(shard.write, op.name), self._advance(stop)
         )
         with self._lock:
-            self.outputs[op.name] = digests.output
-            for ref, digest in zip(op.inputs, digests.inputs, strict=True):
-                if digest is not None:
-                    self.inputs[ref] = digest
-                    self.cache.remember(self.checkpoints[ref.model], ref.tensor, digest)
+            self.outputs[op.name] = digest
 
 
 @contextmanager
@@ -260,7 +245,7 @@ def _ledger(plan: Plan, work: _Work, engine: str, files: tuple[FileEntry, ...]) 
             name=op.name,
             method=op.method,
             parameters=dict(op.parameters),
-            inputs=tuple(InputEntry(ref.model, ref.tensor, work.inputs[ref]) for ref in op.inputs),
+            inputs=tuple(InputEntry(ref.model, ref.tensor) for ref in op.inputs),
             dtype=op.dtype,
             shape=op.shape,
             shard=op.shard,

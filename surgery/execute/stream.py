@@ -1,4 +1,4 @@
-"""Compute one output tensor block by block, hashing what is read and what is written."""
+"""Compute one output tensor block by block, hashing what is written."""
 
 from __future__ import annotations
 
@@ -31,12 +31,10 @@ class Input:
     Attributes:
         dtype: Its element type.
         read: Fills a buffer from a byte position of the tensor on.
-        hashed: Whether its sha256 is known already.
     """
 
     dtype: DType
     read: Callable[[int, memoryview], None]
-    hashed: bool
 
 
 class Sink(Protocol):
@@ -46,21 +44,13 @@ class Sink(Protocol):
         """Write `data` from byte `start` of the tensor on."""
 
 
-@dataclass(frozen=True)
-class Digests:
-    """Hex sha256 of an op's output, and of those inputs that were not known before."""
-
-    output: str
-    inputs: tuple[str | None, ...]
-
-
 _whole_tensors = Lock()
 _buffers = local()
 
 
 def stream(
     op: TensorOp, inputs: Sequence[Input], write: Sink, advance: Callable[[int], None]
-) -> Digests:
+) -> str:
     """Compute `op` from its inputs and hand the bytes to `write`, in order.
 
     Memory is bounded by a few blocks for every elementwise method. Methods of mergekit see whole
@@ -73,7 +63,7 @@ def stream(
         advance: Told the number of output bytes as they are written.
 
     Returns:
-        The hashes.
+        sha256 of the output in hex.
 
     Raises:
         ExecutionError: If the result is not a number the output's element type can hold although
@@ -93,7 +83,7 @@ def stream(
         run.blocks(lambda x: add_(x[0], x[1], x[2], op.parameters["weight"]))
     else:
         run.blocks(lambda x: x[0])
-    return run.digests()
+    return run.out_hash.hexdigest()
 
 
 class _Run:
@@ -113,9 +103,7 @@ class _Run:
         self.dtypes = [getattr(torch, i.dtype.torch_name) for i in inputs]
         self.work = working_dtype(self.dtypes)
         self.out_dtype = getattr(torch, op.dtype.torch_name)
-        self.hashes = [None if i.hashed else hashlib.sha256() for i in inputs]
         self.out_hash = hashlib.sha256()
-        self.seen = False
 
     def blocks(self, combine: Callable[[list[Tensor]], Tensor]) -> None:
         """Read, combine and write block after block."""
@@ -125,14 +113,12 @@ class _Run:
             count = result.numel()
             out[:count].copy_(result)
             self.emit(start, out[:count], result)
-        self.seen = True
 
     def angle(self) -> Angle:
         """First pass of slerp."""
         angle = Angle()
         for _, (x, y) in self.load():
             angle.see(x, y)
-        self.seen = True
         return angle
 
     def whole(self) -> None:
@@ -141,7 +127,6 @@ class _Run:
         for start, loaded in self.load():
             for tensor, part in zip(tensors, loaded, strict=True):
                 tensor[start : start + part.numel()].copy_(part)
-        self.seen = True
         shaped = [tensor.view(self.op.shape) for tensor in tensors]
         del tensors
         merged = merge_tensors(self.op.name, shaped, self.op.parameters).reshape(-1)
@@ -157,11 +142,7 @@ class _Run:
         for start in range(0, self.op.numel, BLOCK):
             count = min(BLOCK, self.op.numel - start)
             for i, source in enumerate(self.inputs):
-                view = memory_of(raw[i][:count])
-                source.read(start * source.dtype.size, view)
-                digest = self.hashes[i]
-                if digest is not None and not self.seen:
-                    digest.update(view)
+                source.read(start * source.dtype.size, memory_of(raw[i][:count]))
                 work[i][:count].copy_(raw[i][:count])
             yield start, [w[:count] for w in work]
 
@@ -177,13 +158,6 @@ class _Run:
         self.out_hash.update(view)
         self.write(start * self.op.dtype.size, view)
         self.advance(len(view))
-
-    def digests(self) -> Digests:
-        """What was hashed."""
-        return Digests(
-            self.out_hash.hexdigest(),
-            tuple(None if h is None else h.hexdigest() for h in self.hashes),
-        )
 
 
 def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from surgery.checkpoint.source import Checkpoint
-    from surgery.plan.model import TensorOp, TensorRef
+    from surgery.plan.model import TensorOp
 
 
 def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
@@ -40,29 +40,20 @@ def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
             (ref,) = op.inputs
             checkpoints[ref.model].read_into(ref.tensor, 0, memory)
         else:
-            known = dict.fromkeys(op.inputs, True)
-            stream(op, inputs_of(op, checkpoints, known), write, lambda _: None)
+            stream(op, inputs_of(op, checkpoints), write, lambda _: None)
     return flat.view(op.shape)
 
 
-def inputs_of(
-    op: TensorOp, checkpoints: Mapping[str, Checkpoint], known: Mapping[TensorRef, bool]
-) -> tuple[Input, ...]:
+def inputs_of(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[Input, ...]:
     """Readers for an op's inputs.
 
     Args:
         op: Whose inputs.
         checkpoints: The recipe's models, open.
-        known: Whether each one's hash is known already (or not wanted).
     """
     found = []
     for ref in op.inputs:
         checkpoint = checkpoints[ref.model]
-        found.append(
-            Input(
-                dtype=checkpoint.info.tensors[ref.tensor].dtype,
-                read=partial(checkpoint.read_into, ref.tensor),
-                hashed=known[ref],
-            )
-        )
+        dtype = checkpoint.info.tensors[ref.tensor].dtype
+        found.append(Input(dtype, partial(checkpoint.read_into, ref.tensor)))
     return tuple(found)

@@ -195,17 +195,18 @@ def _proof(
             )
             continue
         moved = copy_place(op, maker.opened) is not None
-        digest, of_inputs = maker.copy(op) if moved else maker.compute(op)
-        for ref, was, now in zip(op.inputs, entry.inputs, of_inputs, strict=True):
-            if was.sha256 != now:
-                faults.append(
-                    Fault(op.name, f"was made from another {ref.tensor} than {ref.model!r} has now")
-                )
-        if digest != entry.sha256 and list(of_inputs) == [i.sha256 for i in entry.inputs]:
+        digest = maker.copy(op) if moved else maker.compute(op)
+        if digest != entry.sha256:
             versions = ", ".join(f"{k} {v}" for k, v in ledger.versions.items())
-            faults.append(
-                Fault(op.name, f"comes out differently when made again (made with {versions})")
+            what = (
+                "is not what the input holds now"
+                if moved
+                else (
+                    f"comes out differently when made again: an input changed, or it was made by other "
+                    f"versions ({versions})"
+                )
             )
+            faults.append(Fault(op.name, what))
         copies, recomputed = copies + moved, recomputed + (not moved)
         advance(op.nbytes)
     return replace(found, copies=copies, recomputed=recomputed, faults=tuple(faults))
@@ -222,21 +223,18 @@ class _Ours:
     def __init__(self, opened: Mapping[str, Checkpoint]) -> None:
         self.opened = opened
 
-    def copy(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
-        """Hashes of a moved tensor, at its source: of the result and of its one input."""
+    def copy(self, op: TensorOp) -> str:
+        """Hash of a moved tensor, at its source."""
         (ref,) = op.inputs
-        digest = digest_tensor(self.opened[ref.model], ref.tensor)
-        return digest, (digest,)
+        return digest_tensor(self.opened[ref.model], ref.tensor)
 
-    def compute(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
-        """Hashes of an op's result and of its inputs, from the inputs' bytes."""
+    def compute(self, op: TensorOp) -> str:
+        """Hash of an op's result, from the inputs' bytes."""
         from surgery.execute.stream import stream
         from surgery.execute.tensor import inputs_of
 
-        unknown = dict.fromkeys(op.inputs, False)
-        inputs = inputs_of(op, self.opened, unknown)
-        made = stream(op, inputs, lambda _start, _data: None, lambda _: None)
-        return made.output, tuple(str(digest) for digest in made.inputs)
+        inputs = inputs_of(op, self.opened)
+        return stream(op, inputs, lambda _start, _data: None, lambda _: None)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -251,13 +249,11 @@ class _Mergekit(_Ours):
         super().__init__(opened)
         self._engine = MergekitEngine(plan)
 
-    def compute(self, op: TensorOp) -> tuple[str, tuple[str, ...]]:
-        """Hashes of an op's result and of its inputs, from the inputs' bytes."""
+    def compute(self, op: TensorOp) -> str:
+        """Hash of an op's result, from the inputs' bytes."""
         from surgery.execute.stream import memory_of
 
-        data = memory_of(self._engine.compute(op))
-        of_inputs = (digest_tensor(self.opened[ref.model], ref.tensor) for ref in op.inputs)
-        return hashlib.sha256(data).hexdigest(), tuple(of_inputs)
+        return hashlib.sha256(memory_of(self._engine.compute(op))).hexdigest()
 
     def close(self) -> None:
         """Let mergekit's files go."""

@@ -7,13 +7,13 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench.build import hollow, pair
 from tests.bench.measure import Run, run, side_by_side, summary, times_faster
 
 SURGERY = str(Path(sys.executable).with_name("surgery"))
@@ -81,7 +81,8 @@ def measure(folder: Path, pairs: int, layers: int) -> dict[str, Any]:
     """Every figure, as it goes into bench.json."""
     say = lambda text: print(text, flush=True)  # noqa: E731
     say("building two checkpoints of the Qwen2.5-VL-3B shape")
-    models = pair(folder, layers)
+    build("pair", folder, layers)
+    models = {name: folder / name for name in ("in", "rl")}
     size = (models["in"] / "model.safetensors").stat().st_size
     say(f"  {size / 1e9:.2f} GB each")
     results: dict[str, Any] = {"machine": machine(), "bytes": size, "layers": layers, "merges": {}}
@@ -110,7 +111,9 @@ def measure(folder: Path, pairs: int, layers: int) -> dict[str, Any]:
         runs = side_by_side(commands, out, pairs, say)
         results["merges"][kind] = report(runs)
     say("plan of a 7B-sized header set")
-    names = {name: hollow(folder / "hollow" / name) for name in ("in", "rl")}
+    names = {name: folder / "hollow" / name for name in ("in", "rl")}
+    for path in names.values():
+        build("hollow", path)
     (folder / "plan.yaml").write_text(recipe("transplant", names))
     plans = [
         run([SURGERY, "plan", str(folder / "plan.yaml"), "--json"], folder / "plan.log")
@@ -118,6 +121,16 @@ def measure(folder: Path, pairs: int, layers: int) -> dict[str, Any]:
     ]
     results["plan_7b"] = summary(plans)
     return results
+
+
+def build(what: str, *arguments: object) -> None:
+    """Make checkpoints in another process: what this one grew to would count for its children."""
+    code = "import sys; from pathlib import Path; from tests.bench import build; "
+    call = {
+        "pair": "build.pair(Path(sys.argv[1]), int(sys.argv[2]))",
+        "hollow": "build.hollow(Path(sys.argv[1]))",
+    }[what]
+    subprocess.run([sys.executable, "-c", code + call, *map(str, arguments)], check=True)
 
 
 def report(runs: dict[str, list[Run]]) -> dict[str, Any]:
