@@ -9,6 +9,7 @@ from surgery.errors import PlanError
 from surgery.methods.table import METHODS, BaseRule, Scope
 from surgery.plan.model import Kind, TensorRef
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+from surgery.recipe.spread import value_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -76,55 +77,28 @@ def draft_step(
             yield site, _copy(index, models[step.source], site)
     elif isinstance(step, Interpolate):
         kind = Kind.SLERP if step.method == "slerp" else Kind.LINEAR
-        for site, t in spread(step.t, sites, step.method):
+        for site, t in spread(step.t, sites):
             yield site, _between(index, kind, t, site, (models[base], models[step.source]))
     elif isinstance(step, Add):
-        for site, weight in spread(step.weight, sites, "add"):
+        for site, weight in spread(step.weight, sites):
             yield site, _add(index, weight, site, [models[n] for n in names])
     else:
         yield from _merge(index, step, sites, models, base)
 
 
-def spread(
-    anchors: Sequence[float], sites: Sequence[Site], what: str
-) -> Iterator[tuple[Site, float]]:
-    """Give each site its value: one number for all, or anchors spread evenly over the layers.
-
-    The selected layers of each component stand at equal distances between the first and the last
-    anchor; values between anchors are interpolated linearly. A single selected layer gets the
-    first anchor.
+def spread(anchors: Sequence[float], sites: Sequence[Site]) -> Iterator[tuple[Site, float]]:
+    """Give each site its value: one number for all, or anchors spread over the selected layers.
 
     Raises:
-        PlanError: If anchors meet a tensor outside the layers.
+        RecipeError: If several anchors meet a tensor outside the layers.
     """
-    if len(anchors) == 1:
-        for site in sites:
-            yield site, float(anchors[0])
-        return
-    layers: dict[Component, list[int]] = {}
+    layers: dict[Component, set[int]] = {}
     for site in sites:
-        if site.layer is None:
-            raise PlanError(
-                f"{what}: {len(anchors)} values are spread over layers, but {site.canonical} "
-                f"belongs to no layer. Select layers only, for example "
-                f"'{site.component}[:]', or give one number."
-            )
-        layers.setdefault(site.component, []).append(site.layer)
-    order = {component: sorted(set(found)) for component, found in layers.items()}
+        if site.layer is not None:
+            layers.setdefault(site.component, set()).add(site.layer)
+    stacks = {component: sorted(found) for component, found in layers.items()}
     for site in sites:
-        assert site.layer is not None  # checked above
-        stack = order[site.component]
-        yield site, _at(anchors, stack.index(site.layer), len(stack))
-
-
-def _at(anchors: Sequence[float], index: int, count: int) -> float:
-    """The value at place `index` of `count` places spread over `anchors`."""
-    if count == 1:
-        return float(anchors[0])
-    position = index * (len(anchors) - 1) / (count - 1)
-    low = min(int(position), len(anchors) - 2)
-    share = position - low
-    return float(anchors[low] * (1 - share) + anchors[low + 1] * share)
+        yield site, value_at(anchors, site, stacks)
 
 
 def _models_of(step: Step, base: str) -> list[str]:

@@ -90,9 +90,9 @@ def pair(folder: Path, layers: int = 12) -> dict[str, Path]:
         for tensor, shape in wanted.items():
             count = int(torch.Size(shape).numel())
             start = (start + 977) % source.numel()
-            turned = torch.cat([source[start:], source[:start]])
-            repeated = turned.repeat(-(-count // source.numel()))[:count]
-            tensors[tensor] = repeated.reshape(shape).clone()
+            end = start + count
+            parts = [source[max(0, start - at) : end - at] for at in range(0, end, source.numel())]
+            tensors[tensor] = torch.cat(parts).reshape(shape)
         (folder / name).mkdir(parents=True)
         save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
         (folder / name / "config.json").write_text(json.dumps(config, indent=2))
