@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from surgery.arch import resolve
-from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import PlanError
 from surgery.execute.tensor import compute
+from surgery.recipe import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,12 +48,7 @@ def transplanted(
     targets = _targets(model, plan, changes)
     with ExitStack() as stack:
         if checkpoints is None:
-            used = {ref.model for op in changes for ref in op.inputs}
-            checkpoints = {
-                name: stack.enter_context(open_checkpoint(reference))
-                for name, reference in plan.recipe.models.items()
-                if name in used and reference is not None
-            }
+            checkpoints = stack.enter_context(opened(plan.recipe))
         before: list[tuple[Tensor, Tensor]] = []
         try:
             with torch.no_grad():

@@ -122,10 +122,18 @@ def split_hub_id(reference: str) -> tuple[str, str | None]:
     return match["repo"], match["revision"]
 
 
-def _local_folder(reference: str) -> Path | None:
+def resolve_reference(reference: str) -> str:
+    """A reference that any program understands: `specimen:rl` becomes a folder.
+
+    Raises:
+        SurgeryError: If the specimen has no such stage.
+    """
     scheme, colon, stage = reference.partition(":")
-    if colon and scheme == "specimen":
-        return specimen.path(stage)
+    return str(specimen.path(stage)) if colon and scheme == "specimen" else reference
+
+
+def _local_folder(reference: str) -> Path | None:
+    reference = resolve_reference(reference)
     if reference.startswith("hf://"):
         return None
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from surgery.cli.console import print_json, stderr, stdout
-from surgery.cli.options import Json, load_plan, opened, rebound
+from surgery.cli.options import Json, load_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def _stages() -> dict[str, Path]:
 def _merge(name: str, folder: Path) -> Plan:
     """Make one variant, unless the folder already holds exactly it."""
     from surgery.execute.run import execute
-    from surgery.recipe import load_recipe
+    from surgery.recipe import load_recipe, opened
 
     recipe = load_recipe(f"specimen/{name}")
     start = time.monotonic()
@@ -100,7 +100,7 @@ def _is_made(folder: Path, plan: Plan) -> bool:
     try:
         ledger = read_ledger(folder)
         same = ledger.recipe == to_yaml(plan.recipe) and ledger.engine == "surgery"
-        return same and verify(folder, rebound(ledger, {})).ok
+        return same and verify(folder).ok
     except SurgeryError:  # damaged or of another version: it will be made anew
         return False
 

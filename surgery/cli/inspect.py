@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.cli.console import print_json, stdout
-from surgery.cli.options import Json, open_model
+from surgery.cli.options import Json  # noqa: TC001 - typer reads it
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,13 +32,11 @@ def command(
 ) -> None:
     """Show a checkpoint's parts, layers, sizes and regions. Reads no weight."""
     from surgery.arch import resolve
+    from surgery.checkpoint.open import open_checkpoint
     from surgery.report.record import inspect_record
 
-    checkpoint = open_model(model)
-    try:
+    with open_checkpoint(model) as checkpoint:
         info = checkpoint.info
-    finally:
-        checkpoint.close()
     architecture = resolve(info.config, info.tensors)
     record = inspect_record(info, architecture)
     if json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.cli.console import print_json, stderr, stdout
-from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan, opened
+from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
 from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Make the model that a recipe describes. OUT appears whole at the end, or not at all."""
     from surgery.execute.run import execute
-    from surgery.recipe import load_recipe
+    from surgery.recipe import load_recipe, opened
 
     loaded = load_recipe(recipe, models=bindings(model))
     with opened(loaded) as checkpoints:

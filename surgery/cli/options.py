@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgery.errors import RecipeError
-from surgery.specimen import STAGES
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from surgery.checkpoint.ledger import Ledger
-    from surgery.checkpoint.source import AdapterReference, Checkpoint
+    from surgery.checkpoint.source import Checkpoint
     from surgery.plan import Plan
     from surgery.recipe import Recipe
 
@@ -61,64 +55,6 @@ def bindings(given: list[str] | None) -> dict[str, str]:
             )
         found[name.strip()] = reference.strip()
     return found
-
-
-def open_model(reference: str | AdapterReference) -> Checkpoint:
-    """Open what a user or a recipe calls a model.
-
-    Raises:
-        CheckpointError: If there is no such checkpoint, or it cannot be used.
-    """
-    from surgery.checkpoint.local import LocalCheckpoint
-    from surgery.checkpoint.open import open_checkpoint
-    from surgery.recipe import resolve_reference
-
-    if isinstance(reference, str):
-        found = resolve_reference(reference)
-        if found != reference:
-            # The ledger shall say `specimen:rl`, not where this machine keeps it.
-            return LocalCheckpoint(Path(found), reference)
-    return open_checkpoint(reference)
-
-
-def rebound(ledger: Ledger, models: Mapping[str, str]) -> dict[str, str]:
-    """Where a ledger's models are: as bound by the user, and the specimen's where it is now."""
-    from surgery.recipe import resolve_reference
-
-    found = {name: resolve_reference(entry.reference) for name, entry in ledger.models.items()}
-    moved = {n: ref for n, ref in found.items() if ref != ledger.models[n].reference}
-    return {**moved, **{name: resolve_reference(ref) for name, ref in models.items()}}
-
-
-@contextmanager
-def opened(recipe: Recipe) -> Iterator[dict[str, Checkpoint]]:
-    """All of a recipe's models, open for the length of the block.
-
-    Raises:
-        RecipeError: If one has no checkpoint yet.
-        CheckpointError: If one cannot be used.
-    """
-    references = _bound(recipe)
-    with ExitStack() as stack:
-        checkpoints = {}
-        for name, reference in references.items():
-            checkpoint = open_model(reference)
-            stack.callback(checkpoint.close)
-            checkpoints[name] = checkpoint
-        yield checkpoints
-
-
-def _bound(recipe: Recipe) -> dict[str, str | AdapterReference]:
-    missing = recipe.unbound
-    if missing:
-        names = " and ".join(repr(name) for name in missing)
-        example = " ".join(f"--model {name}=REF" for name in missing)
-        raise RecipeError(
-            f"recipe {recipe.name!r} does not say which checkpoint {names} "
-            f"{'is' if len(missing) == 1 else 'are'}. Add {example}, where REF is a folder, "
-            f"org/name@revision, or specimen:{missing[-1] if missing[-1] in STAGES else 'in'}."
-        )
-    return {name: ref for name, ref in recipe.models.items() if ref is not None}
 
 
 def load_plan(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Plan:

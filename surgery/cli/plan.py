@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgery.cli.console import print_json, stdout
-from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan, opened
+from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,13 +28,16 @@ def command(
     ] = None,
 ) -> None:
     """Show what a recipe would do, layer by layer. Reads headers only, writes nothing."""
-    from surgery.report.overview import overview
     from surgery.report.record import plan_record
 
     made, memory = _plan(recipe, bindings(model))
     if json:
         print_json(plan_record(made, memory))
-    else:
+        if out_svg is None:
+            return
+    from surgery.report.overview import overview
+
+    if not json:
         stdout().print(overview(made, memory))
     if out_svg is not None:
         write_svg(overview(made, memory), out_svg, title=f"surgery plan {recipe}")
@@ -43,7 +46,7 @@ def command(
 def _plan(recipe: str, models: dict[str, str]) -> tuple[Plan, int]:
     from surgery.execute.run import default_workers
     from surgery.plan.memory import projected_memory
-    from surgery.recipe import load_recipe
+    from surgery.recipe import load_recipe, opened
 
     loaded = load_recipe(recipe, models=models)
     with opened(loaded) as checkpoints:

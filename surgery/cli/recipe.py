@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.cli.console import print_json, stdout
-from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan, opened
+from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
 
 if TYPE_CHECKING:
     from surgery.recipe import Recipe
@@ -184,7 +184,7 @@ def from_mergekit_(
 @app.command("to-mergekit")
 def to_mergekit_(recipe: RecipeArgument, model: Models = None) -> None:
     """Translate a recipe into a mergekit configuration, on stdout. Reads headers only."""
-    from surgery.recipe import load_recipe
+    from surgery.recipe import load_recipe, opened
     from surgery.recipe.mergekit import to_mergekit
 
     loaded = load_recipe(recipe, models=bindings(model))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.cli.console import print_json, stdout
-from surgery.cli.options import Json, Models, bindings, rebound
+from surgery.cli.options import Json, Models, bindings
 from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
             f"proven. 'surgery inspect {out}' shows what is there."
         )
     ledger = read_ledger(out)
-    bound = rebound(ledger, bindings(model))
+    bound = bindings(model)
     nbytes = sum(_nbytes(entry) for entry in ledger.tensors)
     total = nbytes * 2 if inputs else nbytes
     with ByteProgress(f"verifying {out.name}", total, quiet=json) as progress:

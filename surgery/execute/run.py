@@ -172,6 +172,7 @@ class _Work:
         names = [op.name for op in run.ops]
         shard = self.shards[run.ops[0].shard]
         shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
+        shard.flush()
 
     def _hash(self, op: TensorOp, stop: Event) -> None:
         """Hash a copy where its bytes come from: they are the same where they go."""

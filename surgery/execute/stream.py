@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from surgery.checkpoint.dtype import DType
 from surgery.errors import ExecutionError
 from surgery.methods.block import BLOCK
 from surgery.methods.stream import Angle, add_, combine_, linear_, working_dtype
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from surgery.checkpoint.dtype import DType
     from surgery.plan.model import TensorOp
 
 
@@ -147,13 +148,17 @@ class _Run:
             yield start, [w[:count] for w in work]
 
     def emit(self, start: int, block: Tensor, exact: Tensor) -> None:
-        """Write one block, unless rounding it made an infinity."""
-        if self.op.dtype.size < 4 and bool(block.isinf().any() & exact.isfinite().all()):
-            raise ExecutionError(
-                f"{self.op.name}: {self.op.method} gives numbers up to "
-                f"{exact.abs().max().item():.3g}, more than {self.op.dtype.torch_name} can hold. "
-                f"Set 'output: {{dtype: bfloat16}}' or float32."
-            )
+        """Write one block, unless rounding it made an infinity.
+
+        bfloat16 reaches as far as float32, so only float16 needs the look.
+        """
+        if self.op.dtype is DType.F16:
+            largest = exact.abs().max().item()
+            if torch.finfo(torch.float16).max < largest < math.inf:
+                raise ExecutionError(
+                    f"{self.op.name}: {self.op.method} gives numbers up to {largest:.3g}, more "
+                    f"than float16 can hold. Set 'output: {{dtype: bfloat16}}' or float32."
+                )
         view = memory_of(block)
         self.out_hash.update(view)
         self.write(start * self.op.dtype.size, view)

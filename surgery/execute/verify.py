@@ -197,19 +197,18 @@ def _proof(
         moved = copy_place(op, maker.opened) is not None
         digest = maker.copy(op) if moved else maker.compute(op)
         if digest != entry.sha256:
-            versions = ", ".join(f"{k} {v}" for k, v in ledger.versions.items())
-            what = (
-                "is not what the input holds now"
-                if moved
-                else (
-                    f"comes out differently when made again: an input changed, or it was made by other "
-                    f"versions ({versions})"
-                )
-            )
-            faults.append(Fault(op.name, what))
+            faults.append(Fault(op.name, _differs(moved, ledger.versions)))
         copies, recomputed = copies + moved, recomputed + (not moved)
         advance(op.nbytes)
     return replace(found, copies=copies, recomputed=recomputed, faults=tuple(faults))
+
+
+def _differs(moved: bool, versions: Mapping[str, str]) -> str:
+    """Why a tensor may not come out as it was written."""
+    if moved:
+        return "is not what the input holds now"
+    made = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"comes out differently: an input changed, or other versions made it ({made})"
 
 
 def _same_op(op: TensorOp, entry: TensorEntry) -> bool:

@@ -29,13 +29,13 @@ def linear_(x: Tensor, y: Tensor, t: float) -> Tensor:
 
     Args:
         x: `Float[Tensor, "n"]`, overwritten.
-        y: `Float[Tensor, "n"]`, overwritten.
+        y: `Float[Tensor, "n"]`.
         t: Share of `y`.
 
     Returns:
         `x`.
     """
-    return x.mul_(1 - t).add_(y.mul_(t))
+    return combine_(x, y, (1 - t, t))
 
 
 def add_(x: Tensor, plus: Tensor, minus: Tensor, weight: float) -> Tensor:
@@ -58,13 +58,13 @@ def combine_(x: Tensor, y: Tensor, weights: tuple[float, float]) -> Tensor:
 
     Args:
         x: `Float[Tensor, "n"]`, overwritten.
-        y: `Float[Tensor, "n"]`, overwritten.
+        y: `Float[Tensor, "n"]`.
         weights: One for each.
 
     Returns:
         `x`.
     """
-    return x.mul_(weights[0]).add_(y.mul_(weights[1]))
+    return x.mul_(weights[0]).add_(y, alpha=weights[1])
 
 
 @dataclass

@@ -6,8 +6,8 @@ from surgery.recipe.load import (
     list_recipes,
     load_recipe,
     parse_recipe,
-    resolve_reference,
 )
+from surgery.recipe.models import opened
 from surgery.recipe.recipe import Add, Interpolate, Merge, Output, Recipe, Step, Transplant
 from surgery.recipe.select import Selector
 
@@ -23,7 +23,7 @@ __all__ = [
     "find_recipe",
     "list_recipes",
     "load_recipe",
+    "opened",
     "parse_recipe",
     "parse_selector",
-    "resolve_reference",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from surgery.errors import RecipeError, did_you_mean
 from surgery.recipe.extend import SUFFIXES, Extender, bundled_folder, bundled_names, read_text
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from surgery.recipe.recipe import Recipe
     from surgery.recipe.schema import RecipeModel
-
-SPECIMEN_STAGES: Final = ("base", "in", "rl")
 
 
 def load_recipe(path_or_name: str | Path, models: Mapping[str, str] | None = None) -> Recipe:
@@ -79,26 +77,6 @@ def list_recipes() -> list[str]:
     """
     folder = bundled_folder()
     return [name for name in bundled_names() if _has_steps(folder / f"{name}.yaml")]
-
-
-def resolve_reference(reference: str) -> str:
-    """A model reference as checkpoints are opened by: `specimen:rl` becomes a folder.
-
-    Args:
-        reference: Anything a recipe's `models` may hold as text.
-
-    Raises:
-        RecipeError: If the specimen has no such stage.
-    """
-    scheme, colon, stage = reference.partition(":")
-    if not colon or scheme != "specimen":
-        return reference
-    if stage not in SPECIMEN_STAGES:
-        raise RecipeError(
-            f"the specimen has no stage {stage!r} (in {reference!r})."
-            f"{did_you_mean(stage, SPECIMEN_STAGES)}"
-        )
-    return str(Path(__file__).parents[1] / "specimen" / stage)
 
 
 def _has_steps(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, did_you_mean
 
 STAGES: Final = ("base", "in", "rl")
 
@@ -20,7 +20,7 @@ def path(stage: str) -> Path:
         SurgeryError: There is no such stage.
     """
     if stage not in STAGES:
-        raise SurgeryError(f"the specimen has no stage {stage!r}; it has {', '.join(STAGES)}")
+        raise SurgeryError(f"the specimen has no stage {stage!r}.{did_you_mean(stage, STAGES)}")
     return Path(__file__).parent / stage
 
 

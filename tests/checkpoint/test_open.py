@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from surgery.checkpoint.open import open_checkpoint, split_hub_id
+from surgery import specimen
+from surgery.checkpoint.open import open_checkpoint, resolve_reference, split_hub_id
 from surgery.checkpoint.source import AdapterReference
-from surgery.errors import CheckpointError
+from surgery.errors import CheckpointError, SurgeryError
 from tests.checkpoint.files import single
 
 if TYPE_CHECKING:
@@ -51,3 +52,14 @@ def test_hub_ids() -> None:
 def test_an_adapter_is_looked_for_before_its_base_is_opened(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"adapter_config\.json: is missing"):
         open_checkpoint(AdapterReference(str(single(tmp_path / "m")), str(tmp_path / "m")))
+
+
+def test_the_specimen_is_known_by_name() -> None:
+    with open_checkpoint("specimen:rl") as checkpoint:
+        assert checkpoint.info.reference == "specimen:rl"
+        assert checkpoint.info.folder == specimen.path("rl")
+    assert resolve_reference("specimen:in") == str(specimen.path("in"))
+    for other in ("org/name@main", "C:/models/x"):
+        assert resolve_reference(other) == other
+    with pytest.raises(SurgeryError, match=r"no stage 'rll'.*Did you mean 'rl'"):
+        open_checkpoint("specimen:rll")

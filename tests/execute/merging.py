@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
-from surgery.checkpoint.open import open_checkpoint
 from surgery.execute.run import execute
 from surgery.plan import make_plan
-from surgery.recipe.load import parse_recipe
+from surgery.recipe import opened, parse_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,18 +29,16 @@ def recipe_text(models: Mapping[str, Path], steps: str, base: str = "in", rest: 
 def merge(text: str, out: Path, **how: Any) -> tuple[Plan, Ledger]:
     """Plan and execute a recipe's text."""
     recipe = parse_recipe(text)
-    with ExitStack() as stack:
-        opened = {n: stack.enter_context(open_checkpoint(r)) for n, r in recipe.models.items()}
-        plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
-        return plan, execute(plan, opened, out, **how)
+    with opened(recipe) as models:
+        plan = make_plan(recipe, {name: model.info for name, model in models.items()})
+        return plan, execute(plan, models, out, **how)
 
 
 def plan_of(text: str) -> Plan:
     """Plan a recipe's text."""
     recipe = parse_recipe(text)
-    with ExitStack() as stack:
-        opened = {n: stack.enter_context(open_checkpoint(r)) for n, r in recipe.models.items()}
-        return make_plan(recipe, {name: c.info for name, c in opened.items()})
+    with opened(recipe) as models:
+        return make_plan(recipe, {name: model.info for name, model in models.items()})
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -253,7 +253,7 @@ def test_really_full_disk(large, tmp_path):
     if mounted.returncode:
         pytest.skip("this system mounts nothing")
     try:
-        with pytest.raises(PlanError, match="has .* free"):
+        with pytest.raises(PlanError, match=r"has .* free"):
             merge(large["moved"].read_text(), disk / "out")
         assert not list(disk.iterdir())
     finally:

@@ -21,7 +21,6 @@ from surgery.recipe import (
     load_recipe,
     parse_recipe,
     parse_selector,
-    resolve_reference,
 )
 from surgery.recipe.dump import to_yaml
 
@@ -422,19 +421,3 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_bytes(b"a" * 1_000_001)
     with pytest.raises(RecipeError, match="over 1 MB"):
         load_recipe(tmp_path / "b.yaml")
-
-
-def test_references() -> None:
-    assert resolve_reference("org/name@main") == "org/name@main"
-    assert resolve_reference("specimen:rl").endswith("specimen/rl")
-    assert resolve_reference("C:/models/x") == "C:/models/x"
-    with pytest.raises(RecipeError, match=r"no stage 'rll'.*Did you mean 'rl'"):
-        resolve_reference("specimen:rll")
-
-
-def test_the_specimens_stages_are_its_own() -> None:
-    from surgery import specimen
-    from surgery.recipe.load import SPECIMEN_STAGES
-
-    assert SPECIMEN_STAGES == specimen.STAGES
-    assert resolve_reference("specimen:in") == str(specimen.path("in"))

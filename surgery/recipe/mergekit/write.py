@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
+from surgery.checkpoint.open import resolve_reference
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import RecipeError
 from surgery.methods.table import METHODS, BaseRule, Scope
-from surgery.recipe.load import resolve_reference
 from surgery.recipe.mergekit.filters import as_setting
 from surgery.recipe.mergekit.tables import parts_of
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant

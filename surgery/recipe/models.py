@@ -1,0 +1,45 @@
+"""A recipe's models, found and opened."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from surgery.checkpoint.open import open_checkpoint
+from surgery.errors import RecipeError
+from surgery.specimen import STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from surgery.checkpoint.source import AdapterReference, Checkpoint
+    from surgery.recipe.recipe import Recipe
+
+
+@contextmanager
+def opened(recipe: Recipe) -> Iterator[dict[str, Checkpoint]]:
+    """All of a recipe's models, open for the length of the block.
+
+    Raises:
+        RecipeError: If one has no checkpoint yet.
+        CheckpointError: If one cannot be used.
+    """
+    references = _bound(recipe)
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(open_checkpoint(reference))
+            for name, reference in references.items()
+        }
+
+
+def _bound(recipe: Recipe) -> dict[str, str | AdapterReference]:
+    missing = recipe.unbound
+    if missing:
+        names = " and ".join(repr(name) for name in missing)
+        example = " ".join(f"--model {name}=REF" for name in missing)
+        raise RecipeError(
+            f"recipe {recipe.name!r} does not say which checkpoint {names} "
+            f"{'is' if len(missing) == 1 else 'are'}. Add {example}, where REF is a folder, "
+            f"org/name@revision, or specimen:{missing[-1] if missing[-1] in STAGES else 'in'}."
+        )
+    return {name: ref for name, ref in recipe.models.items() if ref is not None}
