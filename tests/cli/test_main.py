@@ -106,7 +106,7 @@ def test_an_unbound_model_says_how_to_bind_it(process: Process) -> None:
 
 
 def test_a_bug_shows_its_traceback(process: Process) -> None:
-    code = "import surgery.cli.inspect as i\ni.open_model = lambda model: 1 // 0"
+    code = "import surgery.checkpoint.open as i\ni.open_checkpoint = lambda model: 1 // 0"
     done = process("inspect", "x", code=code)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -116,9 +116,9 @@ def test_a_bug_shows_its_traceback(process: Process) -> None:
 
 def test_an_interrupt_is_one_line(process: Process) -> None:
     code = (
-        "import surgery.cli.inspect as i\n"
+        "import surgery.checkpoint.open as i\n"
         "def stop(model): raise KeyboardInterrupt\n"
-        "i.open_model = stop"
+        "i.open_checkpoint = stop"
     )
     done = process("inspect", "x", code=code)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
