@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -94,14 +95,17 @@ def measure(folder: Path, pairs: int, layers: int) -> dict[str, Any]:
         ours = [SURGERY, "merge", str(folder / f"{kind}.yaml"), str(out), "--quiet"]
         commands: dict[str, list[str]] = {"vlm-surgery": ours}
         if kind == "transplant":
-            cold = {"VLM_SURGERY_CACHE": str(folder / "cold")}
-            first = run(ours, folder / "cold.log", cold)
+            os.sync()
+            first = run(ours, folder / "first.log")
             shutil.rmtree(out)
             say(
                 f"  first merge of the pair      {first.wall_s:7.2f} s (input hashes not yet known)"
             )
             results["first_merge"] = summary([first])
-            commands["cp -r"] = ["cp", "-r", str(models["in"]), str(out)]
+            copy = ["cp", "-r", str(models["in"]), str(out)]
+            commands["cp -r"] = copy
+            # what cp leaves in memory, a finished merge has on disk
+            commands["cp -r, synced"] = ["sh", "-c", f"{shlex.join(copy)} && sync -f {out}"]
         commands["mergekit-yaml"] = [
             MERGEKIT,
             str(folder / f"{kind}-mergekit.yaml"),
