@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from surgery.arch import resolve
+from surgery.arch.fused import held as held_at
 from surgery.errors import PlanError
 from surgery.execute.tensor import compute
 from surgery.recipe import opened
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from surgery.arch import Architecture
+    from surgery.arch import Architecture, Site
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan.model import Plan, TensorOp
 
@@ -77,22 +78,37 @@ def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str,
     names = architecture.names()
     targets = {}
     for op in changes:
-        name = names.get(op.site)
-        if name is None:
+        target = _target(op, architecture, names, held)
+        if target is None:
             raise PlanError(
                 f"the loaded {type(model).__name__} has no parameter for {op.name} "
                 f"({op.site.canonical}). It must be the model that the base "
                 f"{plan.recipe.base!r} ({plan.base.reference}) loads as."
             )
-        target = held[name]
         if tuple(target.shape) != op.shape:
             raise PlanError(
-                f"{name} is {list(target.shape)} in the loaded {type(model).__name__}, but the "
-                f"plan makes {op.name} with {list(op.shape)}. Load the plan's base, "
-                f"{plan.base.reference}, to put the variant in."
+                f"{op.site.canonical} is {list(target.shape)} in the loaded "
+                f"{type(model).__name__}, but the plan makes {op.name} with {list(op.shape)}. Load "
+                f"the plan's base, {plan.base.reference}, to put the variant in."
             )
         targets[op.name] = target
     return targets
+
+
+def _target(
+    op: TensorOp,
+    architecture: Architecture,
+    names: Mapping[Site, str],
+    held: Mapping[str, Tensor],
+) -> Tensor | None:
+    """The parameter an op's result goes to, or a view of the part of it."""
+    place = held_at(architecture.family, op.site, op.shape)
+    name = names.get(place.site)
+    if name is None:
+        return held[names[op.site]] if op.site in names else None
+    found = held[name].detach()[place.index]
+    turned = place.transposed and tuple(found.shape) != op.shape
+    return found.transpose(-1, -2) if turned else found
 
 
 def _told(architecture: Architecture) -> str:

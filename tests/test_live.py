@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+from surgery.arch import Component
 from surgery.errors import PlanError
 from surgery.live import transplanted
 from tests.execute.merging import merge, plan_of, recipe_text
@@ -36,6 +37,43 @@ def test_live_equals_merged(pair, tmp_path, family, dtype):
         assert changed is model
         assert_same(state(model), load(tmp_path / "out", dtype=dtype).state_dict())
     assert_same(state(model), before)
+
+
+@pytest.mark.parametrize(
+    "family", ["qwen3_moe", "qwen2_moe", "mixtral", "qwen3_vl_moe", "glm4v_moe"]
+)
+def test_fused_experts(pair, tmp_path, family):
+    steps = "  - transplant: language[mid]\n    from: rl"
+    plan, _ = merge(recipe_text(pair(family), steps), tmp_path / "out")
+    vision = plan.architecture.layers.get(Component.VISION)
+    load = (AutoModelForImageTextToText if vision else AutoModelForCausalLM).from_pretrained
+    model = load(pair(family)["in"])
+    before = state(model)
+    with transplanted(model, plan):
+        inside = state(model)
+        assert_same(inside, load(tmp_path / "out").state_dict())
+    assert any(not torch.equal(inside[name], before[name]) for name in before if "experts" in name)
+    assert_same(state(model), before)
+
+
+def test_fused_experts_as_published(pair, tmp_path):
+    """Qwen3-VL-MoE's own files hold each expert's matrices the other way round."""
+    from safetensors.torch import load_file, save_file
+
+    load = AutoModelForImageTextToText.from_pretrained
+    models = {}
+    for name in ("in", "rl"):
+        models[name] = tmp_path / name
+        load(pair("qwen3_vl_moe")[name]).save_pretrained(models[name])
+        weights = load_file(models[name] / "model.safetensors")
+        for key in [key for key in weights if key.endswith("experts.down_proj")]:
+            weights[key] = weights[key].transpose(1, 2).contiguous()
+        save_file(weights, models[name] / "model.safetensors", metadata={"format": "pt"})
+    text = recipe_text(models, "  - transplant: language[mid]\n    from: rl")
+    plan, _ = merge(text, tmp_path / "out")
+    model = load(models["in"])
+    with transplanted(model, plan):
+        assert_same(state(model), load(tmp_path / "out").state_dict())
 
 
 def test_everything_comes_back_after_an_exception(pair):

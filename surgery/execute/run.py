@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 MAX_WORKERS = 8
 """More threads than this only wait for memory and disk."""
 
+# Tensors of this size go to the disk while others are computed, not all at the end.
+_FLUSH = 32 << 20
+
 
 def default_workers() -> int:
     """As many threads as there are processors to run on, within reason."""
@@ -194,6 +197,8 @@ class _Work:
         digest = stream(
             op, inputs_of(op, self.checkpoints), partial(shard.write, op.name), self._advance(stop)
         )
+        if op.nbytes >= _FLUSH:
+            shard.flush()
         with self._lock:
             self.outputs[op.name] = digest
 

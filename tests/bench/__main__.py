@@ -40,10 +40,10 @@ def for_mergekit(kind: str, models: dict[str, Path], layers: int) -> str:
             f"  - model: {path}\n    parameters: {{weight: {weight}}}\n"
             for path, weight in ((in_, 0.7), (rl, 0.3))
         )
-        return f"merge_method: linear\ndtype: float32\nout_dtype: bfloat16\nmodels:\n{weighted}"
+        return f"merge_method: linear\ndtype: bfloat16\nmodels:\n{weighted}"
     if kind == "slerp":
         return (
-            f"merge_method: slerp\nbase_model: {in_}\ndtype: float32\nout_dtype: bfloat16\n"
+            f"merge_method: slerp\nbase_model: {in_}\ndtype: bfloat16\n"
             f"parameters: {{t: 0.3}}\nmodels:\n  - model: {in_}\n  - model: {rl}\n"
         )
     cuts = [0, layers // 3, 2 * layers // 3, layers]
