@@ -48,8 +48,8 @@ def model_card(plan: Plan, recipe_text: str) -> str:
         f"---\n{head}---",
         f"# {recipe.name}",
         recipe.description,
-        f"A merge made with vlm-surgery. Every tensor comes from `{recipe.base}` except where these "
-        "steps say otherwise:",
+        f"A merge made with vlm-surgery. Every tensor comes from `{recipe.base}` except where "
+        "these steps say otherwise:",
         "\n".join(steps) or "- none: a copy of the base",
         "## Parents",
         "\n".join(["| name | checkpoint | revision | fingerprint |", "|---|---|---|---|", *rows]),
