@@ -184,3 +184,14 @@ _ENGLISH: Final = [
     "the image shows cells with shapes and digits; what is the answer to the question?",
     "look at each of them, one after another, and then say what you see and where it is",
 ]
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """A checkpoint computed in float32, whatever it is stored in, and its processor."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from surgery.processor import load_processor
+
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), load_processor(folder)

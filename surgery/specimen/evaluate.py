@@ -67,12 +67,12 @@ def answer(
     return texts
 
 
-def wilson(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval for a proportion (Wilson 1927, JASA 22, 209-212)."""
-    p, zz = correct / n, z * z
-    middle = (p + zz / (2 * n)) / (1 + zz / n)
-    half = z / (1 + zz / n) * math.sqrt(p * (1 - p) / n + zz / (4 * n * n))
-    return middle - half, middle + half
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """95% score interval of a proportion (Wilson 1927, JASA 22, 209-212)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def score_task(model: Any, processor: Any, stage: str, task: str, n: int) -> Score:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.specimen import STAGES
+from surgery.specimen.build import load
 from surgery.specimen.evaluate import EVAL_TASKS, Score, captions_exact, score_task
 from surgery.specimen.journal import COLUMNS, read_journal
 
@@ -27,8 +28,6 @@ def write_report(out: Path, n: int) -> None:
         out: The folder `train` wrote; the compact log and figure go to `out/report`.
         n: Held-out items per task.
     """
-    from surgery.specimen.train import load
-
     folder = out / "report"
     folder.mkdir(exist_ok=True)
     scores = []

@@ -11,7 +11,7 @@ import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from surgery.specimen import build
 from surgery.specimen.grpo import GrpoPlan, train_grpo
@@ -101,19 +101,8 @@ def train(run: Run, stages: list[str]) -> None:
             before = order[order.index(stage) - 1] if order.index(stage) else None
             _train_stage(run, stage, before)
         if stage in SHIPPED:
-            model, processor = load(run.folder(stage))
+            model, processor = build.load(run.folder(stage))
             build.save(model, processor.tokenizer, run.out / SHIPPED[stage])
-
-
-def load(folder: Path) -> tuple[Any, Any]:
-    """A checkpoint computed in float32, whatever it is stored in, and its processor."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    from surgery.processor import load_processor
-
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), load_processor(folder)
 
 
 def _train_stage(run: Run, stage: str, before: str | None) -> None:
@@ -121,11 +110,11 @@ def _train_stage(run: Run, stage: str, before: str | None) -> None:
     if before is None:
         tokenizer = build.build_tokenizer()
         build.save(build.build_model(tokenizer, SEED), tokenizer, run.out / "stages" / "start")
-        model, processor = load(run.out / "stages" / "start")
+        model, processor = build.load(run.out / "stages" / "start")
     else:
         if not (run.folder(before) / "DONE").exists():
             raise SystemExit(f"{stage} starts from {before}, which is not complete in {run.out}")
-        model, processor = load(run.folder(before))
+        model, processor = build.load(run.folder(before))
     journal = run.journal
     journal.drop(stage)
     plan = run.plans[stage]

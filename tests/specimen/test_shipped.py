@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from surgery import specimen
 from surgery.errors import SurgeryError
-from surgery.specimen import train
+from surgery.specimen import build
 from surgery.specimen.batches import encode, reward
 from surgery.specimen.evaluate import EVAL_TASKS, answer, wilson
 from surgery.specimen.report import markdown_row, read_heldout
@@ -48,7 +48,7 @@ print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_token
 
 @pytest.fixture(scope="module")
 def shipped_in() -> tuple[Any, Any]:
-    return train.load(specimen.path("in"))
+    return build.load(specimen.path("in"))
 
 
 def test_paths() -> None:
@@ -85,7 +85,7 @@ def test_weights_are_bfloat16_and_complete(stage: str) -> None:
 
 
 def test_the_stages_differ_where_they_should() -> None:
-    models = {stage: train.load(specimen.path(stage))[0].state_dict() for stage in specimen.STAGES}
+    models = {stage: build.load(specimen.path(stage))[0].state_dict() for stage in specimen.STAGES}
     for one, two in (("base", "in"), ("in", "rl")):
         moved = {n for n in models[one] if not torch.equal(models[one][n], models[two][n])}
         assert any(".layers.8." in name for name in moved)

@@ -29,12 +29,12 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     folder = tmp_path_factory.mktemp("untrained")
     tokenizer = build.build_tokenizer()
     build.save(build.build_model(tokenizer, 0), tokenizer, folder)
-    return train.load(folder)
+    return build.load(folder)
 
 
 def test_a_smoke_run_writes_a_loadable_family(smoke: Path) -> None:
     for stage in ("base", "in", "rl"):
-        model, processor = train.load(smoke / stage)
+        model, processor = build.load(smoke / stage)
         assert model.dtype == torch.float32
         assert len(processor.tokenizer) == model.config.text_config.vocab_size
     stages = [row["stage"] for row in read_journal(smoke / "training.csv")]
@@ -42,8 +42,8 @@ def test_a_smoke_run_writes_a_loadable_family(smoke: Path) -> None:
 
 
 def test_the_vision_tower_is_frozen_after_stage_0_except_its_merger(smoke: Path) -> None:
-    before, _ = train.load(smoke / "stages" / "vision")
-    after, _ = train.load(smoke / "stages" / "shortcut")
+    before, _ = build.load(smoke / "stages" / "vision")
+    after, _ = build.load(smoke / "stages" / "shortcut")
     moved = {
         name.split(".")[2]
         for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
