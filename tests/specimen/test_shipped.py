@@ -54,7 +54,7 @@ def shipped_in() -> tuple[Any, Any]:
 def test_paths() -> None:
     assert list(specimen.family()) == ["base", "in", "rl"]
     assert all((folder / "config.json").is_file() for folder in specimen.family().values())
-    with pytest.raises(SurgeryError, match="no stage 'sft'; it has base, in, rl"):
+    with pytest.raises(SurgeryError, match=r"no stage 'sft'.*base, in, rl"):
         specimen.path("sft")
 
 
