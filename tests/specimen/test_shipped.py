@@ -14,6 +14,9 @@ from safetensors import safe_open
 
 from surgery import specimen
 from surgery.errors import SurgeryError
+from surgery.execute.run import execute
+from surgery.plan import make_plan
+from surgery.recipe import load_recipe, opened
 from surgery.specimen import build
 from surgery.specimen.batches import encode, reward
 from surgery.specimen.evaluate import EVAL_TASKS, answer, wilson
@@ -58,13 +61,24 @@ def test_paths() -> None:
         specimen.path("sft")
 
 
-def test_plain_transformers_loads_and_answers(tmp_path: Path) -> None:
+def merged(out: Path) -> Path:
+    recipe = load_recipe("specimen/in-rl-in")
+    with opened(recipe) as models:
+        plan = make_plan(recipe, {name: model.info for name, model in models.items()})
+        execute(plan, models, out)
+    return out
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["shipped", "merged"])
+def test_plain_transformers_loads_and_answers(tmp_path: Path, made: bool) -> None:
+    """In a fresh process that knows nothing of this project."""
+    folder = merged(tmp_path / "merged") if made else specimen.path("in")
     item = next(i for i in items("read", 5, 0) if len(i.answer) == 5)
     assert item.image is not None
     item.image.save(tmp_path / "image.png")
     (tmp_path / "plain.py").write_text(PLAIN)
     done = subprocess.run(
-        [sys.executable, "plain.py", str(specimen.path("in")), "image.png"],
+        [sys.executable, "plain.py", str(folder), "image.png"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
