@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import yaml
@@ -12,8 +11,6 @@ from surgery.checkpoint.source import AdapterReference
 if TYPE_CHECKING:
     from surgery.plan.model import Plan
     from surgery.recipe.recipe import Reference
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def model_card(plan: Plan, recipe_text: str) -> str:
@@ -25,14 +22,16 @@ def model_card(plan: Plan, recipe_text: str) -> str:
     """
     recipe = plan.recipe
     parents = [
-        source
-        for reference in recipe.models.values()
-        for source in _sources(reference)
-        if _HUB_ID.fullmatch(source.split("@")[0])
+        source.removeprefix("hf://").split("@")[0]
+        for name, reference in recipe.models.items()
+        for source, commit in zip(
+            _sources(reference), (plan.models[name].revision or "").split(" + "), strict=False
+        )
+        if commit not in ("", "local")
     ]
     metadata = {
-        "base_model": list(dict.fromkeys(source.split("@")[0] for source in parents)),
-        "base_model_relation": "merge",
+        "base_model": list(dict.fromkeys(parents)),
+        "base_model_relation": "merge" if parents else None,
         "library_name": "transformers",
         "pipeline_tag": _pipeline(plan),
         "tags": ["merge", "vlm-surgery"],
@@ -87,4 +86,5 @@ def _step(plan: Plan, index: int) -> str:
     ops = [op for op in plan.ops if op.step == index]
     methods = ", ".join(dict.fromkeys(op.method for op in ops))
     sources = ", ".join(dict.fromkeys(ref.model for op in ops for ref in op.inputs))
-    return f"{step.selector.describe()}: {methods} from {sources} ({len(ops)} tensors)"
+    where = step.selector.describe(plan.architecture, plan.recipe.cuts)
+    return f"{where}: {methods} from {sources} ({len(ops)} tensors)"
