@@ -67,8 +67,13 @@ def transplanted(
 def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str, Tensor]:
     """The model's tensor for each changed op, found by site so that spelling does not matter."""
     held = dict(model.state_dict(keep_vars=True))
-    config = model.config.to_dict()  # type: ignore[operator,union-attr]
-    architecture = resolve(config, held)
+    config = getattr(model, "config", None)
+    if config is None:
+        raise PlanError(
+            f"{type(model).__name__} has no configuration. Pass the transformers model itself, not "
+            f"a wrapper around it."
+        )
+    architecture = resolve(config.to_dict(), held)
     if architecture.layers != plan.architecture.layers:
         raise PlanError(
             f"the loaded {type(model).__name__} has {_told(architecture)}, the base "
@@ -90,6 +95,11 @@ def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str,
                 f"{op.site.canonical} is {list(target.shape)} in the loaded "
                 f"{type(model).__name__}, but the plan makes {op.name} with {list(op.shape)}. Load "
                 f"the plan's base, {plan.base.reference}, to put the variant in."
+            )
+        if target.is_meta:
+            raise PlanError(
+                f"{op.name} has no memory in the loaded {type(model).__name__}: it is on the meta "
+                f"device, or offloaded. Load the model whole, on one device or several."
             )
         targets[op.name] = target
     return targets

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LEDGER = "surgery.json"
 FORMAT = 1
+ENGINES = ("surgery", "mergekit")
 
 _KINDS = {
     type(None): "null",
@@ -198,6 +199,8 @@ def read_ledger(folder: Path) -> Ledger:
         tensors=tuple(reader.tensor(t) for t in reader.sequence(found["tensors"], "tensors")),
         files=tuple(reader.file(f) for f in reader.sequence(found["files"], "files")),
     )
+    if ledger.engine not in ENGINES:
+        reader.fail(f"engine is {ledger.engine[:40]!r}; expected one of: {', '.join(ENGINES)}.")
     reader.unique([tensor.name for tensor in ledger.tensors], "tensors")
     reader.unique([file.name for file in ledger.files], "files")
     if found["fingerprint"] != ledger.fingerprint:
@@ -262,6 +265,8 @@ class _Reader:
     def file(self, found: object) -> FileEntry:
         entry = self.fields(found, "a file", "name sha256 source")
         name = self.text(entry["name"], "a file's name")
+        if not all(part.isprintable() and part not in ("", ".", "..") for part in name.split("/")):
+            self.fail(f"a file is called {name[:80]!r}; expected a path inside the folder.")
         return FileEntry(
             name=name,
             sha256=self.digest(entry["sha256"], f"{name}: sha256"),

@@ -52,11 +52,11 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
     return LocalCheckpoint(folder, reference, commit)
 
 
-def open_recorded(reference: str, revision: str | None) -> Checkpoint:
+def open_recorded(reference: str | AdapterReference, revision: str | None) -> Checkpoint:
     """Open a checkpoint again, at the very commit that a ledger recorded.
 
     Args:
-        reference: What `CheckpointInfo.reference` said; `BASE + ADAPTER` for an adapter.
+        reference: As the recipe writes it.
         revision: What `CheckpointInfo.revision` said.
 
     Returns:
@@ -65,12 +65,11 @@ def open_recorded(reference: str, revision: str | None) -> Checkpoint:
     Raises:
         CheckpointError: If it cannot be found, fetched or read safely.
     """
-    base, plus, adapter = reference.partition(" + ")
-    if not plus:
+    if isinstance(reference, str):
         return open_checkpoint(_pinned(reference, revision))
-    commits = (revision or "").partition(" + ")
+    base, _, adapter = (revision or "").partition(" + ")
     return open_checkpoint(
-        AdapterReference(_pinned(base, commits[0]), _pinned(adapter, commits[2]))
+        AdapterReference(_pinned(reference.base, base), _pinned(reference.adapter, adapter))
     )
 
 
@@ -145,6 +144,20 @@ def _local_folder(reference: str) -> Path | None:
             f"{reference[:200]!r} is no model reference; expected a folder or org/name@revision."
         )
     if reference.startswith(("./", "../", "/", "~")) or reference in (".", ".."):
-        return Path(reference).expanduser()
+        return _expanded(reference)
     path = Path(reference)
-    return path if path.is_dir() or path.is_file() else None
+    try:
+        return path if path.is_dir() or path.is_file() else None
+    except OSError as error:
+        raise CheckpointError(f"{reference[:80]!r}...: {error.strerror}.") from error
+
+
+def _expanded(reference: str) -> Path:
+    """A path with its home folder filled in, if the system can look there at all."""
+    try:
+        path = Path(reference).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{reference[:80]!r}: no such folder ({why}).") from error
+    return path

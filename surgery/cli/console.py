@@ -56,8 +56,13 @@ def show_error(error: SurgeryError) -> None:
     from rich.text import Text
 
     console = stderr()
-    paragraph = Text.assemble(("error: ", "bold red"), " ".join(str(error).split()))
+    paragraph = Text.assemble(("error: ", "bold red"), printable(" ".join(str(error).split())))
     console.print(paragraph, soft_wrap=not console.is_terminal)
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: control characters, made visible."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 _shown: set[str] = set()
@@ -65,7 +70,7 @@ _shown: set[str] = set()
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning in one line, each text once; stands in for `warnings.showwarning`."""
-    text = " ".join(str(message).split())
+    text = printable(" ".join(str(message).split()))
     if text in _shown:
         return
     _shown.add(text)

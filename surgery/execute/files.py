@@ -5,50 +5,83 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from surgery.checkpoint.folder import read_file
+from surgery.execute.card import model_card
+from surgery.recipe.dump import to_yaml
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.checkpoint.dtype import DType
+    from surgery.plan.model import Plan
 
-_SUFFIXES = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab", ".bpe"})
-_LEGAL = frozenset({"LICENSE", "LICENCE", "NOTICE", "COPYING"})
-_OURS = frozenset({"surgery.json", "README.md"})
-_TRAINING = frozenset(
+# What a model needs to be used as the base is. A table, not a pattern: a folder may also hold
+# training data, credentials and code, none of which belongs into a merge.
+_KNOWN = frozenset(
     {
-        "trainer_state.json",
-        "training_args.json",
-        "all_results.json",
-        "train_results.json",
-        "eval_results.json",
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "tekken.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "processor_config.json",
+        "preprocessor_config.json",
+        "video_preprocessor_config.json",
+        "LICENSE",
+        "LICENSE.txt",
+        "LICENSE.md",
+        "LICENCE",
+        "NOTICE",
+        "NOTICE.txt",
+        "COPYING",
     }
 )
-_FOLDERS = ("additional_chat_templates",)
+CARD = "README.md"
+_TEMPLATES = "additional_chat_templates"
 
 
-def companions(folder: Path) -> tuple[str, ...]:
-    """The names of the base's files that a merged model needs to be used as the base is.
-
-    Configuration, tokenizer, chat template, processor and licence files; never weights, code or
-    what belongs to a training run.
+def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
+    """Every file of the output beside weights, index and ledger.
 
     Args:
-        folder: The base's folder.
+        plan: What is made.
 
     Returns:
-        Names relative to the folder, `config.json` among them, sorted.
+        Name in the folder to content and the model it follows, None for the model card; sorted.
+
+    Raises:
+        CheckpointError: If a file of the base cannot be read, or leads out of its folder.
     """
-    names = [path.name for path in folder.iterdir() if path.is_file() and _wanted(path.name)]
-    for sub in _FOLDERS:
-        if (folder / sub).is_dir():
-            names += [f"{sub}/{p.name}" for p in (folder / sub).iterdir() if p.suffix == ".jinja"]
-    return tuple(sorted(names))
+    folder = plan.base.folder
+    files: dict[str, tuple[bytes, str | None]] = {}
+    for name in _names(folder):
+        data = read_file(folder, name)
+        if name == "config.json":
+            data = with_dtype(data, plan.recipe.output.dtype)
+        files[name] = (data, plan.recipe.base)
+    files[CARD] = (model_card(plan, to_yaml(plan.recipe)).encode(), None)
+    return dict(sorted(files.items()))
 
 
-def _wanted(name: str) -> bool:
-    stem, dot, suffix = name.rpartition(".")
-    if name in _OURS or name in _TRAINING or name.endswith(".index.json"):
-        return False
-    return dot + suffix in _SUFFIXES or (stem or name).upper() in _LEGAL
+def _names(folder: Path) -> list[str]:
+    """The base's files that are copied, by their names in its folder."""
+    names = [p.name for p in folder.iterdir() if p.name in _KNOWN or p.suffix == ".tiktoken"]
+    inner = folder / _TEMPLATES
+    if inner.is_dir():
+        names += [
+            f"{_TEMPLATES}/{path.name}" for path in inner.iterdir() if path.suffix == ".jinja"
+        ]
+    return names
 
 
 def with_dtype(config: bytes, dtype: DType | None) -> bytes:

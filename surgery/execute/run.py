@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
 from threading import Lock
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import surgery
 from surgery.checkpoint.digest import DigestCache
-from surgery.checkpoint.folder import INDEX, read_file
+from surgery.checkpoint.folder import INDEX
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
 from surgery.checkpoint.write import FolderWriter
-from surgery.execute.card import model_card
-from surgery.execute.files import companions, with_dtype
+from surgery.execute.files import companions
 from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
 from surgery.plan.model import Kind
 from surgery.plan.validate import validate
 from surgery.recipe.dump import to_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Event
     from typing import Literal
@@ -83,6 +83,8 @@ def execute(
     """
     workers = workers or default_workers()
     validate(plan, out, workers=workers)
+    files = companions(plan)
+    _import_early(plan, checkpoints, engine)
     with FolderWriter(out, overwrite=overwrite) as folder:
         shards = _shards(plan, folder)
         work = _Work(plan, checkpoints, shards, progress or (lambda _: None))
@@ -92,10 +94,26 @@ def execute(
             work.with_threads(workers)
         if len(shards) > 1 or (plan.base.folder / INDEX).is_file():
             folder.index()
-        ledger = _ledger(plan, work, engine, _companions(plan, folder))
+        for name, (data, _) in files.items():
+            folder.file(name, data)
+        ledger = _ledger(plan, work, engine, files)
         folder.file("surgery.json", ledger.to_json())
     work.cache.save()
     return ledger
+
+
+def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str) -> None:
+    """Load what will compute before there is anything to clean up.
+
+    A signal that is turned into an exception in the middle of an import can leave Python's import
+    lock held, and the threads that import next would wait for it for ever.
+    """
+    if engine == "mergekit" or any(copy_place(op, checkpoints) is None for op in plan.ops):
+        import surgery.execute.tensor
+    if engine == "mergekit" or any(op.kind is Kind.MERGE for op in plan.ops):
+        pass
+    if engine == "mergekit":
+        import surgery.execute.with_mergekit  # noqa: F401
 
 
 def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
@@ -135,7 +153,7 @@ class _Work:
             jobs += [(op.nbytes, partial(self._hash, op)) for op in run.ops if not self._known(op)]
         computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
-        with _one_torch_thread(bool(computed)):
+        with _one_torch_thread() if computed else nullcontext():
             do_all(jobs, workers)
 
     def with_mergekit(self) -> None:
@@ -203,39 +221,16 @@ class _Work:
             self.outputs[op.name] = digest
 
 
-@contextmanager
-def _one_torch_thread(needed: bool) -> Iterator[None]:
-    """Keep torch from splitting blocks further: the threads are used for tensors."""
-    if not needed:  # a plan that only copies never loads torch
-        yield
-        return
-    import torch
+def _one_torch_thread() -> AbstractContextManager[None]:
+    """Our threads are used for tensors; a plan that only copies never loads torch."""
+    from surgery.methods.whole import one_thread
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return one_thread()
 
 
-def _companions(plan: Plan, folder: FolderWriter) -> tuple[FileEntry, ...]:
-    """Write the files beside the weights; what they are and where they come from."""
-    found = []
-    source = plan.base.folder
-    for name in companions(source):
-        data = read_file(source, name)
-        if name == "config.json":
-            data = with_dtype(data, plan.recipe.output.dtype)
-        folder.file(name, data)
-        found.append(FileEntry(name, hashlib.sha256(data).hexdigest(), plan.recipe.base))
-    card = model_card(plan, to_yaml(plan.recipe)).encode()
-    folder.file("README.md", card)
-    found.append(FileEntry("README.md", hashlib.sha256(card).hexdigest(), None))
-    return tuple(found)
-
-
-def _ledger(plan: Plan, work: _Work, engine: str, files: tuple[FileEntry, ...]) -> Ledger:
+def _ledger(
+    plan: Plan, work: _Work, engine: str, files: Mapping[str, tuple[bytes, str | None]]
+) -> Ledger:
     """What was done, tensor by tensor."""
     versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
     if engine == "mergekit" or any(op.kind is not Kind.COPY for op in plan.ops):
@@ -265,5 +260,8 @@ def _ledger(plan: Plan, work: _Work, engine: str, files: tuple[FileEntry, ...]) 
         versions=versions,
         engine=engine,
         tensors=tensors,
-        files=files,
+        files=tuple(
+            FileEntry(name, hashlib.sha256(data).hexdigest(), source)
+            for name, (data, source) in files.items()
+        ),
     )

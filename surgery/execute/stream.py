@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from surgery.checkpoint.dtype import DType
 from surgery.errors import ExecutionError
 from surgery.methods.block import BLOCK
 from surgery.methods.stream import Angle, add_, combine_, linear_, working_dtype
-from surgery.methods.whole import merge_tensors
+from surgery.methods.whole import merge_tensors, one_thread
 from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from surgery.checkpoint.dtype import DType
     from surgery.plan.model import TensorOp
 
 
@@ -71,6 +70,14 @@ def stream(
             the inputs were.
     """
     run = _Run(op, inputs, write, advance)
+    with one_thread():
+        _carry_out(op, run)
+    return run.out_hash.hexdigest()
+
+
+def _carry_out(op: TensorOp, run: _Run) -> None:
+    if not op.numel:
+        return
     if op.kind is Kind.MERGE:
         with _whole_tensors:
             run.whole()
@@ -84,7 +91,6 @@ def stream(
         run.blocks(lambda x: add_(x[0], x[1], x[2], op.parameters["weight"]))
     else:
         run.blocks(lambda x: x[0])
-    return run.out_hash.hexdigest()
 
 
 class _Run:
@@ -109,35 +115,37 @@ class _Run:
     def blocks(self, combine: Callable[[list[Tensor]], Tensor]) -> None:
         """Read, combine and write block after block."""
         out = _buffer("out", self.out_dtype, BLOCK)
-        for start, loaded in self.load():
+        for start, raw, loaded in self.load():
             result = combine(loaded)
             count = result.numel()
             out[:count].copy_(result)
-            self.emit(start, out[:count], result)
+            if not self.fits(result):
+                self.refuse_overflow(out[:count], raw)
+            self.emit(start, out[:count])
 
     def angle(self) -> Angle:
         """First pass of slerp."""
         angle = Angle()
-        for _, (x, y) in self.load():
+        for _, _, (x, y) in self.load():
             angle.see(x, y)
         return angle
 
     def whole(self) -> None:
         """Read everything, let mergekit merge, write everything."""
         tensors = [torch.empty(self.op.numel, dtype=self.work) for _ in self.inputs]
-        for start, loaded in self.load():
+        for start, _, loaded in self.load():
             for tensor, part in zip(tensors, loaded, strict=True):
                 tensor[start : start + part.numel()].copy_(part)
         shaped = [tensor.view(self.op.shape) for tensor in tensors]
-        del tensors
         merged = merge_tensors(self.op.name, shaped, self.op.parameters).reshape(-1)
-        del shaped
+        if not self.fits(merged):
+            self.refuse_overflow(merged.to(self.out_dtype), tensors)
+        del tensors, shaped
         for start in range(0, merged.numel(), BLOCK):
-            part = merged[start : start + BLOCK]
-            self.emit(start, part.to(self.out_dtype), part)
+            self.emit(start, merged[start : start + BLOCK].to(self.out_dtype))
 
-    def load(self) -> Iterator[tuple[int, list[Tensor]]]:
-        """Blocks of every input in the working element type, in buffers that are reused."""
+    def load(self) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
+        """Blocks of every input, as stored and in the working type, in buffers that are reused."""
         raw = [_buffer(f"raw{i}", dtype, BLOCK) for i, dtype in enumerate(self.dtypes)]
         work = [_buffer(f"work{i}", self.work, BLOCK) for i in range(len(self.inputs))]
         for start in range(0, self.op.numel, BLOCK):
@@ -145,20 +153,31 @@ class _Run:
             for i, source in enumerate(self.inputs):
                 source.read(start * source.dtype.size, memory_of(raw[i][:count]))
                 work[i][:count].copy_(raw[i][:count])
-            yield start, [w[:count] for w in work]
+            yield start, [r[:count] for r in raw], [w[:count] for w in work]
 
-    def emit(self, start: int, block: Tensor, exact: Tensor) -> None:
-        """Write one block, unless rounding it made an infinity.
+    def fits(self, result: Tensor) -> bool:
+        """Whether every number is one that the output's element type can hold: one quick pass."""
+        low, high = torch.aminmax(result)
+        limit = torch.finfo(self.out_dtype).max
+        return bool((low >= -limit) & (high <= limit))  # false for NaN, too
 
-        bfloat16 reaches as far as float32, so only float16 needs the look.
+    def refuse_overflow(self, block: Tensor, inputs: Sequence[Tensor]) -> None:
+        """Infinities and NaN may be copied, never made.
+
+        Raises:
+            ExecutionError: If finite inputs gave something else.
         """
-        if self.op.dtype is DType.F16:
-            largest = exact.abs().max().item()
-            if torch.finfo(torch.float16).max < largest < math.inf:
-                raise ExecutionError(
-                    f"{self.op.name}: {self.op.method} gives numbers up to {largest:.3g}, more "
-                    f"than float16 can hold. Set 'output: {{dtype: bfloat16}}' or float32."
-                )
+        made = ~block.isfinite()
+        for tensor in inputs:
+            made &= tensor.isfinite()
+        if bool(made.any()):
+            raise ExecutionError(
+                f"{self.op.name}: {self.op.method} gives numbers that {self.op.dtype.torch_name} "
+                f"cannot hold. Set another 'output: {{dtype: ...}}', or check the step's weights."
+            )
+
+    def emit(self, start: int, block: Tensor) -> None:
+        """Write one block."""
         view = memory_of(block)
         self.out_hash.update(view)
         self.write(start * self.op.dtype.size, view)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from surgery.checkpoint.digest import digest_tensor
-from surgery.checkpoint.ledger import read_ledger
+from surgery.checkpoint.folder import INDEX, read_file
+from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.open import open_checkpoint, open_recorded
-from surgery.errors import PlanError, SurgeryError
+from surgery.errors import CheckpointError, PlanError, SurgeryError
+from surgery.execute.files import CARD, companions
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
 from surgery.recipe.load import parse_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from surgery.checkpoint.ledger import Ledger, ModelEntry, TensorEntry
+    from surgery.checkpoint.ledger import Ledger, TensorEntry
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan import Plan, TensorOp
+    from surgery.recipe.recipe import Recipe, Reference
 
 
 @dataclass(frozen=True)
@@ -100,22 +104,48 @@ def verify(
     )
     if not inputs:
         return found
-    recipe = parse_recipe(ledger.recipe, str(out / "surgery.json"), models)
+    recipe = parse_recipe(ledger.recipe, str(out / LEDGER), models)
+    moved = frozenset(models or ())
+    faults += _provenance(recipe, ledger, moved)
+    if faults:
+        return replace(found, faults=tuple(faults))
     with ExitStack() as stack:
         opened = {
-            name: stack.enter_context(_open(name, entry, (models or {}).get(name)))
-            for name, entry in ledger.models.items()
+            name: stack.enter_context(_open(name, reference, ledger.models[name].revision, moved))
+            for name, reference in recipe.models.items()
         }
+        faults += [
+            Fault(name, "has other tensors, or another configuration, than when it was merged")
+            for name, checkpoint in opened.items()
+            if checkpoint.info.fingerprint != ledger.models[name].fingerprint
+        ]
         plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
+        faults += _companions(plan, ledger, moved)
         maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
         stack.callback(maker.close)
-        return _proof(found, plan, maker, ledger, advance)
+        return _proof(replace(found, faults=tuple(faults)), plan, maker, ledger, advance)
 
 
-def _open(name: str, entry: ModelEntry, moved: str | None) -> Checkpoint:
+def _provenance(recipe: Recipe, ledger: Ledger, moved: Collection[str]) -> list[Fault]:
+    """The recipe and the ledger speak of the same models."""
+    faults = []
+    for name in dict.fromkeys([*recipe.models, *ledger.models]):
+        entry, reference = ledger.models.get(name), recipe.models.get(name)
+        if entry is None or reference is None:
+            faults.append(Fault(name, "is a model of the recipe or of the ledger, but not of both"))
+        elif name not in moved and str(reference) != entry.reference:
+            what = f"is {reference} in the recipe and {entry.reference} in the ledger"
+            faults.append(Fault(name, what))
+    return faults
+
+
+def _open(
+    name: str, reference: Reference | None, revision: str | None, moved: Collection[str]
+) -> Checkpoint:
     """An input, at the commit it was read at or where the user says it is now."""
+    assert reference is not None  # _provenance has looked
     try:
-        return open_checkpoint(moved) if moved else open_recorded(entry.reference, entry.revision)
+        return open_checkpoint(reference) if name in moved else open_recorded(reference, revision)
     except SurgeryError as error:
         raise PlanError(
             f"input {name!r} is needed for the proof: {error} Bind it with '--model {name}=REF', "
@@ -165,15 +195,37 @@ def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], No
 
 
 def _files(out: Path, ledger: Ledger) -> list[Fault]:
-    """The files beside the weights are as they were written."""
+    """The files beside the weights are as they were written, and there are no others.
+
+    A loader may act on a file it finds: an adapter, code, other weights.
+    """
     faults = []
     for entry in ledger.files:
-        path = out / entry.name
-        if not path.is_file():
-            faults.append(Fault(entry.name, "is missing"))
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
+        try:
+            data = read_file(out, entry.name)
+        except CheckpointError as error:
+            faults.append(Fault(entry.name, f"cannot be read: {error}"))
+            continue
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
             faults.append(Fault(entry.name, "was changed after the merge"))
+    known = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
+    there = (p.relative_to(out).as_posix() for p in sorted(out.rglob("*")) if not p.is_dir())
+    faults += [Fault(name, "is not part of the merge") for name in there if name not in known]
     return faults
+
+
+def _companions(plan: Plan, ledger: Ledger, moved: Collection[str]) -> list[Fault]:
+    """The ledger lists the files that the base and the recipe give, and no other content."""
+    told = {entry.name: entry.sha256 for entry in ledger.files}
+    wanted = {n: hashlib.sha256(data).hexdigest() for n, (data, _) in companions(plan).items()}
+    if moved:  # the card names the models as they were bound
+        told.pop(CARD, None)
+        wanted.pop(CARD)
+    return [
+        Fault(name, f"is not what the base {plan.recipe.base!r} gives")
+        for name in sorted(told.keys() | wanted.keys())
+        if told.get(name) != wanted.get(name)
+    ]
 
 
 def _proof(
@@ -213,7 +265,12 @@ def _differs(moved: bool, versions: Mapping[str, str]) -> str:
 
 def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
     inputs = [(ref.model, ref.tensor) for ref in op.inputs]
-    return (op.method, inputs) == (entry.method, [(i.model, i.tensor) for i in entry.inputs])
+    given = json.loads(json.dumps(op.parameters, default=dict))
+    return (op.method, given, inputs) == (
+        entry.method,
+        entry.parameters,
+        [(i.model, i.tensor) for i in entry.inputs],
+    )
 
 
 class _Ours:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from surgery.checkpoint.folder import INDEX, SINGLE
 from surgery.errors import ExecutionError, PlanError
-from surgery.methods.whole import seed_for
+from surgery.methods.whole import one_thread
 from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from surgery.checkpoint.source import CheckpointInfo
     from surgery.plan.model import Plan, TensorOp
 
 
@@ -34,7 +36,7 @@ class MergekitEngine:
     """
 
     def __init__(self, plan: Plan) -> None:
-        from mergekit.common import ModelReference
+        from mergekit.common import ModelPath, ModelReference
         from mergekit.io.tasks import LoaderCache
         from mergekit.options import MergeOptions
 
@@ -45,7 +47,11 @@ class MergekitEngine:
                     f"model {name!r} is a base with an adapter, which mergekit can only read after "
                     f"merging it to disk. Use '--engine surgery'."
                 )
-            self._references[name] = ModelReference.model_validate(str(info.folder.resolve()))
+            _refuse_other_weights(name, info)
+            # Built, not parsed: mergekit takes a plus sign in a path for an adapter.
+            self._references[name] = ModelReference(
+                model=ModelPath(path=str(info.folder.resolve()))
+            )
         self._loader = LoaderCache()
         self._loader.setup(options=MergeOptions())
 
@@ -58,17 +64,20 @@ class MergekitEngine:
         """
         from mergekit.graph import Executor
 
-        task = self._task(op)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(op.parameters.get("seed", 0), op.name))
+        dtype = getattr(torch, op.dtype.torch_name)
+        if not op.numel:
+            return torch.empty(op.shape, dtype=dtype)
+        with torch.random.fork_rng(devices=[]), one_thread():
+            torch.manual_seed(op.parameters.get("seed", 0))
             try:
+                task = self._task(op)
                 ((_, value),) = Executor([task], math_device="cpu").run(quiet=True)
             except (RuntimeError, ValueError, TypeError, OSError) as error:
                 raise ExecutionError(
                     f"mergekit could not make {op.name} ({op.method}): {error}"
                 ) from error
         tensor: Tensor = value
-        return tensor.to(getattr(torch, op.dtype.torch_name)).reshape(op.shape)
+        return tensor.to(dtype).reshape(op.shape)
 
     def close(self) -> None:
         """Let go of the files that mergekit holds open."""
@@ -82,7 +91,7 @@ class MergekitEngine:
 
         method, shared, per_input, base = self._arguments(op)
         named = {self._references[ref.model]: ref.tensor for ref in op.inputs}
-        if len(per_input) != len(named):
+        if op.kind in (Kind.SLERP, Kind.MERGE) and len(named) != len(op.inputs):
             raise PlanError(
                 f"{op.name}: {op.method} is given one checkpoint under two names, which mergekit "
                 f"takes for one model. Use '--engine surgery', or name it once."
@@ -133,15 +142,30 @@ class MergekitEngine:
         parameters: Mapping[str, Any] = op.parameters
         spec = merge_methods.get(parameters["method"]).spec
         shared = {p.name: p.default for p in spec.shared_parameters} | parameters["shared"]
-        per_input: dict[Any, dict[str, Any]] = {}
-        for model, given in zip(models, parameters["per_input"], strict=True):
-            if model in per_input:
-                continue
-            per_input[model] = {p.name: given.get(p.name, p.default) for p in spec.input_parameters}
-        if len(per_input) != len(models):
-            return parameters["method"], shared, {}, None
+        per_input = {
+            model: {p.name: given.get(p.name, p.default) for p in spec.input_parameters}
+            for model, given in zip(models, parameters["per_input"], strict=True)
+        }
         base = None if parameters["base"] is None else models[parameters["base"]]
         return parameters["method"], shared, per_input, base
+
+
+def _refuse_other_weights(name: str, info: CheckpointInfo) -> None:
+    """Hand mergekit only folders that it reads as we do.
+
+    It looks for two names, and falls back to opening a pickle.
+
+    Raises:
+        PlanError: If the folder's weights are kept another way.
+    """
+    indexed = (info.folder / INDEX).is_file()
+    if not indexed and info.shards == (SINGLE,):
+        return
+    if not indexed or info.shards == (SINGLE,):
+        raise PlanError(
+            f"model {name!r} ({info.reference}) keeps its weights in {', '.join(info.shards)}, but "
+            f"mergekit would read {INDEX if indexed else 'a pickle file'}. Use '--engine surgery'."
+        )
 
 
 def _weights(models: list[Any], weights: list[float]) -> dict[Any, dict[str, float]]:

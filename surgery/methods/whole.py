@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,17 +10,31 @@ import torch
 from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch's reductions from being split: their sums depend on the number of threads."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str, Any]) -> Tensor:
     """Apply the mergekit method that `parameters` names.
 
-    Random methods draw from a generator seeded by the step's seed and the tensor's name, so that
-    the result depends neither on the order in which tensors are done nor on the rest of a recipe.
-    PyTorch's kernels draw from its global generator, so calls must not overlap.
+    Random methods start from the op's own seed, so that the result depends neither on the order in
+    which tensors are done nor on the rest of a recipe. PyTorch's kernels draw from its global
+    generator, so calls must not overlap.
 
     Args:
         name: Name of the output tensor.
@@ -52,8 +66,8 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str,
         ]
         if values:
             arguments[spec.name] = {index: values.get(index, spec.default) for index in wanted}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(parameters["seed"], name))
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(parameters["seed"])
         try:
             (merged,) = method((group,), parameters=arguments)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -62,9 +76,3 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str,
             ) from error
     result: Tensor = merged
     return result
-
-
-def seed_for(seed: int, name: str) -> int:
-    """A 63-bit seed for one tensor, from the step's seed and the tensor's name."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1

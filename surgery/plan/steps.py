@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
+from surgery.arch.site import Component
 from surgery.errors import PlanError
 from surgery.methods.table import METHODS, BaseRule, Scope
 from surgery.plan.model import Kind, TensorRef
@@ -14,10 +16,13 @@ from surgery.recipe.spread import value_at
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from surgery.arch.site import Architecture, Component, Site
+    from surgery.arch.site import Architecture, Site
     from surgery.checkpoint.dtype import DType
     from surgery.checkpoint.source import CheckpointInfo, TensorHeader
     from surgery.recipe.recipe import Step
+
+
+_TIED = (Component.EMBEDDING, Component.HEAD)
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,16 @@ def _add(index: int, weight: float, site: Site, models: Sequence[Model]) -> Draf
     return Draft(Kind.ADD, refs, {"weight": weight}, index)
 
 
+def _seed(seed: int, site: Site, tied: bool) -> int:
+    """A tensor's own 63-bit seed: the step's, and where the tensor lives.
+
+    A head that is tied to its embedding draws what the embedding draws, or they would come apart.
+    """
+    place = "embedding" if tied and site.component in _TIED else site.canonical
+    digest = sha256(f"{seed}:{place}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
 def _merge(
     index: int, step: Merge, sites: Sequence[Site], models: Mapping[str, Model], base: str
 ) -> Iterator[tuple[Site, Draft]]:
@@ -228,7 +243,7 @@ def _merge(
                     "base": base_index,
                     "shared": {k: v for k, v in step.parameters.items() if k in shared},
                     "per_input": per_input,
-                    "seed": step.seed,
+                    "seed": _seed(step.seed, site, models[base].architecture.tied_head),
                 },
                 index,
             ),

@@ -31,6 +31,7 @@ def validate(plan: Plan, out: Path, *, workers: int) -> None:
         PlanError: If vocabularies differ, or disk or memory will not do.
     """
     check_vocabularies(plan)
+    _check_inputs_stay(plan, out)
     parent = _existing(out)
     free = shutil.disk_usage(parent).free
     need = plan.nbytes + (16 << 20)
@@ -53,6 +54,17 @@ def validate(plan: Plan, out: Path, *, workers: int) -> None:
             f"this plan may need {_size(memory)} of memory and {_size(available)} are available"
             f"{because}. Fewer workers, a linear or slerp step, or a smaller selection need less."
         )
+
+
+def _check_inputs_stay(plan: Plan, out: Path) -> None:
+    """Refuse an output that would replace what it is made from."""
+    target = out.resolve()
+    for name, info in plan.models.items():
+        if info.folder.resolve().is_relative_to(target):
+            raise PlanError(
+                f"{out} is, or holds, the model {name!r} ({info.reference}) that this recipe "
+                f"reads. Choose another folder."
+            )
 
 
 def check_vocabularies(plan: Plan) -> None:

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -96,6 +97,19 @@ def kind_of(value: object) -> str:
         return "a list"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _plain(value: str) -> str:
+    """Text that a terminal and a model card can show."""
+    if not all(letter.isprintable() or letter in "\n\t" for letter in value):
+        fail(f"expected plain text, found control characters in {kind_of(value)}")
+    return value
+
+
+def _one_line(value: str | None) -> str | None:
+    if value is not None and not value.isprintable():
+        fail(f"expected one line of plain text, found {kind_of(value)}")
+    return value
 
 
 def _number(value: object, *at: str | int) -> float:
@@ -381,8 +395,12 @@ class RecipeModel(_Strict):
         default=None,
         description="Recipes to start from, as paths next to this file or bundled names.",
     )
-    name: str | None = Field(default=None, min_length=1, max_length=200, description="Its name.")
-    description: str = Field(default="", description="What it is for.")
+    name: Annotated[str | None, AfterValidator(_one_line)] = Field(
+        default=None, min_length=1, max_length=200, description="Its name."
+    )
+    description: Annotated[str, AfterValidator(_plain)] = Field(
+        default="", description="What it is for."
+    )
     models: dict[ModelName, ModelValue] = Field(
         min_length=1,
         description="Names to folders, Hub ids or adapters; null is bound with --model NAME=REF.",

@@ -130,7 +130,7 @@ def test_overflow_is_refused_without_output(tmp_path):
     }
     steps = "  - add: language[1].mlp\n    plus: rl\n    minus: in\n    weight: 1.0e+9"
     text = recipe_text(models, steps, rest="output: {dtype: float16}")
-    with pytest.raises(ExecutionError, match="float16 can hold"):
+    with pytest.raises(ExecutionError, match="float16 cannot hold"):
         merge(text, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "rl"]
 
