@@ -100,7 +100,7 @@ class FolderWriter:
         hint = (
             f"It has no {LEDGER}, so it was not written by this toolkit and is not overwritten"
             if self._overwrite
-            else "Choose another name, remove it first, or say --overwrite if an earlier merge made it"
+            else "Choose another name, remove it, or say --overwrite if an earlier merge made it"
         )
         raise ExecutionError(f"{self._target}: exists and is not empty ({shown}). {hint}.")
 

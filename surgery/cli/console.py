@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ def show_error(error: SurgeryError) -> None:
     console = stderr()
     paragraph = Text.assemble(("error: ", "bold red"), printable(" ".join(str(error).split())))
     console.print(paragraph, soft_wrap=not console.is_terminal)
+
+
+def program() -> str:
+    """How to call this program from here: by its name if the shell finds it, else by its path."""
+    import shutil
+
+    here = Path(sys.executable).with_name("surgery")
+    found = shutil.which("surgery")
+    if (found and Path(found).resolve() == here.resolve()) or not here.exists():
+        return "surgery"
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
 def printable(text: str) -> str:

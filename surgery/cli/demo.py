@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from surgery.cli.console import print_json, stderr, stdout
+from surgery.cli.console import print_json, program, stderr, stdout
 from surgery.cli.options import Json, load_plan
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command(
 
     Takes the tiny Base, IN and RL models that ship with this program, makes the six splices of
     arXiv 2602.12395 from the recipes specimen/*, loads each with plain transformers, asks it
-    held-out image questions and prints one table. Takes about a minute on two cores.
+    held-out image questions and prints one table. Takes about a minute or two.
     """
     from eval.sweep import Questions
 
@@ -222,12 +222,12 @@ def _print(record: dict[str, Any], plans: Mapping[str, Plan], out: Path) -> None
         "B base, I in, R rl: where each decoder layer comes from; all else comes from in.",
         f"Percent right of {n} held-out questions per task, greedy, with 95% Wilson intervals.",
         f"Every model answered the same questions. Where intervals overlap widely, {n} questions",
-        "do not tell the models apart; --samples 400 asks more.",
+        f"do not tell the models apart; '{program()} demo --samples 400' asks more.",
         *(f"{name} gave no answer at all, not even a wrong one." for name in silent),
         "",
     ]
     console.print("\n".join(lines))
-    console.print(f"models and demo.json are in {out}; next: surgery plan specimen/in-rl-in")
+    console.print(f"models and demo.json are in {out}; next: {program()} plan specimen/in-rl-in")
 
 
 def _table(record: dict[str, Any], plans: Mapping[str, Plan]) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgery.cli.console import print_json, stdout
+from surgery.cli.console import print_json, stderr, stdout
 from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
 
 if TYPE_CHECKING:
@@ -132,7 +132,12 @@ def show(
 
         print(to_yaml(load_recipe(recipe, models=bindings(model))), end="", flush=True)
     else:
-        print(find_recipe(recipe).read_text(encoding="utf-8"), end="", flush=True)
+        text = find_recipe(recipe).read_text(encoding="utf-8")
+        print(text, end="", flush=True)
+        if text.startswith("extends:"):
+            stderr().print(
+                "it builds on other recipes; --resolved writes all of it out", style="dim"
+            )
 
 
 @app.command()

@@ -40,6 +40,7 @@ _UNITS = {"B": 1} | {
     for middle, base in (("", 1000), ("I", 1024))
     for power, letter in enumerate("KMGT", start=1)
 }
+_FLOAT32_MAX = 3.4028234663852886e38
 _CUT_PAIR = {
     "type": "array",
     "items": {"type": "integer", "minimum": 1},
@@ -115,6 +116,8 @@ def _one_line(value: str | None) -> str | None:
 def _number(value: object, *at: str | int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         fail(f"expected a number, found {kind_of(value)}", *at)
+    if abs(value) > _FLOAT32_MAX:
+        fail(f"expected a number that float32 can hold, found {kind_of(value)}", *at)
     return float(value)
 
 
