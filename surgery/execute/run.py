@@ -7,6 +7,7 @@ import os
 import platform
 from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -108,12 +109,15 @@ def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str
     A signal that is turned into an exception in the middle of an import can leave Python's import
     lock held, and the threads that import next would wait for it for ever.
     """
-    if engine == "mergekit" or any(copy_place(op, checkpoints) is None for op in plan.ops):
-        import surgery.execute.tensor
-    if engine == "mergekit" or any(op.kind is Kind.MERGE for op in plan.ops):
-        pass
+    modules = []
+    if any(copy_place(op, checkpoints) is None for op in plan.ops):
+        modules.append("surgery.execute.tensor")
+    if any(op.kind is Kind.MERGE for op in plan.ops):
+        modules.append("mergekit.merge_methods")
     if engine == "mergekit":
-        import surgery.execute.with_mergekit  # noqa: F401
+        modules += ["surgery.execute.with_mergekit", "mergekit.merge_methods.task_adapter"]
+    for module in modules:
+        import_module(module)
 
 
 def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
