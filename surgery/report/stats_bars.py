@@ -1,0 +1,221 @@
+"""How far every layer moved, in the terminal: a bar per layer, then a table of regions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from surgery.report.stats_tables import ORDER, STACKS, Place, values, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pandas import DataFrame
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+    from surgery.report.stats_tables import Tables
+
+_GROUPS = ("attention", "mlp", "norm")
+_COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red")
+_NOTES = (
+    "changed: elements not as before; > 1e-3: by more than 1e-3 of the weight;",
+    "x rounding: the change over what rounding both models to bf16 would alone give",
+)
+# Characters: a number, what stands between columns, the least and the most of a bar.
+_NUMBER, _GAP, _SHORTEST, _LONGEST = 7, 2, 4, 40
+
+
+def bars(tables: Tables) -> RenderableType:
+    """A comparison for the terminal.
+
+    Colour says nothing that is not said without it, so that it reads the same in a pipe.
+
+    Args:
+        tables: What to show.
+
+    Returns:
+        A renderable that fits itself to the width it is given, 80 or more.
+    """
+    head = Text("relative change of every layer", "bold")
+    head.append("  bars are linear from 0, on a scale of each pair's own", "not bold dim")
+    parts: list[RenderableType] = [head, _Bars(tables)]
+    for pair in tables.pairs:
+        table = Padding(_regions(tables.regions, pair), (0, 0, 0, 2), expand=False)
+        parts += [Text(), Text(f"regions, {pair}", "bold"), table]
+    return Group(*parts, *(Text(f"  {line}", "dim") for line in _NOTES))
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One pair's bars.
+
+    Attributes:
+        pair: Its name.
+        all: Relative change of every place.
+        groups: The same of attention, mlp and norm.
+    """
+
+    pair: str
+    all: Mapping[Place, float]
+    groups: Sequence[Mapping[Place, float]]
+
+    @classmethod
+    def of(cls, layers: DataFrame, pair: str) -> _Column:
+        mine = where(layers, pair=pair)
+        read = [values(where(mine, group=g), "relative_delta") for g in ("all", *_GROUPS)]
+        return cls(pair, read[0], read[1:])
+
+    @property
+    def longest(self) -> float:
+        """What a whole bar stands for: the largest change that is a number."""
+        return max((v for v in self.all.values() if math.isfinite(v)), default=0.0)
+
+
+class _Bars:
+    """One line per layer, and per part without layers; a column per pair."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.columns = [_Column.of(tables.layers, pair) for pair in tables.pairs]
+        found = {place for column in self.columns for place in column.all}
+        self.places = sorted(found, key=_order)
+        self.labels = _labels(self.places, tables.cuts)
+        self.margin = max((len(label) for label in self.labels.values()), default=0) + 2 + _GAP
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        each = (options.max_width - self.margin) // max(1, len(self.columns)) - _GAP
+        split = each >= 2 * _SHORTEST + (_NUMBER + 1) * (1 + len(_GROUPS))
+        beside = (_NUMBER + 1) * (1 + (len(_GROUPS) if split else 0))
+        length = max(_SHORTEST, min(_LONGEST, each - beside))
+        full = "#" if options.ascii_only else "\N{FULL BLOCK}"
+        yield from self._heads(length, length + beside, split=split)
+        for place in self.places:
+            line = Text("  " + self.labels[place].ljust(self.margin - 2), no_wrap=True)
+            for index, column in enumerate(self.columns):
+                value = column.all.get(place)
+                filled = _filled(value, column.longest, length)
+                line.append(full * filled, _COLOURS[index % len(_COLOURS)])
+                line.append(" " * (length - filled + 1) + _told(value).rjust(_NUMBER))
+                for group in column.groups if split else ():
+                    line.append(" " + _told(group.get(place)).rjust(_NUMBER), "dim")
+                line.append(" " * _GAP)
+            line.rstrip()
+            yield line
+
+    def _heads(self, length: int, width: int, *, split: bool) -> Iterator[Text]:
+        """Names of the pairs, what a whole bar is, names of the numbers."""
+        names = Text(" " * self.margin, "bold", no_wrap=True)
+        scale = Text("  whole bar".ljust(self.margin), "dim", no_wrap=True)
+        numbers = Text(" " * self.margin, "dim", no_wrap=True)
+        groups = ("all", *(("attn", "mlp", "norm") if split else ()))
+        for column in self.columns:
+            names.append(column.pair[:width].ljust(width + _GAP))
+            scale.append(_told(column.longest).ljust(width + _GAP))
+            told = "".join(" " + name.rjust(_NUMBER) for name in groups)
+            numbers.append(" " * length + told + " " * _GAP)
+        for line in (names, scale, numbers) if split else (names, scale):
+            line.rstrip()
+            yield line
+
+
+def _labels(
+    found: Sequence[Place], cuts: Mapping[str, Mapping[str, tuple[int, int]]]
+) -> dict[Place, str]:
+    """Component, region where it begins, layer. A component's name stands at its first line."""
+    names: dict[Place, tuple[str, str, str]] = {}
+    for component, members in groupby(found, lambda place: place.component):
+        before = None
+        for place in members:
+            if place.layer is None:
+                rest = " (rest)" if component in STACKS else ""
+                names[place] = (f"{component}{rest}", "", "")
+                continue
+            region = _region(cuts.get(component, {}), place.layer)
+            name = str(component) if before is None else ""
+            names[place] = (name, region if region != before else "", str(place.layer))
+            before = region
+    first = max((len(n) for n, _, layer in names.values() if layer), default=0)
+    second = max((len(r) for _, r, _ in names.values()), default=0)
+    return {
+        place: f"{name:<{first}}  {region:<{second}}  {layer:>2}" if layer else name
+        for place, (name, region, layer) in names.items()
+    }
+
+
+def _order(place: Place) -> tuple[int, int]:
+    """What a stack holds outside its layers comes before them."""
+    return ORDER.index(place.component), -1 if place.layer is None else place.layer
+
+
+def _region(cuts: Mapping[str, tuple[int, int]], layer: int) -> str:
+    return next((name for name, (first, stop) in cuts.items() if first <= layer < stop), "")
+
+
+def _regions(frame: DataFrame, pair: str) -> Table:
+    """Pooled numbers of a pair, for the whole model, its components and their regions."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    table.add_column("layers", no_wrap=True)
+    for name in ("rel. change", "angle", "changed", "> 1e-3", "x rounding"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in where(frame, pair=pair, group="all").to_dict("records"):
+        name = "whole model" if row["component"] == "all" else str(row["component"])
+        if row["region"] != "all":
+            name += f" {row['region']}"
+        table.add_row(
+            name,
+            _once(row["layers"]) if isinstance(row["layers"], str) else "",
+            _told(row["relative_delta"]),
+            _plain(row["angle"], "\N{DEGREE SIGN}"),
+            _percent(row["changed"]),
+            _percent(row["changed_bf16"]),
+            _plain(row["rounding_ratio"]),
+        )
+    return table
+
+
+def _filled(value: float | None, longest: float, length: int) -> int:
+    """Characters of a bar; what changed at all has one."""
+    if value is None or not math.isfinite(value) or not longest > 0:
+        return 0
+    return max(1 if value > 0 else 0, round(length * value / longest))
+
+
+def _once(layers: str) -> str:
+    """`3` for `3-3`."""
+    first, _, last = layers.partition("-")
+    return first if first == last else layers
+
+
+def _told(value: float | None) -> str:
+    """`1.23e-3`; `0` only of what is zero, `-` of what is not there."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "nan"
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _percent(share: float) -> str:
+    if not math.isfinite(share):
+        return "nan"
+    # 100.0 and 0.0 are said of all and of none only.
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"
+
+
+def _plain(value: float, unit: str = "") -> str:
+    """Without an exponent where that is short."""
+    if not math.isfinite(value):
+        return "nan"
+    return (f"{value:.3g}" if value == 0 or value >= 1e-3 else _told(value)) + unit

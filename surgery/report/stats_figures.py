@@ -1,0 +1,72 @@
+"""Which figures there are, and how they get into files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib import style
+
+from surgery.errors import SurgeryError
+from surgery.report.stats_maps import modules
+from surgery.report.stats_profiles import drift, profile, sparsity, subspaces
+from surgery.report.stats_spectra import spectra
+from surgery.report.stats_style import RC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from surgery.report.stats_tables import Tables
+
+FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
+    "profile": profile,
+    "modules": modules,
+    "spectra": spectra,
+    "sparsity": sparsity,
+    "subspaces": subspaces,
+    "drift": drift,
+}
+"""File name to the function that draws it, or None where the tables lack what it shows."""
+
+# What would make the same figure another file on another day.
+_METADATA: Mapping[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+
+
+def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Draw every figure for which the tables have data. Same tables, same bytes.
+
+    Args:
+        tables: What to draw.
+        folder: Where; made if it is not there.
+        formats: Any of `png`, `svg`, `pdf`.
+
+    Returns:
+        The files, in the order of `FIGURES`.
+
+    Raises:
+        SurgeryError: If a format is none of these.
+    """
+    for wanted in formats:
+        if wanted not in _METADATA:
+            raise SurgeryError(
+                f"no figure format {wanted!r}. Expected any of {', '.join(_METADATA)}."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    # A user's own matplotlib settings do not count, and are as before afterwards.
+    with style.context(["default", RC]):  # type: ignore[list-item]
+        for name, draw in FIGURES.items():
+            figure = draw(tables)
+            if figure is None:
+                continue
+            for wanted in formats:
+                path = folder / f"{name}.{wanted}"
+                figure.savefig(path, format=wanted, metadata=_METADATA[wanted])
+                written.append(path)
+    return written

@@ -1,0 +1,207 @@
+"""Figures along depth: how far, how much of it, in which direction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from surgery.report.stats_axes import Depth
+from surgery.report.stats_style import (
+    GREY,
+    Style,
+    curve,
+    grid,
+    legend,
+    log_limits,
+    null,
+    panels,
+    styles,
+)
+from surgery.report.stats_tables import places, present, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+    from pandas import DataFrame
+
+    from surgery.report.stats_tables import Tables
+
+_SHARES = {
+    "changed": "any change",
+    "changed_1e5": "by more than 1e-5",
+    "changed_bf16": "by more than 1e-3 of the weight",
+}
+_GROUPS = {"all": "whole layer", "attention": "attention", "mlp": "mlp"}
+_OVERLAPS = {
+    "mean_subspace_overlap_left": "left subspaces",
+    "mean_subspace_overlap_right": "right subspaces",
+}
+
+
+def profile(tables: Tables) -> Figure | None:
+    """How far the weights moved, relative to their norm and as an angle, along depth."""
+    layers = where(tables.layers, group="all")
+    if not present(layers, "relative_delta"):
+        return None
+    depth = Depth.of(places(layers), tables.cuts)
+    figure, (far, turned) = panels(1.75, 2)
+    shown = styles(tables.pairs)
+    for axes, column in ((far, "relative_delta"), (turned, "angle")):
+        axes.set_yscale("log")
+        for style in shown:
+            curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
+    null(far, *_rounding(tables, layers, depth), None)
+    _finish(figure, depth, log=True)
+    far.set_ylabel("relative change\n" + r"$\|\Delta W\|\,/\,\|W\|$")
+    turned.set_ylabel("angle between before\nand after (degrees)")
+    cosine = turned.secondary_yaxis("right", functions=(_one_minus_cosine, _degrees))
+    cosine.set_ylabel("1 \N{MINUS SIGN} cosine")
+    legend(figure, shown, "rounding to bf16 alone")
+    return figure
+
+
+def sparsity(tables: Tables) -> Figure | None:
+    """Share of the elements that changed, by three measures, along depth."""
+    layers = where(tables.layers, group="all")
+    if not present(layers, *_SHARES):
+        return None
+    depth = Depth.of(places(layers), tables.cuts)
+    figure, drawn = panels(1.2, len(_SHARES))
+    shown = styles(tables.pairs)
+    for axes, (column, name) in zip(drawn, _SHARES.items(), strict=True):
+        for style in shown:
+            curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
+        axes.set_ylabel(name.replace(" than ", " than\n"))
+        axes.set_ylim(0, _ceiling(layers[column]))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _finish(figure, depth)
+    figure.supylabel("elements changed", fontsize=8)
+    legend(figure, shown)
+    return figure
+
+
+def drift(tables: Tables) -> Figure | None:
+    """How the spectra of the weights themselves shifted, and their leading subspaces turned."""
+    layers = where(tables.layers, group="all")
+    sides = ["mean_rotation_left", "mean_rotation_right"]
+    if not present(layers, "mean_spectral_shift", *sides):
+        return None
+    layers = layers.assign(rotation=layers[sides].mean(axis=1, skipna=False))
+    layers = layers[layers["mean_spectral_shift"].notna() | layers["rotation"].notna()]
+    depth = Depth.of(places(layers), tables.cuts)
+    figure, (shift, turned) = panels(1.75, 2)
+    shown = styles(tables.pairs)
+    for axes, column in ((shift, "mean_spectral_shift"), (turned, "rotation")):
+        axes.set_yscale("log")
+        for style in shown:
+            curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
+    _finish(figure, depth, log=True)
+    shift.set_ylabel("spectral shift\n" + r"$\|\sigma' - \sigma\|\,/\,\|\sigma\|$")
+    turned.set_ylabel("rotation of leading\nsubspaces (degrees)")
+    legend(figure, shown)
+    return figure
+
+
+def subspaces(tables: Tables) -> Figure | None:
+    """Whether two updates go the same way: cosine, signs, leading subspaces, beside chance."""
+    frame = tables.update_layers
+    if frame.empty or not present(frame, "cosine"):
+        return None
+    depth = Depth.of(places(frame), tables.cuts)
+    overlaps = [column for column in _OVERLAPS if present(frame, column)]
+    figure, drawn = panels(1.3, 2 + len(overlaps))
+    series = list(_series(frame))
+    for style, rows in series:
+        curve(drawn[0], *depth.curve(rows, "cosine"), style)
+        curve(drawn[1], *depth.curve(rows, "sign_agreement"), style)
+        for axes, column in zip(drawn[2:], overlaps, strict=True):
+            curve(axes, *depth.curve(rows, column), style)
+            null(axes, *depth.curve(rows, column.replace("overlap", "chance")), style)
+            axes.set_ylabel(f"overlap of\n{_OVERLAPS[column]}")
+            axes.set_ylim(bottom=0)
+    _chance_of_cosine(drawn[0], [rows for _, rows in series], depth)
+    drawn[0].set_ylabel("cosine of\nthe updates")
+    drawn[1].axhline(0.5, color=GREY, linestyle=":", linewidth=1.0, label="_null")
+    drawn[1].set_ylabel("same sign, of\nboth changed")
+    drawn[1].yaxis.set_major_formatter(PercentFormatter(1))
+    _finish(figure, depth)
+    compared = sorted(
+        {f"{a} and {b}" for a, b in zip(frame["first"], frame["second"], strict=True)}
+    )
+    title = compared[0] if len(compared) == 1 else ""
+    chance = "chance (band: two standard deviations)"
+    legend(figure, [style for style, _ in series], chance, title)
+    return figure
+
+
+def _series(frame: DataFrame) -> Iterator[tuple[Style, DataFrame]]:
+    """Of one comparison: whole layers, attention and mlp; of several: whole layers of each."""
+    compared = list(dict.fromkeys(zip(frame["first"], frame["second"], strict=True)))
+    if len(compared) == 1:
+        for index, (group, name) in enumerate(_GROUPS.items()):
+            yield Style(index, name), where(frame, group=group)
+        return
+    for index, (first, second) in enumerate(compared):
+        rows = where(frame, first=first, second=second, group="all")
+        yield Style(index, f"{first} and {second}"), rows
+
+
+def _chance_of_cosine(axes: Axes, series: list[DataFrame], depth: Depth) -> None:
+    """Two standard deviations of the cosine of random directions, 1/sqrt(n), about zero."""
+    axes.axhline(0, color=GREY, linestyle=":", linewidth=1.0, label="_null")
+    spreads = []
+    for rows in series:
+        spread = rows.assign(spread=2 / np.sqrt(rows["numel"].astype(float)))
+        x, y = depth.curve(spread, "spread")
+        spreads.append(y)
+    # The widest of the series: theirs differ by the root of their numbers of elements.
+    widest = np.fmax.reduce(spreads)
+    there = np.isfinite(widest)
+    x, widest = x[there], widest[there]
+    shown = axes.get_ylim()
+    axes.bar(x, 2 * widest, bottom=-widest, width=1.0, color="0.8", zorder=1)
+    # The band of a single norm would leave no room for the rest.
+    axes.set_ylim(shown)
+
+
+def _rounding(
+    tables: Tables, layers: DataFrame, depth: Depth
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rounding's share of the norm; the pairs' differ by less than a line's width."""
+    alone = layers.assign(alone=layers["rounding_norm"] / layers["norm_before"])
+    curves = [depth.curve(where(alone, pair=pair), "alone") for pair in tables.pairs]
+    x, y = curves[0]
+    for _, other in curves[1:]:
+        y = np.where(np.isfinite(y), y, other)
+    return x, y
+
+
+def _finish(figure: Figure, depth: Depth, *, log: bool = False) -> None:
+    drawn = list(figure.axes)
+    for axes in drawn:
+        grid(axes)
+        if log:
+            log_limits(axes)
+    depth.dress(drawn)
+    figure.align_ylabels(drawn)
+
+
+def _ceiling(shares: DataFrame) -> float:
+    """All of it, unless the shares are so small that nothing would be seen."""
+    most = float(shares.max())
+    return 1.05 if not most < 0.4 else max(1.1 * most, 1e-6)
+
+
+def _one_minus_cosine(degrees: ArrayLike) -> ArrayLike:
+    """1 - cos, without the cancellation."""
+    return np.asarray(2 * np.sin(np.deg2rad(np.asarray(degrees)) / 2) ** 2)
+
+
+def _degrees(one_minus_cosine: ArrayLike) -> ArrayLike:
+    half = np.sqrt(np.clip(np.asarray(one_minus_cosine), 0, 2) / 2)
+    return np.asarray(np.rad2deg(2 * np.arcsin(half)))
