@@ -1,0 +1,208 @@
+"""From windows of stored elements to sums: the compiled loops where they hold, numpy elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surgery.checkpoint.dtype import DType
+from surgery.stats import kernel
+from surgery.stats.kernel import BLOCK
+from surgery.stats.moments import ETA, TOLERANCE, PairMoments, UpdateMoments
+from surgery.stats.read import widen, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Found = tuple[list[PairMoments], UpdateMoments]
+
+CHAIN = ((0, 1), (1, 2), (0, 2))
+"""The pairs of three tensors, in the order in which they come; two tensors have the first."""
+
+_NARROW = frozenset({DType.BF16, DType.F16, DType.F32})
+_CONVERTED = 1 << 16
+"""Elements converted together: the copies stay in cache."""
+
+_TINY = 1e-30
+"""Sum of squares below which float32 has lost digits to underflow."""
+
+# Columns of one pair in the tables of the compiled loops.
+_SQUARES, _DOT, _SUM, _MAX, _CHANGED, _BEYOND = range(6)
+
+
+def moments_of(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
+    """Sums over the elements of two tensors, or of three as a chain.
+
+    Args:
+        arrays: `Shaped[ndarray, "n"]` each, as `TensorView.window` gives them.
+        dtypes: Their element types.
+
+    Returns:
+        Sums for each of `CHAIN`, and of the first delta with the second; empty for two tensors.
+    """
+    if set(dtypes) in ({DType.BF16}, {DType.F32}):
+        return _fast(arrays, dtypes)
+    narrow = _NARROW.issuperset(dtypes)
+    found = _exact([np.empty(0) for _ in arrays])
+    for start, stop in windows(0, arrays[0].size, _CONVERTED):
+        parts = [array[start:stop] for array in arrays]
+        if narrow:
+            numbers = [_widened(p, d, np.float32) for p, d in zip(parts, dtypes, strict=True)]
+            more = _fast(numbers, [DType.F32] * len(arrays))
+        else:
+            more = _exact([_widened(p, d) for p, d in zip(parts, dtypes, strict=True)])
+        found = _sum(found, more)
+    return found
+
+
+def _widened(array: NDArray[Any], dtype: DType, to: Any = np.float64) -> NDArray[Any]:
+    if array.dtype == to:
+        return array
+    out = np.empty(array.size, to)
+    widen(array, dtype, out)
+    out.flags.writeable = False  # one kind of array for the compiled loops
+    return out
+
+
+def _sum(one: Found, other: Found) -> Found:
+    return [a + b for a, b in zip(one[0], other[0], strict=True)], one[1] + other[1]
+
+
+def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
+    """Compiled, all bf16 or all float32; blocks that float32 cannot sum are done exactly."""
+    size, models = arrays[0].size, len(arrays)
+    rows = -(-size // BLOCK)
+    three = models == 3
+    table = np.empty((rows, kernel.CHAIN_COLUMNS if three else kernel.PAIR_COLUMNS))
+    (kernel.chain_sums if three else kernel.pair_sums)(*arrays, table)
+    pairs = CHAIN if three else CHAIN[:1]
+    relative = np.empty((rows, len(pairs)))
+    for column, (i, j) in enumerate(pairs):
+        if dtypes[0] is DType.BF16:
+            # Neighbours in bf16 differ by 2^-8 or more of themselves, so any change exceeds 1e-3.
+            relative[:, column] = table[:, 2 * models + 6 * column + _CHANGED]
+        else:
+            kernel.relative_changes(arrays[i], arrays[j], relative[:, column])
+    unsafe = _unsafe(table, arrays)
+    numel = size
+    again = []
+    for row in np.flatnonzero(unsafe):
+        parts = [array[row * BLOCK : (row + 1) * BLOCK] for array in arrays]
+        again.append(_exact([_widened(p, d) for p, d in zip(parts, dtypes, strict=True)]))
+        numel -= parts[0].size
+    if again:
+        table, relative = table[~unsafe], relative[~unsafe]
+    found = _from_table(table, relative.sum(0), numel, models)
+    for more in again:
+        found = _sum(found, more)
+    return found
+
+
+def _unsafe(table: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows in which something is not finite, overflowed or underflowed in float32."""
+    models = len(arrays)
+    unsafe: NDArray[Any] = ~np.isfinite(table).all(axis=1)
+    for at in range(2 * models, table.shape[1] - 5, 6):
+        unsafe |= (table[:, at + _SQUARES] < _TINY) & (table[:, at + _MAX] > 0)
+    for model, array in enumerate(arrays):
+        for row in np.flatnonzero(table[:, model] < _TINY):
+            block = array[row * BLOCK : (row + 1) * BLOCK]
+            # Shifting out the sign of bf16 makes both zeros zero.
+            unsafe[row] |= (block << 1 if block.dtype == np.uint16 else block).any()
+    return unsafe
+
+
+def _from_table(table: NDArray[Any], relative: NDArray[Any], numel: int, models: int) -> Found:
+    """Sums of all blocks from a table of the compiled loops."""
+    sums = [float(value) for value in table.sum(axis=0)]
+    found = []
+    for column, (i, j) in enumerate(CHAIN if models == 3 else CHAIN[:1]):
+        at = 2 * models + 6 * column
+        found.append(
+            PairMoments(
+                numel=numel,
+                before_squares=sums[i],
+                after_squares=sums[j],
+                delta_squares=sums[at + _SQUARES],
+                before_dot_delta=sums[at + _DOT],
+                delta_sum=sums[at + _SUM],
+                delta_max=float(table[:, at + _MAX].max(initial=0.0)),
+                changed=int(sums[at + _CHANGED]),
+                changed_1e5=int(sums[at + _BEYOND]),
+                changed_bf16=int(relative[column]),
+                spacing_squares=sums[models + i] + sums[models + j],
+            )
+        )
+    if models == 2:
+        return found, UpdateMoments()
+    first, second = found[:2]
+    update = UpdateMoments(
+        numel=numel,
+        first_squares=first.delta_squares,
+        second_squares=second.delta_squares,
+        dot=sums[-3],
+        changed_first=first.changed,
+        changed_second=second.changed,
+        changed_both=int(sums[-2]),
+        agreeing=int(sums[-1]),
+    )
+    return found, update
+
+
+def _exact(arrays: Sequence[NDArray[np.float64]]) -> Found:
+    """The same in float64, whatever the numbers are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if len(arrays) == 2:
+            return [_exact_pair(*arrays)], UpdateMoments()
+        return [_exact_pair(arrays[i], arrays[j]) for i, j in CHAIN], _exact_update(arrays)
+
+
+def _exact_pair(before: NDArray[np.float64], after: NDArray[np.float64]) -> PairMoments:
+    known_before, known_after = np.isfinite(before), np.isfinite(after)
+    known = known_before & known_after
+    x, y = before[known], after[known]
+    d = y - x
+    size = np.abs(d)
+    return PairMoments(
+        numel=before.size,
+        before_squares=float(x @ x),
+        after_squares=float(y @ y),
+        delta_squares=float(d @ d),
+        before_dot_delta=float(x @ d),
+        delta_sum=float(d.sum()),
+        delta_max=float(size.max(initial=0.0)),
+        changed=int(np.count_nonzero(d)),
+        changed_1e5=int(np.count_nonzero(size > TOLERANCE)),
+        changed_bf16=int(np.count_nonzero(size > ETA * np.maximum(np.abs(x), np.abs(y)))),
+        spacing_squares=float(np.square(_spacing(x)).sum() + np.square(_spacing(y)).sum()),
+        nonfinite_before=int(before.size - np.count_nonzero(known_before)),
+        nonfinite_after=int(after.size - np.count_nonzero(known_after)),
+    )
+
+
+def _exact_update(arrays: Sequence[NDArray[np.float64]]) -> UpdateMoments:
+    known = np.isfinite(arrays[0]) & np.isfinite(arrays[1]) & np.isfinite(arrays[2])
+    x, y, z = (array[known] for array in arrays)
+    p, q = y - x, z - y
+    both = (p != 0) & (q != 0)
+    return UpdateMoments(
+        numel=known.size,
+        first_squares=float(p @ p),
+        second_squares=float(q @ q),
+        dot=float(p @ q),
+        changed_first=int(np.count_nonzero(p)),
+        changed_second=int(np.count_nonzero(q)),
+        changed_both=int(np.count_nonzero(both)),
+        agreeing=int(np.count_nonzero(both & (np.signbit(p) == np.signbit(q)))),
+        nonfinite=int(known.size - np.count_nonzero(known)),
+    )
+
+
+def _spacing(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance between neighbours in bf16 around `x`; none at 0, which every format holds."""
+    exponent = np.frexp(x)[1] - 1  # |x| = m 2^exponent with 1 <= m < 2
+    spacing: NDArray[np.float64] = np.ldexp(1.0, np.maximum(exponent, -126) - 7)
+    return np.where(x == 0, 0.0, spacing)

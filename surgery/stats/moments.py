@@ -1,0 +1,291 @@
+"""Sums over the elements of two or three tensors, and the measures they give.
+
+Sums add: those of a tensor's chunks give the tensor's, those of a layer's tensors the layer's, as
+if all were one long vector.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from math import nan
+from typing import TYPE_CHECKING, TypeVar
+
+from surgery.stats.read import windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from surgery.stats.read import TensorView
+
+TOLERANCE = 1e-5
+"""Change beyond which an element counts as updated (arXiv 2505.11711, section 2)."""
+
+ETA = 1e-3
+"""The same relative to the larger of the two magnitudes (arXiv 2511.08567)."""
+
+
+@dataclass(frozen=True)
+class PairMoments:
+    """Sums over the elements of a tensor before and after, with d = after - before.
+
+    Elements that are infinite or not a number on either side are counted and left out of the sums.
+
+    Attributes:
+        numel: Number of elements.
+        before_squares: Sum of before^2.
+        after_squares: Sum of after^2.
+        delta_squares: Sum of d^2.
+        before_dot_delta: Sum of before d.
+        delta_sum: Sum of d.
+        delta_max: Largest |d|.
+        changed: Elements with d != 0.
+        changed_1e5: Elements with |d| > 1e-5.
+        changed_bf16: Elements with |d| > 1e-3 max(|before|, |after|).
+        spacing_squares: Sum of the squared spacings of bf16 at before and at after.
+        nonfinite_before: Elements before that are infinite or not a number.
+        nonfinite_after: The same, after.
+    """
+
+    numel: int = 0
+    before_squares: float = 0.0
+    after_squares: float = 0.0
+    delta_squares: float = 0.0
+    before_dot_delta: float = 0.0
+    delta_sum: float = 0.0
+    delta_max: float = 0.0
+    changed: int = 0
+    changed_1e5: int = 0
+    changed_bf16: int = 0
+    spacing_squares: float = 0.0
+    nonfinite_before: int = 0
+    nonfinite_after: int = 0
+
+    def __add__(self, other: PairMoments) -> PairMoments:
+        largest = max(self.delta_max, other.delta_max)
+        return replace(_added(self, other), delta_max=largest)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every element is a number on both sides."""
+        return not (self.nonfinite_before or self.nonfinite_after)
+
+    def reversed(self) -> PairMoments:
+        """The sums of the way back, with before and after exchanged."""
+        return replace(
+            self,
+            before_squares=self.after_squares,
+            after_squares=self.before_squares,
+            before_dot_delta=-(self.before_dot_delta + self.delta_squares),
+            delta_sum=-self.delta_sum,
+            nonfinite_before=self.nonfinite_after,
+            nonfinite_after=self.nonfinite_before,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """The columns of `tensors.csv` from `norm_before` to `nonfinite_after`.
+
+        Shares are 0 to 1, the angle is in degrees. `rounding_norm` is the norm of the delta that
+        rounding both sides to bf16 would give by itself: an error spread evenly over a spacing u
+        has the variance u^2/12 (Widrow, Kollar and Liu 1996, IEEE Trans. Instrum. Meas. 45(2)).
+        Where an element is not finite, all but the counts are NaN; where a measure is 0/0, it is
+        NaN.
+        """
+        before, after = math.sqrt(self.before_squares), math.sqrt(self.after_squares)
+        delta = math.sqrt(self.delta_squares)
+        rounding = math.sqrt(self.spacing_squares / 12)
+        cosine, angle = self._direction()
+        mean = _ratio(self.delta_sum, self.numel)
+        found = {
+            "norm_before": before,
+            "norm_after": after,
+            "delta_norm": delta,
+            "relative_delta": _ratio(delta, before),
+            "cosine": cosine,
+            "angle": angle,
+            "max_abs_delta": self.delta_max,
+            "mean_delta": mean,
+            "std_delta": _root(_ratio(self.delta_squares, self.numel) - mean * mean),
+            "changed": _ratio(self.changed, self.numel),
+            "changed_1e5": _ratio(self.changed_1e5, self.numel),
+            "changed_bf16": _ratio(self.changed_bf16, self.numel),
+            "rounding_norm": rounding,
+            "rounding_ratio": _ratio(delta, rounding),
+        }
+        counts = {
+            "nonfinite_before": self.nonfinite_before,
+            "nonfinite_after": self.nonfinite_after,
+        }
+        return (found if self.finite else dict.fromkeys(found, nan)) | counts
+
+    def _direction(self) -> tuple[float, float]:
+        """Cosine and angle in degrees between before and after, exact for tiny angles.
+
+        Where the delta is short, 1 - cos = (|d|^2 - (|after| - |before|)^2) / (2 |before| |after|),
+        the law of cosines, with |after| - |before| = (2 before d + |d|^2) / (|after| + |before|):
+        no two nearly equal numbers are subtracted, so a relative delta of 1e-6 gives its angle.
+        """
+        before, after = math.sqrt(self.before_squares), math.sqrt(self.after_squares)
+        if not before or not after:
+            return nan, nan
+        if self.delta_squares < before * after:
+            longer = (2 * self.before_dot_delta + self.delta_squares) / (before + after)
+            versed = (self.delta_squares - longer * longer) / before / after / 2
+        else:
+            versed = 1 - (self.before_squares + self.before_dot_delta) / before / after
+        versed = min(max(versed, 0.0), 2.0)
+        return 1 - versed, math.degrees(2 * math.asin(math.sqrt(versed / 2)))
+
+
+@dataclass(frozen=True)
+class UpdateMoments:
+    """Sums over the elements of two deltas.
+
+    Elements that are infinite or not a number in one of the models are counted and left out.
+
+    Attributes:
+        numel: Number of elements.
+        first_squares: Sum of squares of the first delta.
+        second_squares: Of the second.
+        dot: Sum of their products.
+        changed_first: Elements that the first changes.
+        changed_second: That the second changes.
+        changed_both: That both change.
+        agreeing: That both change in the same direction.
+        nonfinite: Elements that are not finite in at least one model.
+    """
+
+    numel: int = 0
+    first_squares: float = 0.0
+    second_squares: float = 0.0
+    dot: float = 0.0
+    changed_first: int = 0
+    changed_second: int = 0
+    changed_both: int = 0
+    agreeing: int = 0
+    nonfinite: int = 0
+
+    def __add__(self, other: UpdateMoments) -> UpdateMoments:
+        return _added(self, other)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every element is a number in every model."""
+        return not self.nonfinite
+
+    def turned(self, sign: int) -> UpdateMoments:
+        """The sums with one of the two deltas reversed, if `sign` is -1."""
+        if sign > 0:
+            return self
+        return replace(self, dot=-self.dot, agreeing=self.changed_both - self.agreeing)
+
+    def metrics(self) -> dict[str, float]:
+        """The columns of `updates.csv` from `cosine` to `cosine_chance`.
+
+        `overlap` is the Jaccard index of the two changed sets and `overlap_chance` what it would
+        be if they were drawn independently; `overlap_ratio` is 1 there. `cosine_chance` is the
+        standard deviation of the cosine of two random directions, 1/sqrt(n). All are NaN where an
+        element is not finite.
+        """
+        first, second, both = (
+            _ratio(count, self.numel)
+            for count in (self.changed_first, self.changed_second, self.changed_both)
+        )
+        norms = math.sqrt(self.first_squares) * math.sqrt(self.second_squares)
+        found = {
+            "cosine": min(max(self.dot / norms, -1.0), 1.0) if norms else nan,
+            "sign_agreement": _ratio(self.agreeing, self.changed_both),
+            "changed_first": first,
+            "changed_second": second,
+            "changed_both": both,
+            "overlap": _ratio(both, first + second - both),
+            "overlap_chance": _ratio(first * second, first + second - first * second),
+            "overlap_ratio": _ratio(both, first * second),
+            "cosine_chance": 1 / math.sqrt(self.numel) if self.numel else nan,
+        }
+        return found if self.finite else dict.fromkeys(found, nan)
+
+
+def measure(
+    views: Sequence[TensorView],
+    pairs: Sequence[tuple[int, int]],
+    compare: tuple[int, int] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+) -> tuple[list[PairMoments], UpdateMoments | None]:
+    """Read elements [start, stop) of two or three tensors once, and sum.
+
+    Cuts at multiples of 4096 elements leave every sum as it is but for rounding in float64; others
+    change the seventh digit.
+
+    Args:
+        views: The tensors, of equal shape; element types may differ.
+        pairs: Before and after of each pair, as indices into `views`.
+        compare: Two pairs whose deltas are compared, as indices into `pairs`; they must have one
+            tensor in common. Takes three tensors.
+        start: First element.
+        stop: Behind the last one; the end when None.
+
+    Returns:
+        Sums for each pair, and for the comparison if there is one.
+
+    Raises:
+        CheckpointError: If a file is shorter than its header says.
+        ValueError: If shapes differ or the pairs to compare do not share one tensor.
+    """
+    from surgery.stats.elementwise import CHAIN, moments_of
+
+    if len({view.shape for view in views}) > 1:
+        shapes = ", ".join(str(list(view.shape)) for view in views)
+        raise ValueError(f"{views[0].name}: shapes differ: {shapes}")
+    if not pairs:
+        return [], None
+    order, sign = tuple(range(len(views))), 1
+    if compare is not None:
+        order, sign = _chained(pairs[compare[0]], pairs[compare[1]])
+    chain = [views[i] for i in order]
+    found = [PairMoments()] * (3 if len(chain) == 3 else 1)
+    update = UpdateMoments()
+    for low, high in windows(start, views[0].numel if stop is None else stop):
+        more, changes = moments_of([v.window(low, high) for v in chain], [v.dtype for v in chain])
+        found = [one + other for one, other in zip(found, more, strict=True)]
+        update += changes
+    asked = [(order.index(before), order.index(after)) for before, after in pairs]
+    results = [
+        found[CHAIN.index(p)] if p in CHAIN else found[CHAIN.index(p[::-1])].reversed()
+        for p in asked
+    ]
+    return results, None if compare is None else update.turned(sign)
+
+
+def _chained(first: tuple[int, int], second: tuple[int, int]) -> tuple[tuple[int, ...], int]:
+    """Order the tensors as x, y, z, with x and y the first pair and y and z the second.
+
+    Returns:
+        The order, and -1 if exactly one of the deltas y - x and z - y is the asked one reversed.
+    """
+    shared = set(first) & set(second)
+    if len(shared) != 1:
+        raise ValueError(f"pairs {first} and {second} must have one tensor in common")
+    (y,) = shared
+    (x,), (z,) = set(first) - shared, set(second) - shared
+    return (x, y, z), 1 if (first[1] == y) == (second[0] == y) else -1
+
+
+_Sums = TypeVar("_Sums", PairMoments, UpdateMoments)
+
+
+def _added(one: _Sums, other: _Sums) -> _Sums:
+    names = [field.name for field in fields(one)]
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})
+
+
+def _ratio(part: float, whole: float) -> float:
+    if whole:
+        return part / whole
+    return math.inf if part else nan
+
+
+def _root(square: float) -> float:
+    # Rounding may leave a variance of zero just below it.
+    return nan if math.isnan(square) else math.sqrt(max(square, 0.0))
