@@ -14,8 +14,8 @@ def projected_bytes(shape: tuple[int, int], kind: str, k: int, threads: int = 1)
 
     With p the smaller dimension: the Gram matrix is p^2 numbers of 8 bytes. Its eigenvalues take a
     copy of it, with eigenvectors the copy and 2 p^2 more (LAPACK's syevd). `top` holds up to p/2
-    basis vectors, and may yet need what `full` does if they are not enough, before the allocator has
-    given all of theirs back.
+    basis vectors, and may yet need what `full` does if they are not enough, with some of theirs
+    still in the allocator's hands.
 
     Args:
         shape: (m, n).
