@@ -126,6 +126,10 @@ class AdapterCheckpoint:
             view[done : done + len(piece)] = piece
             done += len(piece)
 
+    def stamp(self) -> str:
+        """Text that changes when a weight file of the base or of the adapter does."""
+        return f"{self._base.stamp()} {self._file.stamp()}"
+
     def _block(self, name: str, number: int, size: int, header: TensorHeader) -> memoryview:
         """One block of a changed tensor's bytes; the last few are kept."""
         key = (name, number)

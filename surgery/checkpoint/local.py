@@ -105,6 +105,10 @@ class LocalCheckpoint:
         header = self._header(name)
         return self._files[header.shard].descriptor, header.offset
 
+    def stamp(self) -> str:
+        """Text that changes when one of the weight files does."""
+        return " ".join(file.stamp() for file in self._files.values())
+
     def _header(self, name: str) -> TensorHeader:
         try:
             return self._info.tensors[name]

@@ -24,7 +24,7 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
         reference: A folder, a Hub id `org/name@revision` (also `hf://org/name`), or a base with an
             adapter. A folder that exists wins over a Hub id; `./x`, `../x`, `/x` and `~/x` are
             always folders. `specimen:base`, `specimen:in` and `specimen:rl` are the models that
-            ship with this package.
+            ship with this package. `BASE + ADAPTER`, with spaces, is a base with an adapter.
 
     Returns:
         The checkpoint; a context manager that closes it.
@@ -32,6 +32,7 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
     Raises:
         CheckpointError: If it cannot be found, fetched or read safely.
     """
+    reference = _parsed(reference)
     if isinstance(reference, AdapterReference):
         from surgery.checkpoint.adapter import AdapterCheckpoint
 
@@ -65,12 +66,23 @@ def open_recorded(reference: str | AdapterReference, revision: str | None) -> Ch
     Raises:
         CheckpointError: If it cannot be found, fetched or read safely.
     """
+    reference = _parsed(reference)
     if isinstance(reference, str):
         return open_checkpoint(_pinned(reference, revision))
     base, _, adapter = (revision or "").partition(" + ")
     return open_checkpoint(
         AdapterReference(_pinned(reference.base, base), _pinned(reference.adapter, adapter))
     )
+
+
+def _parsed(reference: str | AdapterReference) -> str | AdapterReference:
+    """`BASE + ADAPTER` taken apart, as `AdapterReference` prints itself."""
+    if isinstance(reference, AdapterReference):
+        return reference
+    base, plus, adapter = (part.strip() for part in reference.partition(" + "))
+    if not (base and plus and adapter) or Path(reference).exists():
+        return reference
+    return AdapterReference(base, adapter)
 
 
 def _pinned(reference: str, commit: str | None) -> str:

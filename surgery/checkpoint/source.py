@@ -107,6 +107,12 @@ class Checkpoint(Protocol):
     def file_range(self, name: str) -> tuple[int, int] | None:
         """File descriptor and absolute offset of a tensor's bytes, or None if it is formed."""
 
+    def stamp(self) -> str:
+        """Text that changes when a file does: place, size and times of every weight file.
+
+        It costs no reading. Equal stamps mean the same files untouched; a copy has another.
+        """
+
     def close(self) -> None:
         """Release the files."""
 

@@ -69,6 +69,12 @@ class WeightFile:
         """The open file; it stays this object's own."""
         return self._descriptor
 
+    def stamp(self) -> str:
+        """Text that changes when the file does: device, inode, size and times."""
+        stat = os.fstat(self._descriptor)
+        told = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return ":".join(map(str, told))
+
     def read_into(self, name: str, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
 

@@ -264,3 +264,13 @@ def test_the_tiny_model_is_what_the_tests_take_it_for(base: Path) -> None:
     assert any(name.endswith("lm_head.weight") for name in model.state_dict())
     with open_checkpoint(str(base)) as checkpoint:
         assert {t.dtype for t in checkpoint.info.tensors.values()} == {DType.F32}
+
+
+def test_base_plus_adapter_as_text(base: Path, tmp_path: Path) -> None:
+    adapter = train(base, tmp_path / "a", target_modules=["q_proj"])
+    with open_checkpoint(f"{base} + {adapter}") as text, opened(base, adapter) as object_:
+        assert text.info == object_.info
+        assert text.info.formed
+    (odd := tmp_path / "x + y").mkdir()  # a folder that exists is a folder
+    with pytest.raises(CheckpointError, match=r"x \+ y"):
+        open_checkpoint(str(odd))

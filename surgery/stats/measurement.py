@@ -1,0 +1,122 @@
+"""One tensor, measured: chunk by chunk over its elements, then as a matrix."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from surgery.stats.moments import PairMoments, UpdateMoments, measure
+from surgery.stats.options import SpectrumKind
+from surgery.stats.pairs import compared
+from surgery.stats.parts import Part
+from surgery.stats.read import TensorView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import torch
+
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.stats.align import Piece
+    from surgery.stats.pairs import Pair
+
+CHUNK = 1 << 24
+"""Elements after which a tensor is cut, so that all threads help with an embedding."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """How to look at matrices.
+
+    Attributes:
+        kind: No singular values, the largest, or all.
+        k: How many vectors.
+        device: Where to compute.
+    """
+
+    kind: SpectrumKind
+    k: int
+    device: torch.device
+
+
+class Measurement:
+    """The work on one tensor. Its chunks may be done by several threads, in any order.
+
+    Args:
+        piece: The tensor.
+        checkpoints: The open models.
+        pairs: What is compared; pairs that lack the tensor on one side are left out.
+    """
+
+    def __init__(
+        self, piece: Piece, checkpoints: Mapping[str, Checkpoint], pairs: Sequence[Pair]
+    ) -> None:
+        self.piece = piece
+        here = set(piece.headers)
+        self.pairs = tuple(p for p in pairs if {p.before, p.after} <= here)
+        self._compared = compared(self.pairs) if self.pairs[:2] == tuple(pairs[:2]) else None
+        names = [n for n in piece.headers if any(n in (p.before, p.after) for p in self.pairs)]
+        self._views = {
+            name: TensorView(checkpoints[name], piece.headers[name].name, piece.index)
+            for name in names
+        }
+        self._indices = [(names.index(p.before), names.index(p.after)) for p in self.pairs]
+        self._lock = Lock()
+        self._found: dict[int, tuple[list[PairMoments], UpdateMoments | None]] = {}
+        self.starts = range(0, max(1, piece.numel), CHUNK)
+
+    def chunk(self, start: int) -> bool:
+        """Go over one chunk's elements.
+
+        Args:
+            start: One of `starts`.
+
+        Returns:
+            Whether it was the last one.
+        """
+        stop = min(start + CHUNK, self.piece.numel)
+        views = tuple(self._views.values())
+        found = measure(views, self._indices, self._compared, start, stop)
+        with self._lock:
+            self._found[start] = found
+            return len(self._found) == len(self.starts)
+
+    def part(self, how: Decomposition) -> Part:
+        """What was found, once every chunk is done; decomposes the matrix if asked to.
+
+        Chunks are summed in their own order, so that nothing depends on who was first.
+        """
+        chunks = [self._found[start] for start in self.starts]
+        moments = [reduce(add, column) for column in zip(*(c[0] for c in chunks), strict=True)]
+        record: dict[str, Any] = {
+            "pairs": {str(p): asdict(m) for p, m in zip(self.pairs, moments, strict=True)}
+        }
+        if self._compared is not None:
+            record["update"] = asdict(reduce(add, (c[1] for c in chunks)))
+        arrays: dict[str, np.ndarray] = {}
+        if how.kind is not SpectrumKind.NONE and self.piece.matrix is not None:
+            arrays = self._decompose(self.piece.matrix, moments, how, record)
+        return Part(record, arrays)
+
+    def _decompose(
+        self,
+        shape: tuple[int, int],
+        moments: Sequence[PairMoments],
+        how: Decomposition,
+        record: dict[str, Any],
+    ) -> dict[str, np.ndarray]:
+        """Add what singular values tell of every pair whose numbers are all finite."""
+        from surgery.stats.spectral import Spectral
+
+        spectral = Spectral(self.piece.name, shape, self._views, how.kind, how.k, how.device)
+        finite = [p for p, m in zip(self.pairs, moments, strict=True) if m.finite]
+        record["spectra"] = {str(pair): spectral.pair(pair) for pair in finite}
+        if self._compared is not None:
+            first, second = (self.pairs[i] for i in self._compared)
+            if first in finite and second in finite:
+                record["subspaces"] = spectral.update(first, second)
+        return spectral.arrays

@@ -1,0 +1,82 @@
+"""Which checkpoints are compared: pairs `before..after`, and two of them with each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from surgery.errors import PlanError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_MODELS = 3
+"""As many checkpoints are read side by side."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One update: the checkpoint before it and the one after it, by name."""
+
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.before}..{self.after}"
+
+
+def parse_pair(text: str, models: Sequence[str]) -> Pair:
+    """Read `before..after`.
+
+    Args:
+        text: What the user wrote.
+        models: The names there are.
+
+    Raises:
+        PlanError: If it is not of that form, or names a model that is not given.
+    """
+    before, dots, after = (part.strip() for part in text.partition(".."))
+    if not (before and dots and after):
+        raise PlanError(f"pair {text!r} is not BEFORE..AFTER, such as {models[0]}..{models[-1]}.")
+    for name in (before, after):
+        if name not in models:
+            raise PlanError(
+                f"pair {text!r} names {name!r}, which is no model.{did_you_mean(name, models)}"
+            )
+    if before == after:
+        raise PlanError(f"pair {text!r} compares {before!r} with itself.")
+    return Pair(before, after)
+
+
+def choose_pairs(models: Sequence[str], chosen: Sequence[str] = ()) -> tuple[Pair, ...]:
+    """The pairs to measure; the first two are the updates that are compared with each other.
+
+    Args:
+        models: Names of two or three checkpoints, in the order of training.
+        chosen: Pairs as the user wrote them; neighbours and then the ends when empty.
+
+    Raises:
+        PlanError: If there are not two or three models, or a pair makes no sense.
+    """
+    if not 2 <= len(models) <= MOST_MODELS:
+        raise PlanError(
+            f"two or three checkpoints can be compared, found {len(models)}"
+            f"{': ' + ', '.join(models) if models else ''}. Give --base, --in and --rl, or "
+            f"--model NAME=REF for other names."
+        )
+    if chosen:
+        return tuple(dict.fromkeys(parse_pair(text, models) for text in chosen))
+    neighbours = [Pair(models[i], models[i + 1]) for i in range(len(models) - 1)]
+    ends = [Pair(a, b) for a, b in combinations(models, 2) if Pair(a, b) not in neighbours]
+    return (*neighbours, *ends)
+
+
+def compared(pairs: Sequence[Pair]) -> tuple[int, int] | None:
+    """Indices of the two updates to compare with each other, or None with a single pair.
+
+    A pair and its reverse have nothing to tell each other.
+    """
+    if len(pairs) < 2 or {pairs[0].before, pairs[0].after} == {pairs[1].before, pairs[1].after}:
+        return None
+    return 0, 1

@@ -1,0 +1,89 @@
+"""What is already measured, kept tensor by tensor so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.sibling import remove
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FOLDER = ".parts"
+_RECORD = "record"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece, measured.
+
+    Attributes:
+        record: Plain values for JSON.
+        arrays: Spectra and angles by name.
+    """
+
+    record: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+
+class Parts:
+    """Measured pieces in a folder of their own, for one set of inputs and options.
+
+    Args:
+        out: The folder of the results.
+        key: Text that differs where results would.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self._root = out / _FOLDER
+        self._folder = self._root / sha256(key.encode()).hexdigest()[:16]
+
+    def load(self, name: str) -> Part | None:
+        """A piece measured earlier, or None; a damaged file counts as none."""
+        path = self._path(name)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {key: stored[key] for key in stored.files}
+            record = json.loads(arrays.pop(_RECORD).tobytes())
+        except Exception:  # noqa: BLE001 - whatever zipfile says of damaged bytes, measure again
+            return None
+        if not isinstance(record, dict) or record.get("piece") != name:
+            return None
+        return Part(record, arrays)
+
+    def save(self, name: str, part: Part) -> None:
+        """Keep a piece. Whoever looks sees all of it or nothing.
+
+        Raises:
+            ExecutionError: If it cannot be written.
+        """
+        path = self._path(name)
+        record = json.dumps({**part.record, "piece": name}).encode()
+        with explained(path):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+            try:
+                with draft.open("wb") as file:
+                    arrays = {**part.arrays, _RECORD: np.frombuffer(record, np.uint8)}
+                    np.savez(file, allow_pickle=False, **arrays)
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def forget_others(self) -> None:
+        """Remove what was measured of other inputs or with other options."""
+        if self._root.is_dir():
+            for folder in self._root.iterdir():
+                if folder != self._folder:
+                    remove(folder)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{sha256(name.encode()).hexdigest()[:24]}.npz"

@@ -1,0 +1,116 @@
+"""Everything about one matrix that takes singular values: its updates, its drift, their overlap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from surgery.stats import memory
+from surgery.stats.krylov import top
+from surgery.stats.null import random_delta
+from surgery.stats.options import SpectrumKind
+from surgery.stats.read import load, load_delta
+from surgery.stats.spectrum import delta_metrics, full, shift
+from surgery.stats.subspace import overlap, rotation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import torch
+
+    from surgery.stats.pairs import Pair
+    from surgery.stats.read import TensorView
+    from surgery.stats.spectrum import Spectrum
+
+
+def projected_bytes(shape: tuple[int, int], kind: SpectrumKind, k: int) -> int:
+    """Most that all the spectra of one matrix hold at a time.
+
+    The matrix in float32, what one decomposition takes, and the leading vectors of those done
+    before: of three models and three updates at most.
+
+    Args:
+        shape: Rows and columns.
+        kind: The largest values, or all.
+        k: How many vectors.
+    """
+    rows, columns = shape
+    kept = 6 * 8 * min(k, rows, columns) * (rows + columns)
+    return 4 * rows * columns + memory.projected_bytes(shape, str(kind), k) + kept
+
+
+class Spectral:
+    """Spectra of one matrix in all models.
+
+    Every matrix is read, decomposed and let go before the next; what stays are singular values and
+    the leading vectors.
+
+    Args:
+        name: The tensor's, for the names of arrays.
+        shape: Rows and columns.
+        views: The tensor in each model, every element finite.
+        kind: The largest values, or all.
+        k: How many vectors.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, int],
+        views: Mapping[str, TensorView],
+        kind: SpectrumKind,
+        k: int,
+        device: torch.device,
+    ) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self._name = name
+        self._shape = shape
+        self._views = views
+        self._kind = kind
+        self._k = k
+        self._device = device
+        self._weights: dict[str, Spectrum] = {}
+        self._deltas: dict[Pair, Spectrum] = {}
+
+    def pair(self, pair: Pair) -> dict[str, Any]:
+        """The columns of `tensors.csv` that need singular values."""
+        delta = self._delta(pair)
+        if not delta.frobenius:  # nothing changed: what is known of one side holds for both
+            known = self._weights.get(pair.after) or self._weight(pair.before)
+            self._weights |= {pair.before: known, pair.after: known}
+        before, after = self._weight(pair.before), self._weight(pair.after)
+        turned = rotation(before, after)
+        for side in ("left", "right"):
+            self.arrays[f"{self._name}/{pair}/angles_{side}"] = turned.pop(f"angles_{side}")
+        kind = SpectrumKind.FULL if delta.complete else SpectrumKind.TOP
+        return {
+            "spectrum": str(kind),
+            **delta_metrics(delta, self._k),
+            **random_delta(self._shape, delta.frobenius, self._k),
+            "spectral_shift": shift(before, after),
+            **turned,
+        }
+
+    def update(self, first: Pair, second: Pair) -> dict[str, Any]:
+        """The columns of `updates.csv` that need singular vectors."""
+        return overlap(self._delta(first), self._delta(second))
+
+    def _weight(self, model: str) -> Spectrum:
+        if model not in self._weights:
+            found = self._decompose(load(self._views[model]))
+            self.arrays[f"{self._name}/{model}/weight"] = found.values
+            self._weights[model] = found
+        return self._weights[model]
+
+    def _delta(self, pair: Pair) -> Spectrum:
+        if pair not in self._deltas:
+            delta = load_delta(self._views[pair.before], self._views[pair.after])
+            found = self._decompose(delta)
+            self.arrays[f"{self._name}/{pair}/delta"] = found.values
+            self._deltas[pair] = found
+        return self._deltas[pair]
+
+    def _decompose(self, tensor: torch.Tensor) -> Spectrum:
+        matrix = tensor.reshape(self._shape).to(self._device)
+        return full(matrix, self._k) if self._kind is SpectrumKind.FULL else top(matrix, self._k)

@@ -1,0 +1,187 @@
+"""Measure what training did to the weights: all tensors, on all processors, resumable."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+from surgery.execute.run import default_workers
+from surgery.execute.work import Stopped, do_all
+from surgery.stats.align import align
+from surgery.stats.options import Options, SpectrumKind
+from surgery.stats.pairs import choose_pairs
+from surgery.stats.parts import Parts
+from surgery.stats.result import assemble
+from surgery.stats.work import Budget, share_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from threading import Event
+
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.stats.align import Alignment, Piece
+    from surgery.stats.measurement import Decomposition, Measurement
+    from surgery.stats.pairs import Pair
+    from surgery.stats.parts import Part
+    from surgery.stats.result import Stats
+
+FORMAT = 1
+"""Part of what a measured tensor is kept under: raise it when a number would come out otherwise."""
+
+
+class Study:
+    """Checkpoints lined up and ready to be measured; nothing but headers has been read.
+
+    Args:
+        checkpoints: Two or three open checkpoints, by name, in the order of training.
+        options: What to measure.
+        out: Folder in which measured tensors are kept as they come, so that an interrupted run
+            goes on; None keeps them in memory.
+
+    Raises:
+        PlanError: If the checkpoints cannot be compared, or a pair makes no sense.
+        RecipeError: If the selector matches nothing.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Mapping[str, Checkpoint],
+        options: Options | None = None,
+        out: Path | None = None,
+    ) -> None:
+        self.options = options or Options()
+        self.checkpoints = checkpoints
+        self.pairs: tuple[Pair, ...] = choose_pairs(tuple(checkpoints), self.options.pairs)
+        infos = {name: checkpoint.info for name, checkpoint in checkpoints.items()}
+        self.alignment: Alignment = align(infos, self.options.selector, self.options.cuts)
+        self._parts = None if out is None else Parts(out, self._key())
+        self._done: dict[str, Part] = {}
+        for piece in self.alignment.pieces:
+            part = None if self._parts is None else self._parts.load(piece.name)
+            if part is not None:
+                self._done[piece.name] = part
+
+    @property
+    def todo(self) -> tuple[Piece, ...]:
+        """Tensors that are not measured yet."""
+        return tuple(p for p in self.alignment.pieces if p.name not in self._done)
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Stats:
+        """Measure what is left and make the tables.
+
+        Args:
+            progress: Told the number of bytes as they are done; called from several threads.
+
+        Raises:
+            CheckpointError: If an input breaks off.
+            ExecutionError: If a measured tensor cannot be kept.
+        """
+        if self.todo:
+            self._measure(progress or (lambda _: None))
+        if self._parts is not None:
+            self._parts.forget_others()
+        parts = {piece.name: self._done[piece.name] for piece in self.alignment.pieces}
+        infos = {name: checkpoint.info for name, checkpoint in self.checkpoints.items()}
+        return assemble(self.alignment, infos, self.pairs, self.options, parts)
+
+    def _key(self) -> str:
+        """What the numbers of a tensor depend on."""
+        options = [str(self.options.spectrum), self.options.top]
+        told = [(name, checkpoint.stamp()) for name, checkpoint in self.checkpoints.items()]
+        pairs = [str(pair) for pair in self.pairs]
+        return json.dumps([FORMAT, told, pairs, options])
+
+    def _measure(self, progress: Callable[[int], None]) -> None:
+        # numpy, numba and torch: loaded once there is something to measure, and before threads are.
+        from surgery.stats.measurement import Measurement
+        from surgery.stats.spectral import projected_bytes
+
+        how = _decomposition(self.options)
+        needs = {
+            piece.name: projected_bytes(piece.matrix, how.kind, how.k)
+            for piece in self.todo
+            if piece.matrix is not None and how.kind is not SpectrumKind.NONE
+        }
+        crew = share_out(
+            self.options.workers or default_workers(), list(needs.values()), self.options.memory
+        )
+        shift = _Shift(how, Budget(crew.memory), crew.blas, progress, self._finish)
+        jobs: list[tuple[int, Callable[[Event], None]]] = []
+        for piece in self.todo:
+            work = Measurement(piece, self.checkpoints, self.pairs)
+            need = needs.get(piece.name)
+            if need is not None:
+                jobs.append((piece.nbytes, partial(shift.whole, work, need)))
+            else:
+                size = piece.nbytes // len(work.starts)
+                jobs += [(size, partial(shift.chunk, work, start)) for start in work.starts]
+        do_all(jobs, crew.workers)
+
+    def _finish(self, piece: Piece, part: Part) -> None:
+        """Keep a measured tensor; called from several threads."""
+        if self._parts is not None:
+            self._parts.save(piece.name, part)
+        self._done[piece.name] = part
+
+
+class _Shift:
+    """What a thread does with a tensor."""
+
+    def __init__(
+        self,
+        how: Decomposition,
+        budget: Budget,
+        blas: int,
+        progress: Callable[[int], None],
+        finish: Callable[[Piece, Part], None],
+    ) -> None:
+        self._how = how
+        self._budget = budget
+        self._blas = blas
+        self._progress = progress
+        self._finish = finish
+
+    def whole(self, work: Measurement, need: int, stop: Event) -> None:
+        """All of a matrix, its spectra included."""
+        import torch
+
+        torch.set_num_threads(self._blas)  # holds for the calling thread
+        with self._budget.hold(need):
+            for start in work.starts:
+                if stop.is_set():
+                    raise Stopped
+                work.chunk(start)
+            self._finish(work.piece, work.part(self._how))
+        self._progress(work.piece.nbytes)
+
+    def chunk(self, work: Measurement, start: int, stop: Event) -> None:
+        """Some elements of a tensor that needs no spectrum."""
+        if stop.is_set():
+            raise Stopped
+        if work.chunk(start):
+            self._finish(work.piece, work.part(self._how))
+        self._progress(work.piece.nbytes // len(work.starts))
+
+
+def _decomposition(options: Options) -> Decomposition:
+    """The options for matrices, with the device chosen.
+
+    Raises:
+        ExecutionError: If the device is not there.
+    """
+    import torch
+
+    from surgery.errors import ExecutionError
+    from surgery.stats.measurement import Decomposition
+
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ExecutionError(
+            f"device {name!r} was asked for, but PyTorch finds no CUDA GPU here. Leave --device "
+            f"out, or use cpu."
+        )
+    return Decomposition(options.spectrum, options.top, torch.device(name))

@@ -1,0 +1,248 @@
+"""Measured pieces to tidy tables: rows of tensors, and layers and regions pooled from them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from surgery.arch.regions import regions
+from surgery.stats import columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from surgery.arch.site import Component
+    from surgery.recipe.select import Cuts
+    from surgery.stats.align import Piece
+    from surgery.stats.moments import PairMoments, UpdateMoments
+    from surgery.stats.pairs import Pair
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One tensor under one pair, or under two updates.
+
+    Attributes:
+        piece: The tensor.
+        label: The pair, or the two that are compared, as the rows say it.
+        moments: Its sums.
+        spectral: What its singular values gave, by column; empty without.
+    """
+
+    piece: Piece
+    label: Mapping[str, str]
+    moments: PairMoments | UpdateMoments
+    spectral: Mapping[str, Any]
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number in it is one."""
+        return self.moments.finite
+
+
+def tensor_rows(measured: Sequence[Measured], pairs: Mapping[str, Pair]) -> pd.DataFrame:
+    """`tensors.csv`."""
+    rows = []
+    for each in measured:
+        pair = pairs[each.label["pair"]]
+        headers = each.piece.headers
+        rows.append(
+            _place(each.piece)
+            | dict(each.label)
+            | {
+                "shape": "x".join(map(str, each.piece.shape)),
+                "numel": each.piece.numel,
+                "dtype_before": headers[pair.before].dtype.torch_name,
+                "dtype_after": headers[pair.after].dtype.torch_name,
+            }
+            | each.moments.metrics()
+            | dict(each.spectral)
+        )
+    return _frame(rows, columns.TENSORS)
+
+
+def update_rows(measured: Sequence[Measured]) -> pd.DataFrame:
+    """`updates.csv`."""
+    rows = [
+        _place(each.piece)
+        | dict(each.label)
+        | {"numel": each.piece.numel}
+        | each.moments.metrics()
+        | dict(each.spectral)
+        for each in measured
+    ]
+    return _frame(rows, columns.UPDATES)
+
+
+def _place(piece: Piece) -> dict[str, Any]:
+    site = piece.site
+    return {
+        "tensor": piece.name,
+        "component": str(site.component),
+        "layer": site.layer,
+        "module": str(site.module),
+        "leaf": site.leaf if piece.index is None else f"{site.leaf}[{piece.index}]",
+    }
+
+
+def layer_rows(
+    measured: Sequence[Measured], pool: Callable[[Sequence[Measured]], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One row per component, layer, group of modules and label.
+
+    Args:
+        measured: Rows of tensors.
+        pool: What to make of those that belong together.
+    """
+    groups: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
+    for each in measured:
+        site = each.piece.site
+        for group in (ALL, str(site.module)):
+            groups[str(site.component), site.layer, group, *each.label.items()].append(each)
+    return [
+        {"component": component, "layer": layer, "group": group, **dict(label), **pool(members)}
+        for (component, layer, group, *label), members in groups.items()
+    ]
+
+
+def region_rows(
+    measured: Sequence[Measured],
+    pool: Callable[[Sequence[Measured]], dict[str, Any]],
+    bounds: Mapping[str, Mapping[str, tuple[int, int]]],
+) -> list[dict[str, Any]]:
+    """One row per region, group of modules and label; then whole components and the whole model.
+
+    Args:
+        measured: Rows of tensors.
+        pool: What to make of those that belong together.
+        bounds: Half-open layers of every region of every component that has some.
+    """
+    groups: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
+    for each in measured:
+        site = each.piece.site
+        component = str(site.component)
+        stack = bounds.get(component, {})
+        told = [(component, ALL, _inclusive(stack.values())), (ALL, ALL, "")]
+        for region, (first, end) in stack.items():
+            if site.layer is not None and first <= site.layer < end:
+                told.append((component, region, _inclusive([(first, end)])))
+        for component_, region, layers in told:
+            for group in (ALL, str(site.module)):
+                groups[component_, region, layers, group, *each.label.items()].append(each)
+    ordered = sorted(groups.items(), key=lambda item: _rank(item[0], list(bounds)))
+    return [
+        {"component": c, "region": r, "layers": ls, "group": g, **dict(label), **pool(members)}
+        for (c, r, ls, g, *label), members in ordered
+    ]
+
+
+def _inclusive(spans: Iterable[tuple[int, int]]) -> str:
+    """Neighbouring half-open spans as people say them: `3-5`, `3`; empty for none."""
+    numbers = [number for span in spans for number in span]
+    if not numbers:
+        return ""
+    first, last = min(numbers), max(numbers) - 1
+    return f"{first}-{last}" if last > first else str(first)
+
+
+def _rank(key: tuple[Any, ...], stacks: Sequence[str]) -> tuple[int, int]:
+    """Stacks in their order, each with its regions first; then the others; then the model."""
+    component, region = key[0], key[1]
+    place = len(stacks) + 1 if component == ALL else len(stacks)
+    if component in stacks:
+        place = stacks.index(component)
+    return place, ("early", "mid", "late", ALL).index(region)
+
+
+def pool_pairs(members: Sequence[Measured]) -> dict[str, Any]:
+    """One row of many tensors under one pair.
+
+    Norms pool as the root of the sum of squares, cosines from pooled dot products: as if the
+    tensors were one long vector. Singular values pool as those of the block-diagonal matrix. Beside
+    them stand plain means over tensors, which is what the scripts of arXiv 2602.12395 give.
+    """
+    finite = [each for each in members if each.finite]
+    moments = reduce(add, (each.moments for each in finite)) if finite else None
+    each_one = [each.moments.metrics() for each in finite]
+    row = dict(moments.metrics()) if moments is not None else {}
+    row |= {
+        "tensors": len(members),
+        "numel": sum(each.piece.numel for each in members),
+        "nonfinite_tensors": len(members) - len(finite),
+    }
+    for name in ("delta_norm", "relative_delta", "cosine"):
+        row[f"mean_tensor_{name}"] = _mean(found[name] for found in each_one)
+    return row | _pool_spectra([each.spectral for each in finite if each.spectral])
+
+
+def _pool_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the matrices among them have in common."""
+    if not spectra:
+        return {}
+    row = {
+        "spectral_norm": max(found["spectral_norm"] for found in spectra),
+        "nuclear_norm": sum(found["nuclear_norm"] for found in spectra),
+        "mean_rotation_left": _mean(found["rotation_left_mean"] for found in spectra),
+        "mean_rotation_right": _mean(found["rotation_right_mean"] for found in spectra),
+    }
+    for name in (
+        "stable_rank", "effective_rank", "random_stable_rank", "random_effective_rank",
+        "spectral_shift",
+    ):  # fmt: skip
+        row[f"mean_{name}"] = _mean(found[name] for found in spectra)
+    return row
+
+
+def pool_updates(members: Sequence[Measured]) -> dict[str, Any]:
+    """One row of many tensors under two updates, pooled like one long vector."""
+    finite = [each for each in members if each.finite]
+    row: dict[str, Any] = {}
+    if finite:
+        row = dict(reduce(add, (each.moments for each in finite)).metrics())
+    row |= {"tensors": len(members), "numel": sum(each.piece.numel for each in members)}
+    spectra = [each.spectral for each in finite if each.spectral]
+    for side in ("left", "right"):
+        for name in (f"subspace_overlap_{side}", f"subspace_chance_{side}"):
+            row[f"mean_{name}"] = _mean(found[name] for found in spectra)
+    return row
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of the values that are numbers; NaN where there is none."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def region_bounds(
+    layers: Mapping[Component, int], cuts: Cuts
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Half-open layers of early, mid and late, for every component that has layers."""
+    return {
+        str(component): {
+            str(region): (span.start, span.stop)
+            for region, span in regions(count, cuts.get(component)).items()
+            if span
+        }
+        for component, count in layers.items()
+        if count
+    }
+
+
+def frame(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
+    """Rows as a table of these columns, absent values empty."""
+    return _frame(list(rows), names)
+
+
+def _frame(rows: list[Any], names: Sequence[str]) -> pd.DataFrame:
+    table = pd.DataFrame.from_records(rows).reindex(columns=list(names))
+    if "layer" in names:
+        table["layer"] = table["layer"].astype("Int64")
+    return table

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from surgery.errors import PlanError
+from surgery.stats.pairs import Pair, choose_pairs, compared
+
+
+def told(models: list[str], chosen: list[str] | None = None) -> list[str]:
+    return [str(pair) for pair in choose_pairs(models, chosen or [])]
+
+
+def test_neighbours_then_ends() -> None:
+    assert told(["base", "in", "rl"]) == ["base..in", "in..rl", "base..rl"]
+    assert told(["a", "b"]) == ["a..b"]
+
+
+def test_chosen_pairs_keep_their_order_and_come_once() -> None:
+    assert told(["a", "b", "c"], ["b..c", "a..c", "b..c"]) == ["b..c", "a..c"]
+    assert told(["in", "rl"], [" rl .. in "]) == ["rl..in"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("in-rl", "'in-rl' is not BEFORE..AFTER, such as base..rl"),
+        ("..rl", "is not BEFORE..AFTER"),
+        ("bse..rl", "names 'bse', which is no model. Did you mean 'base'?"),
+        ("in..in", "compares 'in' with itself"),
+    ],
+)
+def test_wrong_pairs_are_explained(text: str, message: str) -> None:
+    with pytest.raises(PlanError, match=r"pair") as error:
+        choose_pairs(["base", "in", "rl"], [text])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("models", [[], ["a"], ["a", "b", "c", "d"]])
+def test_two_or_three_models(models: list[str]) -> None:
+    with pytest.raises(PlanError, match="two or three checkpoints can be compared, found"):
+        choose_pairs(models)
+
+
+def test_the_first_two_updates_are_compared() -> None:
+    chain = choose_pairs(["base", "in", "rl"])
+    assert compared(chain) == (0, 1)
+    assert compared(chain[:1]) is None
+    assert compared([Pair("a", "b"), Pair("b", "a")]) is None
+    assert compared([Pair("a", "b"), Pair("a", "c")]) == (0, 1)

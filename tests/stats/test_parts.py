@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from surgery.errors import ExecutionError
+from surgery.stats.parts import Part, Parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PART = Part({"pairs": {"in..rl": {"delta": 0.1}}}, {"x/in..rl/delta": np.array([2.0, 1.0])})
+
+
+def stored(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.npz"))
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    Parts(tmp_path, "key").save("x", PART)
+    found = Parts(tmp_path, "key").load("x")
+    assert found is not None
+    assert found.record["pairs"] == PART.record["pairs"]
+    assert [*found.arrays] == ["x/in..rl/delta"]
+    assert np.array_equal(found.arrays["x/in..rl/delta"], [2.0, 1.0])
+
+
+def test_another_key_or_name_has_nothing(tmp_path: Path) -> None:
+    Parts(tmp_path, "key").save("x", PART)
+    assert Parts(tmp_path, "other").load("x") is None
+    assert Parts(tmp_path, "key").load("y") is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, -1])
+def test_a_damaged_part_counts_as_none(tmp_path: Path, size: int) -> None:
+    Parts(tmp_path, "key").save("x", PART)
+    (path,) = stored(tmp_path)
+    path.write_bytes(path.read_bytes()[:size])
+    assert Parts(tmp_path, "key").load("x") is None
+
+
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+    Parts(tmp_path, "key").save("x", PART)
+    (path,) = stored(tmp_path)
+    data = path.read_bytes()
+    for i in range(0, len(data), 7):
+        path.write_bytes(data[:i] + bytes([data[i] ^ 4]) + data[i + 1 :])
+        found = Parts(tmp_path, "key").load("x")
+        if found is not None:
+            assert found.record["pairs"] == PART.record["pairs"]
+            assert all(np.array_equal(a, [2.0, 1.0]) for a in found.arrays.values())
+
+
+def test_no_pickle_is_written_or_read(tmp_path: Path) -> None:
+    bad = Part({}, {"x": np.array([object()], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        Parts(tmp_path, "key").save("x", bad)
+    assert not [*tmp_path.rglob("*.npz"), *tmp_path.rglob("*.tmp")]
+
+
+def test_a_full_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".parts").write_text("in the way")
+    with pytest.raises(ExecutionError, match=r"\.parts.*cannot be written"):
+        Parts(tmp_path, "key").save("x", PART)
+
+
+def test_what_was_measured_of_others_is_forgotten(tmp_path: Path) -> None:
+    Parts(tmp_path, "old").save("x", PART)
+    Parts(tmp_path, "new").save("x", PART)
+    Parts(tmp_path, "new").forget_others()
+    assert Parts(tmp_path, "old").load("x") is None
+    assert Parts(tmp_path, "new").load("x") is not None
+    Parts(tmp_path / "absent", "key").forget_others()
