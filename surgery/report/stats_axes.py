@@ -12,11 +12,13 @@ from surgery.report.stats_style import GREY, WIDTH, shade
 from surgery.report.stats_tables import ORDER, Place, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
     from pandas import DataFrame
+
+    from surgery.report.stats_tables import Cuts
 
 NAMES = {
     Component.VISION: "vision",
@@ -74,10 +76,10 @@ class Depth:
     """
 
     blocks: tuple[Block, ...]
-    cuts: Mapping[str, Mapping[str, tuple[int, int]]]
+    cuts: Cuts
 
     @classmethod
-    def of(cls, found: Iterable[Place], cuts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Depth:
+    def of(cls, found: Iterable[Place], cuts: Cuts) -> Depth:
         """Lay out the places that a table has."""
         found = set(found)
         count = sum(place.layer is not None for place in found)

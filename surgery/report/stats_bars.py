@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from surgery.report.stats_tables import ORDER, STACKS, Place, values, where
+from surgery.report.stats_tables import ORDER, STACKS, Place, cuts_of, pairs_of, values, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from surgery.report.stats_tables import Tables
+    from surgery.report.stats_tables import Cuts, Tables
 
 _GROUPS = ("attention", "mlp", "norm")
 _COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red")
 _NOTES = (
     "changed: elements not as before; > 1e-3: by more than 1e-3 of the weight;",
-    "x rounding: the change over what rounding both models to bf16 would alone give",
+    "x rounding: the change over what rounding both models to bf16 alone gives",
 )
 # Characters: a number, what stands between columns, the least and the most of a bar.
 _NUMBER, _GAP, _SHORTEST, _LONGEST = 7, 2, 4, 40
@@ -44,9 +44,9 @@ def bars(tables: Tables) -> RenderableType:
         A renderable that fits itself to the width it is given, 80 or more.
     """
     head = Text("relative change of every layer", "bold")
-    head.append("  bars are linear from 0, on a scale of each pair's own", "not bold dim")
+    head.append("  bars from 0, each pair on its own scale", "not bold dim")
     parts: list[RenderableType] = [head, _Bars(tables)]
-    for pair in tables.pairs:
+    for pair in pairs_of(tables):
         table = Padding(_regions(tables.regions, pair), (0, 0, 0, 2), expand=False)
         parts += [Text(), Text(f"regions, {pair}", "bold"), table]
     return Group(*parts, *(Text(f"  {line}", "dim") for line in _NOTES))
@@ -82,10 +82,10 @@ class _Bars:
     """One line per layer, and per part without layers; a column per pair."""
 
     def __init__(self, tables: Tables) -> None:
-        self.columns = [_Column.of(tables.layers, pair) for pair in tables.pairs]
+        self.columns = [_Column.of(tables.layers, pair) for pair in pairs_of(tables)]
         found = {place for column in self.columns for place in column.all}
         self.places = sorted(found, key=_order)
-        self.labels = _labels(self.places, tables.cuts)
+        self.labels = _labels(self.places, cuts_of(tables))
         self.margin = max((len(label) for label in self.labels.values()), default=0) + 2 + _GAP
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -124,9 +124,7 @@ class _Bars:
             yield line
 
 
-def _labels(
-    found: Sequence[Place], cuts: Mapping[str, Mapping[str, tuple[int, int]]]
-) -> dict[Place, str]:
+def _labels(found: Sequence[Place], cuts: Cuts) -> dict[Place, str]:
     """Component, region where it begins, layer. A component's name stands at its first line."""
     names: dict[Place, tuple[str, str, str]] = {}
     for component, members in groupby(found, lambda place: place.component):

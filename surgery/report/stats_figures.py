@@ -34,17 +34,18 @@ FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
 _METADATA: Mapping[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
 }
 
 
 def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw every figure for which the tables have data. Same tables, same bytes.
 
+    What an earlier run drew and this one has no data for is removed.
+
     Args:
         tables: What to draw.
         folder: Where; made if it is not there.
-        formats: Any of `png`, `svg`, `pdf`.
+        formats: `png`, `svg` or both.
 
     Returns:
         The files, in the order of `FIGURES`.
@@ -62,11 +63,13 @@ def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",
     # A user's own matplotlib settings do not count, and are as before afterwards.
     with style.context(["default", RC]):  # type: ignore[list-item]
         for name, draw in FIGURES.items():
-            figure = draw(tables)
-            if figure is None:
-                continue
             for wanted in formats:
+                # A figure that was drawn before is laid out a little differently.
+                figure = draw(tables)
                 path = folder / f"{name}.{wanted}"
+                if figure is None:
+                    path.unlink(missing_ok=True)
+                    continue
                 figure.savefig(path, format=wanted, metadata=_METADATA[wanted])
                 written.append(path)
     return written

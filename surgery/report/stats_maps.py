@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from surgery.arch.site import Module
 from surgery.report.stats_axes import NAMES, fits, numbered, shared
 from surgery.report.stats_style import GREY, WIDTH, new_figure
-from surgery.report.stats_tables import STACKS, where
+from surgery.report.stats_tables import STACKS, cuts_of, pairs_of, where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ class Grid(NamedTuple):
 def modules(tables: Tables) -> Figure | None:
     """Relative change of every part of every layer, on one scale of colour for all pairs."""
     tensors = tables.tensors[tables.tensors["layer"].notna()]
-    grids = [[g for p in tables.pairs if (g := _grid(tensors, c, p))] for c in STACKS]
+    grids = [[g for p in pairs_of(tables) if (g := _grid(tensors, c, p))] for c in STACKS]
     columns = [column for column in grids if column]
     if not columns:
         return None
@@ -115,8 +115,8 @@ def pooled(tensors: DataFrame) -> DataFrame:
 
 
 def _stem(leaf: str) -> str:
-    """`q_proj` for `q_proj.weight`, `experts.up_proj` for `experts.5.up_proj.weight`."""
-    segments = [s for s in leaf.split(".") if not s.isdigit()]
+    """`q_proj` of `q_proj.weight`; `experts.up` of `experts.5.up` and of `experts.up[5]`."""
+    segments = [s for s in leaf.partition("[")[0].split(".") if not s.isdigit()]
     while len(segments) > 1 and segments[-1] in _ENDS:
         segments.pop()
     return ".".join(segments)
@@ -152,7 +152,7 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> AxesImage:
     extent = (first - 0.5, last + 0.5, len(grid.parts) - 0.5, -0.5)
     look = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0), under=(0, 0, 0, 0))
     axes.set_facecolor(_BLANK)
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set(visible=True, color="0.6", linewidth=0.5)
     options = {"aspect": "auto", "interpolation": "nearest", "extent": extent}
     zero = np.where(grid.relative == 0, 0.0, np.nan)
     axes.imshow(zero, cmap="gray_r", vmin=0, vmax=1, **options)  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> AxesImage:
 
 def _regions(axes: Axes, grid: Grid, tables: Tables, inch: float) -> None:
     """White lines where regions meet; their names above (`inch` is 0 for no names)."""
-    for name, span in tables.cuts.get(grid.component, {}).items():
+    for name, span in cuts_of(tables).get(grid.component, {}).items():
         layers = shared(grid.layers, span)
         if not layers:
             continue

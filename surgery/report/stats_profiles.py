@@ -19,7 +19,7 @@ from surgery.report.stats_style import (
     panels,
     styles,
 )
-from surgery.report.stats_tables import places, present, where
+from surgery.report.stats_tables import cuts_of, pairs_of, places, present, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +48,9 @@ def profile(tables: Tables) -> Figure | None:
     layers = where(tables.layers, group="all")
     if not present(layers, "relative_delta"):
         return None
-    depth = Depth.of(places(layers), tables.cuts)
+    depth = Depth.of(places(layers), cuts_of(tables))
     figure, (far, turned) = panels(1.75, 2)
-    shown = styles(tables.pairs)
+    shown = styles(pairs_of(tables))
     for axes, column in ((far, "relative_delta"), (turned, "angle")):
         axes.set_yscale("log")
         for style in shown:
@@ -70,9 +70,9 @@ def sparsity(tables: Tables) -> Figure | None:
     layers = where(tables.layers, group="all")
     if not present(layers, *_SHARES):
         return None
-    depth = Depth.of(places(layers), tables.cuts)
+    depth = Depth.of(places(layers), cuts_of(tables))
     figure, drawn = panels(1.2, len(_SHARES))
-    shown = styles(tables.pairs)
+    shown = styles(pairs_of(tables))
     for axes, (column, name) in zip(drawn, _SHARES.items(), strict=True):
         for style in shown:
             curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
@@ -93,9 +93,9 @@ def drift(tables: Tables) -> Figure | None:
         return None
     layers = layers.assign(rotation=layers[sides].mean(axis=1, skipna=False))
     layers = layers[layers["mean_spectral_shift"].notna() | layers["rotation"].notna()]
-    depth = Depth.of(places(layers), tables.cuts)
+    depth = Depth.of(places(layers), cuts_of(tables))
     figure, (shift, turned) = panels(1.75, 2)
-    shown = styles(tables.pairs)
+    shown = styles(pairs_of(tables))
     for axes, column in ((shift, "mean_spectral_shift"), (turned, "rotation")):
         axes.set_yscale("log")
         for style in shown:
@@ -112,7 +112,7 @@ def subspaces(tables: Tables) -> Figure | None:
     frame = tables.update_layers
     if frame.empty or not present(frame, "cosine"):
         return None
-    depth = Depth.of(places(frame), tables.cuts)
+    depth = Depth.of(places(frame), cuts_of(tables))
     overlaps = [column for column in _OVERLAPS if present(frame, column)]
     figure, drawn = panels(1.3, 2 + len(overlaps))
     series = list(_series(frame))
@@ -174,7 +174,7 @@ def _rounding(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rounding's share of the norm; the pairs' differ by less than a line's width."""
     alone = layers.assign(alone=layers["rounding_norm"] / layers["norm_before"])
-    curves = [depth.curve(where(alone, pair=pair), "alone") for pair in tables.pairs]
+    curves = [depth.curve(where(alone, pair=pair), "alone") for pair in pairs_of(tables)]
     x, y = curves[0]
     for _, other in curves[1:]:
         y = np.where(np.isfinite(y), y, other)

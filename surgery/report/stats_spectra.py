@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from surgery.arch.site import Component
 from surgery.report.stats_axes import NAMES
 from surgery.report.stats_style import GREY, grid, legend, new_figure, styles
-from surgery.report.stats_tables import STACKS, present
+from surgery.report.stats_tables import STACKS, cuts_of, pairs_of, present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,17 +54,17 @@ def spectra(tables: Tables) -> Figure | None:
     if not tables.spectra or not present(tables.tensors, "random_spectral_norm"):
         return None
     found = list(_found(tables))
-    rows = [c for c in STACKS if c in tables.cuts and any(s.component is c for s in found)]
+    rows = [c for c in STACKS if c in cuts_of(tables) and any(s.component is c for s in found)]
     if not rows:
         return None
     whole = all(len(s.relative) == s.sides[0] for s in found)
-    names = list(dict.fromkeys(name for c in rows for name in tables.cuts[c]))
+    names = list(dict.fromkeys(name for c in rows for name in cuts_of(tables)[c]))
     figure = new_figure(1.75 * len(rows) + 0.9)
     drawn = figure.subplots(len(rows), len(names), squeeze=False, sharex=True, sharey=True)
-    shown = styles(tables.pairs)
+    shown = styles(pairs_of(tables))
     for i, component in enumerate(rows):
         for j, name in enumerate(names):
-            layers = range(*tables.cuts[component].get(name, (0, 0)))
+            layers = range(*cuts_of(tables)[component].get(name, (0, 0)))
             here = [s for s in found if s.component is component and s.layer in layers]
             _panel(drawn[i][j], here, shown, whole=whole)
             drawn[i][j].set_title(f"{NAMES[component]}, {name} ({_numbers(layers)})")
@@ -83,14 +83,16 @@ def spectra(tables: Tables) -> Figure | None:
 def _found(tables: Tables) -> Iterator[Spectrum]:
     """Every delta of a layer's matrix with a spectrum that is not zero."""
     frame = tables.tensors[tables.tensors["layer"].notna()]
+    numbers = ("random_spectral_norm", "resolved")
+    frame = frame.assign(**{name: frame[name].astype(float) for name in numbers})
     for row in frame.to_dict("records"):
         values = tables.spectra.get(f"{row['tensor']}/{row['pair']}/delta")
         sides = sorted(int(n) for n in re.findall(r"\d+", str(row["shape"])))
-        scale = float(row["random_spectral_norm"])
+        scale = row["random_spectral_norm"]
         if values is None or len(sides) != 2 or not scale > 0:
             continue
         # Not told is NaN, of which no index is at or beyond.
-        beyond = np.arange(len(values)) >= float(row["resolved"])
+        beyond = np.arange(len(values)) >= row["resolved"]
         kept = np.where(beyond, 0.0, values) / scale
         yield Spectrum(
             Component(row["component"]), int(row["layer"]), row["pair"], (sides[0], sides[1]), kept

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from surgery.arch.site import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
     from pandas import DataFrame
 
 ORDER = tuple(Component)
 """Components from the image to the next token."""
+
+Cuts = dict[Component, dict[str, tuple[int, int]]]
+"""Component to region to its half-open range of layers."""
 
 STACKS = (Component.VISION, Component.LANGUAGE)
 """Components that may have layers."""
@@ -28,24 +30,20 @@ class Place(NamedTuple):
 
 
 class Tables(Protocol):
-    """The tables of one comparison; columns as in its CSV files.
+    """The tables of a study; columns as in its CSV files. `surgery.stats.result.Stats` is one.
 
     Attributes:
-        pairs: Names of the pairs, in the order in which they are shown.
-        cuts: Component to region to its half-open range of layers.
         tensors: One row per tensor and pair.
         layers: One row per component, layer, group of modules and pair.
         regions: The same per region.
         update_layers: One row per component, layer, group and two pairs; empty for one pair.
         spectra: `<tensor>/<pair>/delta` to singular values, descending; empty if none were taken.
+        summary: `pairs`, names in the order in which they are shown, and `regions`, component to
+            region to its half-open layers.
     """
 
     @property
-    def pairs(self) -> Sequence[str]: ...  # noqa: D102 - told above
-    @property
-    def cuts(self) -> Mapping[str, Mapping[str, tuple[int, int]]]: ...  # noqa: D102
-    @property
-    def tensors(self) -> DataFrame: ...  # noqa: D102
+    def tensors(self) -> DataFrame: ...  # noqa: D102 - told above
     @property
     def layers(self) -> DataFrame: ...  # noqa: D102
     @property
@@ -53,7 +51,23 @@ class Tables(Protocol):
     @property
     def update_layers(self) -> DataFrame: ...  # noqa: D102
     @property
-    def spectra(self) -> Mapping[str, NDArray[np.float64]]: ...  # noqa: D102
+    def spectra(self) -> Mapping[str, NDArray[Any]]: ...  # noqa: D102
+    @property
+    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+def pairs_of(tables: Tables) -> list[str]:
+    """Names of the pairs."""
+    return [str(pair) for pair in tables.summary["pairs"]]
+
+
+def cuts_of(tables: Tables) -> Cuts:
+    """Where the regions of each stack begin and end."""
+    regions = tables.summary["regions"]
+    return {
+        Component(component): {name: (int(a), int(b)) for name, (a, b) in spans.items()}
+        for component, spans in regions.items()
+    }
 
 
 def where(frame: DataFrame, **equal: str) -> DataFrame:

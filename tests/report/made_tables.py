@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -39,13 +39,12 @@ _PAIRS = {"base..in": 3e-2, "in..rl": 4e-4, "base..rl": 3.1e-2}
 
 @dataclass(frozen=True)
 class Made:
-    pairs: list[str]
-    cuts: Cuts
     tensors: pd.DataFrame
     layers: pd.DataFrame
     regions: pd.DataFrame
     update_layers: pd.DataFrame
-    spectra: dict[str, Any] = field(default_factory=dict)
+    spectra: dict[str, Any]
+    summary: dict[str, Any]
 
     def but(self, **changed: Any) -> Made:
         return replace(self, **changed)
@@ -89,13 +88,12 @@ def made(
     compared = list(combinations(names, 2))
     updates = [_updates(rng, layers, first, second, spectrum) for first, second in compared]
     return Made(
-        names,
-        cuts,
         tensors,
         layers,
         _regions(tensors, cuts),
         pd.concat(updates) if updates else pd.DataFrame(),
         spectra,
+        {"pairs": names, "regions": cuts},
     )
 
 
