@@ -1,9 +1,10 @@
 """The largest singular values and their vectors by randomized block Krylov iteration.
 
 Musco & Musco 2015 (arXiv 1504.05477, algorithm 2), on the smaller Gram matrix G rather than on A:
-G costs p^2 q products once, after which a step costs p^2 b instead of the 4 p q b of one through
-A. The spectrum of a trained model's delta has a nearly flat tail, where a dozen steps are needed,
-so that G pays for itself, and it is exact enough that the values are as good as those of `full`.
+G costs fewer than p^2 q multiplications once, after which a column of the Krylov space costs p^2
+instead of the 2 p q of one through A. The spectrum of a trained model's delta has a nearly flat
+tail, where it takes hundreds of columns, so that G pays for itself; and it is exact enough that the
+values are as good as those of `full`.
 
 Narrow blocks need fewer columns in all (Meyer, Musco & Musco 2024, arXiv 2305.02535), but a block
 of b columns can miss copies of a value that more than b directions share. Where b of the values
