@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from surgery import __version__
-from surgery.cli import demo, inspect, merge, plan, recipe, verify
+from surgery.cli import demo, inspect, merge, plan, recipe, stats, verify
 from surgery.cli.console import INTERRUPTED, PIPE_CLOSED, quiet_pipe, show_error, show_warning
 from surgery.errors import SurgeryError
 
@@ -65,6 +65,7 @@ def build() -> typer.Typer:
     app.command("plan")(plan.command)
     app.command("merge")(merge.command)
     app.command("verify")(verify.command)
+    app.command("stats")(stats.command)
     app.add_typer(recipe.app, name="recipe")
     app.command("demo")(demo.command)
     return app

@@ -1,0 +1,230 @@
+"""`surgery stats`: what training did to the weights."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgery.cli.console import print_json, show_warning, stderr, stdout
+from surgery.cli.options import Json, bindings
+from surgery.cli.progress import ByteProgress
+from surgery.stats.options import SpectrumKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from surgery.arch.site import Component
+    from surgery.stats.options import Options
+    from surgery.stats.result import Stats
+    from surgery.stats.study import Study
+
+_MODEL = "a folder, org/name@revision or specimen:STAGE"
+
+
+def command(
+    *,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="REF", help=f"Before training: {_MODEL}.")
+    ] = None,
+    in_: Annotated[
+        str | None, typer.Option("--in", metavar="REF", help="After the supervised cold start.")
+    ] = None,
+    rl: Annotated[
+        str | None, typer.Option("--rl", metavar="REF", help="After reinforcement learning.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME=REF",
+            help="A checkpoint under another name; two or three in all, in the order of training.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")],
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pair",
+            metavar="A..B",
+            help="What to compare; may be given several times. The first two are also compared "
+            "with each other. Neighbours, and first with last, by default.",
+        ),
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option("--select", metavar="SELECTOR", help="Which tensors, as in a recipe."),
+    ] = None,
+    cuts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cuts",
+            metavar="A,B",
+            help="First layer of mid and of late, instead of thirds: 8,20 for language, or "
+            "vision=8,20.",
+        ),
+    ] = None,
+    spectrum: Annotated[
+        SpectrumKind,
+        typer.Option(
+            help="Singular values: none, the largest ones (fast), or all of them (exact, slow for "
+            "large models without a GPU)."
+        ),
+    ] = SpectrumKind.TOP,
+    top: Annotated[
+        int, typer.Option(min=1, metavar="K", help="How many of the largest are looked at.")
+    ] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Threads; one per processor by default.", show_default=False
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="GB",
+            help="What spectra may take at once. By default what the largest needs, and little "
+            "more; with more, more matrices are done side by side.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where spectra are worked out: auto, cpu, cuda.")
+    ] = "auto",
+    svg: Annotated[bool, typer.Option("--svg", help="Figures as SVG, too.")] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Measure what training changed, layer by layer: norms, angles, sparsity, spectra.
+
+    Reads two or three checkpoints side by side, once, in little memory; writes tables, figures and
+    a summary into DIR. An interrupted run goes on where it was.
+    """
+    from surgery.checkpoint.open import open_checkpoint
+    from surgery.stats.options import Options
+
+    references = bindings([*_named(base, in_, rl), *(model or ())])
+    options = Options(
+        selector=_selector(select),
+        pairs=tuple(pair or ()),
+        spectrum=spectrum,
+        top=top,
+        cuts=_cuts(cuts),
+        workers=workers,
+        memory=None if memory is None else round(memory * 1e9),
+        device=device,
+    )
+    with ExitStack() as stack:
+        checkpoints = {
+            name: stack.enter_context(open_checkpoint(reference))
+            for name, reference in references.items()
+        }
+        stats, seconds, nbytes = _measure(checkpoints, options, out, quiet=quiet or json)
+    files = _write(stats, out, svg=svg)
+    if json:
+        print_json({**stats.summary, "out": str(out), "files": [path.name for path in files]})
+    elif not quiet:
+        _print(stats, out, seconds, nbytes)
+
+
+def _named(base: str | None, in_: str | None, rl: str | None) -> list[str]:
+    given = {"base": base, "in": in_, "rl": rl}
+    return [f"{name}={reference}" for name, reference in given.items() if reference is not None]
+
+
+def _selector(text: str | None) -> Any:
+    from surgery.recipe import parse_selector
+
+    return None if text is None else parse_selector(text)
+
+
+def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
+    """`8,20` and `vision=8,20`.
+
+    Raises:
+        typer.BadParameter: If one is of another form.
+    """
+    from surgery.arch import Component
+    from surgery.errors import did_you_mean
+
+    found: dict[Component, tuple[int, int]] = {}
+    for text in given or ():
+        name, _, numbers = text.rpartition("=")
+        name = name.strip() or Component.LANGUAGE
+        if name not in list(Component):
+            raise typer.BadParameter(
+                f"{text!r}: no component {name!r}.{did_you_mean(name, list(Component))}",
+                param_hint="--cuts",
+            )
+        first, _, second = (part.strip() for part in numbers.partition(","))
+        if not (first.isdecimal() and second.isdecimal()):
+            raise typer.BadParameter(
+                f"{text!r} is not A,B, the first layer of mid and of late; for example 8,20.",
+                param_hint="--cuts",
+            )
+        found[Component(name)] = (int(first), int(second))
+    return found
+
+
+def _measure(
+    checkpoints: dict[str, Any], options: Options, out: Path, *, quiet: bool
+) -> tuple[Stats, float, int]:
+    """The study, with its progress on stderr."""
+    from surgery.stats.study import Study
+
+    study = Study(checkpoints, options, out)
+    _say_what(study, quiet=quiet)
+    todo = study.todo
+    nbytes = sum(piece.nbytes for piece in todo)
+    label = f"measuring {len(todo):,} tensors"
+    with ByteProgress(label, nbytes, quiet=quiet or not todo) as progress:
+        stats = study.run(progress)
+    return stats, progress.seconds, nbytes
+
+
+def _say_what(study: Study, *, quiet: bool) -> None:
+    """What will be read, and what had to be left out; on stderr."""
+    from surgery.report.units import number, size
+
+    for told in _some(study.alignment.unmatched):
+        show_warning(f"left out: {told}")
+    if quiet:
+        return
+    pieces = study.alignment.pieces
+    done = len(pieces) - len(study.todo)
+    parts = [
+        ", ".join(map(str, study.pairs)),
+        number(len(pieces), "tensor"),
+        size(sum(piece.nbytes for piece in pieces)),
+        *([f"{done:,} of them measured earlier"] if done else []),
+    ]
+    stderr().print("; ".join(parts), soft_wrap=True)
+
+
+def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
+    """The first few, and how many more."""
+    more = len(sentences) - most
+    return [*sentences[:most], *([f"{more:,} more, see summary.json"] if more > 0 else [])]
+
+
+def _write(stats: Stats, out: Path, *, svg: bool) -> list[Path]:
+    from surgery.report.stats_figures import write_figures
+
+    files = stats.write(out)
+    return files + write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
+
+
+def _print(stats: Stats, out: Path, seconds: float, nbytes: int) -> None:
+    from surgery.report.stats_bars import bars
+    from surgery.report.units import duration, size
+
+    console = stdout()
+    console.print(bars(stats))
+    for name in _some(stats.summary["nonfinite"]):
+        show_warning(f"{name} holds NaN or infinity; its metrics are empty and not pooled")
+    told = f"{size(nbytes)} in {duration(seconds)}, {size(nbytes / max(seconds, 1e-9))}/s; "
+    console.print(f"{told if nbytes else ''}tables, figures and summary.json are in {out}")
