@@ -26,9 +26,6 @@ _NARROW = frozenset({DType.BF16, DType.F16, DType.F32})
 _CONVERTED = 1 << 16
 """Elements converted together: the copies stay in cache."""
 
-_TINY = 1e-30
-"""Sum of squares below which float32 has lost digits to underflow."""
-
 # Columns of one pair in the tables of the compiled loops.
 _SQUARES, _DOT, _SUM, _MAX, _CHANGED, _BEYOND = range(6)
 
@@ -86,7 +83,9 @@ def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
             relative[:, column] = table[:, 2 * models + 6 * column + _CHANGED]
         else:
             kernel.relative_changes(arrays[i], arrays[j], relative[:, column])
-    unsafe = _unsafe(table, arrays)
+    unsafe = _underflowed(table, arrays)
+    sums = np.zeros(table.shape[1])
+    kernel.add_up(table, models, unsafe, sums)
     numel = size
     again = []
     for row in np.flatnonzero(unsafe):
@@ -94,30 +93,26 @@ def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
         again.append(_exact([_widened(p, d) for p, d in zip(parts, dtypes, strict=True)]))
         numel -= parts[0].size
     if again:
-        table, relative = table[~unsafe], relative[~unsafe]
-    found = _from_table(table, relative.sum(0), numel, models)
+        relative = relative[~unsafe]
+    found = _from_sums(sums.tolist(), relative.sum(0), numel, models)
     for more in again:
         found = _sum(found, more)
     return found
 
 
-def _unsafe(table: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Rows in which something is not finite, overflowed or underflowed in float32."""
-    models = len(arrays)
-    unsafe: NDArray[Any] = ~np.isfinite(table).all(axis=1)
-    for at in range(2 * models, table.shape[1] - 5, 6):
-        unsafe |= (table[:, at + _SQUARES] < _TINY) & (table[:, at + _MAX] > 0)
+def _underflowed(table: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows in which a model's squares are lost although not all of its elements are zero."""
+    underflowed = np.zeros(len(table), np.bool_)
     for model, array in enumerate(arrays):
-        for row in np.flatnonzero(table[:, model] < _TINY):
-            block = array[row * BLOCK : (row + 1) * BLOCK]
-            # Shifting out the sign of bf16 makes both zeros zero.
-            unsafe[row] |= (block << 1 if block.dtype == np.uint16 else block).any()
-    return unsafe
+        small = table[:, model] < kernel.TINY
+        if small.any():
+            kernel.find_nonzero(array, small)
+            underflowed |= small
+    return underflowed
 
 
-def _from_table(table: NDArray[Any], relative: NDArray[Any], numel: int, models: int) -> Found:
-    """Sums of all blocks from a table of the compiled loops."""
-    sums = [float(value) for value in table.sum(axis=0)]
+def _from_sums(sums: list[float], relative: NDArray[Any], numel: int, models: int) -> Found:
+    """Name the sums of the compiled loops."""
     found = []
     for column, (i, j) in enumerate(CHAIN if models == 3 else CHAIN[:1]):
         at = 2 * models + 6 * column
@@ -129,7 +124,7 @@ def _from_table(table: NDArray[Any], relative: NDArray[Any], numel: int, models:
                 delta_squares=sums[at + _SQUARES],
                 before_dot_delta=sums[at + _DOT],
                 delta_sum=sums[at + _SUM],
-                delta_max=float(table[:, at + _MAX].max(initial=0.0)),
+                delta_max=sums[at + _MAX],
                 changed=int(sums[at + _CHANGED]),
                 changed_1e5=int(sums[at + _BEYOND]),
                 changed_bf16=int(relative[column]),

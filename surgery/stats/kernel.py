@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 BLOCK = 4096
 """Elements whose sums are formed in float32 before they go on in float64."""
 
+TINY = 1e-30
+"""Sum of squares below which float32 has lost digits to underflow."""
+
 PAIR_COLUMNS = 10
 CHAIN_COLUMNS = 27
 
 _F32 = np.float32
+_F64 = np.float64
 _U32 = np.uint32
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
@@ -36,6 +40,8 @@ _SIGN = np.uint32(0x80000000)
 _HALF = np.uint32(16)
 # Two spacings of bf16 make 2^-14 of the squared power of two below a value.
 _SPACING = np.float32(2.0**-14)
+# Share of its terms below which a sum is too much of a difference for float32's seven digits.
+_CANCELLED = 0.05
 # Sums may be reordered over lanes. Not-a-number and infinity keep their meaning: they must show.
 _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -105,45 +111,29 @@ def _pair_block(a: Any, b: Any) -> Any:
 
 
 @_compiled
-def _chain_squares(a: Any, b: Any, c: Any) -> Any:
-    """The part of a block's sums that are products."""
-    xx = yy = zz = ux = uy = uz = _ZERO
-    dp = dq = dt = xp = yq = xt = pq = _ZERO
-    for i in range(a.size):
-        x, y, z = _value(a[i]), _value(b[i]), _value(c[i])
-        p, q, t = y - x, z - y, z - x
-        px = _U32(_F32(x).view(_U32) & _EXPONENT).view(_F32)
-        py = _U32(_F32(y).view(_U32) & _EXPONENT).view(_F32)
-        pz = _U32(_F32(z).view(_U32) & _EXPONENT).view(_F32)
-        xx += x * x
-        yy += y * y
-        zz += z * z
-        ux += px * px
-        uy += py * py
-        uz += pz * pz
-        dp += p * p
-        dq += q * q
-        dt += t * t
-        xp += x * p
-        yq += y * q
-        xt += x * t
-        pq += p * q
-    models = (xx, yy, zz, ux * _SPACING, uy * _SPACING, uz * _SPACING)
-    return models, (dp, xp), (dq, yq), (dt, xt), pq
-
-
-@_compiled
-def _chain_counts(a: Any, b: Any, c: Any) -> Any:
-    """The rest: with all of them in one loop the processor runs out of registers."""
-    sp = sq = st = n_p = n_q = n_t = ep = eq = et = both = agree = _ZERO
+def _chain_block(a: Any, b: Any, c: Any) -> Any:
+    """Only what cannot be derived from other sums: the processor's registers are few."""
+    xx = ux = uy = uz = dp = dq = xp = xq = pq = sp = sq = _ZERO
+    n_p = n_q = n_t = ep = eq = et = both = agree = _ZERO
     mp = mq = mt = _U32(0)
     for i in range(a.size):
         x, y, z = _value(a[i]), _value(b[i]), _value(c[i])
         p, q, t = y - x, z - y, z - x
         size_p, size_q, size_t = abs(p), abs(q), abs(t)
+        px = _U32(_F32(x).view(_U32) & _EXPONENT).view(_F32)
+        py = _U32(_F32(y).view(_U32) & _EXPONENT).view(_F32)
+        pz = _U32(_F32(z).view(_U32) & _EXPONENT).view(_F32)
+        xx += x * x
+        ux += px * px
+        uy += py * py
+        uz += pz * pz
+        dp += p * p
+        dq += q * q
+        xp += x * p
+        xq += x * q
+        pq += p * q
         sp += p
         sq += q
-        st += t
         mp = _U32(max(mp, _F32(size_p).view(_U32)))
         mq = _U32(max(mq, _F32(size_q).view(_U32)))
         mt = _U32(max(mt, _F32(size_t).view(_U32)))
@@ -161,12 +151,36 @@ def _chain_counts(a: Any, b: Any, c: Any) -> Any:
         differ = _U32(_F32(p).view(_U32) ^ _F32(q).view(_U32)) & _SIGN
         both += changed
         agree += changed if differ == _U32(0) else _ZERO
-    return (
-        (sp, _U32(mp).view(_F32), n_p, ep),
-        (sq, _U32(mq).view(_F32), n_q, eq),
-        (st, _U32(mt).view(_F32), n_t, et),
-        (both, agree),
-    )
+    sums = (xx, dp, dq, xp, xq, pq, sp, sq)
+    spacings = (ux * _SPACING, uy * _SPACING, uz * _SPACING)
+    largest = (_U32(mp).view(_F32), _U32(mq).view(_F32), _U32(mt).view(_F32))
+    return sums, spacings, largest, (n_p, n_q, n_t), (ep, eq, et), (both, agree)
+
+
+@_compiled
+def _chain_row(a: Any, b: Any, c: Any) -> Any:
+    """Complete a block's sums: with y = x + p and z = y + q the others follow.
+
+    Where the terms cancel, too few digits are left, and the row says so by a NaN.
+    """
+    sums, spacings, largest, n, e, signs = _chain_block(a, b, c)
+    xx, dp, dq, xp = _F64(sums[0]), _F64(sums[1]), _F64(sums[2]), _F64(sums[3])
+    xq, pq, sp, sq = _F64(sums[4]), _F64(sums[5]), _F64(sums[6]), _F64(sums[7])
+    dt, xt, st = dp + dq + 2 * pq, xp + xq, sp + sq
+    yq = xq + pq
+    if largest[2] == 0:
+        dt, xt, st = _F64(0), _F64(0), _F64(0)
+    elif dt < _CANCELLED * (dp + dq):
+        xx = _F64(np.nan)
+    yy = xx + 2 * xp + dp
+    zz = xx + 2 * xt + dt
+    if yy < _CANCELLED * (xx + dp) or zz < _CANCELLED * (xx + dt):
+        xx = _F64(np.nan)
+    first = (dp, xp, sp, _F64(largest[0]), _F64(n[0]), _F64(e[0]))
+    second = (dq, yq, sq, _F64(largest[1]), _F64(n[1]), _F64(e[1]))
+    third = (dt, xt, st, _F64(largest[2]), _F64(n[2]), _F64(e[2]))
+    models = (xx, yy, zz, _F64(spacings[0]), _F64(spacings[1]), _F64(spacings[2]))
+    return models + first + second + third + (pq, _F64(signs[0]), _F64(signs[1]))
 
 
 @_compiled
@@ -200,15 +214,12 @@ def chain_sums(a: Any, b: Any, c: Any, out: Any) -> None:
         out: `Float64[ndarray, "blocks 27"]`, overwritten. Columns: squares of a, b and c; squared
             bf16 spacings of each; the six of `pair_sums` for b - a, then c - b, then c - a; and
             for p = b - a with q = c - b: sum of p q, count of both != 0, and of those the count
-            with equal signs.
+            with equal signs. A row with a NaN is not to be used.
     """
     for block in range(out.shape[0]):
         lo = block * BLOCK
         hi = min(lo + BLOCK, a.size)
-        u, v, w = a[lo:hi], b[lo:hi], c[lo:hi]
-        models, p2, q2, t2, pq = _chain_squares(u, v, w)
-        p1, q1, t1, signs = _chain_counts(u, v, w)
-        row = models + p2 + p1 + q2 + q1 + t2 + t1 + (pq,) + signs
+        row = _chain_row(a[lo:hi], b[lo:hi], c[lo:hi])
         for column in range(CHAIN_COLUMNS):
             out[block, column] = row[column]
 
@@ -231,3 +242,47 @@ def relative_changes(a: Any, b: Any, out: Any) -> None:
             x, y = abs(u[i]), abs(v[i])
             count += _ONE if abs(v[i] - u[i]) > _ETA * (x if x > y else y) else _ZERO
         out[block] = count
+
+
+@_compiled
+def find_nonzero(a: Any, rows: Any) -> None:
+    """Clear the flags of blocks in which every element is zero.
+
+    Args:
+        a: `UInt16[ndarray, "n"]` (bf16) or `Float32[ndarray, "n"]`.
+        rows: `Bool[ndarray, "blocks"]`; blocks whose flag is not set are not looked at.
+    """
+    for block in range(rows.shape[0]):
+        if rows[block]:
+            found = False
+            for i in range(block * BLOCK, min((block + 1) * BLOCK, a.size)):
+                found |= _value(a[i]) != _ZERO
+            rows[block] = found
+
+
+@_compiled
+def add_up(table: Any, models: int, unsafe: Any, sums: Any) -> None:
+    """Add the rows of a table that can be used, and flag the others.
+
+    Args:
+        table: `Float64[ndarray, "blocks columns"]` from `pair_sums` or `chain_sums`.
+        models: 2 or 3.
+        unsafe: `Bool[ndarray, "blocks"]`; rows flagged already are left out. Those in which
+            something is not finite, overflowed or underflowed are flagged, too.
+        sums: `Float64[ndarray, "columns"]`, added to; largest values are compared instead.
+    """
+    pairs = 1 if models == 2 else 3
+    for row in range(table.shape[0]):
+        good = not unsafe[row]
+        for column in range(table.shape[1]):
+            good &= np.isfinite(table[row, column])
+        for pair in range(pairs):
+            at = 2 * models + 6 * pair
+            good &= not (table[row, at] < TINY and table[row, at + 3] > 0)
+        unsafe[row] = not good
+        if good:
+            for column in range(table.shape[1]):
+                value = table[row, column]
+                largest = column % 6 == (2 * models + 3) % 6 and column > 2 * models
+                largest = largest and column < 2 * models + 6 * pairs
+                sums[column] = max(sums[column], value) if largest else sums[column] + value

@@ -341,6 +341,27 @@ def test_the_way_back_is_the_way_there_reversed(views):
     assert found[1] == found[0].reversed()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_an_update_that_is_taken_back(views, dtype):
+    """Sums that follow from others would lose their digits here."""
+    x, y, _ = three(20_000, (dtype,) * 3, seed=6)
+    nearly = x.clone()
+    nearly[::50] *= 1.01
+    for tensors in ((x, y, nearly), (x, y * 1e-3, y), (x, y, x * 1e-3), (x, x * 0, nearly)):
+        pairs = [(0, 1), (1, 2), (0, 2)]
+        found, update = measure(views(*tensors), pairs, (0, 1))
+        for (i, j), moments in zip(pairs, found, strict=True):
+            if tensors[i].any() and tensors[j].any():
+                metrics, expected = moments.metrics(), pair_metrics(tensors[i], tensors[j])
+                assert metrics.pop("angle") == pytest.approx(expected.pop("angle"), abs=1e-4)
+                agree(metrics, expected, rel=5e-6)
+        one, two = (numbers(tensors[k + 1]) - numbers(tensors[k]) for k in (0, 1))
+        agree(update.metrics(), update_metrics(one, two), rel=5e-6)
+    (_, _, back), _ = measure(views(x, y, x), [(0, 1), (1, 2), (0, 2)], (0, 1))
+    assert (back.delta_squares, back.before_dot_delta, back.delta_sum) == (0, 0, 0)
+    assert back.metrics()["angle"] == 0
+
+
 def test_refusals(views):
     x, y, z = views(*three(10))
     with pytest.raises(ValueError, match="one tensor in common"):
