@@ -77,7 +77,8 @@ def sparsity(tables: Tables) -> Figure | None:
         for style in shown:
             curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
         axes.set_ylabel(name.replace(" than ", " than\n"))
-        axes.set_ylim(0, _ceiling(layers[column]))
+        ceiling = _ceiling(layers[column])
+        axes.set_ylim(-0.04 * ceiling, ceiling)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     _finish(figure, depth)
     figure.supylabel("elements changed", fontsize=8)
@@ -91,7 +92,10 @@ def drift(tables: Tables) -> Figure | None:
     sides = ["mean_rotation_left", "mean_rotation_right"]
     if not present(layers, "mean_spectral_shift", *sides):
         return None
-    layers = layers.assign(rotation=layers[sides].mean(axis=1, skipna=False))
+    rotation = layers[sides].mean(axis=1, skipna=False)
+    # Of equal weights, what is left of an angle is the rounding of arithmetic.
+    still = rotation.notna() & (layers["delta_norm"] == 0)
+    layers = layers.assign(rotation=rotation.mask(still, 0.0))
     layers = layers[layers["mean_spectral_shift"].notna() | layers["rotation"].notna()]
     depth = Depth.of(places(layers), cuts_of(tables))
     figure, (shift, turned) = panels(1.75, 2)
@@ -122,8 +126,9 @@ def subspaces(tables: Tables) -> Figure | None:
         for axes, column in zip(drawn[2:], overlaps, strict=True):
             curve(axes, *depth.curve(rows, column), style)
             null(axes, *depth.curve(rows, column.replace("overlap", "chance")), style)
-            axes.set_ylabel(f"overlap of\n{_OVERLAPS[column]}")
-            axes.set_ylim(bottom=0)
+    for axes, column in zip(drawn[2:], overlaps, strict=True):
+        axes.set_ylabel(f"overlap of\n{_OVERLAPS[column]}")
+        axes.set_ylim(bottom=0)
     _chance_of_cosine(drawn[0], [rows for _, rows in series], depth)
     drawn[0].set_ylabel("cosine of\nthe updates")
     drawn[1].axhline(0.5, color=GREY, linestyle=":", linewidth=1.0, label="_null")

@@ -46,7 +46,7 @@ _SHADE = "0.94"
 # Okabe and Ito's palette, the strong colours first: thin lines need them.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES = ("-", (0, (6, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (2.5, 1)), "-", (0, (6, 1.2)), "-")
+_DASHES = ("-", (0, (6, 1.2)), (0, (4, 2, 1, 2)), (0, (2.5, 1)), "-", (0, (6, 1.2)), "-")
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ class Style:
             "color": self.colour,
             "marker": _MARKERS[i],
             "linestyle": _DASHES[i],
-            "linewidth": 1.1,
-            "markersize": 3.0,
+            # The later ones are thinner: where series coincide, all are seen.
+            "linewidth": max(2.0 - 0.5 * self.index, 0.9),
+            "markersize": max(4.4 - 0.8 * self.index, 2.6),
             "markeredgewidth": 0.0,
             "label": self.label,
         }

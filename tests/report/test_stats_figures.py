@@ -162,6 +162,16 @@ def test_sparsity_and_drift_show_the_table() -> None:
     assert sorted(_drawn(figure.axes[1], "in..rl")) == pytest.approx(sorted(both.dropna()))
 
 
+def test_equal_weights_have_not_turned() -> None:
+    still = made(2, 3, frozen=True)
+    angles = ["mean_rotation_left", "mean_rotation_right"]
+    noise = still.layers.assign(**{name: still.layers[name] + 1e-7 for name in angles})
+    figure = drift(still.but(layers=noise))
+    assert figure is not None
+    assert len(_drawn(figure.axes[1], "in..rl")) == 6
+    assert [len(line) for line in _lines(figure.axes[1], "_zero")] == [3, 3]
+
+
 def test_subspaces_of_two_updates_and_of_more() -> None:
     figure = subspaces(SMALL)
     assert figure is not None
@@ -170,6 +180,10 @@ def test_subspaces_of_two_updates_and_of_more() -> None:
     assert sorted(_drawn(figure.axes[0], "mlp")) == sorted(rows["cosine"])
     assert sorted(_drawn(figure.axes[2], "mlp")) == sorted(rows["mean_subspace_overlap_left"])
     assert figure.legends[0].get_title().get_text() == "base..in and in..rl"
+    for axes in figure.axes[2:]:
+        drawn = np.concatenate([_lines(axes, name)[0] for name in ("whole layer", "mlp")])
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] > np.nanmax(drawn)
     figure = subspaces(made(2, 3, 3, spectrum="none"))
     assert figure is not None
     assert len(figure.axes) == 2
