@@ -85,7 +85,9 @@ def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
             kernel.relative_changes(arrays[i], arrays[j], relative[:, column])
     unsafe = _underflowed(table, arrays)
     sums = np.zeros(table.shape[1])
-    kernel.add_up(table, models, unsafe, sums)
+    largest = np.zeros(len(pairs))
+    kernel.add_up(table, models, unsafe, sums, largest)
+    sums[[2 * models + 6 * column + _MAX for column in range(len(pairs))]] = largest
     numel = size
     again = []
     for row in np.flatnonzero(unsafe):

@@ -261,7 +261,7 @@ def find_nonzero(a: Any, rows: Any) -> None:
 
 
 @_compiled
-def add_up(table: Any, models: int, unsafe: Any, sums: Any) -> None:
+def add_up(table: Any, models: int, unsafe: Any, sums: Any, largest: Any) -> None:
     """Add the rows of a table that can be used, and flag the others.
 
     Args:
@@ -269,7 +269,8 @@ def add_up(table: Any, models: int, unsafe: Any, sums: Any) -> None:
         models: 2 or 3.
         unsafe: `Bool[ndarray, "blocks"]`; rows flagged already are left out. Those in which
             something is not finite, overflowed or underflowed are flagged, too.
-        sums: `Float64[ndarray, "columns"]`, added to; largest values are compared instead.
+        sums: `Float64[ndarray, "columns"]`, added to.
+        largest: `Float64[ndarray, "pairs"]`, raised to the largest |d|.
     """
     pairs = 1 if models == 2 else 3
     for row in range(table.shape[0]):
@@ -282,7 +283,6 @@ def add_up(table: Any, models: int, unsafe: Any, sums: Any) -> None:
         unsafe[row] = not good
         if good:
             for column in range(table.shape[1]):
-                value = table[row, column]
-                largest = column % 6 == (2 * models + 3) % 6 and column > 2 * models
-                largest = largest and column < 2 * models + 6 * pairs
-                sums[column] = max(sums[column], value) if largest else sums[column] + value
+                sums[column] += table[row, column]
+            for pair in range(pairs):
+                largest[pair] = max(largest[pair], table[row, 2 * models + 6 * pair + 3])
