@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -190,14 +190,14 @@ def _say_what(study: Study, *, quiet: bool) -> None:
     """What will be read, and what had to be left out; on stderr."""
     from surgery.report.units import number, size
 
-    for told in _some(study.alignment.unmatched):
+    for told in _some(study.subject.alignment.unmatched):
         show_warning(f"left out: {told}")
     if quiet:
         return
-    pieces = study.alignment.pieces
+    pieces = study.subject.pieces
     done = len(pieces) - len(study.todo)
     parts = [
-        ", ".join(map(str, study.pairs)),
+        ", ".join(map(str, study.subject.pairs)),
         number(len(pieces), "tensor"),
         size(sum(piece.nbytes for piece in pieces)),
         *([f"{done:,} of them measured earlier"] if done else []),
@@ -212,14 +212,14 @@ def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
 
 
 def _write(stats: Stats, out: Path, *, svg: bool) -> list[Path]:
-    from surgery.report.stats_figures import write_figures
+    from surgery.report.stats.figures import write_figures
 
     files = stats.write(out)
     return files + write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
 
 
 def _print(stats: Stats, out: Path, seconds: float, nbytes: int) -> None:
-    from surgery.report.stats_bars import bars
+    from surgery.report.stats.bars import bars
     from surgery.report.units import duration, size
 
     console = stdout()

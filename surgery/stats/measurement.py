@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 from threading import Lock
@@ -18,29 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
-    import torch
 
     from surgery.checkpoint.source import Checkpoint
     from surgery.stats.align import Piece
+    from surgery.stats.options import Decomposition
     from surgery.stats.pairs import Pair
 
 CHUNK = 1 << 24
 """Elements after which a tensor is cut, so that all threads help with an embedding."""
-
-
-@dataclass(frozen=True)
-class Decomposition:
-    """How to look at matrices.
-
-    Attributes:
-        kind: No singular values, the largest, or all.
-        k: How many vectors.
-        device: Where to compute.
-    """
-
-    kind: SpectrumKind
-    k: int
-    device: torch.device
 
 
 class Measurement:
@@ -95,8 +80,9 @@ class Measurement:
         record: dict[str, Any] = {
             "pairs": {str(p): asdict(m) for p, m in zip(self.pairs, moments, strict=True)}
         }
-        if self._compared is not None:
-            record["update"] = asdict(reduce(add, (c[1] for c in chunks)))
+        updates = [update for _, update in chunks if update is not None]
+        if updates:
+            record["update"] = asdict(reduce(add, updates))
         arrays: dict[str, np.ndarray] = {}
         if how.kind is not SpectrumKind.NONE and self.piece.matrix is not None:
             arrays = self._decompose(self.piece.matrix, moments, how, record)
@@ -112,7 +98,7 @@ class Measurement:
         """Add what singular values tell of every pair whose numbers are all finite."""
         from surgery.stats.spectral import Spectral
 
-        spectral = Spectral(self.piece.name, shape, self._views, how.kind, how.k, how.device)
+        spectral = Spectral(self.piece.name, shape, self._views, how)
         finite = [p for p, m in zip(self.pairs, moments, strict=True) if m.finite]
         record["spectra"] = {str(pair): spectral.pair(pair) for pair in finite}
         if self._compared is not None:

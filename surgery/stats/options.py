@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
+
     from surgery.arch.site import Component
     from surgery.recipe.select import Selector
 
@@ -45,3 +47,18 @@ class Options:
     workers: int | None = None
     memory: int | None = None
     device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """How to look at matrices.
+
+    Attributes:
+        kind: No singular values, the largest, or all.
+        k: How many vectors.
+        device: Where to compute.
+    """
+
+    kind: SpectrumKind
+    k: int
+    device: torch.device

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-import platform
 import secrets
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
-import surgery
 from surgery.checkpoint.failure import explained
-from surgery.stats import columns
-from surgery.stats.moments import PairMoments, UpdateMoments
-from surgery.stats.tables import (
-    Measured,
-    frame,
-    layer_rows,
-    pool_pairs,
-    pool_updates,
-    region_bounds,
-    region_rows,
-    tensor_rows,
-    update_rows,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from surgery.checkpoint.source import CheckpointInfo
-    from surgery.stats.align import Alignment
-    from surgery.stats.options import Options
-    from surgery.stats.pairs import Pair
-    from surgery.stats.parts import Part
+    import pandas as pd
 
 TABLES: Final = ("tensors", "layers", "regions", "updates", "update_layers", "update_regions")
 SPECTRA: Final = "spectra.npz"
@@ -121,109 +99,3 @@ def _replace(path: Path, write: Callable[[Path], object]) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return path
-
-
-def assemble(
-    alignment: Alignment,
-    models: Mapping[str, CheckpointInfo],
-    pairs: Sequence[Pair],
-    options: Options,
-    parts: Mapping[str, Part],
-) -> Stats:
-    """Measured tensors to tables.
-
-    Args:
-        alignment: The tensors.
-        models: Headers by name.
-        pairs: What was compared.
-        options: How.
-        parts: What was measured, by the piece's name.
-    """
-    measured = list(_pairs(alignment, parts))
-    updates = list(_updates(alignment, pairs, parts))
-    first = next(iter(alignment.architectures.values()))
-    bounds = region_bounds(first.layers, options.cuts)
-    regions = region_rows(measured, pool_pairs, bounds)
-    return Stats(
-        tensors=tensor_rows(measured, {str(pair): pair for pair in pairs}),
-        layers=frame(layer_rows(measured, pool_pairs), columns.LAYERS),
-        regions=frame(regions, columns.REGIONS),
-        updates=update_rows(updates),
-        update_layers=frame(layer_rows(updates, pool_updates), columns.UPDATE_LAYERS),
-        update_regions=frame(region_rows(updates, pool_updates, bounds), columns.UPDATE_REGIONS),
-        spectra={name: array for part in parts.values() for name, array in part.arrays.items()},
-        summary=_summary(alignment, models, pairs, options, measured, bounds, regions),
-    )
-
-
-def _pairs(alignment: Alignment, parts: Mapping[str, Part]) -> Iterator[Measured]:
-    for piece in alignment.pieces:
-        record = parts[piece.name].record
-        for pair, sums in record["pairs"].items():
-            spectral = record.get("spectra", {}).get(pair, {})
-            yield Measured(piece, {"pair": pair}, PairMoments(**sums), spectral)
-
-
-def _updates(
-    alignment: Alignment, pairs: Sequence[Pair], parts: Mapping[str, Part]
-) -> Iterator[Measured]:
-    for piece in alignment.pieces:
-        record = parts[piece.name].record
-        if "update" in record:
-            label = {"first": str(pairs[0]), "second": str(pairs[1])}
-            moments = UpdateMoments(**record["update"])
-            yield Measured(piece, label, moments, record.get("subspaces", {}))
-
-
-def _summary(
-    alignment: Alignment,
-    models: Mapping[str, CheckpointInfo],
-    pairs: Sequence[Pair],
-    options: Options,
-    measured: Sequence[Measured],
-    bounds: Mapping[str, Mapping[str, tuple[int, int]]],
-    regions: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    architectures = alignment.architectures
-    return {
-        "models": {
-            name: {
-                "reference": str(info.reference),
-                "revision": info.revision,
-                "fingerprint": info.fingerprint,
-                "family": architectures[name].family,
-            }
-            for name, info in models.items()
-        },
-        "pairs": [str(pair) for pair in pairs],
-        "selector": str(options.selector) if options.selector else "*",
-        "spectrum": str(options.spectrum),
-        "top": options.top,
-        "regions": {name: {r: list(span) for r, span in b.items()} for name, b in bounds.items()},
-        "tensors": len(alignment.pieces),
-        "parameters": sum(piece.numel for piece in alignment.pieces),
-        "totals": {str(pair): _totals(regions, str(pair)) for pair in pairs},
-        "unmatched": list(alignment.unmatched),
-        "guessed": list(alignment.guessed),
-        "nonfinite": sorted({each.piece.name for each in measured if not each.finite}),
-        "versions": {
-            "vlm-surgery": surgery.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "scipy", "numba")},
-        },
-    }
-
-
-def _totals(regions: Sequence[Mapping[str, Any]], pair: str) -> dict[str, dict[str, Any]]:
-    """Pooled norms of whole components and of the whole model."""
-    wanted = ("numel", "delta_norm", "relative_delta", "cosine", "changed", "rounding_ratio")
-    return {
-        row["component"]: {name: _plain(row.get(name)) for name in wanted}
-        for row in regions
-        if row["region"] == "all" and row["group"] == "all" and row["pair"] == pair
-    }
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    return value if value is None or math.isfinite(value) else None

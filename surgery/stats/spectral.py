@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from surgery.stats.options import Decomposition
     from surgery.stats.pairs import Pair
     from surgery.stats.read import TensorView
     from surgery.stats.spectrum import Spectrum
@@ -49,9 +50,7 @@ class Spectral:
         name: The tensor's, for the names of arrays.
         shape: Rows and columns.
         views: The tensor in each model, every element finite.
-        kind: The largest values, or all.
-        k: How many vectors.
-        device: Where to compute.
+        how: Which values, how many vectors, and where.
     """
 
     def __init__(
@@ -59,17 +58,13 @@ class Spectral:
         name: str,
         shape: tuple[int, int],
         views: Mapping[str, TensorView],
-        kind: SpectrumKind,
-        k: int,
-        device: torch.device,
+        how: Decomposition,
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self._name = name
         self._shape = shape
         self._views = views
-        self._kind = kind
-        self._k = k
-        self._device = device
+        self._how = how
         self._weights: dict[str, Spectrum] = {}
         self._deltas: dict[Pair, Spectrum] = {}
 
@@ -86,8 +81,8 @@ class Spectral:
         kind = SpectrumKind.FULL if delta.complete else SpectrumKind.TOP
         return {
             "spectrum": str(kind),
-            **delta_metrics(delta, self._k),
-            **random_delta(self._shape, delta.frobenius, self._k),
+            **delta_metrics(delta, self._how.k),
+            **random_delta(self._shape, delta.frobenius, self._how.k),
             "spectral_shift": shift(before, after),
             **turned,
         }
@@ -112,5 +107,9 @@ class Spectral:
         return self._deltas[pair]
 
     def _decompose(self, tensor: torch.Tensor) -> Spectrum:
-        matrix = tensor.reshape(self._shape).to(self._device)
-        return full(matrix, self._k) if self._kind is SpectrumKind.FULL else top(matrix, self._k)
+        matrix = tensor.reshape(self._shape).to(self._how.device)
+        return (
+            full(matrix, self._how.k)
+            if self._how.kind is SpectrumKind.FULL
+            else top(matrix, self._how.k)
+        )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from surgery.execute.run import default_workers
 from surgery.execute.work import Stopped, do_all
 from surgery.stats.align import align
-from surgery.stats.options import Options, SpectrumKind
+from surgery.stats.assemble import Subject, assemble
+from surgery.stats.options import Decomposition, Options, SpectrumKind
 from surgery.stats.pairs import choose_pairs
 from surgery.stats.parts import Parts
-from surgery.stats.result import assemble
 from surgery.stats.work import Budget, share_out
 
 if TYPE_CHECKING:
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from surgery.checkpoint.source import Checkpoint
-    from surgery.stats.align import Alignment, Piece
-    from surgery.stats.measurement import Decomposition, Measurement
-    from surgery.stats.pairs import Pair
+    from surgery.stats.align import Piece
+    from surgery.stats.measurement import Measurement
     from surgery.stats.parts import Part
     from surgery.stats.result import Stats
 
@@ -53,12 +52,16 @@ class Study:
     ) -> None:
         self.options = options or Options()
         self.checkpoints = checkpoints
-        self.pairs: tuple[Pair, ...] = choose_pairs(tuple(checkpoints), self.options.pairs)
-        infos = {name: checkpoint.info for name, checkpoint in checkpoints.items()}
-        self.alignment: Alignment = align(infos, self.options.selector, self.options.cuts)
+        models = {name: checkpoint.info for name, checkpoint in checkpoints.items()}
+        self.subject = Subject(
+            models=models,
+            pairs=choose_pairs(tuple(models), self.options.pairs),
+            alignment=align(models, self.options.selector, self.options.cuts),
+            options=self.options,
+        )
         self._parts = None if out is None else Parts(out, self._key())
         self._done: dict[str, Part] = {}
-        for piece in self.alignment.pieces:
+        for piece in self.subject.pieces:
             part = None if self._parts is None else self._parts.load(piece.name)
             if part is not None:
                 self._done[piece.name] = part
@@ -66,7 +69,7 @@ class Study:
     @property
     def todo(self) -> tuple[Piece, ...]:
         """Tensors that are not measured yet."""
-        return tuple(p for p in self.alignment.pieces if p.name not in self._done)
+        return tuple(p for p in self.subject.pieces if p.name not in self._done)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Stats:
         """Measure what is left and make the tables.
@@ -82,15 +85,13 @@ class Study:
             self._measure(progress or (lambda _: None))
         if self._parts is not None:
             self._parts.forget_others()
-        parts = {piece.name: self._done[piece.name] for piece in self.alignment.pieces}
-        infos = {name: checkpoint.info for name, checkpoint in self.checkpoints.items()}
-        return assemble(self.alignment, infos, self.pairs, self.options, parts)
+        return assemble(self.subject, self._done)
 
     def _key(self) -> str:
         """What the numbers of a tensor depend on."""
         options = [str(self.options.spectrum), self.options.top]
         told = [(name, checkpoint.stamp()) for name, checkpoint in self.checkpoints.items()]
-        pairs = [str(pair) for pair in self.pairs]
+        pairs = [str(pair) for pair in self.subject.pairs]
         return json.dumps([FORMAT, told, pairs, options])
 
     def _measure(self, progress: Callable[[int], None]) -> None:
@@ -110,7 +111,7 @@ class Study:
         shift = _Shift(how, Budget(crew.memory), crew.blas, progress, self._finish)
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for piece in self.todo:
-            work = Measurement(piece, self.checkpoints, self.pairs)
+            work = Measurement(piece, self.checkpoints, self.subject.pairs)
             need = needs.get(piece.name)
             if need is not None:
                 jobs.append((piece.nbytes, partial(shift.whole, work, need)))
@@ -174,7 +175,6 @@ def _decomposition(options: Options) -> Decomposition:
     import torch
 
     from surgery.errors import ExecutionError
-    from surgery.stats.measurement import Decomposition
 
     name = options.device
     if name == "auto":

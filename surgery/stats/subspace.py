@@ -27,8 +27,10 @@ def principal_angles(first: Tensor, second: Tensor) -> Array:
         second: `Float[Tensor, "d k2"]`, likewise.
 
     Returns:
-        min(k1, k2) angles in degrees, ascending.
+        min(k1, k2) angles in degrees, ascending; exactly 0 for a basis and itself.
     """
+    if first is second:
+        return np.zeros(first.shape[1])
     small, large = sorted((first.double(), second.double()), key=lambda basis: basis.shape[1])
     if not small.shape[1]:
         return np.empty(0)

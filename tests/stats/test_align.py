@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tests.families import save_tiny
 
 from surgery.arch.site import Component
 from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import PlanError, RecipeError
 from surgery.recipe import parse_selector
 from surgery.stats.align import align
+from tests.families import save_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.checkpoint.test_adapter import train
-from tests.families import save_tiny
 
 from surgery import specimen
 from surgery.checkpoint.open import open_checkpoint
@@ -25,6 +23,8 @@ from surgery.errors import CheckpointError, ExecutionError
 from surgery.recipe import parse_selector
 from surgery.stats.options import Options, SpectrumKind
 from surgery.stats.study import Study
+from tests.checkpoint.test_adapter import train
+from tests.families import save_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,15 +75,13 @@ def test_a_planted_update_is_found_and_nothing_else(tmp_path: Path) -> None:
     assert (matrices.stable_rank < 1.001).all()
     assert (matrices.top_energy > 0.999).all()
     assert (matrices.random_stable_rank > 10).all()
-    rest = stats.layers[
-        (stats.layers.group != "all") & ~stats.layers.index.isin(hit.index)
-    ]
+    rest = stats.layers[(stats.layers.group != "all") & ~stats.layers.index.isin(hit.index)]
     assert len(rest) > 20
     assert (rest.delta_norm == 0).all()
     assert (rest.changed == 0).all()
     untouched = stats.tensors[~stats.tensors.tensor.isin(matrices.tensor)]
     assert untouched.spectral_norm.max() == 0
-    assert untouched[["rotation_left_max", "rotation_right_max"]].max().max() < 1e-4
+    assert untouched[["rotation_left_max", "rotation_right_max"]].max().max() == 0
 
 
 def test_identical_checkpoints_differ_in_nothing() -> None:
@@ -134,8 +132,9 @@ def test_a_nan_is_named_and_spoils_nothing_else(pair: Pair, tmp_path: Path) -> N
     (name,) = stats.summary["nonfinite"]
     rows = stats.tensors[stats.tensors.tensor == name].set_index("pair")
     assert rows.loc["in..rl", "nonfinite_after"] == 1
-    assert np.isnan(rows.loc["in..rl", ["delta_norm", "cosine", "spectral_norm"]].astype(float)).all()
-    assert np.isfinite(rows.loc["base..in", ["delta_norm", "spectral_norm"]].astype(float)).all()
+    told = ["delta_norm", "cosine", "spectral_norm"]
+    assert np.isnan(rows.loc["in..rl", told].astype(float)).all()
+    assert np.isfinite(rows.loc["base..in", told].astype(float)).all()
     layers = stats.layers.query("component == 'language' and layer == 1 and group == 'all'")
     layers = layers.set_index("pair")
     assert list(layers.nonfinite_tensors[["base..in", "in..rl", "base..rl"]]) == [0, 1, 1]
@@ -162,9 +161,7 @@ def test_a_fork_is_compared_too(pair: Pair) -> None:
     assert set(stats.updates["first"]) == {"base..in"}
     assert set(stats.updates["second"]) == {"base..rl"}
     row = stats.updates.iloc[0]
-    base, in_, rl = (
-        load_file(models[n] / "model.safetensors") for n in ("base", "in", "rl")
-    )
+    base, in_, rl = (load_file(models[n] / "model.safetensors") for n in ("base", "in", "rl"))
     name = "model.embed_tokens.weight"
     row = stats.updates[stats.updates.component == "embedding"].iloc[0]
     first, second = ((m[name].double() - base[name].double()).flatten() for m in (in_, rl))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from matplotlib import style
 
 from surgery.errors import SurgeryError
-from surgery.report.stats_maps import modules
-from surgery.report.stats_profiles import drift, profile, sparsity, subspaces
-from surgery.report.stats_spectra import spectra
-from surgery.report.stats_style import RC
+from surgery.report.stats.maps import modules
+from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
+from surgery.report.stats.spectra import spectra
+from surgery.report.stats.style import RC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from surgery.report.stats_tables import Tables
+    from surgery.report.stats.tables import Tables
 
 FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
     "profile": profile,

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from surgery.report.stats_tables import ORDER, STACKS, Place, cuts_of, pairs_of, values, where
+from surgery.report.stats.tables import ORDER, STACKS, Place, cuts_of, pairs_of, values, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from surgery.report.stats_tables import Cuts, Tables
+    from surgery.report.stats.tables import Cuts, Tables
 
 _GROUPS = ("attention", "mlp", "norm")
 _COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red")

@@ -9,9 +9,9 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 
 from surgery.arch.site import Module
-from surgery.report.stats_axes import NAMES, fits, numbered, shared
-from surgery.report.stats_style import GREY, WIDTH, new_figure
-from surgery.report.stats_tables import STACKS, cuts_of, pairs_of, where
+from surgery.report.stats.axes import NAMES, fits, numbered, shared
+from surgery.report.stats.style import GREY, WIDTH, new_figure
+from surgery.report.stats.tables import STACKS, cuts_of, pairs_of, where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from surgery.arch.site import Component
-    from surgery.report.stats_tables import Tables
+    from surgery.report.stats.tables import Tables
 
 # The order in which a block computes; names that are not here follow in their own order.
 _FLOW = (

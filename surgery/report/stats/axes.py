@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surgery.arch.site import Component
-from surgery.report.stats_style import GREY, WIDTH, shade
-from surgery.report.stats_tables import ORDER, Place, values
+from surgery.report.stats.style import GREY, WIDTH, shade
+from surgery.report.stats.tables import ORDER, Place, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-    from surgery.report.stats_tables import Cuts
+    from surgery.report.stats.tables import Cuts
 
 NAMES = {
     Component.VISION: "vision",

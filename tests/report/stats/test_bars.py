@@ -7,8 +7,8 @@ from textwrap import dedent
 import pytest
 from rich.console import Console
 
-from surgery.report.stats_bars import bars
-from tests.report.made_tables import Made, made
+from surgery.report.stats.bars import bars
+from tests.report.stats.made_tables import Made, made
 
 
 def _shown(tables: Made, width: int = 100) -> list[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from surgery.report.stats_axes import Depth
-from surgery.report.stats_style import (
+from surgery.report.stats.axes import Depth
+from surgery.report.stats.style import (
     GREY,
     Style,
     curve,
@@ -19,7 +19,7 @@ from surgery.report.stats_style import (
     panels,
     styles,
 )
-from surgery.report.stats_tables import cuts_of, pairs_of, places, present, where
+from surgery.report.stats.tables import cuts_of, pairs_of, places, present, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pandas import DataFrame
 
-    from surgery.report.stats_tables import Tables
+    from surgery.report.stats.tables import Tables
 
 _SHARES = {
     "changed": "any change",

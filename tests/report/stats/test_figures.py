@@ -9,14 +9,14 @@ from PIL import Image
 
 from surgery.arch.site import Component
 from surgery.errors import SurgeryError
-from surgery.report import stats_figures
-from surgery.report.stats_axes import Depth, numbered
-from surgery.report.stats_figures import FIGURES, write_figures
-from surgery.report.stats_maps import modules, pooled
-from surgery.report.stats_profiles import drift, profile, sparsity, subspaces
-from surgery.report.stats_spectra import random_values, spectra
-from surgery.report.stats_tables import Place, cuts_of
-from tests.report.made_tables import made
+from surgery.report.stats import figures as stats_figures
+from surgery.report.stats.axes import Depth, numbered
+from surgery.report.stats.figures import FIGURES, write_figures
+from surgery.report.stats.maps import modules, pooled
+from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
+from surgery.report.stats.spectra import random_values, spectra
+from surgery.report.stats.tables import Place, cuts_of
+from tests.report.stats.made_tables import made
 
 if TYPE_CHECKING:
     from pathlib import Path

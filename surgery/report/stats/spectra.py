@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from surgery.arch.site import Component
-from surgery.report.stats_axes import NAMES
-from surgery.report.stats_style import GREY, grid, legend, new_figure, styles
-from surgery.report.stats_tables import STACKS, cuts_of, pairs_of, present
+from surgery.report.stats.axes import NAMES
+from surgery.report.stats.style import GREY, grid, legend, new_figure, styles
+from surgery.report.stats.tables import STACKS, cuts_of, pairs_of, present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from surgery.report.stats_style import Style
-    from surgery.report.stats_tables import Tables
+    from surgery.report.stats.style import Style
+    from surgery.report.stats.tables import Tables
 
     Values = NDArray[np.float64]
 

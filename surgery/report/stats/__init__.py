@@ -1,0 +1,1 @@
+"""Tables of update statistics to figures and terminal bars. Opens nothing but what it writes."""
