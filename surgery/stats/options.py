@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
-
     from surgery.arch.site import Component
     from surgery.recipe.select import Selector
 
@@ -61,4 +59,4 @@ class Decomposition:
 
     kind: SpectrumKind
     k: int
-    device: torch.device
+    device: str

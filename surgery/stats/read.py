@@ -9,7 +9,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from surgery.checkpoint.dtype import DType
 from surgery.errors import CheckpointError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from surgery.checkpoint.source import Checkpoint, TensorHeader
 
@@ -140,9 +138,9 @@ class TensorView:
         return array if array.flags.aligned else array.copy()
 
 
-def working_dtype(*dtypes: DType) -> torch.dtype:
+def working_dtype(*dtypes: DType) -> np.dtype[Any]:
     """What to compute in: float32, or float64 where float32 would lose digits."""
-    return torch.float64 if _WIDE.intersection(dtypes) else torch.float32
+    return np.dtype(np.float64 if _WIDE.intersection(dtypes) else np.float32)
 
 
 def widen(array: NDArray[Any], dtype: DType, out: NDArray[Any]) -> None:
@@ -163,28 +161,27 @@ def widen(array: NDArray[Any], dtype: DType, out: NDArray[Any]) -> None:
             np.copyto(out, np.left_shift(array, 16, dtype=np.uint32).view(np.float32))
 
 
-def load(view: TensorView, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
+def load(view: TensorView, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
     """The whole tensor in its shape.
 
     Args:
         view: What to read.
-        dtype: float32 or float64.
-        out: Contiguous tensor of that type and as many elements, overwritten.
+        dtype: float32 or float64; what `working_dtype` says when None.
 
     Returns:
-        `Float[Tensor, "..."]`; shares memory with `out`.
+        `Float[ndarray, "..."]`.
 
     Raises:
         CheckpointError: If the file is shorter than its header says.
     """
-    tensor = torch.empty(view.shape, dtype=dtype) if out is None else out.view(view.shape)
-    flat = tensor.view(-1).numpy()
+    array = np.empty(view.shape, dtype or working_dtype(view.dtype))
+    flat = array.reshape(-1)
     for start, stop in windows(0, view.numel):
         widen(view.window(start, stop), view.dtype, flat[start:stop])
-    return tensor
+    return array
 
 
-def load_delta(before: TensorView, after: TensorView) -> Tensor:
+def load_delta(before: TensorView, after: TensorView) -> NDArray[Any]:
     """The whole of after - before, holding no more than a window beside it.
 
     Args:
@@ -192,7 +189,7 @@ def load_delta(before: TensorView, after: TensorView) -> Tensor:
         after: What to subtract from; of the same shape.
 
     Returns:
-        `Float[Tensor, "..."]` in float32, or float64 where float32 would lose digits.
+        `Float[ndarray, "..."]` in float32, or float64 where float32 would lose digits.
 
     Raises:
         CheckpointError: If a file is shorter than its header says.
@@ -200,7 +197,7 @@ def load_delta(before: TensorView, after: TensorView) -> Tensor:
     if before.shape != after.shape:
         raise ValueError(f"{before.name}: shapes {before.shape} and {after.shape} differ")
     delta = load(after, working_dtype(before.dtype, after.dtype))
-    flat = delta.view(-1).numpy()
+    flat = delta.reshape(-1)
     buffer = np.empty(min(_PIECE, before.numel), flat.dtype)
     for start, stop in windows(0, before.numel, _PIECE):
         subtrahend = buffer[: stop - start]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from surgery.errors import ExecutionError
 from surgery.stats import memory
 from surgery.stats.krylov import top
 from surgery.stats.null import random_delta
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-    import torch
+    from numpy.typing import NDArray
 
     from surgery.stats.options import Decomposition
     from surgery.stats.pairs import Pair
@@ -38,6 +41,30 @@ def projected_bytes(shape: tuple[int, int], kind: SpectrumKind, k: int) -> int:
     rows, columns = shape
     kept = 6 * 8 * min(k, rows, columns) * (rows + columns)
     return 4 * rows * columns + memory.projected_bytes(shape, str(kind), k) + kept
+
+
+def choose_device(name: str) -> str:
+    """The device to compute on: a GPU where there is one for `auto`.
+
+    Raises:
+        ExecutionError: If it is not there, or cannot compute in float64.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, dtype=torch.float64, device=name)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ExecutionError(
+            f"device {name!r} cannot be used here: {why}. Expected auto, cpu, or a GPU that "
+            f"computes in float64, such as cuda or cuda:1."
+        ) from error
+    return name
+
+
+def use_threads(count: int) -> None:
+    """Let linear algebra in the calling thread use so many threads."""
+    torch.set_num_threads(count)
 
 
 class Spectral:
@@ -106,8 +133,8 @@ class Spectral:
             self._deltas[pair] = found
         return self._deltas[pair]
 
-    def _decompose(self, tensor: torch.Tensor) -> Spectrum:
-        matrix = tensor.reshape(self._shape).to(self._how.device)
+    def _decompose(self, array: NDArray[Any]) -> Spectrum:
+        matrix = torch.from_numpy(array).reshape(self._shape).to(self._how.device)
         return (
             full(matrix, self._how.k)
             if self._how.kind is SpectrumKind.FULL

@@ -16,7 +16,7 @@ from surgery.stats.parts import Parts
 from surgery.stats.work import Budget, share_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from threading import Event
 
@@ -95,16 +95,10 @@ class Study:
         return json.dumps([FORMAT, told, pairs, options])
 
     def _measure(self, progress: Callable[[int], None]) -> None:
-        # numpy, numba and torch: loaded once there is something to measure, and before threads are.
         from surgery.stats.measurement import Measurement
-        from surgery.stats.spectral import projected_bytes
 
         how = _decomposition(self.options)
-        needs = {
-            piece.name: projected_bytes(piece.matrix, how.kind, how.k)
-            for piece in self.todo
-            if piece.matrix is not None and how.kind is not SpectrumKind.NONE
-        }
+        needs = _needs(self.todo, how)
         crew = share_out(
             self.options.workers or default_workers(), list(needs.values()), self.options.memory
         )
@@ -146,9 +140,9 @@ class _Shift:
 
     def whole(self, work: Measurement, need: int, stop: Event) -> None:
         """All of a matrix, its spectra included."""
-        import torch
+        from surgery.stats.spectral import use_threads
 
-        torch.set_num_threads(self._blas)  # holds for the calling thread
+        use_threads(self._blas)
         with self._budget.hold(need):
             for start in work.starts:
                 if stop.is_set():
@@ -166,22 +160,27 @@ class _Shift:
         self._progress(work.piece.nbytes // len(work.starts))
 
 
+def _needs(pieces: Sequence[Piece], how: Decomposition) -> dict[str, int]:
+    """Bytes that the spectra of each matrix take; nothing where none are wanted."""
+    if how.kind is SpectrumKind.NONE:
+        return {}
+    from surgery.stats.spectral import projected_bytes
+
+    return {
+        piece.name: projected_bytes(piece.matrix, how.kind, how.k)
+        for piece in pieces
+        if piece.matrix is not None
+    }
+
+
 def _decomposition(options: Options) -> Decomposition:
     """The options for matrices, with the device chosen.
 
     Raises:
         ExecutionError: If the device is not there.
     """
-    import torch
+    if options.spectrum is SpectrumKind.NONE:  # then nothing needs torch
+        return Decomposition(options.spectrum, options.top, "cpu")
+    from surgery.stats.spectral import choose_device
 
-    from surgery.errors import ExecutionError
-
-    name = options.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ExecutionError(
-            f"device {name!r} was asked for, but PyTorch finds no CUDA GPU here. Leave --device "
-            f"out, or use cpu."
-        )
-    return Decomposition(options.spectrum, options.top, torch.device(name))
+    return Decomposition(options.spectrum, options.top, choose_device(options.device))

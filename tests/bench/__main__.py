@@ -6,166 +6,52 @@ import argparse
 import json
 import os
 import platform
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measure import Run, run, side_by_side, summary, times_faster
+from tests.bench import merges, stats
 
-SURGERY = str(Path(sys.executable).with_name("surgery"))
-MERGEKIT = str(Path(sys.executable).with_name("mergekit-yaml"))
-MERGES = {
-    "transplant": "  - transplant: language[mid]\n    from: rl\n",
-    "linear": "  - interpolate: '*'\n    from: rl\n    method: linear\n    t: 0.3\n",
-    "slerp": "  - interpolate: '*'\n    from: rl\n    method: slerp\n    t: 0.3\n",
-}
-
-
-def recipe(kind: str, models: dict[str, Path]) -> str:
-    """One of the merges in our language."""
-    named = "".join(f"  {name}: {path}\n" for name, path in models.items())
-    return f"name: {kind}\nmodels:\n{named}base: in\nsteps:\n{MERGES[kind]}"
-
-
-def for_mergekit(kind: str, models: dict[str, Path], layers: int) -> str:
-    """The same merge as a mergekit user would write it."""
-    in_, rl = models["in"], models["rl"]
-    if kind == "linear":
-        weighted = "".join(
-            f"  - model: {path}\n    parameters: {{weight: {weight}}}\n"
-            for path, weight in ((in_, 0.7), (rl, 0.3))
-        )
-        return f"merge_method: linear\ndtype: bfloat16\nmodels:\n{weighted}"
-    if kind == "slerp":
-        return (
-            f"merge_method: slerp\nbase_model: {in_}\ndtype: bfloat16\n"
-            f"parameters: {{t: 0.3}}\nmodels:\n  - model: {in_}\n  - model: {rl}\n"
-        )
-    cuts = [0, layers // 3, 2 * layers // 3, layers]
-    slices = "".join(
-        f"      - sources: [{{model: {path}, layer_range: [{cuts[i]}, {cuts[i + 1]}]}}]\n"
-        for i, path in enumerate((in_, rl, in_))
-    )
-    rest = ("vision_tower", "multi_modal_projector")
-    whole = "".join(f"  {module}:\n    models: [{{model: {in_}}}]\n" for module in rest)
-    return (
-        f"merge_method: passthrough\nbase_model: {in_}\ndtype: bfloat16\nmodules:\n{whole}"
-        f"  text_decoder:\n    slices:\n{slices}"
-    )
+PARTS = {"merges": merges, "stats": stats}
 
 
 def main() -> None:
-    """Build the pair, measure, print, write, clean up."""
+    """Build checkpoints, measure, print, write, clean up."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to work; needs 16 GB")
     args = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="surgery-bench-", dir=args.folder))
-    os.environ["VLM_SURGERY_CACHE"] = str(folder / "cache")
-    try:
-        results = measure(folder, args.pairs, args.layers)
-    finally:
-        shutil.rmtree(folder)
-    args.out.write_text(json.dumps(results, indent=2) + "\n")
-    print_table(results)
+    results: dict[str, Any] = {"machine": machine()}
+    for part in args.parts:
+        folder = Path(tempfile.mkdtemp(prefix="surgery-bench-", dir=args.folder))
+        os.environ["VLM_SURGERY_CACHE"] = str(folder / "cache")
+        try:
+            results[part] = PARTS[part].measure(folder, args.rounds, tell)
+        finally:
+            shutil.rmtree(folder)
+        PARTS[part].print_table(results[part])
+        args.out.write_text(json.dumps(results, indent=2) + "\n")
     print(f"written to {args.out}")
 
 
-def measure(folder: Path, pairs: int, layers: int) -> dict[str, Any]:
-    """Every figure, as it goes into bench.json."""
-    say = lambda text: print(text, flush=True)  # noqa: E731
-    say("building two checkpoints of the Qwen2.5-VL-3B shape")
-    build("pair", folder, layers)
-    models = {name: folder / name for name in ("in", "rl")}
-    size = (models["in"] / "model.safetensors").stat().st_size
-    say(f"  {size / 1e9:.2f} GB each")
-    results: dict[str, Any] = {"machine": machine(), "bytes": size, "layers": layers, "merges": {}}
-    out = folder / "out"
-    for kind in MERGES:
-        say(kind)
-        (folder / f"{kind}.yaml").write_text(recipe(kind, models))
-        (folder / f"{kind}-mergekit.yaml").write_text(for_mergekit(kind, models, layers))
-        ours = [SURGERY, "merge", str(folder / f"{kind}.yaml"), str(out), "--quiet"]
-        commands: dict[str, list[str]] = {"vlm-surgery": ours}
-        if kind == "transplant":
-            os.sync()
-            first = run(ours, folder / "first.log")
-            shutil.rmtree(out)
-            say(
-                f"  first merge of the pair      {first.wall_s:7.2f} s (input hashes not yet known)"
-            )
-            results["first_merge"] = summary([first])
-            copy = ["cp", "-r", str(models["in"]), str(out)]
-            commands["cp -r"] = copy
-            # what cp leaves in memory, a finished merge has on disk
-            commands["cp -r, synced"] = ["sh", "-c", f"{shlex.join(copy)} && sync -f {out}"]
-        commands["mergekit-yaml"] = [
-            MERGEKIT,
-            str(folder / f"{kind}-mergekit.yaml"),
-            str(out),
-            "--quiet",
-        ]
-        runs = side_by_side(commands, out, pairs, say)
-        results["merges"][kind] = report(runs)
-    say("plan of a 7B-sized header set")
-    names = {name: folder / "hollow" / name for name in ("in", "rl")}
-    for path in names.values():
-        build("hollow", path)
-    (folder / "plan.yaml").write_text(recipe("transplant", names))
-    plans = [
-        run([SURGERY, "plan", str(folder / "plan.yaml"), "--json"], folder / "plan.log")
-        for _ in range(max(3, pairs))
-    ]
-    results["plan_7b"] = summary(plans)
-    return results
-
-
-def build(what: str, *arguments: object) -> None:
-    """Make checkpoints in another process: what this one grew to would count for its children."""
-    code = "import sys; from pathlib import Path; from tests.bench import build; "
-    call = {
-        "pair": "build.pair(Path(sys.argv[1]), int(sys.argv[2]))",
-        "hollow": "build.hollow(Path(sys.argv[1]))",
-    }[what]
-    subprocess.run([sys.executable, "-c", code + call, *map(str, arguments)], check=True)
-
-
-def report(runs: dict[str, list[Run]]) -> dict[str, Any]:
-    """Summaries, and how many times faster ours was, round by round."""
-    ours = runs["vlm-surgery"]
-    ratios = {k: times_faster(ours, v) for k, v in runs.items() if k != "vlm-surgery"}
-    return {"runs": {k: summary(v) for k, v in runs.items()}, "times_faster_than": ratios}
+def tell(text: str) -> None:
+    """A line about what goes on."""
+    print(text, flush=True)
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    packages = ("torch", "transformers", "mergekit", "safetensors")
+    packages = ("torch", "transformers", "mergekit", "safetensors", "numpy", "numba")
     return {
         "cpus": os.cpu_count(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
     }
-
-
-def print_table(results: dict[str, Any]) -> None:
-    """Markdown, as it stands in the README."""
-    print("\n| merge | by | seconds | peak MB | times faster than |\n|---|---|---|---|---|")
-    for kind, found in results["merges"].items():
-        for label, row in found["runs"].items():
-            ratio = "" if label == "vlm-surgery" else f"{found['times_faster_than'][label]:.2f}"
-            print(f"| {kind} | {label} | {row['wall_s']:.2f} | {row['peak_mb']:.0f} | {ratio} |")
-    print(
-        f"| plan, 7B headers | vlm-surgery | {results['plan_7b']['wall_s']:.2f} | "
-        f"{results['plan_7b']['peak_mb']:.0f} | |\n"
-    )
 
 
 if __name__ == "__main__":

@@ -73,17 +73,19 @@ def shapes(size: str, layers: int | None = None) -> tuple[dict[str, Any], dict[s
     return json.loads(config.to_json_string(use_diff=False)), found
 
 
-def pair(folder: Path, layers: int = 12) -> dict[str, Path]:
-    """Two checkpoints of the 3B shape, 3.8 GB each with 12 layers, that differ by a little noise.
+def family(folder: Path, layers: int = 12, *names: str) -> dict[str, Path]:
+    """Checkpoints of the 3B shape, 3.8 GB each with 12 layers, that differ by a little noise.
 
     Args:
-        folder: Where `in` and `rl` are made.
+        folder: Where they are made.
         layers: Decoder layers.
+        names: Which of `base`, `in` and `rl`.
     """
     config, wanted = shapes("3b", layers)
     pool = torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)) * 0.02
     noise = torch.randn(1 << 25, generator=torch.Generator().manual_seed(1)) * 0.002
-    pools = {"in": pool.bfloat16(), "rl": (pool + noise).bfloat16()}
+    steps = {"base": -1.0, "in": 0.0, "rl": 1.0}
+    pools = {name: (pool + steps[name] * noise.roll(int(steps[name]))).bfloat16() for name in names}
     for name, source in pools.items():
         tensors = {}
         start = 0

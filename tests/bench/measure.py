@@ -6,6 +6,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -47,6 +48,19 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None)
         tail = log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+
+
+def apart(what: str, *arguments: object) -> None:
+    """Call a function of `tests.bench.build` in another process.
+
+    What this one grew to would count for the peak memory of its children.
+    """
+    code = (
+        "import sys; from pathlib import Path; from tests.bench import build; "
+        "kinds = (Path, *(lambda a: int(a) if a.isdigit() else a,) * 9); "
+        f"build.{what}(*(kind(a) for kind, a in zip(kinds, sys.argv[1:])))"
+    )
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True)
 
 
 def side_by_side(

@@ -182,7 +182,7 @@ def test_a_file_that_became_shorter_is_told(pair: Pair, tmp_path: Path) -> None:
 def test_no_gpu_is_told(pair: Pair) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ExecutionError, match="finds no CUDA GPU"):
+    with pytest.raises(ExecutionError, match="device 'cuda' cannot be used here"):
         studied(pair("qwen2"), device="cuda")
 
 

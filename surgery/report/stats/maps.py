@@ -84,6 +84,7 @@ def modules(tables: Tables) -> Figure | None:
         drawn[-1][j].set_xticks(shown)
         drawn[-1][j].set_xlabel(f"{NAMES.get(column[0].component)} layer")
     bar = figure.colorbar(image, ax=drawn, fraction=0.03, pad=0.01, aspect=40)
+    bar.minorticks_off()
     bar.set_label(r"relative change $\|\Delta W\|\,/\,\|W\|$")
     bar.outline.set_linewidth(0.5)
     if any((g.relative == 0).any() for column in columns for g in column):

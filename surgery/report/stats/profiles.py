@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from surgery.report.stats.axes import Depth
 from surgery.report.stats.style import (
@@ -60,6 +60,7 @@ def profile(tables: Tables) -> Figure | None:
     far.set_ylabel("relative change\n" + r"$\|\Delta W\|\,/\,\|W\|$")
     turned.set_ylabel("angle between before\nand after (degrees)")
     cosine = turned.secondary_yaxis("right", functions=(_one_minus_cosine, _degrees))
+    cosine.yaxis.set_minor_locator(NullLocator())
     cosine.set_ylabel("1 \N{MINUS SIGN} cosine")
     legend(figure, shown, "rounding to bf16 alone")
     return figure
