@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eval.records import Score
     from eval.sweep import Questions, Result
     from surgery.plan import Plan
+    from surgery.stats.result import Stats
 
 VARIANTS: Final = ("in-rl-rl", "rl-in-in", "in-in-rl", "rl-rl-in", "in-rl-in", "rl-in-rl")
 """Named by where the early, middle and late third of the decoder's layers come from."""
@@ -41,24 +42,29 @@ def command(
 
     Takes the tiny Base, IN and RL models that ship with this program, makes the six splices of
     arXiv 2602.12395 from the recipes specimen/*, loads each with plain transformers, asks it
-    held-out image questions and prints one table. Takes about a minute or two.
+    held-out image questions and prints one table; then measures what each stage of training did
+    to the weights. Takes about a minute or two.
     """
     from eval.sweep import Questions
 
     start = time.monotonic()
-    _say(f"[1/2] merging {len(VARIANTS)} variants of the specimen into {out}")
+    _say(f"[1/3] merging {len(VARIANTS)} variants of the specimen into {out}")
     plans = {name: _merge(name, out / name) for name in VARIANTS}
     questions = Questions(n=samples, seed=seed)
     folders = {**_stages(), **{name: out / name for name in VARIANTS}}
     count = samples * len(questions.tasks)
-    _say(f"[2/2] asking {len(folders)} models the same {count} held-out questions")
+    _say(f"[2/3] asking {len(folders)} models the same {count} held-out questions")
     results = _ask(folders, questions)
+    _say("[3/3] measuring what each stage of training changed in the weights")
+    stats = _measure_updates(out / "stats")
     record = _record(folders, plans, results, questions, time.monotonic() - start)
+    record["updates"] = stats.summary["totals"]
     _write(out / "demo.json", record)
     if json:
         print_json(record)
     else:
         _print(record, plans, out)
+        _print_updates(stats, out / "stats")
 
 
 def _say(text: str) -> None:
@@ -145,6 +151,29 @@ def _processes() -> int:
     except AttributeError:  # not every system tells
         count = os.cpu_count() or 1
     return min(count, _MOST_PROCESSES)
+
+
+def _measure_updates(out: Path) -> Stats:
+    """`surgery stats` of the two stages, every singular value included."""
+    from surgery.cli.stats import measured
+    from surgery.stats.options import Options, SpectrumKind
+
+    references = {stage: f"specimen:{stage}" for stage in ("base", "in", "rl")}
+    pairs = ("base..in", "in..rl")
+    options = Options(pairs=pairs, spectrum=SpectrumKind.FULL, top=8)
+    stats, _, _ = measured(references, options, out, quiet=True)
+    return stats
+
+
+def _print_updates(stats: Stats, out: Path) -> None:
+    from surgery.report.stats.bars import bars
+
+    console = stdout()
+    console.print()
+    console.print(bars(stats))
+    console.print(
+        f"\nfigures and tables of the weights are in {out}; next: {program()} stats --help"
+    )
 
 
 def _record(

@@ -104,7 +104,6 @@ def command(
     Reads two or three checkpoints side by side, once, in little memory; writes tables, figures and
     a summary into DIR. An interrupted run goes on where it was.
     """
-    from surgery.checkpoint.open import open_checkpoint
     from surgery.stats.options import Options
 
     references = bindings([*_named(base, in_, rl), *(model or ())])
@@ -118,13 +117,9 @@ def command(
         memory=None if memory is None else round(memory * 1e9),
         device=device,
     )
-    with ExitStack() as stack:
-        checkpoints = {
-            name: stack.enter_context(open_checkpoint(reference))
-            for name, reference in references.items()
-        }
-        stats, seconds, nbytes = _measure(checkpoints, options, out, quiet=quiet or json)
-    files = _write(stats, out, svg=svg)
+    stats, files, (seconds, nbytes) = measured(
+        references, options, out, svg=svg, quiet=quiet or json
+    )
     if json:
         print_json({**stats.summary, "out": str(out), "files": [path.name for path in files]})
     elif not quiet:
@@ -151,13 +146,14 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
     from surgery.arch import Component
     from surgery.errors import did_you_mean
 
+    names = [component.value for component in Component]
     found: dict[Component, tuple[int, int]] = {}
     for text in given or ():
         name, _, numbers = text.rpartition("=")
         name = name.strip() or Component.LANGUAGE
-        if name not in list(Component):
+        if name not in names:
             raise typer.BadParameter(
-                f"{text!r}: no component {name!r}.{did_you_mean(name, list(Component))}",
+                f"{text!r}: no component {name!r}.{did_you_mean(name, names)}",
                 param_hint="--cuts",
             )
         first, _, second = (part.strip() for part in numbers.partition(","))
@@ -170,20 +166,42 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
     return found
 
 
-def _measure(
-    checkpoints: dict[str, Any], options: Options, out: Path, *, quiet: bool
-) -> tuple[Stats, float, int]:
-    """The study, with its progress on stderr."""
+def measured(
+    references: dict[str, str], options: Options, out: Path, *, svg: bool = False, quiet: bool
+) -> tuple[Stats, list[Path], tuple[float, int]]:
+    """Measure checkpoints, with progress on stderr, and write what was found.
+
+    Args:
+        references: Two or three checkpoints by name, in the order of training.
+        options: What to measure.
+        out: The folder for tables and figures.
+        svg: Whether figures come as SVG, too.
+        quiet: Whether nothing but warnings is said.
+
+    Returns:
+        What was found, the files, and the seconds and bytes that measuring took.
+    """
+    from surgery.checkpoint.open import open_checkpoint
+    from surgery.report.stats.figures import write_figures
     from surgery.stats.study import Study
 
-    study = Study(checkpoints, options, out)
-    _say_what(study, quiet=quiet)
-    todo = study.todo
-    nbytes = sum(piece.nbytes for piece in todo)
-    label = f"measuring {len(todo):,} tensors"
-    with ByteProgress(label, nbytes, quiet=quiet or not todo) as progress:
-        stats = study.run(progress)
-    return stats, progress.seconds, nbytes
+    with ExitStack() as stack:
+        checkpoints = {
+            name: stack.enter_context(open_checkpoint(reference))
+            for name, reference in references.items()
+        }
+        study = Study(checkpoints, options, out)
+        _say_what(study, quiet=quiet)
+        todo = study.todo
+        nbytes = sum(piece.nbytes for piece in todo)
+        label = f"measuring {len(todo):,} tensors"
+        with ByteProgress(label, nbytes, quiet=quiet or not todo) as progress:
+            stats = study.run(progress)
+    files = stats.write(out)
+    files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
+    for name in _some(stats.summary["nonfinite"]):
+        show_warning(f"{name} holds NaN or infinity; its metrics are empty and not pooled")
+    return stats, files, (progress.seconds, nbytes)
 
 
 def _say_what(study: Study, *, quiet: bool) -> None:
@@ -211,20 +229,11 @@ def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
     return [*sentences[:most], *([f"{more:,} more, see summary.json"] if more > 0 else [])]
 
 
-def _write(stats: Stats, out: Path, *, svg: bool) -> list[Path]:
-    from surgery.report.stats.figures import write_figures
-
-    files = stats.write(out)
-    return files + write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
-
-
 def _print(stats: Stats, out: Path, seconds: float, nbytes: int) -> None:
     from surgery.report.stats.bars import bars
     from surgery.report.units import duration, size
 
     console = stdout()
     console.print(bars(stats))
-    for name in _some(stats.summary["nonfinite"]):
-        show_warning(f"{name} holds NaN or infinity; its metrics are empty and not pooled")
     told = f"{size(nbytes)} in {duration(seconds)}, {size(nbytes / max(seconds, 1e-9))}/s; "
     console.print(f"{told if nbytes else ''}tables, figures and summary.json are in {out}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from surgery.arch import resolve
+from surgery.arch import regions, resolve
 from surgery.arch.site import Component, Module
 from surgery.errors import PlanError
 from surgery.plan.make import Shelf
@@ -87,10 +87,12 @@ def align(
 
     Raises:
         PlanError: If layer counts differ, or nothing can be compared.
-        RecipeError: If the selector matches nothing.
+        RecipeError: If the selector matches nothing, or the cuts do not fit the layers.
     """
     architectures = {name: resolve(info.config, info.tensors) for name, info in models.items()}
     _check_layers(models, architectures)
+    for component, cut in (cuts or {}).items():  # now, not once everything is measured
+        regions(next(iter(architectures.values())).layers.get(component, 0), cut)
     shelves = {name: Shelf(name, info, architectures[name]) for name, info in models.items()}
     pieces: list[Piece] = []
     unmatched: list[str] = []

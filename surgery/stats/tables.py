@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from surgery.arch.regions import regions
+from surgery.arch.site import Component
 from surgery.stats import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from surgery.arch.site import Component
     from surgery.recipe.select import Cuts
     from surgery.stats.align import Piece
     from surgery.stats.moments import PairMoments, UpdateMoments
     from surgery.stats.pairs import Pair
 
 ALL = "all"
+
+ORDER = list(Component)
+"""Components from the picture to the answer."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ def region_bounds(
             for region, span in regions(count, cuts.get(component)).items()
             if span
         }
-        for component, count in layers.items()
+        for component, count in sorted(layers.items(), key=lambda item: ORDER.index(item[0]))
         if count
     }
 

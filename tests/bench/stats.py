@@ -18,8 +18,8 @@ LAYERS = 4
 
 RUNS = {
     "elementwise, all tensors": ["--spectrum", "none"],
-    "top 64, four layers": ["--select", "language[:]"],
-    "full, one layer's mlp": ["--spectrum", "full", "--select", "language[0].mlp"],
+    "top 64, one layer": ["--select", "language[0]"],
+    "full, one layer": ["--spectrum", "full", "--select", "language[0]"],
 }
 _LARGEST = (2048, 11008)
 

@@ -28,15 +28,20 @@ def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> No
     done = process("demo", "--out", "out", "--samples", 2, code=ALONE)
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
-    assert said[0] == "[1/2] merging 6 variants of the specimen into out"
+    assert said[0] == "[1/3] merging 6 variants of the specimen into out"
     assert said[1].startswith("      in-rl-rl  IIIRRRRRR  merged in ")
-    assert said[7] == "[2/2] asking 9 models the same 8 held-out questions"
-    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    assert said[7] == "[2/3] asking 9 models the same 8 held-out questions"
+    assert said[-1] == "[3/3] measuring what each stage of training changed in the weights"
+    table, _, updates = done.stdout.partition("relative change of every layer")
+    rows = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
     assert rows["variant"][1:] == ["layers", "0-8", "read", "count", "arithmetic", "expression"]
     assert rows["in-rl-in"][1] == "IIIRRRIII"
     assert len(rows["in-rl-in"]) == 2 + 2 * 4
 
+    assert "regions, in..rl" in updates
+    assert (tmp_path / "out" / "stats" / "profile.png").is_file()
     record = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert record["updates"]["in..rl"]["vision"]["delta_norm"] == 0
     models = {model["name"]: model for model in record["models"]}
     assert list(models) == ["base", "in", "rl", *VARIANTS]
     assert models["rl-in-rl"]["layers"] == ["rl"] * 3 + ["in"] * 3 + ["rl"] * 3

@@ -200,7 +200,7 @@ def _told(value: float | None) -> str:
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+    return mantissa if not int(exponent) else f"{mantissa}e{int(exponent)}"
 
 
 def _percent(share: float) -> str:

@@ -47,12 +47,12 @@ def test_one_line_per_layer_and_part() -> None:
     lines = _shown(tables, 53)
     end = lines.index("")
     assert dedent("\n".join(lines[3:end])) == dedent("""\
-          whole bar            1.00e0
+          whole bar            1.00
           vision (rest)                                   0
           vision    late    0  ██████████           5.00e-1
           projector                                     nan
           embedding            █                    1.00e-9
-          language  early   0  ████████████████████  1.00e0
+          language  early   0  ████████████████████    1.00
                     mid     1  █████                2.50e-1
                     late    2  ██                   1.23e-1
           norm                 ███████████████      7.50e-1

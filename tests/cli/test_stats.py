@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Surgery = Callable[..., subprocess.CompletedProcess[str]]
+
+SPECIMEN = ["--base=specimen:base", "--in=specimen:in", "--rl=specimen:rl"]
+FILES = {
+    "tensors.csv", "layers.csv", "regions.csv", "updates.csv", "update_layers.csv",
+    "update_regions.csv", "spectra.npz", "summary.json",
+}  # fmt: skip
+FIGURES = {"profile", "modules", "spectra", "sparsity", "subspaces", "drift"}
+
+
+def test_the_specimen(process: Surgery, tmp_path: Path) -> None:
+    done = process("stats", *SPECIMEN, "--out", "found", "--top", 8, "--svg")
+    assert done.returncode == 0, done.stderr
+    assert "language  early   0" in done.stdout
+    assert "whole model" in done.stdout
+    assert "tables, figures and summary.json are in found" in done.stdout
+    assert "base..in, in..rl, base..rl; 164 tensors" in done.stderr
+    made = {path.name for path in (tmp_path / "found").iterdir()}
+    pictures = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    assert made - {".parts"} == FILES | pictures
+    tensors = pd.read_csv(tmp_path / "found" / "tensors.csv")
+    assert len(tensors) == 3 * 164
+    frozen = tensors[(tensors.component == "vision") & (tensors.pair == "in..rl")]
+    assert (frozen.delta_norm == 0).all()
+
+
+def test_json_is_json_and_says_what_was_found(surgery: Surgery, tmp_path: Path) -> None:
+    done = surgery("stats", *SPECIMEN[1:], "--out", "x", "--spectrum", "none", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["pairs"] == ["in..rl"]
+    assert found["totals"]["in..rl"]["all"]["changed"] == pytest.approx(0.636, abs=0.01)
+    assert "updates.csv" not in found["files"]
+    written = json.loads((tmp_path / "x" / "summary.json").read_text())
+    assert written["models"]["rl"]["family"] == "qwen2_5_vl"
+    assert written["regions"]["language"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}
+    assert set(written["versions"]) >= {"vlm-surgery", "torch", "numpy", "numba"}
+
+
+def test_other_names_pairs_cuts_and_parts(surgery: Surgery, tmp_path: Path) -> None:
+    done = surgery(
+        "stats", "--model", "sft=specimen:in", "--model", "grpo=specimen:rl", "--pair",
+        "grpo..sft", "--select", "language[early].mlp", "--cuts", "2,5", "--cuts", "vision=1,3",
+        "--spectrum", "none", "--quiet", "--out", "x",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    tensors = pd.read_csv(tmp_path / "x" / "tensors.csv")
+    assert set(tensors.pair) == {"grpo..sft"}
+    assert set(tensors.layer) == {0, 1}
+    assert set(tensors.module) == {"mlp"}
+    regions = json.loads((tmp_path / "x" / "summary.json").read_text())["regions"]
+    assert regions["vision"] == {"early": [0, 1], "mid": [1, 3], "late": [3, 4]}
+
+
+def test_a_second_run_reads_nothing_again(surgery: Surgery, tmp_path: Path) -> None:
+    surgery("stats", *SPECIMEN, "--out", "x", "--spectrum", "none", "-q")
+    before = (tmp_path / "x" / "tensors.csv").read_bytes()
+    done = surgery("stats", *SPECIMEN, "--out", "x", "--spectrum", "none")
+    assert "164 of them measured earlier" in done.stderr
+    assert (tmp_path / "x" / "tensors.csv").read_bytes() == before
+    # Two models have no second update, and no table of one from an earlier run.
+    surgery("stats", *SPECIMEN[1:], "--out", "x", "--spectrum", "none", "-q")
+    assert not (tmp_path / "x" / "updates.csv").exists()
+    assert not (tmp_path / "x" / "subspaces.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rl=specimen:rl"], "two or three checkpoints can be compared, found 1: rl"),
+        ([*SPECIMEN, "--model=x=specimen:in"], "found 4: base, in, rl, x"),
+        ([*SPECIMEN, "--pair=in-rl"], "pair 'in-rl' is not BEFORE..AFTER"),
+        ([*SPECIMEN, "--select=langauge"], "Did you mean 'language'?"),
+        ([*SPECIMEN, "--cuts=5,2"], "cuts [5, 2] do not cut 9 layers into three regions"),
+        ([*SPECIMEN, "--cuts=visoin=1,2"], "Did you mean 'vision'?"),
+        ([*SPECIMEN, "--cuts=4"], "'4' is not A,B"),
+        ([*SPECIMEN, "--device=tpu"], "device 'tpu' cannot be used here"),
+        ([*SPECIMEN, "--in=nowhere"], "neither a folder that exists nor a Hub id"),
+    ],
+)
+def test_mistakes_cost_a_paragraph_and_nothing_else(
+    surgery: Surgery, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = surgery("stats", *arguments, "--out", "x")
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_file_in_the_way_of_the_folder(surgery: Surgery, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    done = surgery("stats", *SPECIMEN, "--out", "x", "--spectrum", "none")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "x").read_text() == "mine"
