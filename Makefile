@@ -34,7 +34,7 @@ $(VENV)/.dev: $(VENV)/.core
 
 setup: $(VENV)/.dev ## make .venv with everything for development
 
-demo: $(VENV)/.core ## merge the paper's six variants of the specimen and score them
+demo: $(VENV)/.core ## the paper's six variants of the specimen, merged and scored; its updates measured
 	@$(BIN)/surgery demo --out $(OUT)
 
 test: $(VENV)/.dev ## the tests, but for the slow ones
@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## measure speed and memory against cp and mergekit-yaml; writes bench.json
+bench: $(VENV)/.dev ## measure speed and memory beside cp, mergekit, numpy and svdvals; writes bench.json
 	@$(BIN)/python -m tests.bench --out bench.json
 
 clean: ## remove the environment and everything made
