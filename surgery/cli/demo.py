@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -146,11 +145,9 @@ def _ask(folders: Mapping[str, Path], questions: Questions) -> dict[str, Result]
 
 
 def _processes() -> int:
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
-        count = os.cpu_count() or 1
-    return min(count, _MOST_PROCESSES)
+    from surgery.execute.run import processors
+
+    return min(processors(), _MOST_PROCESSES)
 
 
 def _measure_updates(out: Path) -> Stats:

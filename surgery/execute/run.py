@@ -41,13 +41,17 @@ MAX_WORKERS = 8
 _FLUSH = 32 << 20
 
 
+def processors() -> int:
+    """How many processors this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1
+
+
 def default_workers() -> int:
     """As many threads as there are processors to run on, within reason."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
-        count = os.cpu_count() or 1
-    return max(1, min(MAX_WORKERS, count))
+    return min(MAX_WORKERS, processors())
 
 
 def execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _MOMENTS = (
-    "norm_before", "norm_after", "delta_norm", "relative_delta", "cosine", "angle",
+    "norm_before", "norm_after", "delta_norm", "relative_delta", "cosine", "angle", "random_angle",
     "max_abs_delta", "mean_delta", "std_delta", "changed", "changed_1e5", "changed_bf16",
     "rounding_norm", "rounding_ratio",
 )  # fmt: skip

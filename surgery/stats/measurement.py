@@ -8,7 +8,7 @@ from operator import add
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from surgery.stats.moments import PairMoments, UpdateMoments, measure
+from surgery.stats.chain import measure
 from surgery.stats.options import SpectrumKind
 from surgery.stats.pairs import compared
 from surgery.stats.parts import Part
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from surgery.checkpoint.source import Checkpoint
     from surgery.stats.align import Piece
+    from surgery.stats.moments import PairMoments, UpdateMoments
     from surgery.stats.options import Decomposition
     from surgery.stats.pairs import Pair
 

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from surgery.execute.run import default_workers
+from surgery.execute.run import default_workers, processors
 from surgery.execute.work import Stopped, do_all
 from surgery.stats.align import align
 from surgery.stats.assemble import Subject, assemble
@@ -99,9 +99,9 @@ class Study:
 
         how = _decomposition(self.options)
         needs = _needs(self.todo, how)
-        crew = share_out(
-            self.options.workers or default_workers(), list(needs.values()), self.options.memory
-        )
+        # Without spectra, more threads than a few only wait for memory.
+        threads = self.options.workers or (processors() if needs else default_workers())
+        crew = share_out(threads, list(needs.values()), self.options.memory)
         shift = _Shift(how, Budget(crew.memory), crew.blas, progress, self._finish)
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for piece in self.todo:

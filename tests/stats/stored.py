@@ -59,6 +59,7 @@ def pair_metrics(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
         "relative_delta": norm(d) / norm(x),
         "cosine": float(x @ y) / norm(x) / norm(y),
         "angle": math.degrees(2 * math.asin(chord / 2)),
+        "random_angle": math.degrees(math.atan(norm(d) / norm(x))),
         "max_abs_delta": np.abs(d).max(),
         "mean_delta": d.mean(),
         "std_delta": d.std(),

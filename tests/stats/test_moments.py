@@ -13,8 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surgery.stats.chain import measure
 from surgery.stats.kernel import BLOCK
-from surgery.stats.moments import PairMoments, UpdateMoments, measure
+from surgery.stats.moments import PairMoments, UpdateMoments
 from surgery.stats.read import TensorView
 from tests.stats.stored import numbers, pair_metrics, save, update_metrics
 
@@ -370,3 +371,24 @@ def test_refusals(views):
     with pytest.raises(ValueError, match=r"w: shapes differ: \[10\], \[9\]"):
         measure([x, short], [(0, 1)])
     assert measure([x], []) == ([], None)
+
+
+def test_a_random_delta_has_the_angle_of_chance():
+    """Against simulation, not against its own formula."""
+    draw = np.random.default_rng(0)
+    weights = draw.normal(size=1_000_000)
+    for relative in (1e-3, 0.1, 2.0):
+        delta = draw.normal(size=weights.size)
+        delta *= relative * np.linalg.norm(weights) / np.linalg.norm(delta)
+        after = weights + delta
+        cosine = weights @ after / np.linalg.norm(weights) / np.linalg.norm(after)
+        moments = PairMoments(
+            numel=weights.size,
+            before_squares=float(weights @ weights),
+            after_squares=float(after @ after),
+            delta_squares=float(delta @ delta),
+            before_dot_delta=float(weights @ delta),
+        )
+        metrics = moments.metrics()
+        assert metrics["cosine"] == pytest.approx(cosine)
+        assert metrics["angle"] == pytest.approx(metrics["random_angle"], rel=5e-3)
