@@ -82,8 +82,8 @@ class PairMoments:
         rounding both sides to bf16 would give by itself: an error spread evenly over a spacing u
         has the variance u^2/12 (Widrow, Kollar and Liu 1996, IEEE Trans. Instrum. Meas. 45(2)).
         `random_angle` is what a random delta of the same norm, at a right angle to the weights as
-        nearly all directions are, would give. Where an element is not finite, all but the counts are NaN; where a measure is 0/0, it is
-        NaN.
+        nearly all directions are, would give. Where an element is not finite, all but the counts
+        are NaN; where a measure is 0/0, it is NaN.
         """
         before, after = math.sqrt(self.before_squares), math.sqrt(self.after_squares)
         delta = math.sqrt(self.delta_squares)

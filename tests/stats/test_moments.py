@@ -59,7 +59,8 @@ def three(count, dtypes=(torch.float32,) * 3, seed=0, scale=0.02):
 def agree(found, expected, rel=2e-6):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        slack = 1e-9 if name == "mean_delta" else 1e-12
+        # A cosine near 0 is a difference of sums, each with float32's digits.
+        slack = {"mean_delta": 1e-9, "cosine": 1e-7}.get(name, 1e-12)
         assert found[name] == pytest.approx(value, rel=rel, abs=slack, nan_ok=True), name
 
 
