@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COMMIT = "c0ffee" + "0" * 34
 
+TOKEN = "hf_thisIsASecretThatNobodyMaySee"
+
 
 @dataclass
 class Hub:

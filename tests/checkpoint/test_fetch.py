@@ -10,31 +10,10 @@ from huggingface_hub import constants
 from surgery.checkpoint.open import find_adapter, open_checkpoint, open_recorded
 from surgery.errors import CheckpointError
 from tests.checkpoint.files import sharded, single, tensors
-from tests.checkpoint.loopback import COMMIT, Hub, serve
+from tests.checkpoint.loopback import COMMIT, TOKEN, Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-TOKEN = "hf_thisIsASecretThatNobodyMaySee"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    hub = Hub()
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.chdir(tmp_path)
-    with serve(hub) as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        yield hub
 
 
 def refused(reference: str, *words: str) -> None:

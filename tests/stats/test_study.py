@@ -23,6 +23,7 @@ from surgery.errors import CheckpointError, ExecutionError
 from surgery.recipe import parse_selector
 from surgery.stats.options import Options, SpectrumKind
 from surgery.stats.study import Study
+from tests.checkpoint.loopback import COMMIT
 from tests.checkpoint.test_adapter import train
 from tests.families import save_tiny
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from surgery.stats.result import Stats
+    from tests.checkpoint.loopback import Hub
 
     Pair = Callable[[str], dict[str, Path]]
 
@@ -153,6 +155,16 @@ def test_mixed_types_and_spellings(pair: Pair, tmp_path: Path) -> None:
     assert len(both) == len(plain.tensors)
     for name in ("delta_norm", "cosine", "changed", "rounding_norm"):
         assert np.allclose(both[name], both[f"{name}_mixed"], rtol=1e-6), name
+
+
+def test_models_on_the_hub(hub: Hub, pair: Pair) -> None:
+    models = pair("qwen2")
+    for name, folder in models.items():
+        hub.add(f"lab/{name}", folder)
+    here = studied(models, spectrum=SpectrumKind.NONE)
+    there = studied({name: f"lab/{name}@main" for name in models}, spectrum=SpectrumKind.NONE)
+    pd.testing.assert_frame_equal(here.tensors, there.tensors)
+    assert there.summary["models"]["rl"]["revision"] == COMMIT
 
 
 def test_a_fork_is_compared_too(pair: Pair) -> None:
