@@ -235,5 +235,5 @@ def _print(stats: Stats, out: Path, seconds: float, nbytes: int) -> None:
 
     console = stdout()
     console.print(bars(stats))
-    told = f"{size(nbytes)} in {duration(seconds)}, {size(nbytes / max(seconds, 1e-9))}/s; "
-    console.print(f"{told if nbytes else ''}tables, figures and summary.json are in {out}")
+    told = f"measured {size(nbytes)} in {duration(seconds)}; " if nbytes else ""
+    console.print(f"{told}tables, figures and summary.json are in {out}")

@@ -66,7 +66,9 @@ def assemble(subject: Subject, parts: Mapping[str, Part]) -> Stats:
     measured = list(_pairs(subject, parts))
     updates = list(_updates(subject, parts))
     first = next(iter(subject.alignment.architectures.values()))
-    bounds = region_bounds(first.layers, subject.options.cuts)
+    present = {piece.site.component for piece in subject.pieces}
+    layers = {name: count for name, count in first.layers.items() if name in present}
+    bounds = region_bounds(layers, subject.options.cuts)
     regions = region_rows(measured, pool_pairs, bounds)
     return Stats(
         tensors=tensor_rows(measured, {str(pair): pair for pair in subject.pairs}),

@@ -17,8 +17,8 @@ _SPECTRUM = (
 TENSORS: Final = (
     "tensor", "component", "layer", "module", "leaf", "pair", "shape", "numel",
     "dtype_before", "dtype_after", *_MOMENTS, "nonfinite_before", "nonfinite_after",
-    "spectrum", "top", "resolved", *_SPECTRUM, *(f"random_{name}" for name in _SPECTRUM),
-    "spectral_shift",
+    "spectrum", "top", "resolved", "above_rounding",
+    *_SPECTRUM, *(f"random_{name}" for name in _SPECTRUM), "spectral_shift",
     "rotation_left_mean", "rotation_left_max", "rotation_right_mean", "rotation_right_max",
 )  # fmt: skip
 """`tensors.csv`: one row per tensor and pair."""
@@ -39,7 +39,7 @@ REGIONS: Final = ("component", "region", "layers", *_POOLED)
 
 _OVERLAP = (
     "cosine", "sign_agreement", "changed_first", "changed_second", "changed_both",
-    "overlap", "overlap_chance", "overlap_ratio",
+    "overlap", "overlap_chance", "overlap_ratio", "cosine_chance", "cosine_rounding",
 )  # fmt: skip
 _SUBSPACES = (
     "subspace_overlap_left", "subspace_overlap_right",
@@ -48,7 +48,7 @@ _SUBSPACES = (
 
 UPDATES: Final = (
     "tensor", "component", "layer", "module", "leaf", "first", "second", "numel",
-    *_OVERLAP, "cosine_chance", "subspace_rank", *_SUBSPACES,
+    *_OVERLAP, "subspace_rank", *_SUBSPACES,
 )  # fmt: skip
 """`updates.csv`: two updates compared, one row per tensor."""
 

@@ -130,7 +130,8 @@ def _from_sums(sums: list[float], relative: NDArray[Any], numel: int, models: in
                 changed=int(sums[at + _CHANGED]),
                 changed_1e5=int(sums[at + _BEYOND]),
                 changed_bf16=int(relative[column]),
-                spacing_squares=sums[models + i] + sums[models + j],
+                before_spacing=sums[models + i],
+                after_spacing=sums[models + j],
             )
         )
     if models == 2:
@@ -145,6 +146,7 @@ def _from_sums(sums: list[float], relative: NDArray[Any], numel: int, models: in
         changed_second=second.changed,
         changed_both=int(sums[-2]),
         agreeing=int(sums[-1]),
+        shared_spacing=-sums[models + 1],
     )
     return found, update
 
@@ -174,7 +176,8 @@ def _exact_pair(before: NDArray[np.float64], after: NDArray[np.float64]) -> Pair
         changed=int(np.count_nonzero(d)),
         changed_1e5=int(np.count_nonzero(size > TOLERANCE)),
         changed_bf16=int(np.count_nonzero(size > ETA * np.maximum(np.abs(x), np.abs(y)))),
-        spacing_squares=float(np.square(_spacing(x)).sum() + np.square(_spacing(y)).sum()),
+        before_spacing=float(np.square(_spacing(x)).sum()),
+        after_spacing=float(np.square(_spacing(y)).sum()),
         nonfinite_before=int(before.size - np.count_nonzero(known_before)),
         nonfinite_after=int(after.size - np.count_nonzero(known_after)),
     )
@@ -194,6 +197,7 @@ def _exact_update(arrays: Sequence[NDArray[np.float64]]) -> UpdateMoments:
         changed_second=int(np.count_nonzero(q)),
         changed_both=int(np.count_nonzero(both)),
         agreeing=int(np.count_nonzero(both & (np.signbit(p) == np.signbit(q)))),
+        shared_spacing=-float(np.square(_spacing(y)).sum()),
         nonfinite=int(known.size - np.count_nonzero(known)),
     )
 

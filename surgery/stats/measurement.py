@@ -100,8 +100,10 @@ class Measurement:
         from surgery.stats.spectral import Spectral
 
         spectral = Spectral(self.piece.name, shape, self._views, how)
-        finite = [p for p, m in zip(self.pairs, moments, strict=True) if m.finite]
-        record["spectra"] = {str(pair): spectral.pair(pair) for pair in finite}
+        finite = {p: m.metrics() for p, m in zip(self.pairs, moments, strict=True) if m.finite}
+        record["spectra"] = {
+            str(pair): spectral.pair(pair, found["rounding_norm"]) for pair, found in finite.items()
+        }
         if self._compared is not None:
             first, second = (self.pairs[i] for i in self._compared)
             if first in finite and second in finite:

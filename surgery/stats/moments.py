@@ -35,7 +35,8 @@ class PairMoments:
         changed: Elements with d != 0.
         changed_1e5: Elements with |d| > 1e-5.
         changed_bf16: Elements with |d| > 1e-3 max(|before|, |after|).
-        spacing_squares: Sum of the squared spacings of bf16 at before and at after.
+        before_spacing: Sum of the squared spacings of bf16 at before.
+        after_spacing: The same at after.
         nonfinite_before: Elements before that are infinite or not a number.
         nonfinite_after: The same, after.
     """
@@ -50,7 +51,8 @@ class PairMoments:
     changed: int = 0
     changed_1e5: int = 0
     changed_bf16: int = 0
-    spacing_squares: float = 0.0
+    before_spacing: float = 0.0
+    after_spacing: float = 0.0
     nonfinite_before: int = 0
     nonfinite_after: int = 0
 
@@ -69,6 +71,8 @@ class PairMoments:
             self,
             before_squares=self.after_squares,
             after_squares=self.before_squares,
+            before_spacing=self.after_spacing,
+            after_spacing=self.before_spacing,
             before_dot_delta=-(self.before_dot_delta + self.delta_squares),
             delta_sum=-self.delta_sum,
             nonfinite_before=self.nonfinite_after,
@@ -78,16 +82,17 @@ class PairMoments:
     def metrics(self) -> dict[str, float]:
         """The columns of `tensors.csv` from `norm_before` to `nonfinite_after`.
 
-        Shares are 0 to 1, the angle is in degrees. `rounding_norm` is the norm of the delta that
-        rounding both sides to bf16 would give by itself: an error spread evenly over a spacing u
-        has the variance u^2/12 (Widrow, Kollar and Liu 1996, IEEE Trans. Instrum. Meas. 45(2)).
+        Shares are 0 to 1, the angle is in degrees. `rounding_norm` is the norm of the error that
+        storing after in bf16 adds to the delta, where before is what training started from: an
+        error spread evenly over a spacing u has the variance u^2/12 (Widrow, Kollar and Liu 1996,
+        IEEE Trans. Instrum. Meas. 45(2)). It holds for changes that are not much smaller than u.
         `random_angle` is what a random delta of the same norm, at a right angle to the weights as
         nearly all directions are, would give. Where an element is not finite, all but the counts
         are NaN; where a measure is 0/0, it is NaN.
         """
         before, after = math.sqrt(self.before_squares), math.sqrt(self.after_squares)
         delta = math.sqrt(self.delta_squares)
-        rounding = math.sqrt(self.spacing_squares / 12)
+        rounding = math.sqrt(self.after_spacing / 12)
         cosine, angle = self._direction()
         mean = _ratio(self.delta_sum, self.numel)
         found = {
@@ -147,6 +152,8 @@ class UpdateMoments:
         changed_second: That the second changes.
         changed_both: That both change.
         agreeing: That both change in the same direction.
+        shared_spacing: Sum of the squared spacings of bf16 at the tensor that both deltas have in
+            common; negative where it stands at the end of one and at the start of the other.
         nonfinite: Elements that are not finite in at least one model.
     """
 
@@ -158,6 +165,7 @@ class UpdateMoments:
     changed_second: int = 0
     changed_both: int = 0
     agreeing: int = 0
+    shared_spacing: float = 0.0
     nonfinite: int = 0
 
     def __add__(self, other: UpdateMoments) -> UpdateMoments:
@@ -172,15 +180,22 @@ class UpdateMoments:
         """The sums with one of the two deltas reversed, if `sign` is -1."""
         if sign > 0:
             return self
-        return replace(self, dot=-self.dot, agreeing=self.changed_both - self.agreeing)
+        return replace(
+            self,
+            dot=-self.dot,
+            agreeing=self.changed_both - self.agreeing,
+            shared_spacing=-self.shared_spacing,
+        )
 
     def metrics(self) -> dict[str, float]:
-        """The columns of `updates.csv` from `cosine` to `cosine_chance`.
+        """The columns of `updates.csv` from `cosine` to `cosine_rounding`.
 
         `overlap` is the Jaccard index of the two changed sets and `overlap_chance` what it would
         be if they were drawn independently; `overlap_ratio` is 1 there. `cosine_chance` is the
-        standard deviation of the cosine of two random directions, 1/sqrt(n). All are NaN where an
-        element is not finite.
+        standard deviation of the cosine of two random directions, 1/sqrt(n). `cosine_rounding` is
+        what rounding the shared tensor to bf16 adds to the cosine if training went on from the
+        unrounded weights: its error, of variance u^2/12, then stands in both deltas. All are NaN
+        where an element is not finite.
         """
         first, second, both = (
             _ratio(count, self.numel)
@@ -197,6 +212,7 @@ class UpdateMoments:
             "overlap_chance": _ratio(first * second, first + second - first * second),
             "overlap_ratio": _ratio(both, first * second),
             "cosine_chance": 1 / math.sqrt(self.numel) if self.numel else nan,
+            "cosine_rounding": self.shared_spacing / 12 / norms if norms else nan,
         }
         return found if self.finite else dict.fromkeys(found, nan)
 

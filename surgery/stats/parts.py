@@ -12,6 +12,7 @@ import numpy as np
 
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import remove
+from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 
 _FOLDER = ".parts"
 _RECORD = "record"
+
+
+def check_folder(out: Path) -> None:
+    """Results go into a folder of their own.
+
+    Raises:
+        ExecutionError: If `out` is a file, or holds what no study wrote.
+    """
+    with explained(out):
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise ExecutionError(f"{out} is a file; the results go into a folder. Name another.")
+        if any(out.iterdir()) and not (out / _FOLDER).is_dir():
+            raise ExecutionError(
+                f"{out} is not empty, and what is in it was not written by surgery stats. Name a "
+                f"new folder, so that nothing of yours is replaced."
+            )
 
 
 @dataclass(frozen=True)
@@ -39,12 +58,18 @@ class Parts:
 
     Args:
         out: The folder of the results.
-        key: Text that differs where results would.
+        inputs: Text that differs where the checkpoints do.
+        options: Text that differs where numbers would for the same checkpoints.
+
+    Raises:
+        ExecutionError: If the folder holds what no study wrote.
     """
 
-    def __init__(self, out: Path, key: str) -> None:
+    def __init__(self, out: Path, inputs: str, options: str) -> None:
+        check_folder(out)
         self._root = out / _FOLDER
-        self._folder = self._root / sha256(key.encode()).hexdigest()[:16]
+        self._inputs = self._root / sha256(inputs.encode()).hexdigest()[:16]
+        self._folder = self._inputs / sha256(options.encode()).hexdigest()[:16]
 
     def load(self, name: str) -> Part | None:
         """A piece measured earlier, or None; a damaged file counts as none."""
@@ -79,10 +104,10 @@ class Parts:
                 draft.unlink(missing_ok=True)
 
     def forget_others(self) -> None:
-        """Remove what was measured of other inputs or with other options."""
+        """Remove what was measured of other inputs."""
         if self._root.is_dir():
             for folder in self._root.iterdir():
-                if folder != self._folder:
+                if folder != self._inputs:
                     remove(folder)
 
     def _path(self, name: str) -> Path:

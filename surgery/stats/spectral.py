@@ -95,19 +95,27 @@ class Spectral:
         self._weights: dict[str, Spectrum] = {}
         self._deltas: dict[Pair, Spectrum] = {}
 
-    def pair(self, pair: Pair) -> dict[str, Any]:
-        """The columns of `tensors.csv` that need singular values."""
+    def pair(self, pair: Pair, rounding: float) -> dict[str, Any]:
+        """The columns of `tensors.csv` that need singular values.
+
+        Args:
+            pair: Which.
+            rounding: Norm of what rounding to bf16 adds to the delta.
+        """
         delta = self._delta(pair)
         if not delta.frobenius:  # nothing changed: what is known of one side holds for both
             known = self._weights.get(pair.after) or self._weight(pair.before)
-            self._weights |= {pair.before: known, pair.after: known}
+            for model in (pair.before, pair.after):
+                self._keep(model, known)
         before, after = self._weight(pair.before), self._weight(pair.after)
         turned = rotation(before, after)
         for side in ("left", "right"):
             self.arrays[f"{self._name}/{pair}/angles_{side}"] = turned.pop(f"angles_{side}")
+        edge = random_delta(self._shape, rounding, self._how.k)["random_spectral_norm"]
         kind = SpectrumKind.FULL if delta.complete else SpectrumKind.TOP
         return {
             "spectrum": str(kind),
+            "above_rounding": int((delta.values > edge).sum()),
             **delta_metrics(delta, self._how.k),
             **random_delta(self._shape, delta.frobenius, self._how.k),
             "spectral_shift": shift(before, after),
@@ -121,9 +129,12 @@ class Spectral:
     def _weight(self, model: str) -> Spectrum:
         if model not in self._weights:
             found = self._decompose(load(self._views[model]))
-            self.arrays[f"{self._name}/{model}/weight"] = found.values
-            self._weights[model] = found
+            self._keep(model, found)
         return self._weights[model]
+
+    def _keep(self, model: str, found: Spectrum) -> None:
+        self.arrays[f"{self._name}/{model}/weight"] = found.values
+        self._weights[model] = found
 
     def _delta(self, pair: Pair) -> Spectrum:
         if pair not in self._deltas:

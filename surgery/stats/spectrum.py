@@ -139,8 +139,8 @@ def delta_metrics(spectrum: Spectrum, k: int) -> dict[str, float]:
         k: How many values count as the top.
 
     Returns:
-        By column. NaN for what needs every value where only the top is known; for a zero delta
-        norms and ranks are 0, and what has no meaning is NaN.
+        By column. NaN for what needs every value where only the top is known, and for what a zero
+        delta does not have: all but norms.
     """
     count = min(k, *spectrum.shape)
     found: dict[str, float] = {"top": count, "resolved": spectrum.resolved}
@@ -154,10 +154,8 @@ def value_metrics(
     """What `delta_metrics` says, from the bare values (descending)."""
     largest = float(values[0])
     if not largest:
-        zero = dict.fromkeys(
-            ("spectral_norm", "nuclear_norm", "stable_rank", "effective_rank"), 0.0
-        )
-        return zero | dict.fromkeys(("condition_number", "log_volume", "top_energy"), _NAN)
+        names = ("stable_rank", "effective_rank", "condition_number", "log_volume", "top_energy")
+        return {"spectral_norm": 0.0, "nuclear_norm": 0.0} | dict.fromkeys(names, _NAN)
     # Ratios first: the square of a norm may be beyond what a float can hold.
     relative = values / largest
     whole = (frobenius / largest) ** 2

@@ -59,7 +59,7 @@ class Study:
             alignment=align(models, self.options.selector, self.options.cuts),
             options=self.options,
         )
-        self._parts = None if out is None else Parts(out, self._key())
+        self._parts = None if out is None else self._kept(out)
         self._done: dict[str, Part] = {}
         for piece in self.subject.pieces:
             part = None if self._parts is None else self._parts.load(piece.name)
@@ -87,12 +87,12 @@ class Study:
             self._parts.forget_others()
         return assemble(self.subject, self._done)
 
-    def _key(self) -> str:
-        """What the numbers of a tensor depend on."""
-        options = [str(self.options.spectrum), self.options.top]
-        told = [(name, checkpoint.stamp()) for name, checkpoint in self.checkpoints.items()]
+    def _kept(self, out: Path) -> Parts:
+        """Where parts are kept, under all that a tensor's numbers depend on."""
+        inputs = [(name, checkpoint.stamp()) for name, checkpoint in self.checkpoints.items()]
         pairs = [str(pair) for pair in self.subject.pairs]
-        return json.dumps([FORMAT, told, pairs, options])
+        options = [FORMAT, pairs, str(self.options.spectrum), self.options.top]
+        return Parts(out, json.dumps(inputs), json.dumps(options))
 
     def _measure(self, progress: Callable[[int], None]) -> None:
         from surgery.stats.measurement import Measurement

@@ -132,28 +132,37 @@ def region_rows(
     for each in measured:
         site = each.piece.site
         component = str(site.component)
-        stack = bounds.get(component, {})
-        told = [(component, ALL, _inclusive(stack.values())), (ALL, ALL, "")]
-        for region, (first, end) in stack.items():
+        told = [(component, ALL), (ALL, ALL)]
+        for region, (first, end) in bounds.get(component, {}).items():
             if site.layer is not None and first <= site.layer < end:
-                told.append((component, region, _inclusive([(first, end)])))
-        for component_, region, layers in told:
+                told.append((component, region))
+        for component_, region in told:
             for group in (ALL, str(site.module)):
-                groups[component_, region, layers, group, *each.label.items()].append(each)
+                groups[component_, region, group, *each.label.items()].append(each)
     ordered = sorted(groups.items(), key=lambda item: _rank(item[0], list(bounds)))
     return [
-        {"component": c, "region": r, "layers": ls, "group": g, **dict(label), **pool(members)}
-        for (c, r, ls, g, *label), members in ordered
+        {
+            "component": component,
+            "region": region,
+            "layers": "" if component == ALL else _layers(members),
+            "group": group,
+            **dict(label),
+            **pool(members),
+        }
+        for (component, region, group, *label), members in ordered
     ]
 
 
-def _inclusive(spans: Iterable[tuple[int, int]]) -> str:
-    """Neighbouring half-open spans as people say them: `3-5`, `3`; empty for none."""
-    numbers = [number for span in spans for number in span]
-    if not numbers:
-        return ""
-    first, last = min(numbers), max(numbers) - 1
-    return f"{first}-{last}" if last > first else str(first)
+def _layers(members: Sequence[Measured]) -> str:
+    """The layers that are in it, as people say them: `3-5`, `0-2, 7`; empty for none."""
+    layers = sorted({m.piece.site.layer for m in members if m.piece.site.layer is not None})
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
 
 
 def _rank(key: tuple[Any, ...], stacks: Sequence[str]) -> tuple[int, int]:

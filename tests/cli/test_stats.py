@@ -53,7 +53,7 @@ def test_json_is_json_and_says_what_was_found(surgery: Surgery, tmp_path: Path) 
 def test_other_names_pairs_cuts_and_parts(surgery: Surgery, tmp_path: Path) -> None:
     done = surgery(
         "stats", "--model", "sft=specimen:in", "--model", "grpo=specimen:rl", "--pair",
-        "grpo..sft", "--select", "language[early].mlp", "--cuts", "2,5", "--cuts", "vision=1,3",
+        "grpo..sft", "--select", "language[early].mlp", "--cuts", "vision=1,3", "--cuts", "2,5",
         "--spectrum", "none", "--quiet", "--out", "x",
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -62,7 +62,10 @@ def test_other_names_pairs_cuts_and_parts(surgery: Surgery, tmp_path: Path) -> N
     assert set(tensors.layer) == {0, 1}
     assert set(tensors.module) == {"mlp"}
     regions = json.loads((tmp_path / "x" / "summary.json").read_text())["regions"]
-    assert regions["vision"] == {"early": [0, 1], "mid": [1, 3], "late": [3, 4]}
+    assert regions == {"language": {"early": [0, 2], "mid": [2, 5], "late": [5, 9]}}
+    table = pd.read_csv(tmp_path / "x" / "regions.csv").query("component == 'language'")
+    assert set(table.region) == {"early", "all"}
+    assert set(table.layers) == {"0-1"}
 
 
 def test_a_second_run_reads_nothing_again(surgery: Surgery, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def pair_metrics(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
     norm = np.linalg.norm
     # Half the chord between the unit vectors is the sine of half the angle.
     chord = norm(x / norm(x) - y / norm(y))
-    spacings = [bf16_spacing(float(v)) ** 2 for v in (*x, *y)]
+    spacings = [bf16_spacing(float(v)) ** 2 for v in y]
     rounding = math.sqrt(math.fsum(spacings) / 12)
     return {
         "norm_before": norm(x),
@@ -73,11 +73,14 @@ def pair_metrics(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
     }
 
 
-def update_metrics(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+def update_metrics(
+    first: np.ndarray, second: np.ndarray, shared: np.ndarray, sign: int = -1
+) -> dict[str, float]:
     """Every measure of two deltas by its definition, in float64."""
     one, two = first != 0, second != 0
     both = one & two
     share = float(both.mean())
+    rounding = sign * math.fsum(bf16_spacing(float(v)) ** 2 for v in shared) / 12
     independent = one.mean() * two.mean()
     return {
         "cosine": float(first @ second) / np.linalg.norm(first) / np.linalg.norm(second),
@@ -89,4 +92,5 @@ def update_metrics(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
         "overlap_chance": float(independent / (one.mean() + two.mean() - independent)),
         "overlap_ratio": float(share / independent),
         "cosine_chance": 1 / math.sqrt(first.size),
+        "cosine_rounding": rounding / np.linalg.norm(first) / np.linalg.norm(second),
     }

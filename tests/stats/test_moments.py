@@ -94,7 +94,10 @@ def test_three_tensors_of_any_types_in_any_order(views, first, second, way):
     for (i, j), moments in zip(pairs, found, strict=True):
         agree(moments.metrics(), pair_metrics(tensors[i], tensors[j]))
     deltas = [numbers(tensors[j]) - numbers(tensors[i]) for i, j in WAYS[way]]
-    agree(update.metrics(), update_metrics(*deltas))
+    (a, b), (c, d) = WAYS[way]
+    (shared,) = {a, b} & {c, d}
+    sign = -1 if (b == shared) == (c == shared) else 1  # at the end of one, the start of the other
+    agree(update.metrics(), update_metrics(*deltas, numbers(tensors[shared]), sign))
     json.dumps(asdict(update), allow_nan=False)
 
 
@@ -200,7 +203,7 @@ def test_tiny_and_huge_numbers(views, dtype, scale):
             slack = 1e-5 * expected["std_delta"] if name == "mean_delta" else 0
             assert metrics[name] == pytest.approx(value, rel=2e-6, abs=slack), name
     x, y, z = map(numbers, tensors)
-    agree(update.metrics(), update_metrics(y - x, z - y))
+    agree(update.metrics(), update_metrics(y - x, z - y, y))
 
 
 def test_signs_of_tiny_changes_among_large_ones(views):
@@ -208,7 +211,7 @@ def test_signs_of_tiny_changes_among_large_ones(views):
     x[::3], y[::3], z[::3] = 1e-30, 2e-30, 3e-30  # the product of the changes is 0 in float32
     _, update = measure(views(x, y, z), [(0, 1), (1, 2)], (0, 1))
     one, two = numbers(y) - numbers(x), numbers(z) - numbers(y)
-    agree(update.metrics(), update_metrics(one, two))
+    agree(update.metrics(), update_metrics(one, two, numbers(y)))
 
 
 @pytest.mark.parametrize("relative", [1e-2, 1e-4, 1e-6])
@@ -238,20 +241,33 @@ def test_opposite_and_orthogonal(views):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_rounding_norm_is_what_rounding_gives(views, dtype):
-    """The same weights, nudged by less than their precision and rounded twice."""
+    """Training starts from stored weights and moves them by a few spacings; the end is rounded."""
     draw = torch.Generator().manual_seed(4)
-    exact = torch.randn(400_000, generator=draw, dtype=torch.float64)
-    power = torch.exp2(torch.floor(torch.log2(exact.abs())))
-    # Two weights anywhere within a few spacings: their rounding errors are independent.
-    one, two = (
-        exact + power / 128 * 4 * (torch.rand(400_000, generator=draw, dtype=torch.float64) - 0.5)
-        for _ in range(2)
+    start = torch.randn(400_000, generator=draw, dtype=torch.float64).bfloat16().double()
+    power = torch.exp2(torch.floor(torch.log2(start.abs())))
+    end = start + power / 128 * 4 * (torch.rand(400_000, generator=draw).double() - 0.5)
+    error = end.bfloat16().double() - end
+    (found,), _ = measure(views(start.to(dtype), end.bfloat16().to(dtype)), [(0, 1)])
+    assert found.metrics()["rounding_norm"] == pytest.approx(float(error.norm()), rel=5e-3)
+
+
+@pytest.mark.parametrize(("pairs", "sign"), [([(0, 1), (1, 2)], -1), ([(1, 0), (1, 2)], 1)])
+def test_what_rounding_the_shared_tensor_does_to_the_cosine(views, pairs, sign):
+    """Two independent updates, the second from unrounded weights; all three stored in bf16."""
+    draw = torch.Generator().manual_seed(9)
+    x = torch.randn(400_000, generator=draw, dtype=torch.float64)
+    power = torch.exp2(torch.floor(torch.log2(x.abs())))
+    steps = [
+        power / 128 * torch.randn(400_000, generator=draw, dtype=torch.float64) for _ in range(2)
+    ]
+    y = x + steps[0]
+    stored = [t.bfloat16() for t in (x, y, y + steps[1])]
+    _, update = measure(views(*stored), pairs, (0, 1))
+    found = update.metrics()
+    assert found["cosine_rounding"] == pytest.approx(sign * 0.07, abs=0.02)  # clearly not chance
+    assert found["cosine"] == pytest.approx(
+        found["cosine_rounding"], abs=4 * found["cosine_chance"]
     )
-    error = (two.bfloat16().double() - two) - (one.bfloat16().double() - one)
-    stored = [t.bfloat16().to(dtype) for t in (one, two)]
-    (found,), _ = measure(views(*stored), [(0, 1)])
-    simulated = float(error.norm())
-    assert found.metrics()["rounding_norm"] == pytest.approx(simulated, rel=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +374,7 @@ def test_an_update_that_is_taken_back(views, dtype):
                 assert metrics.pop("angle") == pytest.approx(expected.pop("angle"), abs=1e-4)
                 agree(metrics, expected, rel=5e-6)
         one, two = (numbers(tensors[k + 1]) - numbers(tensors[k]) for k in (0, 1))
-        agree(update.metrics(), update_metrics(one, two), rel=5e-6)
+        agree(update.metrics(), update_metrics(one, two, numbers(tensors[1])), rel=5e-6)
     (_, _, back), _ = measure(views(x, y, x), [(0, 1), (1, 2), (0, 2)], (0, 1))
     assert (back.delta_squares, back.before_dot_delta, back.delta_sum) == (0, 0, 0)
     assert back.metrics()["angle"] == 0

@@ -170,8 +170,9 @@ def test_metrics_of_a_flat_spectrum_and_of_rank_one():
 def test_zero_delta():
     found = delta_metrics(full(torch.zeros(5, 7), 3), 3)
     assert (found["top"], found["resolved"]) == (3, 0)
-    for name in ("spectral_norm", "nuclear_norm", "stable_rank", "effective_rank"):
-        assert found[name] == 0
+    assert found["spectral_norm"] == found["nuclear_norm"] == 0
+    for name in ("stable_rank", "effective_rank"):  # no direction stands out of none
+        assert math.isnan(found[name])
     for name in ("condition_number", "log_volume", "top_energy"):
         assert math.isnan(found[name])
 

@@ -47,7 +47,7 @@ def bars(tables: Tables) -> RenderableType:
     head.append("  bars from 0, each pair on its own scale", "not bold dim")
     parts: list[RenderableType] = [head, _Bars(tables)]
     for pair in pairs_of(tables):
-        table = Padding(_regions(tables.regions, pair), (0, 0, 0, 2), expand=False)
+        table = Padding(_regions(tables, pair), (0, 0, 0, 2), expand=False)
         parts += [Text(), Text(f"regions, {pair}", "bold"), table]
     return Group(*parts, *(Text(f"  {line}", "dim") for line in _NOTES))
 
@@ -155,15 +155,16 @@ def _region(cuts: Mapping[str, tuple[int, int]], layer: int) -> str:
     return next((name for name, (first, stop) in cuts.items() if first <= layer < stop), "")
 
 
-def _regions(frame: DataFrame, pair: str) -> Table:
+def _regions(tables: Tables, pair: str) -> Table:
     """Pooled numbers of a pair, for the whole model, its components and their regions."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
     table.add_column("layers", no_wrap=True)
     for name in ("rel. change", "angle", "changed", "> 1e-3", "x rounding"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in where(frame, pair=pair, group="all").to_dict("records"):
-        name = "whole model" if row["component"] == "all" else str(row["component"])
+    whole = "whole model" if tables.summary.get("selector", "*") == "*" else "all selected"
+    for row in where(tables.regions, pair=pair, group="all").to_dict("records"):
+        name = whole if row["component"] == "all" else str(row["component"])
         if row["region"] != "all":
             name += f" {row['region']}"
         table.add_row(

@@ -40,7 +40,7 @@ _METADATA: Mapping[str, dict[str, None]] = {
 def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw every figure for which the tables have data. Same tables, same bytes.
 
-    What an earlier run drew and this one has no data for is removed.
+    What an earlier run drew and this one does not is removed.
 
     Args:
         tables: What to draw.
@@ -63,10 +63,10 @@ def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",
     # A user's own matplotlib settings do not count, and are as before afterwards.
     with style.context(["default", RC]):  # type: ignore[list-item]
         for name, draw in FIGURES.items():
-            for wanted in formats:
-                # A figure that was drawn before is laid out a little differently.
-                figure = draw(tables)
+            for wanted in _METADATA:
                 path = folder / f"{name}.{wanted}"
+                # A figure that was drawn before is laid out a little differently.
+                figure = draw(tables) if wanted in formats else None
                 if figure is None:
                     path.unlink(missing_ok=True)
                     continue

@@ -59,7 +59,7 @@ class Grid(NamedTuple):
 
 
 def modules(tables: Tables) -> Figure | None:
-    """Relative change of every part of every layer, on one scale of colour for all pairs."""
+    """Relative change of every part of every layer; each pair has a scale of colour of its own."""
     tensors = tables.tensors[tables.tensors["layer"].notna()]
     grids = [[g for p in pairs_of(tables) if (g := _grid(tensors, c, p))] for c in STACKS]
     columns = [column for column in grids if column]
@@ -70,11 +70,15 @@ def modules(tables: Tables) -> Figure | None:
     figure = new_figure(count * (0.15 * tallest + 0.35) + 0.8)
     ratios = [max(len(column[0].layers), 6) for column in columns]
     drawn = figure.subplots(count, len(columns), squeeze=False, width_ratios=ratios, sharex="col")
-    norm = _norm(np.concatenate([g.relative.ravel() for column in columns for g in column]))
+    norms = [
+        _norm(np.concatenate([column[i].relative.ravel() for column in columns]))
+        for i in range(count)
+    ]
+    images: dict[int, AxesImage] = {}
     inch = (WIDTH - 2.4) / sum(ratios)
     for j, column in enumerate(columns):
         for i, found in enumerate(column):
-            image = _draw(drawn[i][j], found, norm)
+            images[i] = _draw(drawn[i][j], found, norms[i])
             _regions(drawn[i][j], found, tables, inch if i == 0 else 0.0)
             if j == 0:
                 drawn[i][j].set_ylabel(found.pair, fontsize=8, fontweight="bold")
@@ -83,10 +87,13 @@ def modules(tables: Tables) -> Figure | None:
         shown = numbered(column[0].layers, inch)
         drawn[-1][j].set_xticks(shown)
         drawn[-1][j].set_xlabel(f"{NAMES.get(column[0].component)} layer")
-    bar = figure.colorbar(image, ax=drawn, fraction=0.03, pad=0.01, aspect=40)
-    bar.minorticks_off()
-    bar.set_label(r"relative change $\|\Delta W\|\,/\,\|W\|$")
-    bar.outline.set_linewidth(0.5)
+    for i, image in images.items():
+        bar = figure.colorbar(image, ax=list(drawn[i]), fraction=0.03, pad=0.01, aspect=15)
+        low, high = image.get_clim()
+        if (high or 1) > 10 * (low or 1):  # else minor ticks are all there may be
+            bar.minorticks_off()
+        bar.set_label(r"$\|\Delta W\|\,/\,\|W\|$")
+        bar.outline.set_linewidth(0.5)
     if any((g.relative == 0).any() for column in columns for g in column):
         figure.supxlabel("white: unchanged; grey: no such tensor, or not finite", fontsize=7)
     return figure
