@@ -74,7 +74,8 @@ def command(
         ),
     ] = SpectrumKind.TOP,
     top: Annotated[
-        int, typer.Option(min=1, metavar="K", help="How many of the largest are looked at.")
+        int,
+        typer.Option(min=1, max=65536, metavar="K", help="How many of the largest are looked at."),
     ] = 64,
     workers: Annotated[
         int | None,
@@ -86,6 +87,7 @@ def command(
         float | None,
         typer.Option(
             min=0.1,
+            max=1e6,
             metavar="GB",
             help="What spectra may take at once. By default what the largest needs, and little "
             "more; with more, more matrices are done side by side.",
@@ -199,8 +201,9 @@ def measured(
             stats = study.run(progress)
     files = stats.write(out)
     files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
-    for name in _some(stats.summary["nonfinite"]):
-        show_warning(f"{name} holds NaN or infinity; its metrics are empty and not pooled")
+    why = "holds NaN or infinity; its metrics are empty and not pooled"
+    for told in _some([f"{name} {why}" for name in stats.summary["nonfinite"]]):
+        show_warning(told)
     return stats, files, (progress.seconds, nbytes)
 
 
@@ -208,8 +211,8 @@ def _say_what(study: Study, *, quiet: bool) -> None:
     """What will be read, and what had to be left out; on stderr."""
     from surgery.report.units import number, size
 
-    for told in _some(study.subject.alignment.unmatched):
-        show_warning(f"left out: {told}")
+    for told in _some([f"left out: {each}" for each in study.subject.alignment.unmatched]):
+        show_warning(told)
     if quiet:
         return
     pieces = study.subject.pieces

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
 from surgery.arch import regions, resolve
 from surgery.arch.site import Component, Module
-from surgery.errors import PlanError
+from surgery.errors import PlanError, RecipeError
 from surgery.plan.make import Shelf
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ def align(
     """
     architectures = {name: resolve(info.config, info.tensors) for name, info in models.items()}
     _check_layers(models, architectures)
-    for component, cut in (cuts or {}).items():  # now, not once everything is measured
-        regions(next(iter(architectures.values())).layers.get(component, 0), cut)
+    _check_cuts(cuts or {}, next(iter(architectures.values())))
     shelves = {name: Shelf(name, info, architectures[name]) for name, info in models.items()}
     pieces: list[Piece] = []
     unmatched: list[str] = []
@@ -132,7 +132,8 @@ def _headers(
 ) -> tuple[dict[str, TensorHeader], Iterator[str]]:
     """The tensor in each model where it has the shape most see first; and who was left out."""
     found = {name: shelf.find(site) for name, shelf in shelves.items()}
-    shape = next(header.shape for header in found.values() if header is not None)
+    # The first of the commonest: two models with a larger vocabulary can still be compared.
+    shape = Counter(header.shape for header in found.values() if header).most_common(1)[0][0]
     headers = {n: h for n, h in found.items() if h is not None and h.shape == shape}
     trouble = (
         f"{site.canonical} is missing in {name}"
@@ -152,6 +153,23 @@ def _pieces(site: Site, headers: Mapping[str, TensorHeader]) -> Iterator[Piece]:
             yield Piece(f"{site.canonical}[{index}]", site, shape[1:], index, headers)
     else:
         yield Piece(site.canonical, site, shape, None, headers)
+
+
+def _check_cuts(cuts: Cuts, architecture: Architecture) -> None:
+    """Now, not once everything is measured.
+
+    Raises:
+        RecipeError: If cuts do not fit the layers, or there are none to cut.
+    """
+    for component, cut in cuts.items():
+        count = architecture.layers.get(component, 0)
+        if not count:
+            stacks = ", ".join(name for name, layers in architecture.layers.items() if layers)
+            raise RecipeError(
+                f"cuts are given for {component}, which has no layers in this "
+                f"{architecture.family} model. Layers are in: {stacks or 'nothing'}."
+            )
+        regions(count, cut)
 
 
 def _check_layers(

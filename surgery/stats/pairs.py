@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from surgery.errors import PlanError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 MOST_MODELS = 3
 """As many checkpoints are read side by side."""
@@ -65,6 +68,12 @@ def choose_pairs(models: Sequence[str], chosen: Sequence[str] = ()) -> tuple[Pai
             f"{': ' + ', '.join(models) if models else ''}. Give --base, --in and --rl, or "
             f"--model NAME=REF for other names."
         )
+    for name in models:
+        if not _NAME.fullmatch(name) or ".." in name:
+            raise PlanError(
+                f"{name!r} cannot be a model's name here: it goes into column values and figures. "
+                f"Expected letters, digits, '_', '-' and single dots, such as rl-step200."
+            )
     if chosen:
         return tuple(dict.fromkeys(parse_pair(text, models) for text in chosen))
     neighbours = [Pair(models[i], models[i + 1]) for i in range(len(models) - 1)]

@@ -189,14 +189,22 @@ def load_delta(before: TensorView, after: TensorView) -> NDArray[Any]:
         after: What to subtract from; of the same shape.
 
     Returns:
-        `Float[ndarray, "..."]` in float32, or float64 where float32 would lose digits.
+        `Float[ndarray, "..."]` in float32, or float64 where float32 would lose digits or overflow.
 
     Raises:
         CheckpointError: If a file is shorter than its header says.
     """
     if before.shape != after.shape:
         raise ValueError(f"{before.name}: shapes {before.shape} and {after.shape} differ")
-    delta = load(after, working_dtype(before.dtype, after.dtype))
+    delta = _difference(before, after, working_dtype(before.dtype, after.dtype))
+    if np.isfinite(delta).all():
+        return delta
+    # Two numbers at the far ends of float32 lie further apart than it can say.
+    return _difference(before, after, np.dtype(np.float64))
+
+
+def _difference(before: TensorView, after: TensorView, dtype: np.dtype[Any]) -> NDArray[Any]:
+    delta = load(after, dtype)
     flat = delta.reshape(-1)
     buffer = np.empty(min(_PIECE, before.numel), flat.dtype)
     for start, stop in windows(0, before.numel, _PIECE):

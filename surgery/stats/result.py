@@ -71,13 +71,13 @@ class Stats:
                 if table.empty:
                     path.unlink(missing_ok=True)
                     continue
-                written.append(_replace(path, partial(_write_csv, table)))
+                written.append(put(path, partial(_write_csv, table)))
             if self.spectra:
-                written.append(_replace(folder / SPECTRA, partial(_write_npz, self.spectra)))
+                written.append(put(folder / SPECTRA, partial(_write_npz, self.spectra)))
             else:
                 (folder / SPECTRA).unlink(missing_ok=True)
             text = json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"
-            written.append(_replace(folder / SUMMARY, lambda path: path.write_text(text, "utf-8")))
+            written.append(put(folder / SUMMARY, lambda path: path.write_text(text, "utf-8")))
         return written
 
 
@@ -90,12 +90,21 @@ def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write beside the path, then put it in place."""
+def put(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write beside the path, then put it in place: whoever looks sees all of it or nothing.
+
+    Args:
+        path: Where it goes.
+        write: Writes the file it is given.
+
+    Raises:
+        ExecutionError: If it cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with explained(path):
+        try:
+            write(draft)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
     return path

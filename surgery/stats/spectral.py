@@ -52,9 +52,9 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, dtype=torch.float64, device=name)
+        torch.zeros(1, dtype=torch.float64, device=name).item()
     except (RuntimeError, AssertionError, TypeError) as error:
-        why = str(error).splitlines()[0].rstrip(".")
+        why = str(error).splitlines()[0].partition(". ")[0].rstrip(".")[:200]
         raise ExecutionError(
             f"device {name!r} cannot be used here: {why}. Expected auto, cpu, or a GPU that "
             f"computes in float64, such as cuda or cuda:1."
@@ -112,13 +112,15 @@ class Spectral:
         for side in ("left", "right"):
             self.arrays[f"{self._name}/{pair}/angles_{side}"] = turned.pop(f"angles_{side}")
         edge = random_delta(self._shape, rounding, self._how.k)["random_spectral_norm"]
+        # Small matrices are decomposed whole either way; all should say the same thing.
+        looked_at = None if self._how.kind is SpectrumKind.FULL else self._how.k
         kind = SpectrumKind.FULL if delta.complete else SpectrumKind.TOP
         return {
             "spectrum": str(kind),
             "above_rounding": int((delta.values > edge).sum()),
             **delta_metrics(delta, self._how.k),
             **random_delta(self._shape, delta.frobenius, self._how.k),
-            "spectral_shift": shift(before, after),
+            "spectral_shift": shift(before, after, looked_at),
             **turned,
         }
 

@@ -177,12 +177,18 @@ def _effective_rank(values: Array) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def shift(before: Spectrum, after: Spectrum) -> float:
+def shift(before: Spectrum, after: Spectrum, most: int | None = None) -> float:
     """Normalised spectral shift ||s(W') - s(W)|| / ||s(W)|| over the values known of both.
 
-    NaN if W is zero.
+    Args:
+        before: Spectrum of W.
+        after: Of W'.
+        most: Look at so many of the largest at most.
+
+    Returns:
+        The shift; NaN if W is zero.
     """
-    count = min(len(before.values), len(after.values))
+    count = min(len(before.values), len(after.values), most or len(before.values))
     size = float(np.linalg.norm(before.values[:count]))
     change = float(np.linalg.norm(after.values[:count] - before.values[:count]))
     return change / size if size else _NAN

@@ -89,7 +89,7 @@ class Study:
 
     def _kept(self, out: Path) -> Parts:
         """Where parts are kept, under all that a tensor's numbers depend on."""
-        inputs = [(name, checkpoint.stamp()) for name, checkpoint in self.checkpoints.items()]
+        inputs = [(n, c.info.fingerprint, c.stamp()) for n, c in self.checkpoints.items()]
         pairs = [str(pair) for pair in self.subject.pairs]
         options = [FORMAT, pairs, str(self.options.spectrum), self.options.top]
         return Parts(out, json.dumps(inputs), json.dumps(options))

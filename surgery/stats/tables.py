@@ -204,12 +204,13 @@ def _pool_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "nuclear_norm": sum(found["nuclear_norm"] for found in spectra),
         "mean_rotation_left": _mean(found["rotation_left_mean"] for found in spectra),
         "mean_rotation_right": _mean(found["rotation_right_mean"] for found in spectra),
+        "mean_spectral_shift": _mean(found["spectral_shift"] for found in spectra),
     }
-    for name in (
-        "stable_rank", "effective_rank", "random_stable_rank", "random_effective_rank",
-        "spectral_shift",
-    ):  # fmt: skip
-        row[f"mean_{name}"] = _mean(found[name] for found in spectra)
+    for name in ("stable_rank", "effective_rank"):
+        # The null of the same matrices: where only the largest values are known, some lack a rank.
+        known = [found for found in spectra if not math.isnan(found[name])]
+        row[f"mean_{name}"] = _mean(found[name] for found in known)
+        row[f"mean_random_{name}"] = _mean(found[f"random_{name}"] for found in known)
     return row
 
 

@@ -104,6 +104,25 @@ def test_mistakes_cost_a_paragraph_and_nothing_else(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_figure_that_cannot_be_written_is_told(surgery: Surgery, tmp_path: Path) -> None:
+    surgery("stats", *SPECIMEN, "--out", "x", "--spectrum", "none", "-q")
+    (tmp_path / "x" / "profile.png").unlink()
+    (tmp_path / "x" / "profile.png").mkdir()
+    done = surgery("stats", *SPECIMEN, "--out", "x", "--spectrum", "none")
+    assert done.returncode == 2
+    assert "profile.png: cannot be written" in done.stderr
+    assert not list((tmp_path / "x").glob(".*.tmp"))
+
+
+def test_a_folder_of_ones_own_is_left_alone(surgery: Surgery, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "updates.csv").write_text("mine")
+    done = surgery("stats", *SPECIMEN[1:], "--out", "x", "--spectrum", "none")
+    assert done.returncode == 2
+    assert "was not written by surgery stats" in done.stderr
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["updates.csv"]
+
+
 def test_a_file_in_the_way_of_the_folder(surgery: Surgery, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("mine")
     done = surgery("stats", *SPECIMEN, "--out", "x", "--spectrum", "none")

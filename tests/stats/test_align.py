@@ -84,6 +84,27 @@ def test_what_cannot_be_compared_is_told(pair: Pair, tmp_path: Path) -> None:
     assert len(short) == 2  # base..in can still be measured
 
 
+def test_a_vocabulary_that_grew_is_compared_where_it_can_be(pair: Pair, tmp_path: Path) -> None:
+    models = pair("qwen2")
+    name = "model.embed_tokens.weight"
+    base = load_file(models["base"] / "model.safetensors")[name]
+    small = edited(models["base"], tmp_path / "base", **{name: base[:-4].clone()})
+    found = aligned({**models, "base": small})
+    (embedding,) = [p for p in found.pieces if p.site.component is Component.EMBEDDING]
+    assert [*embedding.headers] == ["in", "rl"]
+    (told,) = found.unmatched
+    assert told.endswith("is [92, 32] in base, not [96, 32]")
+
+
+def test_cuts_of_what_has_no_layers(pair: Pair) -> None:
+    infos = {}
+    for name, path in pair("qwen2").items():
+        with open_checkpoint(str(path)) as checkpoint:
+            infos[name] = checkpoint.info
+    with pytest.raises(RecipeError, match=r"vision, which has no layers.* Layers are in: language"):
+        align(infos, cuts={Component.VISION: (1, 2)})
+
+
 def test_other_layer_counts_are_refused(pair: Pair, tmp_path: Path) -> None:
     deep = save_tiny("qwen2", tmp_path / "deep", num_hidden_layers=5)
     with pytest.raises(PlanError, match=r"language has 4 layers in 'in'.*but 5 in 'deep'"):

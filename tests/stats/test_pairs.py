@@ -41,6 +41,13 @@ def test_two_or_three_models(models: list[str]) -> None:
         choose_pairs(models)
 
 
+@pytest.mark.parametrize("name", ["$x_", "a..b", "a/b", "-x", "\x1b[31m", "", "n\udcff"])
+def test_names_that_tables_and_figures_can_hold(name: str) -> None:
+    with pytest.raises(PlanError, match="cannot be a model's name here"):
+        choose_pairs(["in", name])
+    assert told(["sft-v2", "rl_step.200"]) == ["sft-v2..rl_step.200"]
+
+
 def test_the_first_two_updates_are_compared() -> None:
     chain = choose_pairs(["base", "in", "rl"])
     assert compared(chain) == (0, 1)

@@ -111,6 +111,32 @@ def test_a_lora_adapter_has_its_rank(tmp_path: Path) -> None:
         assert values[3:].max() < 1e-5 * values[0]
 
 
+def test_an_adapter_scaled_otherwise_is_measured_again(tmp_path: Path) -> None:
+    base = save_tiny("qwen2_5_vl", tmp_path / "base", dtype=torch.float32)
+    adapter = train(base, tmp_path / "lora", target_modules=["q_proj"], r=2)
+    models, out = {"base": base, "lora": f"{base} + {adapter}"}, tmp_path / "out"
+    once = studied(models, out, spectrum=SpectrumKind.NONE)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["lora_alpha"] *= 10
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    again = studied(models, out, spectrum=SpectrumKind.NONE)
+    ratio = again.tensors.delta_norm.max() / once.tensors.delta_norm.max()
+    assert ratio == pytest.approx(10, rel=1e-4)
+
+
+def test_a_change_from_one_end_of_float32_to_the_other(tmp_path: Path) -> None:
+    base = save_tiny("qwen2", tmp_path / "base", dtype=torch.float32)
+    ends = [
+        changed(base, tmp_path / str(sign), lambda _, t, s=sign: torch.full_like(t, s * 3e38))
+        for sign in (1, -1)
+    ]
+    stats = studied({"a": ends[0], "b": ends[1]}, spectrum=SpectrumKind.FULL, top=2)
+    assert stats.summary["nonfinite"] == []
+    assert stats.tensors.max_abs_delta.tolist() == pytest.approx([6e38] * len(stats.tensors))
+    matrices = stats.tensors.dropna(subset=["spectral_norm"])
+    assert matrices.spectral_norm.tolist() == pytest.approx(matrices.delta_norm.tolist())
+
+
 def test_the_same_whatever_the_threads(pair: Pair, tmp_path: Path) -> None:
     for workers in (1, 3):
         studied(pair("llava"), spectrum=SpectrumKind.NONE, workers=workers).write(

@@ -14,6 +14,7 @@ from surgery.checkpoint.open import open_checkpoint
 from surgery.stats import columns
 from surgery.stats.options import Options, SpectrumKind
 from surgery.stats.study import Study
+from surgery.stats.tables import _pool_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,18 @@ def test_the_reference_means_stand_beside_it(stats: Stats) -> None:
     assert row["mean_tensor_delta_norm"] < row["delta_norm"]
     assert row["spectral_norm"] == tensors["spectral_norm"].max()
     assert row["nuclear_norm"] == pytest.approx(tensors["nuclear_norm"].sum())
+
+
+def test_nulls_are_means_over_the_same_matrices() -> None:
+    """Where only the largest values are known, small matrices have a rank and large ones none."""
+    names = ("spectral_norm", "nuclear_norm", "spectral_shift", "stable_rank",
+             "random_stable_rank", "rotation_left_mean", "rotation_right_mean")  # fmt: skip
+    known = dict.fromkeys(names, 1.0)
+    small = known | {"effective_rank": 7.0, "random_effective_rank": 9.0}
+    large = known | {"effective_rank": math.nan, "random_effective_rank": 90.0}
+    pooled = _pool_spectra([small, large])
+    assert (pooled["mean_effective_rank"], pooled["mean_random_effective_rank"]) == (7, 9)
+    assert pooled["mean_random_stable_rank"] == 1
 
 
 def test_groups_add_up(stats: Stats) -> None:

@@ -26,7 +26,7 @@ _GROUPS = ("attention", "mlp", "norm")
 _COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red")
 _NOTES = (
     "changed: elements not as before; > 1e-3: by more than 1e-3 of the weight;",
-    "x rounding: the change over what rounding both models to bf16 alone gives",
+    "x rounding: the change over the error that storing the second model in bf16 adds",
 )
 # Characters: a number, what stands between columns, the least and the most of a bar.
 _NUMBER, _GAP, _SHORTEST, _LONGEST = 7, 2, 4, 40

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import style
 
@@ -11,6 +12,7 @@ from surgery.report.stats.maps import modules
 from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
 from surgery.report.stats.spectra import spectra
 from surgery.report.stats.style import RC
+from surgery.stats.result import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +72,6 @@ def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",
                 if figure is None:
                     path.unlink(missing_ok=True)
                     continue
-                figure.savefig(path, format=wanted, metadata=_METADATA[wanted])
-                written.append(path)
+                how: dict[str, Any] = {"format": wanted, "metadata": _METADATA[wanted]}
+                written.append(put(path, partial(figure.savefig, **how)))
     return written

@@ -90,8 +90,9 @@ def modules(tables: Tables) -> Figure | None:
     for i, image in images.items():
         bar = figure.colorbar(image, ax=list(drawn[i]), fraction=0.03, pad=0.01, aspect=15)
         low, high = image.get_clim()
-        if (high or 1) > 10 * (low or 1):  # else minor ticks are all there may be
-            bar.minorticks_off()
+        ticks = np.geomspace(low or 1, high or 1, 3)
+        bar.set_ticks(ticks.tolist(), labels=[f"{tick:.1e}".replace("e-0", "e-") for tick in ticks])
+        bar.minorticks_off()
         bar.set_label(r"$\|\Delta W\|\,/\,\|W\|$")
         bar.outline.set_linewidth(0.5)
     if any((g.relative == 0).any() for column in columns for g in column):
