@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-# A slow machine is no defect.
-settings.register_profile("patient", deadline=None)
+# A slow machine is no defect; and where a failure stops others, examples are the same every time.
+settings.register_profile("patient", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("patient")
 
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -66,7 +66,9 @@ def test_slerp_matches_mergekit(arrays, t):
     found = combine_(x.clone(), y.clone(), angle.weights(t))
     expected = mergekit_slerp(torch.tensor([t]), x[None], y[None])[0]
     larger = torch.maximum(x.abs(), y.abs())
-    assert ((found - expected).abs() <= 2e-6 * larger + 1e-30).all()
+    # Nearly opposite vectors: the factors grow like 1/sin, their error like 1/sin^2 of the angle.
+    ill = 1 / (1 - angle.cosine**2) if abs(angle.cosine) <= PARALLEL else 1.0
+    assert ((found - expected).abs() <= 2e-6 * ill * larger + 1e-30).all()
 
 
 @pytest.mark.parametrize("t", [0.0, 0.25, 0.5, 1.0])
