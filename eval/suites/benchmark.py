@@ -84,8 +84,7 @@ class Part:
         Args:
             rows: The benchmark's.
             samples: How many; None takes all.
-            seed: Which ones: the reference implementation of arXiv 2602.12395 draws with
-                `numpy.random.RandomState(seed).choice`, without replacement, and so do we.
+            seed: Which ones.
 
         Raises:
             ExecutionError: If no row belongs to it, or a row cannot be used.
@@ -93,12 +92,21 @@ class Part:
         there = [index for index, row in enumerate(rows.light) if self.keep(row)]
         if not there:
             raise ExecutionError(f"no row of {self.benchmark.name} belongs to {self.name}.")
-        if samples is not None and samples < len(there):
-            draw = np.random.RandomState(seed).choice(len(there), samples, replace=False)
-            there = [there[index] for index in sorted(draw)]
-        drawn = [self.benchmark.sample(rows.whole(index)) for index in there]
-        made = tuple(replace(one, task=self.name) for one in drawn)
+        chosen = [there[place] for place in drawn(len(there), samples, seed)]
+        found = [self.benchmark.sample(rows.whole(index)) for index in chosen]
+        made = tuple(replace(one, task=self.name) for one in found)
         return Task(self.name, self.metric, unique_ids(made))
+
+
+def drawn(count: int, samples: int | None, seed: int) -> list[int]:
+    """Which of `count` samples are asked, in order; all of them where `samples` is None or more.
+
+    The reference implementation of arXiv 2602.12395 draws with `numpy.random.RandomState(seed)
+    .choice`, without replacement, and so do we.
+    """
+    if samples is None or samples >= count:
+        return list(range(count))
+    return sorted(np.random.RandomState(seed).choice(count, samples, replace=False).tolist())
 
 
 def unique_ids(samples: Sequence[Sample]) -> tuple[Sample, ...]:

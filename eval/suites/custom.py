@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-import numpy as np
 from pydantic import Field, ValidationError
 
 from eval.records import AnswerKind, Metric, Sample, Suite, Task
-from eval.suites.benchmark import known, letter_of, picture_group, unique_ids, with_options
+from eval.suites.benchmark import drawn, known, letter_of, picture_group, unique_ids, with_options
 from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError, RecipeError
 from surgery.recipe.extend import read_text
@@ -71,9 +70,7 @@ def load_custom(path: Path, samples: int | None, seed: int) -> Suite:
     found = list(json_rows(rows, folder))
     if not found:
         raise ExecutionError(f"{rows} holds no sample.")
-    if samples is not None and samples < len(found):
-        draw = np.random.RandomState(seed).choice(len(found), samples, replace=False)
-        found = [found[index] for index in sorted(draw)]
+    found = [found[index] for index in drawn(len(found), samples, seed)]
     made = unique_ids([_sample(row, model, index) for index, row in enumerate(found)])
     metric = Metric(model.metric)
     _check(made, metric, rows)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from surgery.cli.asking import GainFrom, GainTo
 from surgery.cli.console import plain_json, print_json, stdout
 from surgery.cli.options import Json
 from surgery.cli.scoring import pair_table, show
@@ -21,12 +22,8 @@ def command(
         str | None,
         typer.Option(metavar="NAME", help="Compare with this variant; as in the run by default."),
     ] = None,
-    base: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the gain starts, for recovery.")
-    ] = None,
-    donor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the gain ends, for recovery.")
-    ] = None,
+    base: GainFrom = None,
+    donor: GainTo = None,
     json: Json = False,
 ) -> None:
     """Compare variants on identical samples: differences, intervals, exact p, recovery, power.

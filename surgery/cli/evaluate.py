@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from surgery.cli.console import plain_json, print_json, stderr, stdout
-from surgery.cli.options import Json, Models, Quiet, bindings
-from surgery.cli.scoring import (
-    AnswerProgress,
+from surgery.cli.asking import (
+    Against,
     Batch,
+    Concurrency,
+    Data,
+    Describe,
+    Descriptions,
     Device,
     Dtype,
+    GainFrom,
+    GainTo,
+    Given,
+    GraderName,
+    Judged,
+    Key,
+    Longest,
+    Out,
+    PowerFor,
     Processes,
-    show,
+    Repeats,
+    Samples,
+    Seed,
+    Server,
+    StyleName,
+    SuiteNames,
+    Temperature,
 )
+from surgery.cli.console import plain_json, print_json, stderr, stdout
+from surgery.cli.options import Json, Models, Quiet, bindings
+from surgery.cli.scoring import AnswerProgress, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,126 +50,35 @@ if TYPE_CHECKING:
     from eval.sweep.variants import Variant
     from surgery.recipe import Recipe
 
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="RUN", help="Folder of the run; run again to go on."),
-]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        "--key-variable",
-        metavar="NAME",
-        help="Environment variable that holds the key of the endpoints; no key is sent without it.",
-        show_default=False,
-    ),
-]
-Judged = Annotated[
-    str | None,
-    typer.Option(
-        "--judge",
-        metavar="MODEL@URL",
-        help="A model at an OpenAI-compatible endpoint that reads every response, too; reported "
-        "beside the rule.",
-    ),
-]
-Describe = Annotated[
-    str | None,
-    typer.Option(
-        "--describe",
-        metavar="MODEL@URL",
-        help="A model at an OpenAI-compatible endpoint that describes images which have no "
-        "description; cached in RUN.",
-    ),
-]
-Descriptions = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Descriptions of images, one JSON object per line."),
-]
-
 
 def command(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODEL_OR_RECIPE...",
-            help="Folders, org/name@revision, specimen:STAGE, recipe files or names of bundled "
-            "recipes; NAME=... gives one another name.",
-            show_default=False,
-        ),
-    ] = None,
+    models: Given = None,
     *,
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A suite's name, or a YAML of your own; repeatable."),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Samples per task; the suite's own number by default."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="S", help="Which samples are drawn.")] = 123,
+    suite: SuiteNames = None,
+    samples: Samples = None,
+    seed: Seed = 123,
     out: Out = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="A local folder of a benchmark, instead of the Hub."),
-    ] = None,
+    data: Data = None,
     model: Models = None,
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Compare all with this one; the first by default."),
-    ] = None,
-    base: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where a gain starts, for recovery.")
-    ] = None,
-    donor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where a gain ends, for recovery.")
-    ] = None,
-    style: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="Prompt style: plain, think-answer, think-boxed or template."
-        ),
-    ] = "plain",
-    grader: Annotated[
-        str, typer.Option(metavar="NAME", help="How answers are read: strict or paper.")
-    ] = "strict",
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Longest answer; the suite's own limit if absent."),
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(min=0.0, metavar="T", help="0 is greedy; above 0 samples.")
-    ] = 0.0,
-    repeats: Annotated[
-        int, typer.Option(min=1, metavar="K", help="Answers per question when sampling.")
-    ] = 1,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Ask an OpenAI-compatible server; MODELs are its models' names."
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Questions to the server at once.")
-    ] = 16,
+    against: Against = None,
+    base: GainFrom = None,
+    donor: GainTo = None,
+    style: StyleName = "plain",
+    grader: GraderName = "strict",
+    max_new_tokens: Longest = None,
+    temperature: Temperature = 0.0,
+    repeats: Repeats = 1,
+    server: Server = None,
+    concurrency: Concurrency = 16,
     judge: Judged = None,
     describe: Describe = None,
     descriptions: Descriptions = None,
     key_variable: Key = None,
-    processes_: Processes = None,
+    processes: Processes = None,
     batch: Batch = 128,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    power: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0001,
-            max=1.0,
-            metavar="D",
-            help="Say how many samples show a difference of D (0.03 is 3 points), and stop.",
-        ),
-    ] = None,
+    power: PowerFor = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -184,7 +113,7 @@ def command(
     compared = Comparison(against or (names[0] if len(names) > 1 else None), base, donor)
     check_names(compared, names)
     asked = ask(
-        variants, work, out, quiet=quiet or json, wanted=processes_,
+        variants, work, out, quiet=quiet or json, wanted=processes,
         server=None if server is None else (server, concurrency, key_variable),
     )  # fmt: skip
     settings = {"samples": samples, "seed": seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,13 +13,46 @@ from surgery.report.units import duration, size
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rich.console import Console
     from rich.progress import Progress
 
 INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-class ByteProgress:
+class OnTerminal(ABC):
+    """A bar that stands on stderr for the length of a `with` block, if that is a terminal.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+
+    @abstractmethod
+    def _drawn(self, console: Console) -> Progress:
+        """The bar with its one task, not yet started."""
+
+    def __enter__(self) -> Self:
+        console = stderr()
+        if not self._quiet and console.is_terminal:
+            self._bar = self._drawn(console)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class ByteProgress(OnTerminal):
     """Shows how many bytes are done, how fast, and how long the rest will take.
 
     A context manager and a function: call it with the number of bytes just done, from any thread.
@@ -33,28 +67,18 @@ class ByteProgress:
         self.label = label
         self.total = total
         self.done = 0
-        self._quiet = quiet
+        super().__init__(quiet=quiet)
         self._lock = Lock()
-        self._bar: Progress | None = None
         self._start = self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         self._start = self._said = time.monotonic()
-        console = stderr()
-        if not self._quiet and console.is_terminal:
-            self._bar = _bar(console)
-            self._bar.add_task(self.label, total=self.total)
-            self._bar.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def _drawn(self, console: Console) -> Progress:
+        bar = _bar(console)
+        bar.add_task(self.label, total=self.total)
+        return bar
 
     def __call__(self, count: int) -> None:
         """Count bytes that are done."""

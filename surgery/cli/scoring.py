@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from math import isnan
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
-
-import typer
+from typing import TYPE_CHECKING, Any, Final
 
 from surgery.cli.console import stderr, stdout
+from surgery.cli.progress import OnTerminal
 from surgery.report.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
+    from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
@@ -24,66 +23,28 @@ if TYPE_CHECKING:
     from eval.metrics import Score
     from eval.sweep.results import Results
 
-Processes = Annotated[
-    int | None,
-    typer.Option(
-        "--processes",
-        min=1,
-        metavar="N",
-        help="Models in memory at once, each in a process of its own. On a CPU as many as there "
-        "are processors and memory for; 1 with CUDA.",
-        show_default=False,
-    ),
-]
-Batch = Annotated[
-    int, typer.Option("--batch", min=1, metavar="N", help="Most questions answered at once.")
-]
-Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="Where models answer: auto, cpu, cuda.")
-]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        metavar="DTYPE",
-        help="Element type models compute in; auto is float32 on a CPU and bfloat16 with CUDA.",
-    ),
-]
-
 _REASONS: Final = 3  # why responses are missing, the commonest
 _METRICS: Final = ("m_", "accuracy")
 _COLUMN: Final = 16  # characters of one task's column
 
 
-class AnswerProgress:
+class AnswerProgress(OnTerminal):
     """Shows how many responses are in, how fast they come, and how long the rest will take.
 
     A bar on a terminal, a line per variant anywhere else; always on stderr.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+        super().__init__(quiet=quiet)
         self._done: dict[str, int] = {}
         self._totals: dict[str, int] = {}
         self._kept = 0
         self._start = time.monotonic()
-        self._bar: Progress | None = None
 
-    def __enter__(self) -> Self:
-        console = stderr()
-        if not self._quiet and console.is_terminal:
-            self._bar = _bar(console)
-            self._bar.add_task("loading", total=None, rate="")
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def _drawn(self, console: Console) -> Progress:
+        bar = _bar(console)
+        bar.add_task("loading", total=None, rate="")
+        return bar
 
     def __call__(self, name: str, came: int, total: int) -> None:
         """Count responses of a variant; what is said of it first was there before."""

@@ -7,18 +7,9 @@ from typing import Annotated
 
 import typer
 
-from surgery.cli.evaluate import (
-    Describe,
-    Judged,
-    Key,
-    ask,
-    check_names,
-    finish,
-    load_suites,
-    with_descriptions,
-)
+from surgery.cli.asking import Batch, Describe, Device, Dtype, Judged, Key, Processes
+from surgery.cli.evaluate import ask, check_names, finish, load_suites, with_descriptions
 from surgery.cli.options import Json, Quiet
-from surgery.cli.scoring import Batch, Device, Dtype, Processes
 
 
 def command(
