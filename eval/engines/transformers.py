@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from eval.engines.batching import Batch, bytes_per_token, is_out_of_memory, make_batches
+from eval.engines.batching import (
+    Batch,
+    bytes_per_token,
+    is_out_of_memory,
+    length,
+    make_batches,
+)
 from eval.engines.features import Features
 from eval.records import Failure, Picture, Response
 
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from surgery.execute.fingerprint import Fingerprint
     from surgery.live import Resident
     from surgery.plan.model import Plan
+    from surgery.probe import Blocks, Decoder
 
 _SAID: Final = 4096
 """Answers whose text is kept."""
@@ -103,19 +110,32 @@ class TransformersEngine:
         """The model's own."""
         return str(self.processor.chat_template or self.processor.tokenizer.chat_template or "")
 
-    def batches(self, questions: Sequence[Question]) -> list[Batch]:
+    def batches(self, questions: Sequence[Question], copies: int = 1) -> list[Batch]:
         """Divide questions into batches that fit into memory, alike in length.
 
         The division depends on nothing but the questions, the model and the memory there is, so
         that an interrupted run meets the same batches again and gives the same answers.
+
+        Args:
+            questions: In any order.
+            copies: How many rows each takes.
         """
         return make_batches(
             questions,
             self.processor,
-            per_token=bytes_per_token(self.model),
+            per_token=bytes_per_token(self.model) * copies,
             memory=self.memory or _room(self.model),
-            most=self.max_batch,
+            most=max(1, self.max_batch // copies),
         )
+
+    def most_copies(self, questions: Sequence[Question]) -> int:
+        """How many rows of the longest question fit into memory."""
+        per_token = bytes_per_token(self.model)
+        tokens = max(
+            length(one, self.processor) + (one.generation.max_new_tokens or 0) for one in questions
+        )
+        room = self.memory or _room(self.model)
+        return max(1, min(self.max_batch, room // (per_token * tokens)))
 
     @contextmanager
     def variant(
@@ -157,18 +177,53 @@ class TransformersEngine:
         yield from self.answer(asks[:middle])
         yield from self.answer(asks[middle:])
 
-    def _generate(self, asks: Sequence[Ask]) -> list[Response]:
-        inputs = self._inputs(asks)
+    def answer_blocks(self, asks: Sequence[Ask], blocks: Blocks) -> list[list[Response]]:
+        """Answer a batch of one generation's greedy questions in every block of a probe at once.
+
+        Returns:
+            For each block its responses, in the order of the questions.
+
+        Raises:
+            RuntimeError: If memory runs out (`is_out_of_memory`), or for a bug.
+        """
+        import torch
+
+        with torch.inference_mode():
+            rows = self._generate(asks, blocks)
+        return [rows[start : start + len(asks)] for start in range(0, len(rows), len(asks))]
+
+    def _generate(self, asks: Sequence[Ask], blocks: Blocks | None = None) -> list[Response]:
+        copies = 1 if blocks is None else blocks.size
+        inputs = self.inputs(asks, copies)
         start = inputs["input_ids"].shape[1]
         began = perf_counter()
-        output = self.model.generate(
-            **inputs,
-            **self._sampling(asks),
-            max_new_tokens=asks[0].question.generation.max_new_tokens,
-        )
+        with self.changed(blocks):
+            output = self.model.generate(
+                **inputs,
+                **self._sampling(asks),
+                max_new_tokens=asks[0].question.generation.max_new_tokens,
+            )
         rows = output[:, start:].tolist()  # on an accelerator this waits for the answers
         self.generating += perf_counter() - began
         return [self._response(row) for row in rows]
+
+    @contextmanager
+    def changed(self, blocks: Blocks | None) -> Iterator[None]:
+        """Be changed, block by block, for the length of a `with` block."""
+        if blocks is None:
+            yield
+            return
+        from surgery.probe import seen_once
+
+        with seen_once(self.model, blocks.size), blocks.applied(self.decoder):
+            yield
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The model's decoder layers."""
+        from surgery.probe import Decoder
+
+        return Decoder.of(self.model)
 
     def _sampling(self, asks: Sequence[Ask]) -> dict[str, Any]:
         """Arguments of `generate`; nothing of the checkpoint's own sampling is left in force."""
@@ -198,26 +253,41 @@ class TransformersEngine:
             ends = self.processor.tokenizer.eos_token_id
         return frozenset(ends if isinstance(ends, (list, tuple)) else [ends])
 
-    def _inputs(self, asks: Sequence[Ask]) -> dict[str, Any]:
-        """Model inputs of a batch; encoding is done once for all variants."""
-        key = tuple(digest for ask in asks for digest in ask.question.digests)
+    def inputs(
+        self, asks: Sequence[Ask], copies: int = 1, endings: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Model inputs of a batch; encoding is done once for all variants.
+
+        Args:
+            asks: The questions.
+            copies: How often the batch is repeated, as whole blocks of rows.
+            endings: What the model has already said to each.
+        """
+        endings = endings or [""] * len(asks)
+        key = (*(digest for ask in asks for digest in ask.question.digests), *endings)
         pictures = [_pictures(ask.question.messages) for ask in asks]
         inputs = self._encoded.get(key)
         if inputs is None:
-            inputs = self._encode(asks, pictures)
+            texts = [chat(self.processor, ask.question.messages) for ask in asks]
+            texts = [text + ending for text, ending in zip(texts, endings, strict=True)]
+            inputs = self._encode(texts, pictures)
             self._encoded[key] = inputs
             if len(self._encoded) > _ENCODED:
                 self._encoded.popitem(last=False)
+        if copies > 1:
+            inputs = {
+                name: value.repeat(copies, *[1] * (value.dim() - 1))
+                for name, value in inputs.items()
+            }
         flat = [picture for row in pictures for picture in row]
         if not flat:
             return dict(inputs)
         began = perf_counter()
-        features = self._features.of(flat)
+        features = self._features.of(flat * copies)
         self.generating += perf_counter() - began
         return {**inputs, **features}
 
-    def _encode(self, asks: Sequence[Ask], pictures: list[list[Picture]]) -> dict[str, Any]:
-        texts = [chat(self.processor, ask.question.messages) for ask in asks]
+    def _encode(self, texts: list[str], pictures: list[list[Picture]]) -> dict[str, Any]:
         # Where features come ready made, nothing but the size of an image counts here.
         show = _black if self._features.reused else Picture.open
         images = [[show(picture) for picture in row] or None for row in pictures]

@@ -1,0 +1,203 @@
+"""Where attention goes: shares by kind of token, from queries and keys, a few queries at a time.
+
+The model computes its attention as it always does; beside that, the weights of the queries that are
+asked about are worked out once more from the same queries and keys, in float32, summed by kind of
+token, and forgotten. Memory grows with the length of the sequence, not with its square.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from surgery.probe.decoder import Decoder
+
+CHUNK: Final = 1 << 26
+"""Bytes of attention weights that are held at once."""
+
+
+class Kind(StrEnum):
+    """What a token is that attention goes to."""
+
+    SINK = "sink"  # the first token of the sequence
+    IMAGE = "image"
+    TEXT = "text"  # the rest of the prompt
+    RESPONSE = "response"  # earlier tokens of the response, and the token itself
+
+
+KINDS: Final = tuple(Kind)
+
+
+@dataclass
+class Observed:
+    """Attention of one sequence.
+
+    Attributes:
+        shares: Share of attention by kind, in the order of `KINDS`, the mean over a span's tokens:
+            `Float[Tensor, "layers heads spans kinds"]`. NaN where a layer has no such attention,
+            or a span no token.
+        entropy: Of the attention weights, in nats: `Float[Tensor, "layers heads spans"]`.
+    """
+
+    shares: Tensor = field(default_factory=lambda: torch.empty(0))
+    entropy: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What the tokens of one sequence are.
+
+    Attributes:
+        kinds: Places in `KINDS`: `Int[Tensor, "tokens"]`.
+        spans: Which tokens' attention counts, span by span: `Bool[Tensor, "spans tokens"]`.
+    """
+
+    kinds: Tensor
+    spans: Tensor
+
+
+def kinds_of(ids: Tensor, image_token: int, prompt: int) -> Tensor:
+    """What each token of a sequence is.
+
+    Args:
+        ids: `Int[Tensor, "tokens"]`, without padding.
+        image_token: The placeholder of images.
+        prompt: Tokens of the prompt; those after them are the response.
+
+    Returns:
+        `Int[Tensor, "tokens"]`: places in `KINDS`.
+    """
+    kinds = torch.full_like(ids, KINDS.index(Kind.TEXT))
+    kinds[prompt:] = KINDS.index(Kind.RESPONSE)
+    kinds[:prompt][ids[:prompt] == image_token] = KINDS.index(Kind.IMAGE)
+    kinds[0] = KINDS.index(Kind.SINK)
+    return kinds
+
+
+@contextmanager
+def observed(
+    model: Any, decoder: Decoder, regions: Regions, *, chunk: int = CHUNK
+) -> Iterator[Observed]:
+    """Observe the decoder's attention in one forward pass of one sequence without padding.
+
+    Args:
+        model: A transformers model, whatever attention implementation it uses.
+        decoder: Its decoder layers.
+        regions: What its tokens are.
+        chunk: Bytes of attention weights to hold at once.
+
+    Yields:
+        What will be filled when the `with` block ends.
+
+    Raises:
+        ExecutionError: If no attention was computed the way transformers dispatches it.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    name = model.config.get_text_config()._attn_implementation
+    own = ALL_ATTENTION_FUNCTIONS.get(name)
+    layers = {id(module): layer for layer, module in enumerate(decoder.attention)}
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(module: Any, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Any:
+        layer = layers.get(id(module))
+        if layer is not None:
+            mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+            found[layer] = _shares(
+                query, key, mask, regions, chunk,
+                scale=kwargs.get("scaling"), softcap=kwargs.get("softcap"),
+            )  # fmt: skip
+        usual = own or sys.modules[type(module).__module__].eager_attention_forward
+        return usual(module, query, key, *args, **kwargs)
+
+    result = Observed()
+    local = ALL_ATTENTION_FUNCTIONS._local_mapping
+    before = local.get(name)
+    ALL_ATTENTION_FUNCTIONS[name] = attend
+    try:
+        yield result
+    finally:
+        if before is None:
+            del ALL_ATTENTION_FUNCTIONS[name]
+        else:
+            ALL_ATTENTION_FUNCTIONS[name] = before
+    if not found:
+        raise ExecutionError(
+            f"{type(model).__name__} does not compute its attention through transformers' "
+            f"attention interface, so it cannot be observed."
+        )
+    some = next(iter(found.values()))
+    nothing = tuple(torch.full_like(part, torch.nan) for part in some)
+    each = [found.get(layer, nothing) for layer in range(len(decoder.attention))]
+    result.shares = torch.stack([shares for shares, _ in each])
+    result.entropy = torch.stack([entropy for _, entropy in each])
+
+
+def _shares(
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    regions: Regions,
+    chunk: int,
+    *,
+    scale: float | None,
+    softcap: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Means over each span's queries of shares by kind and of entropy, head by head.
+
+    Args:
+        query: `Float[Tensor, "1 heads tokens width"]`, rotated.
+        key: `Float[Tensor, "1 groups tokens width"]`, rotated.
+        mask: Boolean (true: seen) or additive, `[1, 1, tokens, tokens]`; None is causal.
+        regions: What the tokens are.
+        chunk: Bytes of weights at once.
+        scale: Factor of the products; 1/sqrt(width) when None.
+        softcap: c of c * tanh(x / c), where a family has it.
+    """
+    _, heads, tokens, width = query.shape
+    if len(query) != 1 or tokens != len(regions.kinds):
+        raise ExecutionError("attention is observed one whole sequence at a time, without a cache.")
+    groups = key.shape[1]
+    keys = key[0].float()
+    onehot = torch.nn.functional.one_hot(regions.kinds, len(KINDS))
+    onehot = onehot.float().to(query.device)
+    spans = regions.spans.to(query.device)
+    wanted = spans.any(0).nonzero()[:, 0]
+    shares = torch.zeros(heads, len(spans), len(KINDS), device=query.device)
+    entropy = torch.zeros(heads, len(spans), device=query.device)
+    places = torch.arange(tokens, device=query.device)
+    for part in torch.split(wanted, max(1, chunk // (4 * heads * tokens))):
+        few = query[0, :, part].float().reshape(groups, -1, width)
+        scores = (few @ keys.transpose(1, 2)).reshape(heads, len(part), tokens)
+        scores *= width**-0.5 if scale is None else scale
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        weights = _masked(scores, mask, part, places).softmax(-1)
+        belongs = spans[:, part].float()
+        shares += torch.einsum("sq,hqk->hsk", belongs, weights @ onehot)
+        entropy += torch.einsum("sq,hq->hs", belongs, torch.special.entr(weights).sum(-1))
+    count = spans.sum(1).float()
+    count[count == 0] = torch.nan
+    return (shares / count[:, None]).cpu(), (entropy / count).cpu()
+
+
+def _masked(scores: Tensor, mask: Tensor | None, part: Tensor, places: Tensor) -> Tensor:
+    """Scores of what a query does not see are -inf."""
+    if mask is None:
+        return scores.masked_fill(places > part[:, None], -torch.inf)
+    seen = mask[0, :, part, : len(places)]
+    if seen.dtype == torch.bool:
+        return scores.masked_fill(~seen, -torch.inf)
+    return scores + seen.float()
