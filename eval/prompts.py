@@ -193,13 +193,15 @@ def size_within(picture: Picture, max_pixels: int | None) -> tuple[int, int]:
 
 def fitted(picture: Picture, max_pixels: int | None) -> Picture:
     """The image itself, or its copy brought to at most `max_pixels` and at least `MIN_SIDE`."""
+    return scaled(picture, size_within(picture, max_pixels))
+
+
+def scaled(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The image itself if it has this width and height, else its copy brought to them."""
     from PIL import Image
 
-    size = size_within(picture, max_pixels)
-    if size == size_within(picture, None) and min(size) >= MIN_SIDE:
-        with Image.open(BytesIO(picture.data)) as image:
-            if image.size == size:
-                return picture
+    if picture.size == size:
+        return picture
     return _encoded(picture.open().resize(size, Image.Resampling.LANCZOS))
 
 

@@ -109,6 +109,7 @@ class Sample:
         categories: Further names by which its scores are split, for example `{"level": "4"}`.
         group: Samples of one group share an image or a source, so they are not independent;
             empty when it stands for itself.
+        demonstration: A right response in full, where one is known.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Sample:
     tolerance: float = 0.0
     categories: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
+    demonstration: str = ""
 
     @cached_property
     def fingerprint(self) -> str:

@@ -167,15 +167,21 @@ class TransformersEngine:
         if answered is not None:
             yield from zip(asks, answered, strict=True)
             return
-        self._features.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self.free()
         if len(asks) == 1:
             yield asks[0], Failure("out of memory with one question at a time")
             return
         middle = len(asks) // 2
         yield from self.answer(asks[:middle])
         yield from self.answer(asks[middle:])
+
+    def free(self) -> None:
+        """Give back memory that is not the model's."""
+        import torch
+
+        self._features.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def answer_blocks(self, asks: Sequence[Ask], blocks: Blocks) -> list[list[Response]]:
         """Answer a batch of one generation's greedy questions in every block of a probe at once.

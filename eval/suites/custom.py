@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from eval.suites.rows import Row
 
-Column = Literal["id", "prompt", "answer", "image", "choices", "description", "group"]
+Column = Literal["id", "prompt", "answer", "image", "choices", "description", "group",
+                 "demonstration"]  # fmt: skip
 _NEEDED: Final = ("prompt", "answer")
 
 
@@ -100,6 +101,7 @@ def _sample(row: Row, model: SuiteModel, index: int) -> Sample:
         description=None if description is None else str(description),
         tolerance=model.tolerance,
         categories=known(**{column: row[column] for column in model.categories}),
+        demonstration=str(row.values.get(name("demonstration")) or ""),
         group=str(row.values.get(name("group")) or (picture_group(pictures) if pictures else "")),
     )
 

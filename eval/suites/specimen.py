@@ -49,13 +49,14 @@ def load(samples: int, seed: int) -> Suite:
         SurgeryError: If a task has fewer held-out questions.
     """
     tasks = tuple(
-        Task(name, metric, tuple(_sample(item) for item in items(name, samples, seed)))
+        Task(name, metric, tuple(sample_of(item) for item in items(name, samples, seed)))
         for name, metric in TASKS.items()
     )
     return Suite(NAME, tasks, max_new_tokens=_LONGEST)
 
 
-def _sample(item: Item) -> Sample:
+def sample_of(item: Item) -> Sample:
+    """A question of the world as a sample."""
     return Sample(
         id=item.id,
         task=item.task,
@@ -64,6 +65,7 @@ def _sample(item: Item) -> Sample:
         kind=AnswerKind.EXACT,
         images=() if item.image is None else (_picture(item),),
         description=None if item.scene is None else str(item.scene),
+        demonstration=item.target,
     )
 
 

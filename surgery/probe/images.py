@@ -123,8 +123,9 @@ def fitted(values: Sequence[Tensor], source: ImageTokens, target: ImageTokens) -
             )
     moved = []
     for value in values:
-        parts = zip(torch.split(value, list(source.counts)), source.grids, target.grids, strict=True)
-        moved.append(torch.cat([_resampled(part, here, there) for part, here, there in parts]))
+        parts = torch.split(value, list(source.counts))
+        grids = zip(parts, source.grids, target.grids, strict=True)
+        moved.append(torch.cat([_resampled(part, here, there) for part, here, there in grids]))
     return moved
 
 

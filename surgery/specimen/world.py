@@ -99,6 +99,15 @@ def items(task: str, n: int, seed: int, split: Split = "heldout") -> list[Item]:
     return [next(stream) for _ in range(n)]
 
 
+def heldout_stream(task: str, seed: int) -> Iterator[Item]:
+    """Different held-out items, one after another; the first n equal `items(task, n, seed)`.
+
+    Raises:
+        SurgeryError: When there are no more, or the task does not exist.
+    """
+    return _stream(task, seed, "heldout")
+
+
 def training_stream(task: str, seed: int) -> Iterator[Item]:
     """An endless stream of training items; the first n equal `items(task, n, seed, "train")`."""
     return _stream(task, seed, "train")

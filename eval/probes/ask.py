@@ -1,0 +1,191 @@
+"""Questions to a model that is changed in many ways, all of them in one batch, resumably."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from eval.asks import Ask, addressed
+from eval.engines.batching import is_out_of_memory
+from eval.records import Failure
+from eval.store import Kept
+from surgery.probe import Plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from eval.asks import Question
+    from eval.engines.transformers import TransformersEngine
+    from eval.probes.subject import Subject
+    from eval.records import Response
+    from eval.store import Store
+    from surgery.probe import Blocks
+
+    Told = Callable[[int, int], None]
+    """Told how many responses came in, and how many there will be."""
+
+ItemT = TypeVar("ItemT")
+AskT = TypeVar("AskT")
+FoundT = TypeVar("FoundT")
+
+
+class Changes(Protocol[ItemT]):
+    """Ways in which a model is changed, one block of rows each."""
+
+    @property
+    def items(self) -> Sequence[ItemT]:
+        """The ways, in the order of reports."""
+        ...
+
+    def named(self, question: Question, item: ItemT) -> str:
+        """What a response depends on besides model and question; "" where nothing is changed."""
+        ...
+
+    def blocks(
+        self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[ItemT]
+    ) -> Blocks:
+        """Change the model: one block of rows for each item, of which each row is a question."""
+        ...
+
+
+class Unchanged:
+    """The model as it is."""
+
+    items: Sequence[None] = (None,)
+
+    def named(self, question: Question, item: None) -> str:
+        """Nothing."""
+        return ""
+
+    def blocks(
+        self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[None]
+    ) -> Blocks:
+        """One block."""
+        return Plain(len(items))
+
+
+class Asking(Generic[ItemT]):
+    """Puts questions to a changed model and keeps the responses.
+
+    Args:
+        subject: The model.
+        changes: The ways in which it is changed.
+        store: Where responses are kept.
+        sequential: One question and one change at a time, which is slow and what all the rest must
+            equal; its responses are kept apart.
+    """
+
+    def __init__(
+        self, subject: Subject, changes: Changes[ItemT], store: Store, *, sequential: bool = False
+    ) -> None:
+        self._subject = subject
+        self._changes = changes
+        self._store = store
+        self._sequential = sequential
+
+    def address(self, question: Question, item: ItemT) -> Ask:
+        """A question to the model, changed in one way, with the key of its response."""
+        how = self._subject.how | ({"rows": "one at a time"} if self._sequential else {})
+        name = self._changes.named(question, item)
+        return addressed(question, self._subject.content + (f"/{name}" if name else ""), how)
+
+    def ask(self, questions: Sequence[Question], told: Told) -> None:
+        """Ask what was not asked yet; every batch is kept as it comes.
+
+        The whole is divided, not what is left of it, so that after an interruption every question
+        meets the same neighbours again.
+        """
+        items = self._changes.items
+        # Nothing is left to chance, so questions of one content are asked once.
+        same: dict[tuple[object, ...], list[Question]] = {}
+        for question in questions:
+            same.setdefault(question.answer_key, []).append(question)
+        keys = {
+            (id(question), place): self.address(question, item).key
+            for question in questions
+            for place, item in enumerate(items)
+        }
+        there = sum(key in self._store.responses for key in keys.values())
+        told(there, len(keys))
+        if there == len(keys):
+            return
+        engine = self._subject.engine
+        for batch, places in self.divided([row[0] for row in same.values()]):
+            rows = [same[question.answer_key] for question in batch]
+            missing = {
+                keys[id(question), place] for row in rows for question in row for place in places
+            } - self._store.responses.keys()
+            if not missing:
+                continue
+            asks = [self.address(question, items[places[0]]) for question in batch]
+            kept = []
+            for place, ask, response in in_halves(asks, places, self._answer, engine.free):
+                outcome = response or Failure("out of memory with one row at a time")
+                for question in same[ask.question.answer_key]:
+                    own = self.address(question, items[place])
+                    if own.key in missing:
+                        name = self._changes.named(question, items[place])
+                        variant = "/".join(filter(None, (self._subject.content, name)))
+                        kept.append(Kept.of(own, variant, outcome))
+            self._store.append(kept)
+            told(len(kept), len(keys))
+
+    def divided(
+        self, questions: Sequence[Question]
+    ) -> Iterator[tuple[tuple[Question, ...], list[int]]]:
+        """Batches that fit into memory, each with the places of the items it is asked with."""
+        engine, count = self._subject.engine, len(self._changes.items)
+        if self._sequential:
+            for question in questions:
+                yield from (((question,), [place]) for place in range(count))
+            return
+        groups = -(-count // engine.most_copies(questions))
+        size = -(-count // groups)
+        for batch in engine.batches(questions, copies=size):
+            for start in range(0, count, size):
+                yield batch, list(range(start, min(start + size, count)))
+
+    def _answer(self, asks: Sequence[Ask], places: Sequence[int]) -> list[list[Response]]:
+        """Responses of all asks, item by item."""
+        engine, items = self._subject.engine, self._changes.items
+        blocks = self._changes.blocks(engine, asks, [items[place] for place in places])
+        return engine.answer_blocks(asks, blocks)
+
+
+def in_halves(
+    asks: Sequence[AskT],
+    places: Sequence[int],
+    compute: Callable[[Sequence[AskT], Sequence[int]], Sequence[Sequence[FoundT]]],
+    free: Callable[[], None],
+) -> Iterator[tuple[int, AskT, FoundT | None]]:
+    """Compute something of every ask with every item; where memory runs out, in halves.
+
+    Args:
+        asks: What is asked together.
+        places: Of the items, one block of rows each.
+        compute: What to do; gives for each place one value per ask.
+        free: Called after memory ran out.
+
+    Yields:
+        Place, ask and value; the value is None where a single row is too much.
+    """
+    try:
+        found = compute(asks, places)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        found = None
+    if found is not None:
+        for place, values in zip(places, found, strict=True):
+            yield from ((place, ask, value) for ask, value in zip(asks, values, strict=True))
+        return
+    free()
+    if len(asks) > 1:
+        middle = len(asks) // 2
+        yield from in_halves(asks[:middle], places, compute, free)
+        yield from in_halves(asks[middle:], places, compute, free)
+    elif len(places) > 1:
+        middle = len(places) // 2
+        yield from in_halves(asks, places[:middle], compute, free)
+        yield from in_halves(asks, places[middle:], compute, free)
+    else:
+        yield places[0], asks[0], None

@@ -1,0 +1,288 @@
+"""Where a model looks while it answers: attention from its response, layer by layer and head by head.
+
+The text is teacher-forced: one pass over prompt and response, with no token generated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from eval.asks import addressed
+from eval.engines.transformers import chat
+from eval.probes.results import Row
+from eval.statistics.intervals import mean
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.sibling import put
+from surgery.errors import ExecutionError
+from surgery.probe.attention import KINDS, Regions, kinds_of, observed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from eval.asks import Question
+    from eval.probes.ask import Told
+    from eval.probes.subject import Subject
+
+FORMAT: Final = 1
+"""Part of every key: raise it when the same text would be observed otherwise."""
+SPANS: Final = ("response", "reasoning", "answer")
+"""All of a response; what stands inside think tags; what stands inside answer tags or behind
+thinking."""
+
+_FOLDER: Final = "attention"
+_REASONING: Final = re.compile(r"<think>(.*?)(?:</think>|$)", re.DOTALL)
+_ANSWER: Final = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention of one response.
+
+    Attributes:
+        task: The task.
+        sample: The sample's id.
+        cluster: What it shares with samples it is not independent of.
+        text: What was said.
+        shares: By kind of token, in the order of `surgery.probe.attention.KINDS`: `Float[ndarray,
+            "layers heads spans kinds"]`; NaN for a span without tokens.
+        entropy: In nats: `Float[ndarray, "layers heads spans"]`.
+    """
+
+    task: str
+    sample: str
+    cluster: str
+    text: str
+    shares: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+
+    def record(self, model: str) -> dict[str, Any]:
+        """As a line of `records.jsonl`: shares of the whole response, the mean over heads."""
+        shares = self.shares[:, :, 0].mean(1)
+        return {
+            "model": model, "task": self.task, "sample": self.sample, "text": self.text,
+            "shares": {
+                kind: [None if np.isnan(x) else round(float(x), 6) for x in shares[:, place]]
+                for place, kind in enumerate(KINDS)
+            },
+        }  # fmt: skip
+
+
+def attend(
+    subject: Subject, texts: Mapping[tuple[str, str], str], folder: Path, told: Told
+) -> list[Attention]:
+    """Observe a model over texts, one at a time; each is kept as it comes.
+
+    Args:
+        subject: The model; its suites are asked plainly.
+        texts: What is said to each question, by task and sample.
+        folder: The run's.
+        told: Told how many there are.
+
+    Raises:
+        SurgeryError: If the model cannot be loaded, or its attention not observed.
+    """
+    questions = [q for q in subject.questions if texts.get((q.sample.task, q.sample.id))]
+    paths = {}
+    for question in questions:
+        text = texts[question.sample.task, question.sample.id]
+        ask = addressed(question, subject.content, subject.how)
+        key = sha256(f"{FORMAT}\0{ask.key}\0{text}".encode()).hexdigest()
+        paths[id(question)] = folder / _FOLDER / f"{key}.npz"
+    there = sum(path.exists() for path in paths.values())
+    told(there, len(questions))
+    found = []
+    for question in questions:
+        text = texts[question.sample.task, question.sample.id]
+        path = paths[id(question)]
+        if not path.exists():
+            _keep(path, *_observe(subject, question, text))
+            told(1, len(questions))
+        shares, entropy = _kept(path)
+        sample = question.sample
+        found.append(Attention(sample.task, sample.id, sample.cluster, text, shares, entropy))
+    return found
+
+
+def _observe(
+    subject: Subject, question: Question, text: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    import torch
+
+    engine = subject.engine
+    ask = addressed(question, subject.content, subject.how)
+    inputs = engine.inputs([ask], endings=[text])
+    (ids,) = inputs["input_ids"]
+    spans = _spans(engine.processor, chat(engine.processor, question.messages), text)
+    # Image tokens are many where the template has one, so places count from the end.
+    ours = torch.zeros(len(SPANS), len(ids), dtype=torch.bool)
+    ours[:, len(ids) - spans.shape[1] :] = torch.from_numpy(spans)
+    kinds = kinds_of(ids.cpu(), engine.model.config.image_token_id, len(ids) - spans.shape[1])
+    with (
+        torch.inference_mode(),
+        observed(engine.model, engine.decoder, Regions(kinds, ours)) as seen,
+    ):
+        engine.model(**inputs, use_cache=False, logits_to_keep=1)
+    return seen.shares.numpy(), seen.entropy.numpy()
+
+
+def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:
+    """Which of the response's tokens belong to each span: `Bool[ndarray, "spans tokens"]`."""
+    encoded = processor.tokenizer(prompt + text, return_offsets_mapping=True)
+    places = [
+        (start - len(prompt), end - len(prompt))
+        for start, end in encoded["offset_mapping"]
+        if end > len(prompt)
+    ]
+    ranges = (
+        [(0, len(text))],
+        [match.span(1) for match in _REASONING.finditer(text)],
+        _answer(text),
+    )
+    return np.array(
+        [
+            [any(start < stop and end > first for first, stop in span) for start, end in places]
+            for span in ranges
+        ],
+        dtype=bool,
+    ).reshape(len(SPANS), len(places))
+
+
+def _answer(text: str) -> list[tuple[int, int]]:
+    """Inside answer tags; without them behind the end of thinking; else all of it."""
+    tagged = [match.span(1) for match in _ANSWER.finditer(text)]
+    if tagged:
+        return tagged
+    if "<think>" in text:
+        end = text.rfind("</think>")
+        return [] if end < 0 else [(end + len("</think>"), len(text))]
+    return [(0, len(text))]
+
+
+def _keep(path: Path, shares: NDArray[np.float32], entropy: NDArray[np.float32]) -> None:
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, shares=shares, entropy=entropy)
+
+        put(path, write)
+
+
+def _kept(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["shares"], kept["entropy"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ExecutionError(
+            f"{path} is not what this program wrote ({error}). Remove it; it will be made again."
+        ) from None
+
+
+@dataclass(frozen=True)
+class Head:
+    """One number about one head.
+
+    Attributes:
+        model: The model, or `A - B`.
+        layer: Its layer.
+        head: Its number, from 0.
+        what: The span.
+        metric: What the number is.
+        value: The mean over samples.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        n: Samples.
+    """
+
+    model: str
+    layer: int
+    head: int
+    what: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def rows(found: Mapping[str, Sequence[Attention]]) -> list[Row]:
+    """Shares by layer, the mean over heads and samples; and paired differences between models.
+
+    Args:
+        found: By model. All are compared with the first, on the samples both have.
+    """
+    made = []
+    for model, its, minus in _compared(found):
+        tasks = list(dict.fromkeys(one.task for one in its))
+        for task in [*tasks, "all"] if len(tasks) > 1 else tasks:
+            chosen = [i for i, one in enumerate(its) if task in ("all", one.task)]
+            for metric, values in _metrics(its, minus):
+                for layer, span in np.ndindex(values.shape[1], len(SPANS)):
+                    column = values[chosen, layer, :, span].mean(-1)
+                    good = np.isfinite(column)
+                    if good.any():
+                        clusters = [
+                            its[i].cluster for i, ok in zip(chosen, good, strict=True) if ok
+                        ]
+                        place = (model, layer, SPANS[span], task)
+                        interval = mean(column[good], clusters)
+                        made.append(Row.of(place, metric, interval, int(good.sum())))
+    return made
+
+
+def heads(found: Mapping[str, Sequence[Attention]]) -> list[Head]:
+    """The same head by head, all tasks together."""
+    made = []
+    for model, its, minus in _compared(found):
+        clusters = [one.cluster for one in its]
+        for metric, values in _metrics(its, minus):
+            for layer, head, span in np.ndindex(*values.shape[1:]):
+                column = values[:, layer, head, span]
+                good = np.isfinite(column)
+                if good.any():
+                    one = mean(
+                        column[good], [c for c, ok in zip(clusters, good, strict=True) if ok]
+                    )
+                    made.append(
+                        Head(model, layer, head, SPANS[span], metric,
+                             one.value, one.low, one.high, int(good.sum()))
+                    )  # fmt: skip
+    return made
+
+
+def _compared(
+    found: Mapping[str, Sequence[Attention]],
+) -> Iterator[tuple[str, Sequence[Attention], Sequence[Attention] | None]]:
+    """Every model; then every other one with the first, on the samples both have."""
+    yield from ((model, its, None) for model, its in found.items())
+    first, *others = found
+    theirs = {(one.task, one.sample): one for one in found[first]}
+    for other in others:
+        shared = [one for one in found[other] if (one.task, one.sample) in theirs]
+        if shared:
+            yield f"{other} - {first}", shared, [theirs[one.task, one.sample] for one in shared]
+
+
+def _metrics(
+    its: Sequence[Attention], minus: Sequence[Attention] | None
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Each metric's values: `Float[ndarray, "samples layers heads spans"]`."""
+    named = defaultdict(list)
+    for one in its:
+        for place, kind in enumerate(KINDS):
+            named[f"{kind} share"].append(one.shares[..., place])
+        named["entropy"].append(one.entropy)
+    other = dict(_metrics(minus, None)) if minus is not None else {}
+    for metric, values in named.items():
+        stacked = np.stack(values).astype(np.float64)
+        yield metric, stacked - other[metric] if other else stacked

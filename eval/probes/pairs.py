@@ -1,0 +1,220 @@
+"""Pairs of images with one question whose answer they change: folders of them, or the specimen's.
+
+The folder's format is that of the data published with arXiv 2602.12395.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import isfinite
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from eval.grading.extract import extract
+from eval.grading.grade import grade
+from eval.records import AnswerKind, Metric, Sample, Suite, Task
+from eval.suites.benchmark import drawn, picture_group
+from eval.suites.rows import json_rows
+from eval.suites.specimen import sample_of
+from surgery.errors import ExecutionError
+from surgery.specimen.world import heldout_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from eval.suites.rows import Row
+    from surgery.specimen.world import Item
+
+    Box: TypeAlias = tuple[float, float, float, float]
+
+SPECIMEN: Final = "specimen"
+SPECIMEN_TASKS: Final[Mapping[str, str]] = MappingProxyType(
+    {"counting": "count", "ocr": "read", "recognition": "recognise", "grounding": "locate"}
+)
+"""What the specimen's own questions are called here."""
+SAMPLES: Final = 100
+"""Pairs of each task, unless the run says otherwise."""
+
+_DATA: Final = "data.jsonl"
+_ANSWERS: Final = ("answer", "text", "bbox_xyxy")
+_NUMBERS: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_IMAGE: Final = re.compile(r"^\s*<image>\s*")
+_IOU: Final = 0.5
+_LONGEST: Final = 128  # tokens
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One question about two images.
+
+    Attributes:
+        target: The question about the image whose answer is asked for.
+        source: The same about the image that is swapped in; of the same task and id.
+        boxes: Right boxes of target and source, x1 y1 x2 y2 in pixels, where the answer is one.
+        threshold: Least intersection over union at which two boxes are the same.
+    """
+
+    target: Sample
+    source: Sample
+    boxes: tuple[Box, Box] | None = None
+    threshold: float = _IOU
+
+    def says(self, text: str, *, source: bool) -> bool:
+        """Whether a response gives the right answer of one of the two."""
+        if self.boxes is not None:
+            said = box_in(text)
+            return said is not None and iou(said, self.boxes[source]) >= self.threshold
+        return grade(self.source if source else self.target, text).correct
+
+    def alike(self, a: str, b: str) -> bool:
+        """Whether two responses give the same answer."""
+        if self.boxes is not None:
+            first, second = box_in(a), box_in(b)
+            if first is None or second is None:
+                return first is second
+            return iou(first, second) >= self.threshold
+        first_said, second_said = (extract(self.target, text).answer for text in (a, b))
+        if first_said is None or second_said is None:
+            return first_said is second_said
+        # Whatever was read first is what the other has to be.
+        wanted = replace(self.target, answer=first_said, also=())
+        return first_said == second_said or grade(wanted, b).correct
+
+
+def box_in(text: str) -> Box | None:
+    """The last four numbers of a response, as a box; None where there are fewer."""
+    found = [float(number) for number in _NUMBERS.findall(text)]
+    return (found[-4], found[-3], found[-2], found[-1]) if len(found) >= 4 else None
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes; 0 where one has no area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, width) * max(0.0, height)
+    areas = [max(0.0, x2 - x1) * max(0.0, y2 - y1) for x1, y1, x2, y2 in (a, b)]
+    return both / (sum(areas) - both) if min(areas) > 0 else 0.0
+
+
+def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tuple[Pair, ...]:
+    """Pairs, `samples` of each task.
+
+    Args:
+        place: What was asked for: `specimen`, or the folder.
+        folder: The same as a path.
+        samples: How many of each task; the specimen's own number, or all of a folder's, when None.
+        seed: Which ones.
+
+    Raises:
+        SurgeryError: If there are none, or one cannot be read.
+    """
+    if place == SPECIMEN:
+        return tuple(_specimen(samples or SAMPLES, seed))
+    files = sorted(folder.glob(f"*/{_DATA}"))
+    if not files:
+        raise ExecutionError(
+            f"{folder} holds no pairs. Expected one folder per task with a {_DATA} in it, or the "
+            f"word '{SPECIMEN}' for pairs that are drawn."
+        )
+    found = []
+    for file in files:
+        rows = list(json_rows(file, file.parent))
+        found += [_pair(rows[index], file) for index in drawn(len(rows), samples, seed)]
+    seen: set[tuple[str, str]] = set()
+    for pair in found:
+        place_of = pair.target.task, pair.target.id
+        if place_of in seen:
+            raise ExecutionError(f"{folder}: task {place_of[0]!r} has two pairs {place_of[1]!r}.")
+        seen.add(place_of)
+    return tuple(found)
+
+
+def suites_of(pairs: Sequence[Pair]) -> tuple[Suite, Suite]:
+    """What is asked about the targets, and about the sources."""
+    tasks = list(dict.fromkeys(pair.target.task for pair in pairs))
+    return tuple(
+        Suite(
+            name,
+            tuple(
+                Task(
+                    task, Metric.ACCURACY,
+                    tuple(getattr(pair, name) for pair in pairs if pair.target.task == task),
+                )
+                for task in tasks
+            ),
+            _LONGEST,
+        )
+        for name in ("target", "source")
+    )  # type: ignore[return-value]  # fmt: skip
+
+
+def _pair(row: Row, file: Path) -> Pair:
+    meta = row["meta"]
+    if not isinstance(meta, dict):
+        raise ExecutionError(f"{row.where}: 'meta' is not an object.")
+    kind = next((name for name in _ANSWERS if f"target_{name}" in meta), None)
+    if kind is None or f"source_{kind}" not in meta:
+        wanted = ", ".join(f"target_{name} and source_{name}" for name in _ANSWERS)
+        raise ExecutionError(
+            f"{row.where}: 'meta' has {', '.join(meta) or 'nothing'}. Expected one of {wanted}."
+        )
+    answers = [meta[f"{side}_{kind}"] for side in ("target", "source")]
+    boxes = None
+    if kind == "bbox_xyxy":
+        boxes = (_box(answers[0], row.where), _box(answers[1], row.where))
+    pictures = [row.pictures(f"{side}_image") for side in ("target", "source")]
+    if any(len(one) != 1 for one in pictures):
+        raise ExecutionError(f"{row.where}: expected one target_image and one source_image.")
+    both = [
+        Sample(
+            id=row.text("id"),
+            task=str(row.values.get("task") or file.parent.name),
+            prompt=_IMAGE.sub("", row.text("prompt")),
+            answer=json.dumps(answer) if boxes else str(answer),
+            kind=_kind(answers),
+            images=images,
+            group=picture_group(pictures[0]),
+        )
+        for answer, images in zip(answers, pictures, strict=True)
+    ]
+    threshold = meta.get("iou_threshold", _IOU)
+    if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+        raise ExecutionError(f"{row.where}: iou_threshold is {threshold!r}. Expected 0 to 1.")
+    return Pair(both[0], both[1], boxes, float(threshold))
+
+
+def _kind(answers: Sequence[Any]) -> AnswerKind:
+    """Numbers are compared as numbers, all else as words."""
+    numbers = all(_NUMBERS.fullmatch(str(answer).strip()) for answer in answers)
+    return AnswerKind.NUMBER if numbers else AnswerKind.TEXT
+
+
+def _box(value: Any, where: str) -> Box:
+    good = isinstance(value, list) and len(value) == 4
+    if not good or not all(isinstance(x, (int, float)) and isfinite(x) for x in value):
+        raise ExecutionError(f"{where}: {value!r} is not a box. Expected [x1, y1, x2, y2].")
+    return (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
+
+
+def _specimen(samples: int, seed: int) -> Iterator[Pair]:
+    for task, asked in SPECIMEN_TASKS.items():
+        yield from islice(_matched(task, heldout_stream(asked, seed)), samples)
+
+
+def _matched(task: str, items: Iterator[Item]) -> Iterator[Pair]:
+    """Items of one prompt and different answers, two by two, as they come."""
+    waiting: dict[str, Item] = {}
+    for item in items:
+        other = waiting.get(item.prompt)
+        if other is None:
+            waiting[item.prompt] = item
+        elif other.answer != item.answer:
+            del waiting[item.prompt]
+            yield Pair(
+                replace(sample_of(other), task=task),
+                replace(sample_of(item), task=task, id=other.id),
+            )

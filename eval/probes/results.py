@@ -1,0 +1,123 @@
+"""What a probe found: a table of layers, the records it was made from, and how it was done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.sibling import put
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pandas import DataFrame
+
+    from eval.statistics.intervals import Interval
+
+LAYERS: Final = "layers.csv"
+HEADS: Final = "heads.csv"
+RECORDS: Final = "records.jsonl"
+SUMMARY: Final = "probe.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number about one layer.
+
+    Attributes:
+        model: The model, or `A - B` for a paired difference between two.
+        layer: Which decoder layer, from 0; None for the model as it is.
+        what: What was done there, or looked at: `layer`, `attention`, `mlp`; `from`, `only`;
+            `response`, `reasoning`, `answer`.
+        task: The task, or `all`: all tasks together.
+        metric: What the number is.
+        value: The number; nan when there is no sample.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        n: Samples that it is worked out from.
+    """
+
+    model: str
+    layer: int | None
+    what: str
+    task: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(
+        cls, place: tuple[str, int | None, str, str], metric: str, found: Interval, n: int
+    ) -> Self:
+        """A row from model, layer, what and task, and an interval."""
+        return cls(*place, metric, found.value, found.low, found.high, n)
+
+
+def table(rows: Sequence[Any], kind: type[Any] = Row) -> DataFrame:
+    """Rows as a table; a layer that is None is empty."""
+    from pandas import DataFrame
+
+    columns = [field.name for field in fields(kind)]
+    made = DataFrame([asdict(row) for row in rows], columns=columns)
+    return made.astype({"layer": "Int64"})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe found.
+
+    Attributes:
+        layers: One row per model, layer, task and metric.
+        summary: `probe` (which one), `models`, `layers` (how many), `regions`, settings, versions.
+    """
+
+    layers: DataFrame
+    summary: Mapping[str, Any]
+
+    def write(
+        self, folder: Path, records: Sequence[Mapping[str, Any]], heads: DataFrame | None = None
+    ) -> None:
+        """Write `layers.csv`, `records.jsonl` and `probe.json`; each is whole or not there.
+
+        Args:
+            folder: The run's.
+            records: What the table was made from, one line each.
+            heads: A table of single heads, where there is one.
+
+        Raises:
+            ExecutionError: If one cannot be written.
+        """
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        text = json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"
+        with explained(folder):
+            put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
+            put(folder / LAYERS, partial(self.layers.to_csv, index=False, lineterminator="\n"))
+            if heads is not None:
+                put(folder / HEADS, partial(heads.to_csv, index=False, lineterminator="\n"))
+            put(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def load_found(folder: Path) -> Found:
+    """A probe's results.
+
+    Raises:
+        ExecutionError: If there are none, or they cannot be read.
+    """
+    from pandas import read_csv
+
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        layers = read_csv(folder / LAYERS, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise ExecutionError(
+            f"{folder} holds no probe that can be read ({error}). Run 'surgery probe' again with "
+            f"the same --out: responses are kept."
+        ) from None
+    return Found(layers.astype({"layer": "Int64"}), summary)

@@ -1,0 +1,99 @@
+"""The model that is probed: any variant, loaded when its first question is asked."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from eval.engines.transformers import TransformersEngine
+from eval.sweep.desk import prepare, recipe_of
+from surgery.arch.site import Component
+from surgery.plan import make_plan
+from surgery.recipe import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from eval.asks import Question
+    from eval.sweep.desk import Planned, Work
+    from eval.sweep.variants import Variant
+    from surgery.arch.site import Architecture
+    from surgery.checkpoint.source import Checkpoint
+    from surgery.plan.model import Plan
+
+
+@dataclass
+class Subject:
+    """A variant under study.
+
+    Attributes:
+        planned: The variant, its content and its prompt style.
+        work: What is asked, and how.
+    """
+
+    planned: Planned
+    work: Work
+    _plan: Plan
+    _checkpoints: Mapping[str, Checkpoint]
+    _stack: ExitStack
+
+    @property
+    def name(self) -> str:
+        """What the variant is called."""
+        return self.planned.variant.name
+
+    @property
+    def content(self) -> str:
+        """The variant's content fingerprint."""
+        return self.planned.known.whole
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its architecture."""
+        return self._plan.architecture
+
+    @property
+    def layers(self) -> int:
+        """How many decoder layers it has."""
+        return self.architecture.layers[Component.LANGUAGE]
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What a response depends on besides model, question and settings."""
+        return dict(self.work.how())
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """What the suites ask of it."""
+        return self.work.questions(self.planned.style)
+
+    @cached_property
+    def engine(self) -> TransformersEngine:
+        """The model, loaded and turned into the variant on first use."""
+        engine = TransformersEngine.load(
+            self._plan.base.folder,
+            device=self.work.device,
+            dtype=self.work.dtype,
+            max_batch=self.work.max_batch,
+        )
+        known = self.planned.known
+        self._stack.enter_context(engine.variant(self._plan, self._checkpoints, known))
+        return engine
+
+
+@contextmanager
+def subject(variant: Variant, work: Work) -> Iterator[Subject]:
+    """Open a variant for the length of a `with` block.
+
+    Raises:
+        SurgeryError: If a model cannot be read, or the recipe does not fit it.
+    """
+    planned = prepare(variant, work)
+    recipe = recipe_of(variant)
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(opened(recipe))
+        plan = make_plan(recipe, {name: model.info for name, model in checkpoints.items()})
+        yield Subject(planned, work, plan, checkpoints, stack)

@@ -1,0 +1,216 @@
+"""At which depth an image is read: its keys and values swapped for another image's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from eval.asks import addressed
+from eval.probes.ask import Asking, Unchanged
+from eval.probes.results import Row
+from eval.statistics.intervals import proportion
+from surgery.probe import ImageTokens, Mode, VisionSwap, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from eval.asks import Ask, Question
+    from eval.engines.transformers import TransformersEngine
+    from eval.probes.ask import Told
+    from eval.probes.pairs import Pair
+    from eval.probes.subject import Subject
+    from eval.store import Store
+    from surgery.probe import Blocks
+
+
+@dataclass(frozen=True)
+class Swapping:
+    """The image of a question swapped for its source's, from or at each layer; first not at all.
+
+    Attributes:
+        mode: Whether from a layer on, or only there.
+        layers: Which layers.
+        sources: By task and id, the same question about the source image.
+    """
+
+    mode: Mode
+    layers: tuple[int, ...]
+    sources: Mapping[tuple[str, str], Question]
+
+    @property
+    def items(self) -> tuple[int | None, ...]:
+        """Nothing swapped, and then each layer."""
+        return (None, *self.layers)
+
+    def source(self, question: Question) -> Question:
+        """The same question about the other image."""
+        return self.sources[question.sample.task, question.sample.id]
+
+    def named(self, question: Question, item: int | None) -> str:
+        """Which layer, and whose image."""
+        if item is None:
+            return ""
+        digests = "+".join(picture.digest for picture in self.source(question).sample.images)
+        return f"swap.{self.mode}.{item}.{digests}"
+
+    def blocks(
+        self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[int | None]
+    ) -> Blocks:
+        """Look at the sources once, then one block for each layer."""
+        import torch
+
+        tokens = ImageTokens.of(engine.model, engine.inputs(asks))
+        sources = [addressed(self.source(ask.question), "", {}) for ask in asks]
+        inputs = engine.inputs(sources)
+        watch = Watch(ImageTokens.of(engine.model, inputs))
+        with torch.inference_mode(), engine.changed(watch):
+            engine.model(**inputs, use_cache=False, logits_to_keep=1)
+        return VisionSwap(items, self.mode, watch.seen.on(tokens))
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A response to a pair.
+
+    Attributes:
+        pair: What was asked.
+        layer: From or at which layer the image was the source's; None where nothing was swapped.
+        text: The response; None where there is none.
+        source: Whether it gives the source's right answer.
+        target: Whether it gives the target's.
+        changed: Whether it gives another answer than the intact model; None for itself.
+        known: Whether the intact model is right about both images; None where that is not known.
+    """
+
+    pair: Pair
+    layer: int | None
+    text: str | None
+    source: bool
+    target: bool
+    changed: bool | None
+    known: bool | None
+
+    def record(self, mode: Mode) -> dict[str, Any]:
+        """As a line of `records.jsonl`."""
+        values = {name: value for name, value in vars(self).items() if name != "pair"}
+        sample = self.pair.target
+        answers = {"target_answer": sample.answer, "source_answer": self.pair.source.answer}
+        return {"task": sample.task, "sample": sample.id, "what": mode} | values | answers
+
+
+def swap(
+    subject: Subject,
+    pairs: Sequence[Pair],
+    store: Store,
+    told: Told,
+    *,
+    mode: Mode,
+    layers: Sequence[int],
+    sequential: bool = False,
+) -> list[Swapped]:
+    """Ask every pair's question intact, of the source, and with the image swapped.
+
+    Args:
+        subject: The model; its work's suites are those of `eval.probes.pairs.suites_of`.
+        pairs: What is asked.
+        store: Where responses are kept.
+        told: Told how many there are.
+        mode: Whether from a layer on, or only there.
+        layers: Which layers.
+        sequential: One pair and one layer at a time.
+
+    Raises:
+        SurgeryError: If the model cannot be loaded, or has layers without keys and values.
+    """
+    targets, sources = (
+        {
+            (question.sample.task, question.sample.id): question
+            for question in replace(subject.work, suites=(suite,)).questions(subject.planned.style)
+        }
+        for suite in subject.work.suites
+    )
+    swapping = Swapping(mode, tuple(layers), sources)
+    plain = Asking(subject, Unchanged(), store, sequential=sequential)
+    plain.ask(list(sources.values()), told)
+    asking = Asking(subject, swapping, store, sequential=sequential)
+    asking.ask(list(targets.values()), told)
+
+    def said(ask: Ask) -> str | None:
+        response = store.responses.get(ask.key)
+        return response.text if response else None
+
+    found = []
+    for pair in pairs:
+        place = pair.target.task, pair.target.id
+        about_source = said(plain.address(sources[place], None))
+        intact = said(asking.address(targets[place], None))
+        known = None
+        if about_source is not None and intact is not None:
+            known = pair.says(about_source, source=True) and pair.says(intact, source=False)
+        for layer in swapping.items:
+            text = said(asking.address(targets[place], layer))
+            changed = None
+            if layer is not None and text is not None and intact is not None:
+                changed = not pair.alike(intact, text)
+            found.append(
+                Swapped(
+                    pair, layer, text,
+                    source=text is not None and pair.says(text, source=True),
+                    target=text is not None and pair.says(text, source=False),
+                    changed=changed, known=known,
+                )
+            )  # fmt: skip
+    return found
+
+
+def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
+    """Rates by layer and task.
+
+    `change` is how often the answer is another than the intact model's, `source` how often it is
+    the source's right answer, `target` how often the target's. Each stands a second time, `known`,
+    for those pairs alone of which the intact model is right about both images.
+
+    Args:
+        model: What it is called.
+        mode: How the image was swapped.
+        found: As `swap` returns them.
+    """
+    tasks = list(dict.fromkeys(one.pair.target.task for one in found))
+    layers = list(dict.fromkeys(one.layer for one in found))
+    made = []
+    for task in [*tasks, "all"] if len(tasks) > 1 else tasks:
+        for layer in layers:
+            its = [
+                one
+                for one in found
+                if one.layer == layer
+                and task in ("all", one.pair.target.task)
+                and one.text is not None
+            ]
+            place = (model, layer, str(mode), task)
+            for name, chosen in (("", its), (", known", [one for one in its if one.known])):
+                clusters = [one.pair.target.cluster for one in chosen]
+                for rate, outcomes in (
+                    ("change", [one.changed for one in chosen if one.changed is not None]),
+                    ("source", [one.source for one in chosen]),
+                    ("target", [one.target for one in chosen]),
+                ):
+                    if chosen and len(outcomes) == len(chosen):
+                        interval = proportion([float(x) for x in outcomes], clusters)
+                        made.append(Row.of(place, f"{rate}{name}", interval, len(chosen)))
+    return made
+
+
+def resized(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """Pairs whose source images are brought to their target's size."""
+    from eval.prompts import scaled
+
+    return tuple(
+        replace(
+            pair,
+            source=replace(
+                pair.source, images=(scaled(pair.source.images[0], pair.target.images[0].size),)
+            ),
+        )
+        for pair in pairs
+    )
