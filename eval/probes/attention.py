@@ -1,4 +1,4 @@
-"""Where a model looks while it answers: attention from its response, layer by layer and head by head.
+"""Where a model looks while it answers: attention from its response, by layer and by head.
 
 The text is teacher-forced: one pass over prompt and response, with no token generated.
 """

@@ -121,3 +121,11 @@ def load_found(folder: Path) -> Found:
             f"the same --out: responses are kept."
         ) from None
     return Found(layers.astype({"layer": "Int64"}), summary)
+
+
+def load_heads(folder: Path) -> DataFrame | None:
+    """A probe's table of single heads, or None where it has none."""
+    from pandas import read_csv
+
+    path = folder / HEADS
+    return read_csv(path) if path.is_file() else None

@@ -108,7 +108,7 @@ def command(
         max_new_tokens=max_new_tokens, temperature=temperature, repeats=repeats, seed=seed
     )
     work = Work(chosen, generation, style, device, dtype, batch)
-    variants = _variants(models, bindings(model), served=server is not None)
+    variants = variants_of(models, bindings(model), served=server is not None)
     names = [variant.name for variant in variants]
     compared = Comparison(against or (names[0] if len(names) > 1 else None), base, donor)
     check_names(compared, names)
@@ -200,8 +200,8 @@ def with_descriptions(
     return found
 
 
-def _variants(
-    given: Sequence[str], bound: Mapping[str, str], *, served: bool
+def variants_of(
+    given: Sequence[str], bound: Mapping[str, str], *, served: bool = False
 ) -> tuple[Variant, ...]:
     """Models and recipes as variants."""
     from eval.sweep.variants import Variant, plain, unique
@@ -275,11 +275,12 @@ def ask(
             )  # fmt: skip
         from eval.sweep.run import run
 
-        _quiet_libraries()
+        quiet_libraries()
         return run(variants, work, out, processes=wanted, progress=progress)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
+    """No chatter and no bars but ours."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -14,7 +14,19 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from surgery import __version__
-from surgery.cli import compare, demo, evaluate, inspect, merge, plan, recipe, stats, sweep, verify
+from surgery.cli import (
+    compare,
+    demo,
+    evaluate,
+    inspect,
+    merge,
+    plan,
+    probe,
+    recipe,
+    stats,
+    sweep,
+    verify,
+)
 from surgery.cli.console import INTERRUPTED, PIPE_CLOSED, quiet_pipe, show_error, show_warning
 from surgery.errors import SurgeryError
 
@@ -69,6 +81,7 @@ def build() -> typer.Typer:
     app.command("eval")(evaluate.command)
     app.command("sweep")(sweep.command)
     app.command("compare")(compare.command)
+    app.add_typer(probe.app, name="probe")
     app.add_typer(recipe.app, name="recipe")
     app.command("demo")(demo.command)
     return app

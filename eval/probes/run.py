@@ -1,0 +1,262 @@
+"""A probe from its questions to the files in the run's folder."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from eval.probes import ablation, attention, likelihood, swap
+from eval.probes.ask import Asking, Unchanged
+from eval.probes.pairs import suites_of
+from eval.probes.results import SUMMARY, Found, load_found, table
+from eval.probes.subject import Subject, subject
+from eval.store import Store, only_run
+from eval.suites.rows import json_rows
+from eval.sweep.results import machine
+from surgery.arch.regions import regions
+from surgery.errors import ExecutionError, did_you_mean
+from surgery.recipe import parse_selector
+from surgery.recipe.dump import to_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from eval.probes.ask import Told
+    from eval.probes.pairs import Pair
+    from eval.sweep.desk import Work
+    from eval.sweep.variants import Variant
+    from surgery.probe import Branch, Mode
+
+    Progress = Callable[[str, int, int], None]
+    """Told a model's name, how many responses came in, and how many there will be."""
+
+OWN = "own"
+"""Attention over each model's own responses."""
+
+
+def run_ablation(
+    variant: Variant,
+    work: Work,
+    folder: Path,
+    branches: Sequence[Branch],
+    *,
+    layers: str = ":",
+    likely: bool = False,
+    sequential: bool = False,
+    grader: str = "strict",
+    progress: Progress,
+    settings: Mapping[str, Any],
+) -> Found:
+    """Switch layers off one at a time.
+
+    Args:
+        variant: The model.
+        work: What is asked, and how.
+        folder: Where results go; what is there is not asked again.
+        branches: What of each layer is switched off.
+        layers: Which, as in a selector: `:`, `0:9`, `early`, `3, 5`.
+        likely: Whether to take log-probabilities of right answers, and generate nothing.
+        sequential: One question and one layer at a time.
+        grader: How answers are read and compared.
+        progress: Told how it goes.
+        settings: What else the summary should tell.
+
+    Raises:
+        SurgeryError: If the model cannot be used, or the folder.
+    """
+    if likely:
+        work = replace(work, suites=ablation.with_accuracy(work.suites))
+    with subject(variant, work) as model:
+        off = ablation.offs_of(branches, _chosen(model, layers))
+        switching = ablation.Switching(off)
+        told = _told(model, progress)
+        with _only(folder, "ablation"):
+            store = Store(folder)
+            if likely:
+                found = likelihood.screen(model, switching, folder, store, told)
+                records = [one.record() for one in found]
+                rows = likelihood.rows(model.name, found)
+            else:
+                answers = ablation.ablate(
+                    model, switching, store, told, grader=grader, sequential=sequential
+                )
+                records = [
+                    {"layer": off.layer if off else None, "what": str(off.branch) if off else ""}
+                    | vars(record)
+                    for off, record in answers
+                ]
+                rows = ablation.rows(model.name, answers)
+            summary = _summary("ablation", [model], work, settings)
+            made = Found(table(rows), summary)
+            made.write(folder, records)
+    return made
+
+
+def run_swap(
+    variant: Variant,
+    pairs: Sequence[Pair],
+    work: Work,
+    folder: Path,
+    mode: Mode,
+    *,
+    layers: str = ":",
+    sequential: bool = False,
+    progress: Progress,
+    settings: Mapping[str, Any],
+) -> Found:
+    """Swap the image's keys and values, from or at one layer at a time.
+
+    Args:
+        variant: The model.
+        pairs: What is asked.
+        work: How it is asked; its suites do not count.
+        folder: Where results go; what is there is not asked again.
+        mode: Whether from a layer on, or only there.
+        layers: Which, as in a selector.
+        sequential: One pair and one layer at a time.
+        progress: Told how it goes.
+        settings: What else the summary should tell.
+
+    Raises:
+        SurgeryError: If the model cannot be used, or the folder.
+    """
+    work = replace(work, suites=suites_of(pairs))
+    with subject(variant, work) as model, _only(folder, "vision-swap"):
+        found = swap.swap(
+            model, pairs, Store(folder), _told(model, progress),
+            mode=mode, layers=_chosen(model, layers), sequential=sequential,
+        )  # fmt: skip
+        summary = _summary("vision-swap", [model], work, settings)
+        made = Found(table(swap.rows(model.name, mode, found)), summary)
+        made.write(folder, [one.record(mode) for one in found])
+    return made
+
+
+def run_attention(
+    variants: Sequence[Variant],
+    work: Work,
+    folder: Path,
+    *,
+    text: str = OWN,
+    progress: Progress,
+    settings: Mapping[str, Any],
+) -> Found:
+    """Observe attention of models over responses.
+
+    Args:
+        variants: The models; all are compared with the first.
+        work: What is asked, and how.
+        folder: Where results go; what is there is not done again.
+        text: `own`: each model's own responses; a model's name: its responses for all; else a
+            jsonl file with `task`, `sample` and `text`, such as another run's records.
+        progress: Told how it goes.
+        settings: What else the summary should tell.
+
+    Raises:
+        SurgeryError: If a model cannot be used, the folder, or the texts.
+    """
+    names = [variant.name for variant in variants]
+    given = None if text == OWN or text in names else _texts(folder, text, names)
+    work = replace(work, suites=ablation.with_accuracy(work.suites))
+    found, subjects = {}, []
+    with _only(folder, "attention"):
+        # The model whose responses all are shown goes first.
+        for variant in sorted(variants, key=lambda one: one.name != text):
+            with subject(variant, work) as model:
+                texts = given
+                if texts is None:
+                    texts = _responses(model, Store(folder), _told(model, progress, "responses"))
+                if text == variant.name:
+                    given = texts
+                told = _told(model, progress, "attention")
+                found[variant.name] = attention.attend(model, texts, folder, told)
+                subjects.append(model)
+        ordered = {name: found[name] for name in names}
+        summary = _summary("attention", subjects, work, {**settings, "text": text})
+        made = Found(table(attention.rows(ordered)), summary)
+        records = [one.record(name) for name, its in ordered.items() for one in its]
+        made.write(folder, records, table(attention.heads(ordered), attention.Head))
+    return made
+
+
+@contextmanager
+def _only(folder: Path, probe: str) -> Iterator[None]:
+    """Hold the folder for this process and this probe alone.
+
+    Raises:
+        ExecutionError: If another process is at work there, or it holds another probe's results.
+    """
+    with only_run(folder):
+        if (folder / SUMMARY).exists():
+            found = load_found(folder).summary.get("probe")
+            if found != probe:
+                raise ExecutionError(
+                    f"{folder} holds the results of 'surgery probe {found}'. Choose another --out."
+                )
+        yield
+
+
+def _chosen(model: Subject, layers: str) -> list[int]:
+    """The decoder layers that a selector's span picks."""
+    sites = parse_selector(f"language[{layers}]").match(model.architecture)
+    return sorted({site.layer for site in sites if site.layer is not None})
+
+
+def _told(model: Subject, progress: Progress, what: str = "") -> Told:
+    """Progress under the model's name."""
+    name = f"{model.name} {what}".strip()
+    return lambda came, total: progress(name, came, total)
+
+
+def _responses(model: Subject, store: Store, told: Told) -> dict[tuple[str, str], str]:
+    asking = Asking(model, Unchanged(), store)
+    asking.ask(model.questions, told)
+    found = {}
+    for question in model.questions:
+        response = store.responses.get(asking.address(question, None).key)
+        if response is not None:
+            found[question.sample.task, question.sample.id] = response.text
+    return found
+
+
+def _texts(folder: Path, text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
+    path = type(folder)(text)
+    if not path.is_file():
+        near = did_you_mean(text, [OWN, *names])
+        raise ExecutionError(
+            f"there are no texts {text!r}.{near} Expected '{OWN}', the name of a model, or a jsonl "
+            f"file with task, sample and text."
+        )
+    found: dict[tuple[str, str], str] = {}
+    for row in json_rows(path, path.parent):
+        found.setdefault((row.text("task"), row.text("sample")), str(row["text"] or ""))
+    return found
+
+
+def _summary(
+    probe: str, models: Sequence[Subject], work: Work, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    first = models[0]
+    return {
+        "probe": probe,
+        "models": [
+            {
+                "name": model.name,
+                "fingerprint": model.content,
+                "recipe": to_yaml(model.planned.variant.recipe)
+                if model.planned.variant.recipe else None,
+            }
+            for model in models
+        ],
+        "layers": first.layers,
+        "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
+        **settings,
+        "style": work.style,
+        "generation": asdict(work.generation),
+        "tasks": {
+            task.name: len(task.samples) for suite in work.suites for task in suite.tasks
+        },
+        **machine(),
+    }  # fmt: skip

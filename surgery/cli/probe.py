@@ -1,0 +1,300 @@
+"""`surgery probe`: where seeing and reasoning live."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from surgery.cli.asking import (
+    Batch,
+    Data,
+    Device,
+    Dtype,
+    GraderName,
+    Longest,
+    Samples,
+    Seed,
+    StyleName,
+    SuiteNames,
+)
+from surgery.cli.console import plain_json, print_json, stdout
+from surgery.cli.evaluate import load_suites, quiet_libraries, variants_of
+from surgery.cli.options import Json, Models, Quiet, bindings
+from surgery.cli.scoring import AnswerProgress
+
+if TYPE_CHECKING:
+    from eval.probes.results import Found
+    from eval.records import Suite
+    from eval.sweep.desk import Work
+
+app = typer.Typer(
+    help="Find where seeing and reasoning live: switch layers off, swap images, follow attention.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+class What(StrEnum):
+    """What of a layer is switched off."""
+
+    LAYER = "layer"
+    ATTENTION = "attention"
+    MLP = "mlp"
+
+
+class ScoreBy(StrEnum):
+    """How a layer's absence is judged."""
+
+    ACCURACY = "accuracy"
+    METRIC = "metric"
+    LOGPROB = "logprob"
+
+
+class Swap(StrEnum):
+    """Which layers read the source's image."""
+
+    FROM = "from"
+    ONLY = "only"
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A folder, org/name@revision, specimen:STAGE, a recipe file or a bundled recipe.",
+        show_default=False,
+    ),
+]
+SeveralModels = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Models or recipes; all are compared with the first. NAME=... gives another name.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go; run again to "
+                                   "go on.")]  # fmt: skip
+Layers = Annotated[
+    str,
+    typer.Option(
+        metavar="SPAN", help="Which decoder layers, as in a selector: 0:9, early, '3, 5'."
+    ),
+]
+Sequential = Annotated[
+    bool,
+    typer.Option(
+        "--sequential", help="One question and one layer at a time: slow, and what all must equal."
+    ),
+]
+
+
+@app.command("ablation")
+def ablation(
+    model: Model,
+    *,
+    suite: SuiteNames = None,
+    out: Out,
+    samples: Samples = None,
+    seed: Seed = 123,
+    what: Annotated[
+        list[What] | None,
+        typer.Option(help="What is switched off: the layer, or one branch; repeatable.",
+                     show_default="layer"),
+    ] = None,
+    score: Annotated[
+        ScoreBy,
+        typer.Option(
+            help="By accuracy; by the suite's own metrics; or by the log-probability of right "
+            "answers, which generates nothing and is many times faster."
+        ),
+    ] = ScoreBy.ACCURACY,
+    layers: Layers = ":",
+    data: Data = None,
+    bound: Models = None,
+    style: StyleName = "plain",
+    grader: GraderName = "strict",
+    max_new_tokens: Longest = None,
+    sequential: Sequential = False,
+    batch: Batch = 128,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Switch off every layer in turn, and see which tasks need it.
+
+    All layers go through one batch: a row per layer, computed once for as long as rows are equal.
+    """
+    from eval.probes.ablation import with_accuracy
+    from eval.probes.run import run_ablation
+    from surgery.probe import Branch
+
+    likely = score is ScoreBy.LOGPROB
+    if likely and sequential:
+        raise typer.BadParameter(
+            "nothing is generated for log-probabilities, so there is nothing to do one at a time.",
+            param_hint="--sequential",
+        )
+    suites = _suites(suite, samples, seed, data)
+    if score is not ScoreBy.METRIC:
+        suites = with_accuracy(suites)
+    work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
+    (variant,) = variants_of([model], bindings(bound))
+    branches = [Branch(one) for one in dict.fromkeys(what or [What.LAYER])]
+    quiet_libraries()
+    with AnswerProgress(quiet=quiet or json) as progress:
+        found = run_ablation(
+            variant, work, out, branches, layers=layers, likely=likely, sequential=sequential,
+            grader=grader, progress=progress,
+            settings={"samples": samples, "seed": seed, "score": score, "grader": grader},
+        )  # fmt: skip
+    _finish(found, out, json=json, quiet=quiet)
+
+
+@app.command("vision-swap")
+def vision_swap(
+    model: Model,
+    *,
+    pairs: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER", help="Pairs of images with one question; or 'specimen', which draws "
+            "them. The folder's format is told in eval/README.md."
+        ),
+    ],
+    out: Out,
+    samples: Samples = None,
+    seed: Seed = 123,
+    mode: Annotated[
+        Swap, typer.Option(help="Whether the image is the source's from a layer on, or only there.")
+    ] = Swap.FROM,
+    layers: Layers = ":",
+    bound: Models = None,
+    style: StyleName = "plain",
+    max_new_tokens: Longest = None,
+    resize_source: Annotated[
+        bool,
+        typer.Option("--resize-source", help="Bring the source image to the target's size first."),
+    ] = False,
+    sequential: Sequential = False,
+    batch: Batch = 128,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Let a layer read another image, and see whose answer comes out.
+
+    The image tokens' keys and values are the source's during prefill; nothing else is changed.
+    """
+    from eval.probes.pairs import load_pairs
+    from eval.probes.run import run_swap
+    from eval.probes.swap import resized
+    from surgery.probe import Mode
+
+    chosen = load_pairs(pairs, Path(pairs), samples, seed)
+    if resize_source:
+        chosen = resized(chosen)
+    work = _work((), style, max_new_tokens, place=(device, dtype), batch=batch)
+    (variant,) = variants_of([model], bindings(bound))
+    quiet_libraries()
+    with AnswerProgress(quiet=quiet or json) as progress:
+        found = run_swap(
+            variant, chosen, work, out, Mode(mode), layers=layers, sequential=sequential,
+            progress=progress,
+            settings={"pairs": pairs, "samples": samples, "seed": seed, "mode": mode,
+                      "resize_source": resize_source},
+        )  # fmt: skip
+    _finish(found, out, json=json, quiet=quiet)
+
+
+@app.command("attention")
+def attention(
+    models: SeveralModels,
+    *,
+    suite: SuiteNames = None,
+    out: Out,
+    samples: Samples = None,
+    seed: Seed = 123,
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="WHOSE", help="Over which responses: each model's 'own', those of one model by "
+            "its name, or a jsonl file with task, sample and text."
+        ),
+    ] = "own",
+    data: Data = None,
+    bound: Models = None,
+    style: StyleName = "plain",
+    max_new_tokens: Longest = None,
+    batch: Batch = 128,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Follow attention from the response to image, prompt, earlier response and first token."""
+    from eval.probes.run import run_attention
+
+    suites = _suites(suite, samples, seed, data)
+    work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
+    variants = variants_of(models, bindings(bound))
+    quiet_libraries()
+    with AnswerProgress(quiet=quiet or json) as progress:
+        found = run_attention(
+            variants, work, out, text=text, progress=progress,
+            settings={"samples": samples, "seed": seed},
+        )  # fmt: skip
+    _finish(found, out, json=json, quiet=quiet)
+
+
+def _suites(
+    names: list[str] | None, samples: int | None, seed: int, data: list[str] | None
+) -> tuple[Suite, ...]:
+    if not names:
+        raise typer.BadParameter("needed: name a suite, such as specimen.", param_hint="--suite")
+    return load_suites(names, samples, seed, bindings(data))
+
+
+def _work(
+    suites: tuple[Suite, ...],
+    style: str,
+    max_new_tokens: int | None,
+    *,
+    place: tuple[str, str],
+    batch: int,
+) -> Work:
+    from eval.generation import Generation
+    from eval.prompts import TEMPLATE, find_style
+    from eval.sweep.desk import Work
+
+    if style != TEMPLATE:
+        find_style(style)  # faults show before anything is loaded
+    work = Work(suites, Generation(max_new_tokens=max_new_tokens), style, *place, batch)
+    work.where()
+    return work
+
+
+def _finish(found: Found, out: Path, *, json: bool, quiet: bool) -> None:
+    """Draw, and print."""
+    from eval.probes.results import load_heads
+    from surgery.report.probes.bars import bars
+    from surgery.report.probes.figures import write_figures
+
+    files = write_figures(found, out, load_heads(out))
+    if json:
+        rows = found.layers.astype(object).where(found.layers.notna(), None)
+        print_json(plain_json(rows.to_dict("records")))
+        return
+    if quiet:
+        return
+    console = stdout()
+    for part in bars(found, ascii_only=console.options.ascii_only):
+        console.print(part)
+    drawn = ", ".join(path.name for path in files)
+    console.print(f"layers.csv, records.jsonl, probe.json and {drawn} are in {out}")

@@ -1,0 +1,1 @@
+"""Pictures of probes: what each layer does, along depth."""

@@ -1,0 +1,102 @@
+"""A probe in the terminal: a bar per layer, and a column of numbers per task."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from surgery.report.probes.tables import named, tasks_of, unchanged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pandas import DataFrame
+    from rich.console import RenderableType
+
+    from surgery.report.probes.tables import Tables
+
+_LONGEST = 24
+_MOST = 7  # columns of tasks
+_MAIN = {"vision-swap": "source", "attention": "image share"}
+_HEADS = {
+    "ablation": "lost without it",
+    "vision-swap": "the source's answer",
+    "attention": "to the image",
+}
+
+
+def bars(tables: Tables, *, ascii_only: bool = False) -> list[RenderableType]:
+    """What every layer does, for the terminal.
+
+    Args:
+        tables: What to show.
+        ascii_only: Whether bars are made of `#`.
+
+    Returns:
+        One table for each model and kind of change, with a heading.
+    """
+    table = tables.layers
+    main = _MAIN.get(tables.summary["probe"])
+    wanted = table["metric"].str.endswith(" drop") if main is None else table["metric"] == main
+    chosen = table[wanted & table["layer"].notna()]
+    if tables.summary["probe"] == "attention":
+        chosen = chosen[chosen["what"] == "response"]
+    made: list[RenderableType] = []
+    for (model, what), its in chosen.groupby(["model", "what"], sort=False):
+        head = _HEADS[tables.summary["probe"]]
+        made += [Text(f"{model}, {what}: {head}", "bold"),
+                 _table(tables, table, its, ascii_only=ascii_only)]  # fmt: skip
+    return made
+
+
+def _table(tables: Tables, whole: DataFrame, its: DataFrame, *, ascii_only: bool) -> Table:
+    tasks = tasks_of(its)
+    last = tasks[-1]
+    shown = [*tasks[: _MOST - 1], last] if len(tasks) > _MOST else tasks
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    made.add_column("layer", justify="right")
+    made.add_column("", no_wrap=True)
+    made.add_column("", no_wrap=True, width=_LONGEST)
+    for task in reversed(shown):
+        made.add_column(task, justify="right", no_wrap=True)
+    points = not its["metric"].str.startswith("logprob").any()
+    by_task = {task: _by_layer(its, task) for task in shown}
+    longest = max((abs(x) for x in by_task[last].values() if math.isfinite(x)), default=0.0)
+    for layer, value in by_task[last].items():
+        numbers = [_told(by_task[task].get(layer), points=points) for task in reversed(shown)]
+        bar = _bar(value, longest, "#" if ascii_only else "\N{FULL BLOCK}")
+        made.add_row(str(layer), _region(tables.summary, layer), Text(bar, "blue"), *numbers)
+    if tables.summary["probe"] == "ablation":
+        metrics = dict(zip(its["task"], its["metric"].str.removesuffix(" drop"), strict=True))
+        levels = [unchanged(whole, task=task, metric=metrics[task]) for task in reversed(shown)]
+        numbers = [_told(level, points=points) for level in levels]
+        made.add_row("intact", "", "", *numbers, style="dim")
+    return made
+
+
+def _by_layer(its: DataFrame, task: str) -> dict[int, float]:
+    rows = named(its, task=task)
+    return dict(zip(map(int, rows["layer"]), map(float, rows["value"]), strict=True))
+
+
+def _region(summary: Mapping[str, object], layer: int) -> str:
+    """The region that begins at a layer."""
+    spans: Mapping[str, Sequence[int]] = summary["regions"]  # type: ignore[assignment]
+    return next((name for name, (start, stop) in spans.items() if start == layer < stop), "")
+
+
+def _bar(value: float, longest: float, full: str) -> str:
+    """A bar; what is below zero is hollow."""
+    if not math.isfinite(value) or not longest:
+        return ""
+    length = round(_LONGEST * abs(value) / longest)
+    return (full if value > 0 else "-") * length
+
+
+def _told(value: float | None, *, points: bool) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.1f}" if points else f"{value:.2f}"

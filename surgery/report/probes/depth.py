@@ -1,0 +1,65 @@
+"""Panels along the depth of a decoder, with early, mid and late marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from surgery.report.stats.axes import fits, numbered
+from surgery.report.stats.style import GREY, WIDTH, grid, new_figure, shade
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from surgery.report.stats.style import Style
+
+_ACROSS = 2
+_HEIGHT = 1.25  # inches of a panel
+
+
+def grid_of(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, side by side and one above the other, that share both axes."""
+    across = min(_ACROSS, count)
+    down = -(-count // across)
+    figure = new_figure(_HEIGHT * down + 1.0)
+    axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for spare in axes.flat[count:]:
+        spare.set_axis_off()
+    for above in axes[-2, count % across :] if count % across and down > 1 else ():
+        above.tick_params(labelbottom=True)  # nothing stands below it that would be numbered
+    return figure, list(axes.flat)
+
+
+def band(axes: Axes, rows: DataFrame, style: Style) -> None:
+    """A line along depth with its interval."""
+    x = rows["layer"].to_numpy(float)
+    value, low, high = (rows[name].to_numpy(float) for name in ("value", "low", "high"))
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
+    axes.plot(x, value, **style.line())  # type: ignore[arg-type]
+
+
+def dress(panels: Sequence[Axes], summary: Mapping[str, Any]) -> None:
+    """Ticks at layers, regions shaded, and named above the first panel.
+
+    Args:
+        panels: They share their x axis.
+        summary: `layers` (how many) and `regions`, name to half-open range.
+    """
+    layers = range(summary["layers"])
+    first = panels[0]
+    inch = first.get_position().width * WIDTH / len(layers)
+    for axes in panels:
+        grid(axes)
+        axes.set_xlim(-0.6, len(layers) - 0.4)
+        axes.set_xticks(numbered(layers, inch))
+        for index, (name, (start, stop)) in enumerate(summary["regions"].items()):
+            if index != 1:
+                shade(axes, start - 0.5, stop - 0.5)
+            top = axes.get_subplotspec()
+            if top is not None and top.is_first_row() and fits(name, (stop - start) * inch):
+                place = {"ha": "center", "va": "top", "color": GREY, "fontsize": 6.5}
+                transform = axes.get_xaxis_transform()
+                axes.text((start + stop - 1) / 2, 0.985, name, transform=transform, **place)  # type: ignore[arg-type]

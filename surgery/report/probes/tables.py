@@ -1,0 +1,46 @@
+"""What pictures of probes are drawn from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pandas import DataFrame
+
+ALL = "all"
+"""All tasks together."""
+
+
+class Tables(Protocol):
+    """A probe's results; columns as in `layers.csv`. `eval.probes.results.Found` is one.
+
+    Attributes:
+        layers: One row per model, layer, what was done there, task and metric.
+        summary: `probe`, `layers` (how many) and `regions`, name to half-open range.
+    """
+
+    @property
+    def layers(self) -> DataFrame: ...  # noqa: D102 - told above
+    @property
+    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+def tasks_of(table: DataFrame) -> list[str]:
+    """Tasks in their order, all of them together last."""
+    found = list(dict.fromkeys(table["task"]))
+    return sorted(found, key=lambda task: task.startswith(ALL))
+
+
+def named(table: DataFrame, **wanted: object) -> DataFrame:
+    """The rows with these values, by layer."""
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    return table.sort_values("layer", kind="stable")
+
+
+def unchanged(table: DataFrame, **wanted: object) -> float | None:
+    """The number of the model as it is, or None where the table has none."""
+    rows = named(table[table["layer"].isna()], **wanted)
+    return float(rows["value"].iloc[0]) if len(rows) else None
