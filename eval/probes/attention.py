@@ -20,7 +20,7 @@ from eval.statistics.intervals import mean
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
-from surgery.probe.attention import KINDS, Regions, kinds_of, observed
+from surgery.probe.attention import KINDS, Kind, Regions, kinds_of, observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +131,10 @@ def _observe(
         observed(engine.model, engine.decoder, Regions(kinds, ours)) as seen,
     ):
         engine.model(**inputs, use_cache=False, logits_to_keep=1)
-    return seen.shares.numpy(), seen.entropy.numpy()
+    shares = seen.shares.numpy()
+    if not (kinds == KINDS.index(Kind.IMAGE)).any():
+        shares[..., KINDS.index(Kind.IMAGE)] = np.nan  # a share of nothing is no small share
+    return shares, seen.entropy.numpy()
 
 
 def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eval.probes import ablation, attention, likelihood, swap
@@ -125,7 +126,7 @@ def run_swap(
     work = replace(work, suites=suites_of(pairs))
     with subject(variant, work) as model, _only(folder, "vision-swap"):
         found = swap.swap(
-            model, pairs, Store(folder), _told(model, progress),
+            model, pairs, Store(folder), partial(_told, model, progress),
             mode=mode, layers=_chosen(model, layers), sequential=sequential,
         )  # fmt: skip
         summary = _summary("vision-swap", [model], work, settings)

@@ -12,7 +12,7 @@ from eval.statistics.intervals import proportion
 from surgery.probe import ImageTokens, Mode, VisionSwap, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from eval.asks import Ask, Question
     from eval.engines.transformers import TransformersEngine
@@ -102,7 +102,7 @@ def swap(
     subject: Subject,
     pairs: Sequence[Pair],
     store: Store,
-    told: Told,
+    told: Callable[[str], Told],
     *,
     mode: Mode,
     layers: Sequence[int],
@@ -114,7 +114,7 @@ def swap(
         subject: The model; its work's suites are those of `eval.probes.pairs.suites_of`.
         pairs: What is asked.
         store: Where responses are kept.
-        told: Told how many there are.
+        told: For a step of the work, what is told how far it is.
         mode: Whether from a layer on, or only there.
         layers: Which layers.
         sequential: One pair and one layer at a time.
@@ -131,9 +131,9 @@ def swap(
     )
     swapping = Swapping(mode, tuple(layers), sources)
     plain = Asking(subject, Unchanged(), store, sequential=sequential)
-    plain.ask(list(sources.values()), told)
+    plain.ask(list(sources.values()), told("sources"))
     asking = Asking(subject, swapping, store, sequential=sequential)
-    asking.ask(list(targets.values()), told)
+    asking.ask(list(targets.values()), told("swapped"))
 
     def said(ask: Ask) -> str | None:
         response = store.responses.get(ask.key)

@@ -22,6 +22,7 @@ from surgery.cli import (
     merge,
     plan,
     probe,
+    profile,
     recipe,
     stats,
     sweep,
@@ -82,6 +83,7 @@ def build() -> typer.Typer:
     app.command("sweep")(sweep.command)
     app.command("compare")(compare.command)
     app.add_typer(probe.app, name="probe")
+    app.command("profile")(profile.command)
     app.add_typer(recipe.app, name="recipe")
     app.command("demo")(demo.command)
     return app

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from surgery.report.probes.tables import Tables
 
 _LONGEST = 24
-_MOST = 7  # columns of tasks
+_MOST = 8  # tasks that have a column
 _MAIN = {"vision-swap": "source", "attention": "image share"}
 _HEADS = {
     "ablation": "lost without it",
@@ -55,23 +55,23 @@ def bars(tables: Tables, *, ascii_only: bool = False) -> list[RenderableType]:
 def _table(tables: Tables, whole: DataFrame, its: DataFrame, *, ascii_only: bool) -> Table:
     tasks = tasks_of(its)
     last = tasks[-1]
-    shown = [*tasks[: _MOST - 1], last] if len(tasks) > _MOST else tasks
+    shown = [last, *tasks[:-1][:_MOST]]
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     made.add_column("layer", justify="right")
     made.add_column("", no_wrap=True)
     made.add_column("", no_wrap=True, width=_LONGEST)
-    for task in reversed(shown):
+    for task in shown:
         made.add_column(task, justify="right", no_wrap=True)
     points = not its["metric"].str.startswith("logprob").any()
     by_task = {task: _by_layer(its, task) for task in shown}
     longest = max((abs(x) for x in by_task[last].values() if math.isfinite(x)), default=0.0)
     for layer, value in by_task[last].items():
-        numbers = [_told(by_task[task].get(layer), points=points) for task in reversed(shown)]
+        numbers = [_told(by_task[task].get(layer), points=points) for task in shown]
         bar = _bar(value, longest, "#" if ascii_only else "\N{FULL BLOCK}")
         made.add_row(str(layer), _region(tables.summary, layer), Text(bar, "blue"), *numbers)
     if tables.summary["probe"] == "ablation":
         metrics = dict(zip(its["task"], its["metric"].str.removesuffix(" drop"), strict=True))
-        levels = [unchanged(whole, task=task, metric=metrics[task]) for task in reversed(shown)]
+        levels = [unchanged(whole, task=task, metric=metrics[task]) for task in shown]
         numbers = [_told(level, points=points) for level in levels]
         made.add_row("intact", "", "", *numbers, style="dim")
     return made
@@ -99,4 +99,4 @@ def _bar(value: float, longest: float, full: str) -> str:
 def _told(value: float | None, *, points: bool) -> str:
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{100 * value:.1f}" if points else f"{value:.2f}"
+    return f"{100 * value:z.1f}" if points else f"{value:z.2f}"

@@ -58,8 +58,14 @@ def dress(panels: Sequence[Axes], summary: Mapping[str, Any]) -> None:
         for index, (name, (start, stop)) in enumerate(summary["regions"].items()):
             if index != 1:
                 shade(axes, start - 0.5, stop - 0.5)
-            top = axes.get_subplotspec()
-            if top is not None and top.is_first_row() and fits(name, (stop - start) * inch):
-                place = {"ha": "center", "va": "top", "color": GREY, "fontsize": 6.5}
+            if _on_top(axes) and fits(name, (stop - start) * inch):
+                place = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 6.5}
                 transform = axes.get_xaxis_transform()
-                axes.text((start + stop - 1) / 2, 0.985, name, transform=transform, **place)  # type: ignore[arg-type]
+                axes.text((start + stop - 1) / 2, 1.01, name, transform=transform, **place)  # type: ignore[arg-type]
+        if _on_top(axes) and axes.get_title():
+            axes.set_title(axes.get_title(), pad=12)  # above the regions' names
+
+
+def _on_top(axes: Axes) -> bool:
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_row()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _SPANS = ("reasoning", "answer")
 _SHARES = {
     "image share": "image",
-    "text share": "prompt's text",
-    "response share": "earlier response",
+    "text share": "prompt text",
+    "response share": "response",
     "sink share": "first token",
 }
 
@@ -109,14 +109,14 @@ def attention(tables: Tables) -> Figure | None:
             at = axes[row, column]
             for one in shown:
                 band(at, named(table, model=one.label, what=span, metric=metric), one)
-            at.set_ylim(bottom=0)
             if metric != "entropy":
                 at.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             if column == 0:
-                at.set_ylabel(f"to the {name}" if metric != "entropy" else name)
-        top = axes[0, column]
-        top.set_title(f"from {span} tokens", pad=14)
+                at.set_ylabel(f"to {name}" if metric != "entropy" else name)
+        axes[0, column].set_title(f"from {span} tokens")
         dress(list(axes[:, column]), tables.summary)
+    for row in axes:
+        row[0].set_ylim(bottom=0)
     figure.supxlabel("decoder layer", fontsize=8)
     legend(figure, shown)
     return figure
@@ -141,7 +141,7 @@ def differences(tables: Tables) -> Figure | None:
                 band(at, named(table, model=model, what=span, metric=metric), one)
             at.axhline(0, color=GREY, linewidth=0.8)
             at.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-            at.set_title(f"{model}, from {span} tokens", pad=14 if row == 0 else 4)
+            at.set_title(f"{model}, from {span} tokens")
     for column in range(len(spans)):
         dress(list(axes[:, column]), tables.summary)
     figure.supylabel("points of attention, 95% interval", fontsize=8)

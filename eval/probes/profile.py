@@ -1,0 +1,183 @@
+"""What every kind of run says about each decoder layer, side by side, and how far they agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from math import nan
+from typing import TYPE_CHECKING, Any, Final
+
+from eval.probes import results
+from eval.statistics.correlation import rank_correlation
+from eval.statistics.significance import holm
+from eval.sweep import results as sweeps
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.sibling import put
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pandas import DataFrame, Series
+
+UPDATE: Final = "update"
+_STATS: Final = "summary.json"
+_ALL: Final = "all"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Columns of numbers by decoder layer.
+
+    Attributes:
+        layers: One row per layer; `layer`, then one column for each thing that was found.
+        correlations: One row per two columns: `a`, `b`, `rho` with its 95%
+            interval, `p`, `p_holm` (over all pairs of an update and something else), `n`.
+        summary: `layers`, `regions` and `runs`.
+    """
+
+    layers: DataFrame
+    correlations: DataFrame
+    summary: Mapping[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write `profile.csv`, `correlations.csv` and `profile.json`.
+
+        Raises:
+            ExecutionError: If one cannot be written.
+        """
+        text = json.dumps(self.summary, indent=2) + "\n"
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, table in (("profile", self.layers), ("correlations", self.correlations)):
+                put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
+            put(folder / "profile.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def profile(runs: Sequence[Path]) -> Profile:
+    """Line up what runs found, layer by layer.
+
+    Args:
+        runs: Folders of `surgery stats`, `surgery probe` and `surgery sweep` (of single layers).
+
+    Raises:
+        ExecutionError: If a folder is none of these, has nothing by layer, or is of a model with
+            another number of layers.
+    """
+    from pandas import DataFrame
+
+    from surgery.arch.regions import regions
+
+    columns: dict[str, Series[float]] = {}
+    counts: dict[Path, int] = {}
+    for run in runs:
+        found = dict(_columns(run))
+        if not found:
+            raise ExecutionError(f"{run} holds nothing that is told layer by layer.")
+        counts[run] = 1 + max(int(column.index.max()) for column in found.values())
+        for name, column in found.items():
+            columns[name if name not in columns else f"{name} ({run.name})"] = column
+    first = runs[0]
+    for run, count in counts.items():
+        if count != counts[first]:
+            raise ExecutionError(
+                f"{run} is about {count} decoder layers, {first} about {counts[first]}. Only runs "
+                f"of one architecture can be lined up."
+            )
+    count = counts[first]
+    layers = DataFrame(columns).reindex(range(count))
+    correlations = _correlations(layers)
+    summary = {
+        "layers": count,
+        "regions": {name: [span.start, span.stop] for name, span in regions(count).items()},
+        "runs": [str(run) for run in runs],
+    }
+    return Profile(layers.rename_axis("layer").reset_index(), correlations, summary)
+
+
+def _correlations(layers: DataFrame) -> DataFrame:
+    """Of every two columns; those with an update are corrected for being many."""
+    from pandas import DataFrame
+
+    pairs = [(a, b, rank_correlation(layers[a], layers[b])) for a, b in combinations(layers, 2)]
+    asked = [its.p if a.startswith(UPDATE) != b.startswith(UPDATE) else nan for a, b, its in pairs]
+    return DataFrame(
+        [
+            (a, b, its.value, its.low, its.high, its.p, corrected, its.n)
+            for (a, b, its), corrected in zip(pairs, holm(asked), strict=True)
+        ],
+        columns=["a", "b", "rho", "low", "high", "p", "p_holm", "n"],
+    )
+
+
+def _columns(run: Path) -> Iterator[tuple[str, Series[float]]]:
+    if (run / results.SUMMARY).is_file():
+        return _of_probe(results.load_found(run))
+    if (run / sweeps.SUMMARY).is_file():
+        return _of_sweep(sweeps.load_results(run))
+    if (run / _STATS).is_file() and (run / "layers.csv").is_file():
+        return _of_stats(run)
+    raise ExecutionError(
+        f"{run} is no run: it holds none of {results.SUMMARY}, {sweeps.SUMMARY} and {_STATS}. Give "
+        f"folders of 'surgery stats', 'surgery probe' or 'surgery sweep'."
+    )
+
+
+def _of_stats(run: Path) -> Iterator[tuple[str, Series[float]]]:
+    """Relative size of the update of every decoder layer."""
+    from pandas import read_csv
+
+    table = read_csv(run / "layers.csv")
+    wanted = (table["component"] == "language") & (table["group"] == _ALL) & table["layer"].notna()
+    for pair, rows in table[wanted].groupby("pair", sort=False):
+        yield f"{UPDATE} {pair}", _by_layer(rows, "relative_delta")
+
+
+def _of_probe(found: results.Found) -> Iterator[tuple[str, Series[float]]]:
+    table, probe = found.layers, found.summary["probe"]
+    if probe == "ablation":
+        drops = table[table["metric"].str.endswith(" drop")]
+        for (what, task, metric), rows in drops.groupby(["what", "task", "metric"], sort=False):
+            kind = " logprob" if metric == "logprob drop" else ""
+            yield f"ablation{kind} {what}: {task}", _by_layer(rows)
+    elif probe == "vision-swap":
+        for (mode, task), rows in table.groupby(["what", "task"], sort=False):
+            metric = "source" if mode == "from" else "change"
+            its = rows[rows["metric"] == metric]
+            column = _by_layer(its[its["layer"].notna()])
+            if mode == "from":
+                column = _lost(column, its[its["layer"].isna()]["value"])
+            yield f"swap {mode}: {task}", column
+    else:
+        shares = table[(table["metric"] == "image share") & (table["what"] == "response")]
+        tasks = list(dict.fromkeys(shares["task"]))
+        task = _ALL if _ALL in tasks else tasks[0]
+        for model, rows in shares[shares["task"] == task].groupby("model", sort=False):
+            yield f"attention to image, {model}", _by_layer(rows)
+
+
+def _of_sweep(found: sweeps.Results) -> Iterator[tuple[str, Series[float]]]:
+    """What one layer of the donor alone adds."""
+    traits = {variant["name"]: variant["traits"] for variant in found.summary["variants"]}
+    table = found.table("pairs")
+    layers = [
+        traits[name].get("layer") if traits[name].get("component") == "language" else None
+        for name in table["variant"]
+    ]
+    table = table.assign(layer=layers).dropna(subset=["layer"])
+    for (task, measure), rows in table.groupby(["task", "measure"], sort=False):
+        name = f"transplant {measure}: {str(task).removesuffix(f' {measure}')}"
+        yield name, _by_layer(rows, "difference")
+
+
+def _by_layer(rows: DataFrame, column: str = "value") -> Series[float]:
+    return rows.astype({"layer": int}).set_index("layer")[column]
+
+
+def _lost(column: Series[float], unswapped: Series[float]) -> Series[float]:
+    """What a layer itself hands on of the image: the rate from it on, less that from the next."""
+    last = float(unswapped.iloc[0]) if len(unswapped) else 0.0
+    return column - column.shift(-1, fill_value=last)

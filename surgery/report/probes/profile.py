@@ -1,0 +1,118 @@
+"""Everything about each layer, one thing above the other; and which of it goes together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from matplotlib import style
+
+from surgery.checkpoint.sibling import put
+from surgery.report.probes.depth import dress
+from surgery.report.stats.style import GREY, RC, WIDTH, new_figure, styles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+_MOST = 14  # things that are drawn; the tables have all
+
+
+class Tables(Protocol):
+    """Columns by layer. `eval.probes.profile.Profile` is one.
+
+    Attributes:
+        layers: One row per layer: `layer`, then columns.
+        correlations: `a`, `b`, `rho`, `low`, `high`, `n`.
+        summary: `layers` (how many) and `regions`, name to half-open range.
+    """
+
+    @property
+    def layers(self) -> DataFrame: ...  # noqa: D102 - told above
+    @property
+    def correlations(self) -> DataFrame: ...  # noqa: D102
+    @property
+    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+def shown(tables: Tables) -> list[str]:
+    """The columns that are drawn: those about all tasks first, where there are too many."""
+    names = [name for name in tables.layers.columns if name != "layer"]
+    if len(names) <= _MOST:
+        return names
+    whole = [name for name in names if ":" not in name or name.endswith(": all")]
+    rest = [name for name in names if name not in whole]
+    chosen = {*whole, *rest[: max(0, _MOST - len(whole))]}
+    return [name for name in names if name in chosen]
+
+
+def curves(tables: Tables) -> Figure:
+    """One panel per column, along depth."""
+    names = shown(tables)
+    figure = new_figure(0.72 * len(names) + 0.7)
+    axes = list(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0])
+    one = styles(["value"])[0]
+    for name, at in zip(names, axes, strict=True):
+        at.plot(tables.layers["layer"], tables.layers[name], **one.line())
+        at.axhline(0, color=GREY, linewidth=0.6)
+        at.margins(y=0.2)
+        place = {"ha": "left", "va": "center", "fontsize": 7}
+        at.text(1.01, 0.5, name.replace(": ", ":\n"), transform=at.transAxes, **place)
+    dress(axes, tables.summary)
+    figure.supxlabel("decoder layer", fontsize=8)
+    return figure
+
+
+def agreement(tables: Tables) -> Figure | None:
+    """Rank correlations of every two columns."""
+    names = shown(tables)
+    if len(names) < 2:
+        return None
+    grid = np.full((len(names), len(names)), np.nan)
+    strong = np.zeros_like(grid, dtype=bool)
+    place = {name: index for index, name in enumerate(names)}
+    for row in tables.correlations.itertuples():
+        if row.a in place and row.b in place:
+            low, high = sorted((place[row.a], place[row.b]))
+            grid[high, low] = row.rho
+            strong[high, low] = row.low > 0 or row.high < 0
+    side = max(3.0, min(WIDTH, 0.42 * len(names) + 2.4))
+    figure = new_figure(side * 0.82)
+    axes = figure.subplots()
+    image = axes.imshow(grid[1:, :-1], cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(grid[1:, :-1]):
+        if np.isfinite(value):
+            heavy = "bold" if strong[row + 1, column] else "normal"
+            tone = "white" if abs(value) > 0.65 else "black"
+            told = {"ha": "center", "va": "center", "fontsize": 6, "color": tone}
+            axes.text(column, row, f"{value:.2f}", fontweight=heavy, **told)  # type: ignore[arg-type]
+    axes.set_yticks(range(len(names) - 1), names[1:])
+    axes.set_xticks(range(len(names) - 1), names[:-1], rotation=40, ha="right")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("rank correlation over layers; bold: interval without 0")
+    return figure
+
+
+def write_profile(tables: Tables, folder: Path) -> list[Path]:
+    """Draw both figures. Same tables, same bytes.
+
+    Args:
+        tables: What to draw.
+        folder: Where.
+
+    Returns:
+        The files.
+    """
+    written = []
+    with style.context(["default", RC]):  # type: ignore[list-item]
+        for name, figure in (("profile", curves(tables)), ("correlations", agreement(tables))):
+            if figure is not None:
+                save = partial(figure.savefig, format="png", metadata={"Software": None})
+                written.append(put(folder / f"{name}.png", save))
+    return written
