@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v")
-VISION = (*QWEN, "llava", "internvl", "gemma3", "mistral3", "paligemma", "idefics3")
+VISION = (*QWEN, "llava", "internvl", "gemma3", "mistral3", "idefics3")
 """Families that can be given an image here."""
 EMPTY, NEW = 0, 7
+TEXTS = [[5, 9, 20, 33], [11, 40, 41, 42, 43, 44, 3], [60, 61, 62]]
+"""Three prompts of different length."""
+IMAGES = [(1, 2, 2), (2, 2, 3), (3, 1, 2)]
+"""Seed, height and width in tokens of an image for each."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Made:
     family: str
 
     def inputs(
-        self, texts: Sequence[Sequence[int]], images: Sequence[torch.Tensor]
+        self, texts: Sequence[Sequence[int]], images: Sequence[tuple[int, int, int]]
     ) -> dict[str, torch.Tensor]:
         """Rows of text tokens, each with one image after its second token, padded on the left.
 

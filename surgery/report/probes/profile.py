@@ -44,7 +44,12 @@ def shown(tables: Tables) -> list[str]:
     names = [name for name in tables.layers.columns if name != "layer"]
     if len(names) <= _MOST:
         return names
-    whole = [name for name in names if ":" not in name or name.endswith(": all")]
+    kinds = [name.partition(": ")[0] for name in names]
+    whole = [
+        name
+        for name, kind in zip(names, kinds, strict=True)
+        if name.endswith(": all") or f"{kind}: all" not in names
+    ]
     rest = [name for name in names if name not in whole]
     chosen = {*whole, *rest[: max(0, _MOST - len(whole))]}
     return [name for name in names if name in chosen]

@@ -1,0 +1,115 @@
+"""Attention shares against the weights that eager attention returns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from surgery.errors import ExecutionError
+from surgery.probe import Decoder
+from surgery.probe.attention import KINDS, Kind, Regions, kinds_of, observed
+from tests.probe.made import IMAGES, TEXTS, VISION, build
+
+LAYERS = 4
+LONG = [5, 9, 20, 33, 34, 35, 36, 37, 50, 51, 52, 53]
+
+
+def look(made, inputs, response: int = 6, **more):
+    ids = inputs["input_ids"][0]
+    kinds = kinds_of(ids, made.model.config.image_token_id, len(ids) - response)
+    spans = torch.zeros(3, len(ids), dtype=torch.bool)
+    spans[0, -response:] = True
+    spans[1, -response : -response // 2] = True
+    regions = Regions(kinds, spans)
+    decoder = Decoder.of(made.model)
+    with torch.inference_mode(), observed(made.model, decoder, regions, **more) as found:
+        logits = made.model(**inputs).logits
+    return found, regions, logits
+
+
+@pytest.mark.parametrize("family", VISION)
+def test_shares_are_those_of_eager_weights(family: str) -> None:
+    made = build(family, LAYERS)
+    inputs = made.inputs([LONG], [(1, 2, 3)])
+    with torch.inference_mode():
+        plain = made.model(**inputs).logits
+    assert made.model.config.get_text_config()._attn_implementation == "sdpa"
+    found, regions, logits = look(made, inputs, chunk=4 * 4 * 18 * 4)  # two queries at a time
+    assert torch.equal(logits, plain)
+    made.model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        weights = list(made.model(**inputs, output_attentions=True).attentions)
+    for layer in range(LAYERS):
+        if found.shares[layer].isnan().all():
+            assert family == "qwen3_5"  # linear attention
+            continue
+        its = weights.pop(0)[0]
+        for span in (0, 1):
+            rows = its[:, regions.spans[span]]
+            for place in range(len(KINDS)):
+                expected = rows[..., regions.kinds == place].sum(-1).mean(1)
+                torch.testing.assert_close(
+                    found.shares[layer, :, span, place], expected, rtol=1e-4, atol=2e-6
+                )
+            entropy = torch.special.entr(rows).sum(-1).mean(1)
+            torch.testing.assert_close(found.entropy[layer, :, span], entropy, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found.shares[layer, :, :2].sum(-1), torch.ones(its.shape[0], 2), rtol=0, atol=1e-5
+        )
+        assert found.shares[layer, :, 2].isnan().all()  # a span without a token
+    again, _, _ = look(made, inputs)  # eager, in one chunk
+    torch.testing.assert_close(again.shares, found.shares, equal_nan=True, rtol=1e-4, atol=2e-6)
+
+
+def test_nothing_is_left_behind() -> None:
+    made = build("llava", LAYERS)
+    inputs = made.inputs([LONG], [(1, 2, 2)])
+    before = dict(ALL_ATTENTION_FUNCTIONS._local_mapping)
+    look(made, inputs)
+    with pytest.raises(ExecutionError, match="one whole sequence at a time"):
+        look(made, made.inputs(TEXTS, IMAGES))
+    assert ALL_ATTENTION_FUNCTIONS._local_mapping == before
+
+
+def test_attention_that_goes_another_way_is_refused() -> None:
+    made = build("llava", LAYERS)
+    regions = Regions(torch.zeros(4, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool))
+    with (
+        pytest.raises(ExecutionError, match="attention interface"),
+        observed(made.model, Decoder.of(made.model), regions),
+    ):
+        pass
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.data())
+def test_every_token_is_of_one_kind(ids: list[int], data: st.DataObject) -> None:
+    prompt = data.draw(st.integers(1, len(ids)))
+    kinds = kinds_of(torch.tensor(ids), 3, prompt)
+    for place, (token, kind) in enumerate(zip(ids, kinds.tolist(), strict=True)):
+        expected = Kind.RESPONSE
+        if place < prompt:
+            expected = Kind.IMAGE if token == 3 else Kind.TEXT
+        assert KINDS[kind] is (Kind.SINK if place == 0 else expected)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_length() -> None:
+    """Never are more weights in memory than a chunk allows."""
+    made = build("llava", 2, max_position_embeddings=4096)
+    text = (LONG * 200)[:2000]
+    largest = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                largest.append(out.untyped_storage().nbytes())
+            return out
+
+    with Watch():
+        found, _, _ = look(made, made.inputs([text], [(1, 2, 2)]), response=1500, chunk=1 << 20)
+    assert torch.allclose(found.shares[:, :, 0].sum(-1), torch.ones(()))
+    assert max(largest) < 4 << 20  # all weights of one layer would be 4 * 4 * 2004 * 2004: 64 MB
