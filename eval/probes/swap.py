@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from eval.probes.pairs import Pair
     from eval.probes.subject import Subject
     from eval.store import Store
-    from surgery.probe import Blocks
+    from surgery.probe import Blocks, Seen
 
 
-@dataclass(frozen=True)
+@dataclass
 class Swapping:
     """The image of a question swapped for its source's, from or at each layer; first not at all.
 
@@ -36,6 +36,7 @@ class Swapping:
     mode: Mode
     layers: tuple[int, ...]
     sources: Mapping[tuple[str, str], Question]
+    _seen: tuple[tuple[str, ...], Seen] | None = None
 
     @property
     def items(self) -> tuple[int | None, ...]:
@@ -57,6 +58,14 @@ class Swapping:
         self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[int | None]
     ) -> Blocks:
         """Look at the sources once, then one block for each layer."""
+        content = tuple(ask.question.content for ask in asks)
+        if self._seen is None or self._seen[0] != content:
+            self._seen = None  # its memory goes first
+            self._seen = content, self._look(engine, asks)
+        return VisionSwap(items, self.mode, self._seen[1])
+
+    def _look(self, engine: TransformersEngine, asks: Sequence[Ask]) -> Seen:
+        """The sources' keys and values, on the targets' image tokens."""
         import torch
 
         tokens = ImageTokens.of(engine.model, engine.inputs(asks))
@@ -65,7 +74,7 @@ class Swapping:
         watch = Watch(ImageTokens.of(engine.model, inputs))
         with torch.inference_mode(), engine.changed(watch):
             engine.model(**inputs, use_cache=False, logits_to_keep=1)
-        return VisionSwap(items, self.mode, watch.seen.on(tokens))
+        return watch.seen.on(tokens)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import evaluation, merges, stats
+from tests.bench import evaluation, merges, probes, stats
 
-PARTS = {"merges": merges, "stats": stats, "evaluation": evaluation}
+PARTS = {"merges": merges, "stats": stats, "evaluation": evaluation, "probes": probes}
 
 
 def main() -> None:

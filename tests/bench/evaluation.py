@@ -22,7 +22,7 @@ from eval.sweep.variants import Pairing, plain, thirds
 from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import opened
-from surgery.specimen import build
+from surgery.specimen import build as making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
         else:
             say("building two random Qwen2.5-VL models of about 150 million parameters")
             made = {
-                stage: str(_build(folder / stage, seed)) for seed, stage in enumerate(("in", "rl"))
+                stage: str(build(folder / stage, seed)) for seed, stage in enumerate(("in", "rl"))
             }
             case = Case(made, ("read",), 25, 6)
         results[name] = {
@@ -81,12 +81,12 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     return results
 
 
-def _build(folder: Path, seed: int) -> Path:
+def build(folder: Path, seed: int) -> Path:
     """A random model of the specimen's make, only larger; it takes the specimen's tokenizer."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    tokenizer = build.build_tokenizer()
-    config = build.build_config(tokenizer)
+    tokenizer = making.build_tokenizer()
+    config = making.build_config(tokenizer)
     text, vision = config.text_config, config.vision_config
     text.hidden_size, text.intermediate_size, text.num_hidden_layers = 1024, 2816, 12
     text.num_attention_heads, text.num_key_value_heads = 16, 4
@@ -96,7 +96,7 @@ def _build(folder: Path, seed: int) -> Path:
     vision.num_heads, vision.depth = 8, 8
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config).eval()
-    build.save(model, tokenizer, folder)
+    making.save(model, tokenizer, folder)
     return folder
 
 

@@ -144,7 +144,7 @@ def test_sampling_is_seeded_and_does_not_hang_on_the_batch(trained: Transformers
 def test_sampling_draws_from_the_models_distribution(trained: TransformersEngine) -> None:
     """First tokens of one question, drawn 600 times, against the softmax."""
     ask, *_ = asks_of(Suite("s", (load(1, 3).tasks[-1],), 48))
-    inputs = trained._inputs([ask])
+    inputs = trained.inputs([ask])
     with torch.inference_mode():
         logits = trained.model(**inputs).logits[0, -1].float()
     expected = (logits / 3).softmax(-1)

@@ -1,0 +1,152 @@
+"""Probes: all layers in one batch beside one layer at a time, and the screen without generating."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from eval.generation import Generation
+from eval.probes.ablation import Switching, offs_of, with_accuracy
+from eval.probes.ask import Asking
+from eval.probes.likelihood import screen
+from eval.probes.pairs import load_pairs, suites_of
+from eval.probes.subject import subject
+from eval.probes.swap import Swapping
+from eval.store import Store
+from eval.suites.specimen import load
+from eval.sweep.desk import Work
+from eval.sweep.variants import plain
+from surgery.probe import Branch, Mode
+from tests.bench.evaluation import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from eval.probes.subject import Subject
+
+NEW = 48
+"""New tokens of every answer."""
+QUESTIONS = 4
+
+
+def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Every figure, as it goes into bench.json.
+
+    Args:
+        folder: Where to work; needs 1 GB.
+        rounds: How often the two ways take turns.
+        say: Gets a line per step.
+    """
+    say("building a random Qwen2.5-VL model of about 150 million parameters, 12 layers")
+    cuda = torch.cuda.is_available()
+    model = plain("random", str(build(folder / "model", 0)))
+    whole = with_accuracy([load(QUESTIONS, 0)])[0]
+    suite = replace(whole, tasks=tuple(task for task in whole.tasks if task.name == "read"))
+    generation = Generation(max_new_tokens=NEW)
+    device = "cuda" if cuda else "cpu"
+    work = Work((suite,), generation, device=device, dtype="float32")
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name() if cuda else "cpu"}
+    with subject(model, work) as its:
+        switching = Switching(offs_of([Branch.LAYER], range(its.layers)))
+        results["ablation"] = _both(
+            "ablation", folder, rounds, say,
+            lambda store, slow: _asked(Asking(its, switching, store, sequential=slow), its),
+        )  # fmt: skip
+        results["screen"] = _screened(its, switching, folder, rounds)
+    slow = statistics.median(results["ablation"]["sequential_s"])
+    results["screen"]["times_as_fast"] = slow / statistics.median(results["screen"]["seconds"])
+    say(
+        f"  log-probability screen: {min(results['screen']['seconds']):.2f} s, "
+        f"{results['screen']['times_as_fast']:.1f} times as fast as generating one layer at a time"
+    )
+    pairs = [pair for pair in load_pairs("specimen", folder, QUESTIONS, 0)
+             if pair.target.task == "ocr"]  # fmt: skip
+    work = replace(work, suites=suites_of(pairs))
+    with subject(model, work) as its:
+        for mode in Mode:
+            results[f"swap {mode}"] = _both(
+                f"swap {mode}", folder, rounds, say,
+                lambda store, slow, mode=mode: _asked(_swapping(its, mode, store, slow), its),
+            )  # fmt: skip
+    return results
+
+
+def _swapping(its: Subject, mode: Mode, store: Store, slow: bool) -> Asking[int | None]:
+    half = len(its.questions) // 2  # the targets, then the sources
+    sources = {(q.sample.task, q.sample.id): q for q in its.questions[half:]}
+    return Asking(its, Swapping(mode, tuple(range(its.layers)), sources), store, sequential=slow)
+
+
+def _asked(asking: Asking[Any], its: Subject) -> list[str]:
+    """Ask; every response in order."""
+    questions = its.questions
+    if isinstance(asking._changes, Swapping):
+        questions = questions[: len(questions) // 2]
+    asking.ask(questions, lambda *_: None)
+    return [
+        asking._store.responses[asking.address(question, item).key].text
+        for question in questions
+        for item in asking._changes.items
+    ]
+
+
+def _both(
+    name: str,
+    folder: Path,
+    rounds: int,
+    say: Callable[[str], None],
+    ask: Callable[[Store, bool], list[str]],
+) -> dict[str, Any]:
+    """All layers at once and one at a time, in turn, from nothing each time."""
+    times: dict[bool, list[float]] = {False: [], True: []}
+    said: dict[bool, list[str]] = {}
+    for turn in range(rounds):
+        for slow, spent in times.items():
+            store = Store(folder / f"{name}-{turn}-{slow}")
+            start = time.perf_counter()
+            said[slow] = ask(store, slow)
+            spent.append(time.perf_counter() - start)
+    equal = sum(a == b for a, b in zip(said[False], said[True], strict=True))
+    ratios = [slow / fast for fast, slow in zip(times[False], times[True], strict=True)]
+    ratio = statistics.median(ratios)
+    say(
+        f"  {name}: {len(said[True])} responses of {NEW} tokens, all layers at once in "
+        f"{min(times[False]):.1f} s, one at a time in {min(times[True]):.1f} s: {ratio:.1f} times "
+        f"as fast, {equal} equal"
+    )
+    return {
+        "responses": len(said[True]), "equal": equal, "batched_s": times[False],
+        "sequential_s": times[True], "times_as_fast": ratio,
+    }  # fmt: skip
+
+
+def _screened(its: Subject, switching: Switching, folder: Path, rounds: int) -> dict[str, Any]:
+    seconds = []
+    for turn in range(rounds):
+        place = folder / f"screen-{turn}"
+        start = time.perf_counter()
+        screen(its, switching, place, Store(place), lambda *_: None)
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds}
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """Markdown, as it stands in the README."""
+    print("\n| | all layers at once | one at a time | times as fast | same answers |")
+    print("|---|---|---|---|---|")
+    for name in ("ablation", *(f"swap {mode}" for mode in Mode)):
+        its = results[name]
+        print(
+            f"| {name} | {min(its['batched_s']):.1f} s | {min(its['sequential_s']):.1f} s | "
+            f"{its['times_as_fast']:.1f} | {its['equal']} of {its['responses']} |"
+        )
+    its, slow = results["screen"], results["ablation"]
+    print(
+        f"| log-probability screen | {min(its['seconds']):.2f} s | "
+        f"{min(slow['sequential_s']):.1f} s (generating) | {its['times_as_fast']:.1f} | |"
+    )
