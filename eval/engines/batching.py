@@ -8,7 +8,7 @@ from eval.prompts import size_within
 from eval.records import Picture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from eval.asks import Question
 
@@ -21,6 +21,11 @@ _WORKING: Final = 24
 """Vectors of hidden size that a token needs at once in prefill: mlp, attention, residuals."""
 
 
+def longest_answer(question: Question) -> int:
+    """How many tokens an answer may have."""
+    return question.generation.max_new_tokens or 0
+
+
 def make_batches(
     questions: Sequence[Question],
     processor: Any,
@@ -28,6 +33,7 @@ def make_batches(
     per_token: int,
     memory: int,
     most: int,
+    more: Callable[[Question], int] = longest_answer,
 ) -> list[Batch]:
     """Sort questions by condition and length, and cut them into batches that fit.
 
@@ -37,12 +43,13 @@ def make_batches(
         per_token: Bytes that one token of one row takes.
         memory: Bytes a batch may take.
         most: Most questions in one.
+        more: How many tokens a row has room for besides its question.
 
     Returns:
         Batches that hold every question once. Rows of one task and condition stay together where
         they can: their answers are of like length, too.
     """
-    lengths = [length(question, processor) for question in questions]
+    lengths = [length(question, processor) + more(question) for question in questions]
     order = sorted(
         range(len(questions)),
         key=lambda i: (
@@ -57,8 +64,7 @@ def make_batches(
     longest = 0
     for index in order:
         longest = max(longest, lengths[index])
-        new = questions[index].generation.max_new_tokens or 0
-        rows = max(1, min(most, memory // (per_token * (longest + new))))
+        rows = max(1, min(most, memory // (per_token * longest)))
         same = batches and _kind(questions[batches[-1][0]]) == _kind(questions[index])
         if batches and same and len(batches[-1]) < rows:
             batches[-1].append(index)
@@ -70,7 +76,7 @@ def make_batches(
 
 def _kind(question: Question) -> tuple[int, str]:
     """What must be alike in a batch: how long answers may be, and whether there are images."""
-    return question.generation.max_new_tokens or 0, question.condition
+    return longest_answer(question), question.condition
 
 
 def length(question: Question, processor: Any) -> int:

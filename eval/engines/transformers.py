@@ -14,6 +14,7 @@ from eval.engines.batching import (
     bytes_per_token,
     is_out_of_memory,
     length,
+    longest_answer,
     make_batches,
 )
 from eval.engines.features import Features
@@ -110,7 +111,12 @@ class TransformersEngine:
         """The model's own."""
         return str(self.processor.chat_template or self.processor.tokenizer.chat_template or "")
 
-    def batches(self, questions: Sequence[Question], copies: int = 1) -> list[Batch]:
+    def batches(
+        self,
+        questions: Sequence[Question],
+        copies: int = 1,
+        more: Callable[[Question], int] = longest_answer,
+    ) -> list[Batch]:
         """Divide questions into batches that fit into memory, alike in length.
 
         The division depends on nothing but the questions, the model and the memory there is, so
@@ -119,6 +125,7 @@ class TransformersEngine:
         Args:
             questions: In any order.
             copies: How many rows each takes.
+            more: How many tokens a row has room for besides its question.
         """
         return make_batches(
             questions,
@@ -126,14 +133,15 @@ class TransformersEngine:
             per_token=bytes_per_token(self.model) * copies,
             memory=self.memory or _room(self.model),
             most=max(1, self.max_batch // copies),
+            more=more,
         )
 
-    def most_copies(self, questions: Sequence[Question]) -> int:
+    def most_copies(
+        self, questions: Sequence[Question], more: Callable[[Question], int] = longest_answer
+    ) -> int:
         """How many rows of the longest question fit into memory."""
         per_token = bytes_per_token(self.model)
-        tokens = max(
-            length(one, self.processor) + (one.generation.max_new_tokens or 0) for one in questions
-        )
+        tokens = max(length(one, self.processor) + more(one) for one in questions)
         room = self.memory or _room(self.model)
         return max(1, min(self.max_batch, room // (per_token * tokens)))
 

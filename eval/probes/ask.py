@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from eval.asks import Ask, addressed
-from eval.engines.batching import is_out_of_memory
+from eval.engines.batching import is_out_of_memory, longest_answer
 from eval.records import Failure
 from eval.store import Kept
 from surgery.probe import Plain
@@ -130,17 +130,22 @@ class Asking(Generic[ItemT]):
             told(len(kept), len(keys))
 
     def divided(
-        self, questions: Sequence[Question]
+        self, questions: Sequence[Question], more: Callable[[Question], int] = longest_answer
     ) -> Iterator[tuple[tuple[Question, ...], list[int]]]:
-        """Batches that fit into memory, each with the places of the items it is asked with."""
+        """Batches that fit into memory, each with the places of the items it is asked with.
+
+        Args:
+            questions: In any order.
+            more: How many tokens a row has room for besides its question.
+        """
         engine, count = self._subject.engine, len(self._changes.items)
         if self._sequential:
             for question in questions:
                 yield from (((question,), [place]) for place in range(count))
             return
-        groups = -(-count // engine.most_copies(questions))
+        groups = -(-count // engine.most_copies(questions, more))
         size = -(-count // groups)
-        for batch in engine.batches(questions, copies=size):
+        for batch in engine.batches(questions, size, more):
             for start in range(0, count, size):
                 yield batch, list(range(start, min(start + size, count)))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from eval.engines.batching import bytes_per_token
 from eval.engines.transformers import chat
 from eval.lines import append_lines, read_lines, unreadable
 from eval.probes.ask import Asking, in_halves
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from surgery.probe import Off
 
 LIKELIHOODS: Final = "likelihoods.jsonl"
+_DOUBLE: Final = 8
+"""Bytes of one logit in float32, and of its log-probability."""
 _FORMS: Final = {"answer-tag": "<answer>{}</answer>", "boxed": "\\boxed{{{}}}", "any": "{}"}
 
 
@@ -71,7 +74,13 @@ def right_response(sample: Sample, style: Style) -> str:
 
 
 def screen(
-    subject: Subject, switching: Switching, folder: Path, store: Store, told: Told
+    subject: Subject,
+    switching: Switching,
+    folder: Path,
+    store: Store,
+    told: Told,
+    *,
+    sequential: bool = False,
 ) -> list[Likelihood]:
     """Log-probabilities of right responses, of the intact model and with each thing off.
 
@@ -81,11 +90,12 @@ def screen(
         folder: The run's.
         store: Of the run; only to address questions.
         told: Told how many there are.
+        sequential: One question and one thing off at a time.
 
     Raises:
         SurgeryError: If the model cannot be loaded, or kept values cannot be read.
     """
-    asking = Asking(subject, switching, store)
+    asking = Asking(subject, switching, store, sequential=sequential)
     items, questions = switching.items, subject.questions
     golds = {id(q): right_response(q.sample, subject.planned.style) for q in questions}
     keys = {
@@ -98,7 +108,7 @@ def screen(
     told(sum(key in known for key in keys.values()), len(keys))
     if any(key not in known for key in keys.values()):
         scorer = _Scorer(subject.engine, asking, items, golds)
-        for batch, places in asking.divided(questions):
+        for batch, places in asking.divided(questions, scorer.room):
             if all(keys[id(question), place] in known for question in batch for place in places):
                 continue
             found = list(in_halves(batch, places, scorer, subject.engine.free))
@@ -142,6 +152,12 @@ class _Scorer:
     items: Sequence[Off | None]
     golds: Mapping[int, str]
 
+    def room(self, question: Question) -> int:
+        """Tokens, counted by their memory, that the right response and its logits take."""
+        model = self.engine.model
+        logits = model.config.get_text_config().vocab_size * (model.dtype.itemsize + _DOUBLE)
+        return self._tokens(question) * (1 + int(logits) // bytes_per_token(model))
+
     def __call__(
         self, batch: Sequence[Question], places: Sequence[int]
     ) -> list[list[tuple[float, int]]]:
@@ -151,7 +167,7 @@ class _Scorer:
         blocks = Ablation([self.items[place] for place in places])
         asks = [self.asking.address(question, None) for question in batch]
         endings = [self.golds[id(question)] for question in batch]
-        counts = [self._tokens(q, ending) for q, ending in zip(batch, endings, strict=True)]
+        counts = [self._tokens(question) for question in batch]
         inputs = self.engine.inputs(asks, blocks.size, endings)
         ids, most = inputs["input_ids"], max(counts)
         with torch.inference_mode(), self.engine.changed(blocks):
@@ -163,11 +179,12 @@ class _Scorer:
             values.append((float(said.gather(1, gold[:, None]).sum()), count))
         return [values[start : start + len(batch)] for start in range(0, len(values), len(batch))]
 
-    def _tokens(self, question: Question, ending: str) -> int:
-        """How many tokens of prompt and ending are the ending's: those behind what both share."""
+    def _tokens(self, question: Question) -> int:
+        """How many tokens a right response adds: those behind what it shares with the prompt."""
         tokenizer = self.engine.processor.tokenizer
         prompt = chat(self.engine.processor, question.messages)
-        short, long = (tokenizer(text)["input_ids"] for text in (prompt, prompt + ending))
+        texts = (prompt, prompt + self.golds[id(question)])
+        short, long = (tokenizer(text)["input_ids"] for text in texts)
         pairs = zip(short, long, strict=False)
         shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(short), len(long)))
         return max(1, len(long) - shared)

@@ -76,7 +76,9 @@ def run_ablation(
         with _only(folder, "ablation"):
             store = Store(folder)
             if likely:
-                found = likelihood.screen(model, switching, folder, store, told)
+                found = likelihood.screen(
+                    model, switching, folder, store, told, sequential=sequential
+                )
                 records = [one.record() for one in found]
                 rows = likelihood.rows(model.name, found)
             else:

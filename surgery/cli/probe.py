@@ -135,11 +135,6 @@ def ablation(
     from surgery.probe import Branch
 
     likely = score is ScoreBy.LOGPROB
-    if likely and sequential:
-        raise typer.BadParameter(
-            "nothing is generated for log-probabilities, so there is nothing to do one at a time.",
-            param_hint="--sequential",
-        )
     suites = _suites(suite, samples, seed, data)
     if score is not ScoreBy.METRIC:
         suites = with_accuracy(suites)
@@ -147,7 +142,7 @@ def ablation(
     (variant,) = variants_of([model], bindings(bound))
     branches = [Branch(one) for one in dict.fromkeys(what or [What.LAYER])]
     quiet_libraries()
-    with AnswerProgress(quiet=quiet or json) as progress:
+    with AnswerProgress(quiet=quiet or json, among=None) as progress:
         found = run_ablation(
             variant, work, out, branches, layers=layers, likely=likely, sequential=sequential,
             grader=grader, progress=progress,
@@ -203,7 +198,7 @@ def vision_swap(
     work = _work((), style, max_new_tokens, place=(device, dtype), batch=batch)
     (variant,) = variants_of([model], bindings(bound))
     quiet_libraries()
-    with AnswerProgress(quiet=quiet or json) as progress:
+    with AnswerProgress(quiet=quiet or json, among=None) as progress:
         found = run_swap(
             variant, chosen, work, out, Mode(mode), layers=layers, sequential=sequential,
             progress=progress,
@@ -245,7 +240,7 @@ def attention(
     work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
     variants = variants_of(models, bindings(bound))
     quiet_libraries()
-    with AnswerProgress(quiet=quiet or json) as progress:
+    with AnswerProgress(quiet=quiet or json, among=None) as progress:
         found = run_attention(
             variants, work, out, text=text, progress=progress,
             settings={"samples": samples, "seed": seed},

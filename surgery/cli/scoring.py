@@ -32,10 +32,15 @@ class AnswerProgress(OnTerminal):
     """Shows how many responses are in, how fast they come, and how long the rest will take.
 
     A bar on a terminal, a line per variant anywhere else; always on stderr.
+
+    Args:
+        quiet: Whether to show nothing.
+        among: What is told apart by name, where all of them are known from the start.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, among: str | None = "variants") -> None:
         super().__init__(quiet=quiet)
+        self._among = among
         self._done: dict[str, int] = {}
         self._totals: dict[str, int] = {}
         self._kept = 0
@@ -67,7 +72,8 @@ class AnswerProgress(OnTerminal):
             if first:
                 told += ", kept from before"
             else:
-                told += f"; {over} of {len(self._totals)} variants, {self._rate()}"
+                of = f"{over} of {len(self._totals)} {self._among}, " if self._among else ""
+                told += f"; {of}{self._rate()}"
             stderr().print(told, soft_wrap=True)
 
     def _rate(self) -> str:

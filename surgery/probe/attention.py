@@ -118,6 +118,7 @@ def observed(
             found[layer] = _shares(
                 query, key, mask, regions, chunk,
                 scale=kwargs.get("scaling"), softcap=kwargs.get("softcap"),
+                window=kwargs.get("sliding_window"),
             )  # fmt: skip
         usual = own or sys.modules[type(module).__module__].eager_attention_forward
         return usual(module, query, key, *args, **kwargs)
@@ -154,17 +155,20 @@ def _shares(
     *,
     scale: float | None,
     softcap: float | None,
+    window: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Means over each span's queries of shares by kind and of entropy, head by head.
 
     Args:
         query: `Float[Tensor, "1 heads tokens width"]`, rotated.
         key: `Float[Tensor, "1 groups tokens width"]`, rotated.
-        mask: Boolean (true: seen) or additive, `[1, 1, tokens, tokens]`; None is causal.
+        mask: Boolean (true: seen) or additive, `[1, 1, tokens, tokens]`; None is causal, as with
+            flash attention, and within the window.
         regions: What the tokens are.
         chunk: Bytes of weights at once.
         scale: Factor of the products; 1/sqrt(width) when None.
         softcap: c of c * tanh(x / c), where a family has it.
+        window: How many tokens a query sees, itself among them; None for all.
     """
     _, heads, tokens, width = query.shape
     if len(query) != 1 or tokens != len(regions.kinds):
@@ -184,7 +188,7 @@ def _shares(
         scores *= width**-0.5 if scale is None else scale
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        weights = _masked(scores, mask, part, places).softmax(-1)
+        weights = _masked(scores, mask, part, places, window).softmax(-1)
         belongs = spans[:, part].float()
         shares += torch.einsum("sq,hqk->hsk", belongs, weights @ onehot)
         entropy += torch.einsum("sq,hq->hs", belongs, torch.special.entr(weights).sum(-1))
@@ -193,10 +197,15 @@ def _shares(
     return (shares / count[:, None]).cpu(), (entropy / count).cpu()
 
 
-def _masked(scores: Tensor, mask: Tensor | None, part: Tensor, places: Tensor) -> Tensor:
+def _masked(
+    scores: Tensor, mask: Tensor | None, part: Tensor, places: Tensor, window: int | None
+) -> Tensor:
     """Scores of what a query does not see are -inf."""
     if mask is None:
-        return scores.masked_fill(places > part[:, None], -torch.inf)
+        unseen = places > part[:, None]
+        if window is not None:
+            unseen |= places <= part[:, None] - window
+        return scores.masked_fill(unseen, -torch.inf)
     seen = mask[0, :, part, : len(places)]
     if seen.dtype == torch.bool:
         return scores.masked_fill(~seen, -torch.inf)

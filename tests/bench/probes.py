@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from eval.asks import addressed
 from eval.generation import Generation
 from eval.probes.ablation import Switching, offs_of, with_accuracy
 from eval.probes.ask import Asking
@@ -20,7 +21,7 @@ from eval.store import Store
 from eval.suites.specimen import load
 from eval.sweep.desk import Work
 from eval.sweep.variants import plain
-from surgery.probe import Branch, Mode
+from surgery.probe import Ablation, Branch, Mode
 from tests.bench.evaluation import build
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.probes.subject import Subject
+    from eval.records import Response
 
 NEW = 48
 """New tokens of every answer."""
@@ -57,6 +59,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
             "ablation", folder, rounds, say,
             lambda store, slow: _asked(Asking(its, switching, store, sequential=slow), its),
         )  # fmt: skip
+        results["ablation"]["questions_batched_s"] = _question_batches(its, switching, rounds, say)
         results["screen"] = _screened(its, switching, folder, rounds)
     slow = statistics.median(results["ablation"]["sequential_s"])
     results["screen"]["times_as_fast"] = slow / statistics.median(results["screen"]["seconds"])
@@ -82,14 +85,30 @@ def _swapping(its: Subject, mode: Mode, store: Store, slow: bool) -> Asking[int 
     return Asking(its, Swapping(mode, tuple(range(its.layers)), sources), store, sequential=slow)
 
 
-def _asked(asking: Asking[Any], its: Subject) -> list[str]:
+def _question_batches(
+    its: Subject, switching: Switching, rounds: int, say: Callable[[str], None]
+) -> list[float]:
+    """Seconds of one layer at a time with all questions in one batch, as a careful user would."""
+    asks = [addressed(question, "", {}) for question in its.questions]
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for off in switching.items:
+            its.engine.answer_blocks(asks, Ablation([off]))
+        seconds.append(time.perf_counter() - start)
+    say(f"  one layer at a time, {len(asks)} questions in a batch: {min(seconds):.1f} s")
+    return seconds
+
+
+def _asked(asking: Asking[Any], its: Subject) -> list[Response]:
     """Ask; every response in order."""
     questions = its.questions
+    its.engine._text = lambda tokens: " ".join(map(str, tokens))  # tokens are compared, not text
     if isinstance(asking._changes, Swapping):
         questions = questions[: len(questions) // 2]
     asking.ask(questions, lambda *_: None)
     return [
-        asking._store.responses[asking.address(question, item).key].text
+        asking._store.responses[asking.address(question, item).key]
         for question in questions
         for item in asking._changes.items
     ]
@@ -100,11 +119,11 @@ def _both(
     folder: Path,
     rounds: int,
     say: Callable[[str], None],
-    ask: Callable[[Store, bool], list[str]],
+    ask: Callable[[Store, bool], list[Response]],
 ) -> dict[str, Any]:
     """All layers at once and one at a time, in turn, from nothing each time."""
     times: dict[bool, list[float]] = {False: [], True: []}
-    said: dict[bool, list[str]] = {}
+    said: dict[bool, list[Response]] = {}
     for turn in range(rounds):
         for slow, spent in times.items():
             store = Store(folder / f"{name}-{turn}-{slow}")
@@ -145,6 +164,12 @@ def print_table(results: dict[str, Any]) -> None:
             f"| {name} | {min(its['batched_s']):.1f} s | {min(its['sequential_s']):.1f} s | "
             f"{its['times_as_fast']:.1f} | {its['equal']} of {its['responses']} |"
         )
+    batched = results["ablation"]
+    fast, slow = min(batched["batched_s"]), min(batched["questions_batched_s"])
+    print(
+        f"| ablation, beside {QUESTIONS} questions in a batch | {fast:.1f} s | {slow:.1f} s | "
+        f"{slow / fast:.1f} | |"
+    )
     its, slow = results["screen"], results["ablation"]
     print(
         f"| log-probability screen | {min(its['seconds']):.2f} s | "
