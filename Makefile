@@ -34,7 +34,7 @@ $(VENV)/.dev: $(VENV)/.core
 
 setup: $(VENV)/.dev ## make .venv with everything for development
 
-demo: $(VENV)/.core ## the paper's six variants of the specimen, merged and scored; its updates measured
+demo: $(VENV)/.core ## the paper's six variants of the specimen merged and scored; its updates measured, its layers probed
 	@$(BIN)/surgery demo --out $(OUT)
 
 test: $(VENV)/.dev ## the tests, but for the slow ones

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from rich.console import Console
 
     from surgery.errors import SurgeryError
@@ -60,6 +61,11 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plain_rows(table: DataFrame) -> Any:
+    """A table as JSON can hold it: one object per row."""
+    return plain_json(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 
 def show_error(error: SurgeryError) -> None:

@@ -1,4 +1,4 @@
-"""`surgery demo`: the paper's six variants of the specimen, merged, questioned and measured."""
+"""`surgery demo`: variants of the specimen merged and questioned, its stages measured and probed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from surgery.cli.console import plain_json, print_json, program, stderr, stdout
+from surgery.cli.console import plain_json, plain_rows, print_json, program, stderr, stdout
 from surgery.cli.evaluate import ask
 from surgery.cli.options import Json, load_plan
-from surgery.cli.scoring import notes, score_tables
+from surgery.cli.scoring import AnswerProgress, notes, score_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from eval.probes.results import Found
     from eval.sweep.results import Results
     from surgery.plan import Plan
     from surgery.stats.result import Stats
 
+PROBED: Final = "specimen:rl"
 VARIANTS: Final = ("in-rl-rl", "rl-in-in", "in-in-rl", "rl-rl-in", "in-rl-in", "rl-in-rl")
 """Named by where the early, middle and late third of the decoder's layers come from."""
 
@@ -39,16 +41,18 @@ def command(
 
     Takes the tiny Base, IN and RL models that ship with this program, makes the six splices of
     arXiv 2602.12395 from the recipes specimen/*, asks every model the same held-out questions,
-    prints what they score with intervals, then measures what each stage of training did to the
-    weights. Takes about a minute or two.
+    prints what they score with intervals, measures what each stage of training did to the
+    weights, and finds out at which depth RL reads an image. Takes about a minute or two.
     """
     start = time.monotonic()
-    _say(f"[1/3] merging {len(VARIANTS)} variants of the specimen into {out}")
+    _say(f"[1/4] merging {len(VARIANTS)} variants of the specimen into {out}")
     plans = {name: _merge(name, out / name) for name in VARIANTS}
-    _say(f"[2/3] asking {len(VARIANTS) + 3} models the same questions")
+    _say(f"[2/4] asking {len(VARIANTS) + 3} models the same questions")
     results = _ask(plans, out / "scores", samples, seed)
-    _say("[3/3] measuring what each stage of training changed in the weights")
+    _say("[3/4] measuring what each stage of training changed in the weights")
     stats = _measure_updates(out / "stats")
+    _say(f"[4/4] swapping the image from each layer of {PROBED} on")
+    probe = _swap_images(out / "probe", samples, seed)
     from surgery.report.scores.figures import write_figures
 
     write_figures(results, out / "scores")
@@ -57,12 +61,14 @@ def command(
         "layers": {name: _sources(plan) for name, plan in plans.items()},
         "scores": [asdict(row) for row in results.scores],
         "updates": stats.summary["totals"],
+        "swaps": plain_rows(probe.layers),
     }
     if json:
         print_json(plain_json(record))
     else:
         _print(results, plans, out)
         _print_updates(stats, out / "stats")
+        _print_probe(probe, out / "probe")
 
 
 def _say(text: str) -> None:
@@ -160,6 +166,38 @@ def _print_updates(stats: Stats, out: Path) -> None:
     console.print(
         f"\nfigures and tables of the weights are in {out}; next: {program()} stats --help"
     )
+
+
+def _swap_images(out: Path, samples: int, seed: int) -> Found:
+    """`surgery probe vision-swap` of RL, on the two tasks of seeing that it was trained on."""
+    from eval.generation import Generation
+    from eval.probes.pairs import load_pairs
+    from eval.probes.run import run_swap
+    from eval.sweep.desk import Work
+    from eval.sweep.variants import plain
+    from surgery.probe import Mode
+    from surgery.report.probes.figures import write_figures
+
+    pairs = [pair for pair in load_pairs("specimen", out, samples, seed)
+             if pair.target.task in ("counting", "ocr")]  # fmt: skip
+    with AnswerProgress(among=None) as progress:
+        found = run_swap(
+            plain("rl", PROBED), pairs, Work((), Generation()), out, Mode.FROM,
+            progress=progress,
+            settings={"pairs": "specimen", "samples": samples, "seed": seed},
+        )  # fmt: skip
+    write_figures(found, out)
+    return found
+
+
+def _print_probe(probe: Found, out: Path) -> None:
+    from surgery.report.probes.bars import bars
+
+    console = stdout()
+    console.print()
+    for part in bars(probe, ascii_only=console.options.ascii_only):
+        console.print(part)
+    console.print(f"\nthe picture is {out / 'vision-swap.png'}; next: {program()} probe --help")
 
 
 def _sources(plan: Plan) -> list[str]:

@@ -99,7 +99,7 @@ def command(
     from eval.sweep.desk import Work
     from eval.sweep.score import Comparison
 
-    _known("--grader", grader, GRADERS)
+    check_known("--grader", grader, GRADERS)
     if judge:
         endpoint(judge, "--judge", key_variable)
     chosen = load_suites(suite, samples, seed, bindings(data))
@@ -242,10 +242,15 @@ def check_names(compared: Comparison, names: Sequence[str]) -> None:
     """Refuse a comparison with a variant that is not there, before anything is asked."""
     for option, name in asdict(compared).items():
         if name is not None:
-            _known(f"--{option}", name, names)
+            check_known(f"--{option}", name, names)
 
 
-def _known(option: str, name: str, known: Iterable[str]) -> None:
+def check_known(option: str, name: str, known: Iterable[str]) -> None:
+    """Refuse an option's value that is not among the known ones.
+
+    Raises:
+        SurgeryError: With the nearest known one.
+    """
     from surgery.errors import SurgeryError, did_you_mean
 
     valid = list(known)

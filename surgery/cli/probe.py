@@ -20,8 +20,8 @@ from surgery.cli.asking import (
     StyleName,
     SuiteNames,
 )
-from surgery.cli.console import plain_json, print_json, stdout
-from surgery.cli.evaluate import load_suites, quiet_libraries, variants_of
+from surgery.cli.console import plain_rows, print_json, stdout
+from surgery.cli.evaluate import check_known, load_suites, quiet_libraries, variants_of
 from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress
 
@@ -130,10 +130,12 @@ def ablation(
 
     All layers go through one batch: a row per layer, computed once for as long as rows are equal.
     """
+    from eval.grading.grade import GRADERS
     from eval.probes.ablation import with_accuracy
     from eval.probes.run import run_ablation
     from surgery.probe import Branch
 
+    check_known("--grader", grader, GRADERS)
     likely = score is ScoreBy.LOGPROB
     suites = _suites(suite, samples, seed, data)
     if score is not ScoreBy.METRIC:
@@ -283,8 +285,7 @@ def _finish(found: Found, out: Path, *, json: bool, quiet: bool) -> None:
 
     files = write_figures(found, out, load_heads(out))
     if json:
-        rows = found.layers.astype(object).where(found.layers.notna(), None)
-        print_json(plain_json(rows.to_dict("records")))
+        print_json(plain_rows(found.layers))
         return
     if quiet:
         return

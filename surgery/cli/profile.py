@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgery.cli.console import plain_json, print_json, stdout
+from surgery.cli.console import plain_rows, print_json, stdout
 from surgery.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.table import Table
 
     from eval.probes.profile import Profile
@@ -43,17 +42,14 @@ def command(
     made.write(out)
     files = write_profile(made, out)
     if json:
-        print_json(plain_json({"layers": _plain(made.layers),
-                               "correlations": _plain(made.correlations)}))  # fmt: skip
+        print_json(
+            {"layers": plain_rows(made.layers), "correlations": plain_rows(made.correlations)}
+        )
     elif not quiet:
         console = stdout()
         console.print(_table(made))
         drawn = ", ".join(path.name for path in files)
         console.print(f"profile.csv, correlations.csv and {drawn} are in {out}")
-
-
-def _plain(table: DataFrame) -> list[dict[str, object]]:
-    return [dict(row) for row in table.to_dict("records")]
 
 
 def _table(made: Profile) -> Table:

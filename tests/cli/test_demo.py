@@ -29,11 +29,13 @@ def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> No
     done = process("demo", "--out", "out", "--samples", 2, code=ALONE)
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
-    assert said[0] == "[1/3] merging 6 variants of the specimen into out"
+    assert said[0] == "[1/4] merging 6 variants of the specimen into out"
     assert said[1].startswith("      in-rl-rl  IIIRRRRRR  merged in ")
-    assert said[7] == "[2/3] asking 9 models the same questions"
+    assert said[7] == "[2/4] asking 9 models the same questions"
     assert said[8].startswith("      base: 26 responses; 1 of 9 variants, ")
-    assert said[-1] == "[3/3] measuring what each stage of training changed in the weights"
+    assert "[3/4] measuring what each stage of training changed in the weights" in said
+    assert "[4/4] swapping the image from each layer of specimen:rl on" in said
+    assert said[-1].startswith("      rl swapped: 40 responses; ")
 
     scores, _, updates = done.stdout.partition("relative change of every layer")
     assert all(task in scores for task in TASKS)
@@ -41,6 +43,8 @@ def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> No
     assert row.split()[1] == "IIIRRRIII"
     assert "Power (80%, two-sided 5%)" in scores
     assert "regions, in..rl" in updates
+    assert "rl, from: the source's answer" in updates
+    assert (tmp_path / "out" / "probe" / "vision-swap.png").is_file()
     assert (tmp_path / "out" / "stats" / "profile.png").is_file()
     for name in ("records.jsonl", "scores.csv", "pairs.csv", "run.json", "scores.png"):
         assert (tmp_path / "out" / "scores" / name).is_file()
@@ -51,6 +55,8 @@ def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> No
     record = json.loads(again.stdout)
     assert record["updates"]["in..rl"]["vision"]["delta_norm"] == 0
     assert record["layers"]["rl-in-rl"] == ["rl"] * 3 + ["in"] * 3 + ["rl"] * 3
+    swapped = [s for s in record["swaps"] if (s["task"], s["metric"]) == ("ocr", "source")]
+    assert [s["layer"] for s in swapped] == [None, *range(9)]
     names = list(dict.fromkeys(score["variant"] for score in record["scores"]))
     assert names == ["base", "in", "rl", *VARIANTS]
     found = {(s["variant"], s["task"], s["measure"]): s for s in record["scores"]}

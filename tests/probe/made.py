@@ -14,14 +14,26 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v")
-VISION = (*QWEN, "llava", "internvl", "gemma3", "mistral3", "idefics3")
+QWEN = (
+    "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v",
+    "glm4v_moe", "glm46v",
+)  # fmt: skip
+TILED = ("llava_next", "llava_onevision")
+VISION = (
+    *QWEN, *TILED, "llava", "internvl", "gemma3", "mistral3", "pixtral", "idefics3", "smolvlm",
+    "paligemma", "aya_vision",
+)  # fmt: skip
 """Families that can be given an image here."""
 EMPTY, NEW = 0, 7
 TEXTS = [[5, 9, 20, 33], [11, 40, 41, 42, 43, 44, 3], [60, 61, 62]]
 """Three prompts of different length."""
 IMAGES = [(1, 2, 2), (2, 2, 3), (3, 1, 2)]
 """Seed, height and width in tokens of an image for each."""
+_COUNTS = {
+    "internvl": 1, "idefics3": 1, "smolvlm": 1, "aya_vision": 1, "pixtral": 16, "llava_next": 14,
+    "llava_onevision": 14,
+}  # fmt: skip
+"""Tokens of an image, where they are not four."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,12 @@ class Made:
         if self.family in QWEN:
             made["image_grid_thw"] = torch.tensor(grids)
             made["mm_token_type_ids"] = (ids == token).long()
-        if self.family == "gemma3":
+        if self.family in ("gemma3", "paligemma"):
             made["token_type_ids"] = (ids == token).long()
-        if self.family == "mistral3":
+        if self.family in ("mistral3", "pixtral"):
             made["image_sizes"] = torch.tensor([[56, 56]] * len(texts))
+        if self.family in TILED:
+            made["image_sizes"] = torch.tensor([[28, 56]] * len(texts))
         return made
 
     def _image(self, generator: torch.Generator, high: int, wide: int) -> Any:
@@ -72,9 +86,13 @@ class Made:
             width = 3 * 2 * 14 * 14
             pixel = torch.randn(patches, width, generator=generator)
             return high * wide, pixel, [1, 2 * high, 2 * wide]
-        side = 56 if self.family == "mistral3" else 28
-        shape = (1, 1, 3, side, side) if self.family == "idefics3" else (1, 3, side, side)
-        count = {"internvl": 1, "idefics3": 1}.get(self.family, 4)
+        side = 56 if self.family in ("mistral3", "pixtral") else 28
+        shape: tuple[int, ...] = (1, 3, side, side)
+        if self.family in ("idefics3", "smolvlm"):
+            shape = (1, *shape)
+        if self.family in TILED:  # the whole, and its two halves
+            shape = (1, 3, *shape[1:])
+        count = _COUNTS.get(self.family, 4)
         return count, torch.randn(*shape, generator=generator), None
 
     def say(self, inputs: dict[str, torch.Tensor], new: int = NEW) -> list[list[int]]:
@@ -93,7 +111,11 @@ class Made:
 def build(family: str, layers: int = 4, **more: Any) -> Made:
     """A tiny model of a family, with so many decoder layers."""
     text = {"num_hidden_layers": layers, **more}
-    return Made(build_tiny(family, seed=5, text_config=text), family)
+    model = build_tiny(family, seed=5, text_config=text)
+    if family == "paligemma":  # or it says its last token again, whatever layers do
+        with torch.no_grad():
+            model.get_input_embeddings().weight.mul_(0.05)
+    return Made(model, family)
 
 
 def tiled(inputs: dict[str, torch.Tensor], copies: int) -> dict[str, torch.Tensor]:

@@ -44,7 +44,7 @@ def test_shares_are_those_of_eager_weights(family: str) -> None:
         weights = list(made.model(**inputs, output_attentions=True).attentions)
     for layer in range(LAYERS):
         if found.shares[layer].isnan().all():
-            assert family == "qwen3_5"  # linear attention
+            assert family.startswith("qwen3_5")  # linear attention
             continue
         its = weights.pop(0)[0]
         for span in (0, 1):

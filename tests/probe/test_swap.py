@@ -14,7 +14,7 @@ from tests.probe.test_ablation import hooks_of
 
 LAYERS = 4
 OTHERS = [(seed + 10, high, wide) for seed, high, wide in IMAGES]
-SWAPPABLE = [family for family in VISION if family != "qwen3_5"]
+SWAPPABLE = [family for family in VISION if not family.startswith("qwen3_5")]
 
 
 @pytest.fixture(params=SWAPPABLE)
@@ -39,7 +39,7 @@ def swapped(made, target, source, layers, mode) -> list[list[int]]:
 def plainly(made, target, source, layer: int, mode: Mode) -> list[int]:
     """The reference's procedure: capture the source's keys and values, then one layer at a time."""
     token = made.model.config.image_token_id
-    text = "text_model" if made.family == "idefics3" else "language_model"
+    text = "text_model" if made.family in ("idefics3", "smolvlm") else "language_model"
     layers = getattr(made.model.model, text).layers
     kept: dict[tuple[int, str], torch.Tensor] = {}
     handles = []
