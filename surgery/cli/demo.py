@@ -1,4 +1,4 @@
-"""`surgery demo`: variants of the specimen merged and questioned, its stages measured and probed."""
+"""`surgery demo`: variants of the specimen merged and scored, its stages measured and probed."""
 
 from __future__ import annotations
 
