@@ -135,9 +135,10 @@ class Blocks(ABC):
     ) -> Any:
         hidden: Tensor = output[0] if isinstance(output, tuple) else output
         if self._copies is not None:
-            hidden = hidden[self._copies]
+            copies = self._copies.to(hidden.device)  # layers may stand on several devices
+            hidden = hidden[copies]
             if (cache := kwargs.get("past_key_values")) is not None:
-                cache.layers[index].batch_select_indices(self._copies)
+                cache.layers[index].batch_select_indices(copies)
         self._alive = list(range(self.size))
         assert self._entered is not None
         hidden = self._after(index, self._entered, hidden)

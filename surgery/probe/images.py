@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self
 
@@ -97,6 +97,10 @@ class ImageTokens:
         counts = torch.bincount(rows, minlength=len(ids)).tolist()
         grids = image_grids(model.config.to_dict(), inputs)
         return cls(rows, columns, tuple(counts), tuple(grids or [None] * len(ids)))
+
+    def to(self, device: torch.device) -> Self:
+        """The same, with places on a device."""
+        return replace(self, rows=self.rows.to(device), columns=self.columns.to(device))
 
 
 def fitted(values: Sequence[Tensor], source: ImageTokens, target: ImageTokens) -> list[Tensor]:

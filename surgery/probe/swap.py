@@ -88,7 +88,8 @@ class Watch(Plain):
 
     def _keep(self, kept: list[Tensor], _: nn.Module, __: Any, output: Tensor) -> None:
         if self.prefill:
-            kept.append(output[self.seen.tokens.rows, self.seen.tokens.columns])
+            tokens = self.seen.tokens.to(output.device)
+            kept.append(output[tokens.rows, tokens.columns])
 
 
 class VisionSwap(Blocks):
@@ -127,7 +128,7 @@ class VisionSwap(Blocks):
         if not self.prefill:
             return None
         output = output.clone()
-        tokens = self._seen.tokens
+        tokens = self._seen.tokens.to(output.device)
         for block in blocks:
             rows = tokens.rows + self._slice(block, len(output)).start
             output[rows, tokens.columns] = given.to(output.device)
