@@ -133,7 +133,7 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Row]:
         found.append(
             Row(
                 model, off.layer, off.branch, _task(pair.task), f"{pair.measure} drop",
-                -pair.difference, -pair.high, -pair.low, pair.n,
+                0 - pair.difference, 0 - pair.high, 0 - pair.low, pair.n,
             )
         )  # fmt: skip
     return found

@@ -98,7 +98,7 @@ class Asking(Generic[ItemT]):
         # Nothing is left to chance, so questions of one content are asked once.
         same: dict[tuple[object, ...], list[Question]] = {}
         for question in questions:
-            same.setdefault(question.answer_key, []).append(question)
+            same.setdefault(self._same(question), []).append(question)
         keys = {
             (id(question), place): self.address(question, item).key
             for question in questions
@@ -110,7 +110,7 @@ class Asking(Generic[ItemT]):
             return
         engine = self._subject.engine
         for batch, places in self.divided([row[0] for row in same.values()]):
-            rows = [same[question.answer_key] for question in batch]
+            rows = [same[self._same(question)] for question in batch]
             missing = {
                 keys[id(question), place] for row in rows for question in row for place in places
             } - self._store.responses.keys()
@@ -120,7 +120,7 @@ class Asking(Generic[ItemT]):
             kept = []
             for place, ask, response in in_halves(asks, places, self._answer, engine.free):
                 outcome = response or Failure("out of memory with one row at a time")
-                for question in same[ask.question.answer_key]:
+                for question in same[self._same(ask.question)]:
                     own = self.address(question, items[place])
                     if own.key in missing:
                         name = self._changes.named(question, items[place])
@@ -148,6 +148,11 @@ class Asking(Generic[ItemT]):
         for batch in engine.batches(questions, size, more):
             for start in range(0, count, size):
                 yield batch, list(range(start, min(start + size, count)))
+
+    def _same(self, question: Question) -> tuple[object, ...]:
+        """Equal for questions that have equal answers: asked alike, and changed alike."""
+        names = (self._changes.named(question, item) for item in self._changes.items)
+        return (*question.answer_key, *names)
 
     def _answer(self, asks: Sequence[Ask], places: Sequence[int]) -> list[list[Response]]:
         """Responses of all asks, item by item."""

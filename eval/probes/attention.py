@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -91,6 +92,8 @@ def attend(
         SurgeryError: If the model cannot be loaded, or its attention not observed.
     """
     questions = [q for q in subject.questions if texts.get((q.sample.task, q.sample.id))]
+    if not questions:
+        raise ExecutionError(f"{subject.name}: no sample has a response to look at.")
     paths = {}
     for question in questions:
         text = texts[question.sample.task, question.sample.id]
@@ -152,7 +155,10 @@ def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:
     )
     return np.array(
         [
-            [any(start < stop and end > first for first, stop in span) for start, end in places]
+            [
+                any(max(start, first) < min(end, stop) for first, stop in span)
+                for start, end in places
+            ]
             for span in ranges
         ],
         dtype=bool,
@@ -183,9 +189,9 @@ def _keep(path: Path, shares: NDArray[np.float32], entropy: NDArray[np.float32])
 
 def _kept(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return kept["shares"], kept["entropy"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise ExecutionError(
             f"{path} is not what this program wrote ({error}). Remove it; it will be made again."
         ) from None

@@ -114,16 +114,15 @@ def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tupl
     """
     if place == SPECIMEN:
         return tuple(_specimen(samples or SAMPLES, seed))
-    files = sorted(folder.glob(f"*/{_DATA}"))
-    if not files:
+    found = []
+    for file in sorted(folder.glob(f"*/{_DATA}")):
+        rows = list(json_rows(file, file.parent))
+        found += [_pair(rows[index], file) for index in drawn(len(rows), samples, seed)]
+    if not found:
         raise ExecutionError(
             f"{folder} holds no pairs. Expected one folder per task with a {_DATA} in it, or the "
             f"word '{SPECIMEN}' for pairs that are drawn."
         )
-    found = []
-    for file in files:
-        rows = list(json_rows(file, file.parent))
-        found += [_pair(rows[index], file) for index in drawn(len(rows), samples, seed)]
     seen: set[tuple[str, str]] = set()
     for pair in found:
         place_of = pair.target.task, pair.target.id
@@ -156,6 +155,7 @@ def _pair(row: Row, file: Path) -> Pair:
     meta = row["meta"]
     if not isinstance(meta, dict):
         raise ExecutionError(f"{row.where}: 'meta' is not an object.")
+    meta = {name: value for name, value in meta.items() if value is not None}
     kind = next((name for name in _ANSWERS if f"target_{name}" in meta), None)
     if kind is None or f"source_{kind}" not in meta:
         wanted = ", ".join(f"target_{name} and source_{name}" for name in _ANSWERS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UPDATE: Final = "update"
 _STATS: Final = "summary.json"
+_RUNS: Final = (results.SUMMARY, sweeps.SUMMARY, _STATS)
 _ALL: Final = "all"
 
 
@@ -47,8 +48,10 @@ class Profile:
         """Write `profile.csv`, `correlations.csv` and `profile.json`.
 
         Raises:
-            ExecutionError: If one cannot be written.
+            ExecutionError: If one cannot be written, or the folder holds a run.
         """
+        if any((folder / name).exists() for name in _RUNS):
+            raise ExecutionError(f"{folder} holds a run of its own. Choose another --out.")
         text = json.dumps(self.summary, indent=2) + "\n"
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -74,12 +77,12 @@ def profile(runs: Sequence[Path]) -> Profile:
     columns: dict[str, Series[float]] = {}
     counts: dict[Path, int] = {}
     for run in runs:
-        found = dict(_columns(run))
+        found, counts[run] = _columns(run)
         if not found:
             raise ExecutionError(f"{run} holds nothing that is told layer by layer.")
-        counts[run] = 1 + max(int(column.index.max()) for column in found.values())
         for name, column in found.items():
-            columns[name if name not in columns else f"{name} ({run.name})"] = column
+            longer = (name, f"{name} ({run.name})")
+            columns[next((one for one in longer if one not in columns), f"{name} ({run})")] = column
     first = runs[0]
     for run, count in counts.items():
         if count != counts[first]:
@@ -113,15 +116,26 @@ def _correlations(layers: DataFrame) -> DataFrame:
     )
 
 
-def _columns(run: Path) -> Iterator[tuple[str, Series[float]]]:
-    if (run / results.SUMMARY).is_file():
-        return _of_probe(results.load_found(run))
-    if (run / sweeps.SUMMARY).is_file():
-        return _of_sweep(sweeps.load_results(run))
-    if (run / _STATS).is_file() and (run / "layers.csv").is_file():
-        return _of_stats(run)
+def _columns(run: Path) -> tuple[dict[str, Series[float]], int]:
+    """What a run says layer by layer, maybe of some alone, and how many its model has."""
+    try:
+        if (run / results.SUMMARY).is_file():
+            found = results.load_found(run)
+            return dict(_of_probe(found)), int(found.summary["layers"])
+        if (run / sweeps.SUMMARY).is_file():
+            columns = dict(_of_sweep(sweeps.load_results(run)))
+            last = max((int(column.index.max()) for column in columns.values()), default=-1)
+            return columns, last + 1
+        if (run / _STATS).is_file():
+            regions = json.loads((run / _STATS).read_text(encoding="utf-8"))["regions"]
+            return dict(_of_stats(run)), max(stop for _, stop in regions["language"].values())
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ExecutionError(
+            f"{run} holds a run that is not whole ({type(error).__name__}: {error}). Run its "
+            f"command again with the same --out."
+        ) from None
     raise ExecutionError(
-        f"{run} is no run: it holds none of {results.SUMMARY}, {sweeps.SUMMARY} and {_STATS}. Give "
+        f"{run} is no run: it holds none of {', '.join(_RUNS[:-1])} and {_RUNS[-1]}. Give "
         f"folders of 'surgery stats', 'surgery probe' or 'surgery sweep'."
     )
 
@@ -149,12 +163,13 @@ def _of_probe(found: results.Found) -> Iterator[tuple[str, Series[float]]]:
             its = rows[rows["metric"] == metric]
             column = _by_layer(its[its["layer"].notna()])
             if mode == "from":
-                column = _lost(column, its[its["layer"].isna()]["value"])
+                whole = column.reindex(range(found.summary["layers"]))
+                column = _lost(whole, its[its["layer"].isna()]["value"])
             yield f"swap {mode}: {task}", column
     else:
         shares = table[(table["metric"] == "image share") & (table["what"] == "response")]
         tasks = list(dict.fromkeys(shares["task"]))
-        task = _ALL if _ALL in tasks else tasks[0]
+        task = _ALL if _ALL in tasks or not tasks else tasks[0]
         for model, rows in shares[shares["task"] == task].groupby("model", sort=False):
             yield f"attention to image, {model}", _by_layer(rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.probes import ablation, attention, likelihood, swap
@@ -14,6 +15,7 @@ from eval.probes.results import SUMMARY, Found, load_found, table
 from eval.probes.subject import Subject, subject
 from eval.store import Store, only_run
 from eval.suites.rows import json_rows
+from eval.sweep.desk import prepare
 from eval.sweep.results import machine
 from surgery.arch.regions import regions
 from surgery.errors import ExecutionError, did_you_mean
@@ -22,7 +24,6 @@ from surgery.recipe.dump import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from eval.probes.ask import Told
     from eval.probes.pairs import Pair
@@ -126,14 +127,16 @@ def run_swap(
         SurgeryError: If the model cannot be used, or the folder.
     """
     work = replace(work, suites=suites_of(pairs))
-    with subject(variant, work) as model, _only(folder, "vision-swap"):
-        found = swap.swap(
-            model, pairs, Store(folder), partial(_told, model, progress),
-            mode=mode, layers=_chosen(model, layers), sequential=sequential,
-        )  # fmt: skip
-        summary = _summary("vision-swap", [model], work, settings)
-        made = Found(table(swap.rows(model.name, mode, found)), summary)
-        made.write(folder, [one.record(mode) for one in found])
+    with subject(variant, work) as model:
+        chosen = _chosen(model, layers)
+        with _only(folder, "vision-swap"):
+            found = swap.swap(
+                model, pairs, Store(folder), partial(_told, model, progress),
+                mode=mode, layers=chosen, sequential=sequential,
+            )  # fmt: skip
+            summary = _summary("vision-swap", [model], work, settings)
+            made = Found(table(swap.rows(model.name, mode, found)), summary)
+            made.write(folder, [one.record(mode) for one in found])
     return made
 
 
@@ -161,8 +164,10 @@ def run_attention(
         SurgeryError: If a model cannot be used, the folder, or the texts.
     """
     names = [variant.name for variant in variants]
-    given = None if text == OWN or text in names else _texts(folder, text, names)
+    given = None if text == OWN or text in names else _texts(work, text, names)
     work = replace(work, suites=ablation.with_accuracy(work.suites))
+    for variant in variants:
+        prepare(variant, work)  # faults show before anything is asked
     found, subjects = {}, []
     with _only(folder, "attention"):
         # The model whose responses all are shown goes first.
@@ -224,17 +229,26 @@ def _responses(model: Subject, store: Store, told: Told) -> dict[tuple[str, str]
     return found
 
 
-def _texts(folder: Path, text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
-    path = type(folder)(text)
+def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
+    path = Path(text)
     if not path.is_file():
         near = did_you_mean(text, [OWN, *names])
         raise ExecutionError(
-            f"there are no texts {text!r}.{near} Expected '{OWN}', the name of a model, or a jsonl "
-            f"file with task, sample and text."
+            f"there are no texts {text!r}.{near} A jsonl file with task, sample and text will "
+            f"do, too."
         )
     found: dict[tuple[str, str], str] = {}
     for row in json_rows(path, path.parent):
         found.setdefault((row.text("task"), row.text("sample")), str(row["text"] or ""))
+    asked = {
+        (task.name, sample.id)
+        for suite in work.suites for task in suite.tasks for sample in task.samples
+    }  # fmt: skip
+    if not any(found.get(place) for place in asked):
+        raise ExecutionError(
+            f"{path} has no text for any of the samples that are asked. Its task and sample must "
+            f"be theirs; --samples and --seed say which are drawn."
+        )
     return found
 
 

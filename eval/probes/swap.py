@@ -58,7 +58,9 @@ class Swapping:
         self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[int | None]
     ) -> Blocks:
         """Look at the sources once, then one block for each layer."""
-        content = tuple(ask.question.content for ask in asks)
+        content = tuple(
+            one.content for ask in asks for one in (ask.question, self.source(ask.question))
+        )
         if self._seen is None or self._seen[0] != content:
             self._seen = None  # its memory goes first
             self._seen = content, self._look(engine, asks)
@@ -133,8 +135,11 @@ def swap(
     """
     targets, sources = (
         {
-            (question.sample.task, question.sample.id): question
-            for question in replace(subject.work, suites=(suite,)).questions(subject.planned.style)
+            (task.name, question.sample.id): question
+            for task in suite.tasks  # one by one: a question that two of them share comes once
+            for question in replace(
+                subject.work, suites=(replace(suite, tasks=(task,)),)
+            ).questions(subject.planned.style)
         }
         for suite in subject.work.suites
     )
@@ -198,15 +203,15 @@ def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
             ]
             place = (model, layer, str(mode), task)
             for name, chosen in (("", its), (", known", [one for one in its if one.known])):
-                clusters = [one.pair.target.cluster for one in chosen]
-                for rate, outcomes in (
-                    ("change", [one.changed for one in chosen if one.changed is not None]),
-                    ("source", [one.source for one in chosen]),
-                    ("target", [one.target for one in chosen]),
-                ):
-                    if chosen and len(outcomes) == len(chosen):
-                        interval = proportion([float(x) for x in outcomes], clusters)
-                        made.append(Row.of(place, f"{rate}{name}", interval, len(chosen)))
+                for rate, field in (
+                    ("change", "changed"), ("source", "source"), ("target", "target")
+                ):  # fmt: skip
+                    told = [one for one in chosen if getattr(one, field) is not None]
+                    if told:
+                        outcomes = [float(getattr(one, field)) for one in told]
+                        clusters = [one.pair.target.cluster for one in told]
+                        interval = proportion(outcomes, clusters)
+                        made.append(Row.of(place, f"{rate}{name}", interval, len(told)))
     return made
 
 

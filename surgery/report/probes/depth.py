@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from surgery.report.stats.axes import fits, numbered
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _ACROSS = 2
 _HEIGHT = 1.25  # inches of a panel
+_CHARACTER = 0.06  # inches, in 8 points
 
 
 def grid_of(count: int) -> tuple[Figure, list[Axes]]:
@@ -31,6 +33,12 @@ def grid_of(count: int) -> tuple[Figure, list[Axes]]:
     for above in axes[-2, count % across :] if count % across and down > 1 else ():
         above.tick_params(labelbottom=True)  # nothing stands below it that would be numbered
     return figure, list(axes.flat)
+
+
+def folded(text: str, inches: float) -> str:
+    """A text in 8 points over as many lines as it takes, broken between words."""
+    width = max(1, int(inches / _CHARACTER))
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def band(axes: Axes, rows: DataFrame, style: Style) -> None:
@@ -62,8 +70,9 @@ def dress(panels: Sequence[Axes], summary: Mapping[str, Any]) -> None:
                 place = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 6.5}
                 transform = axes.get_xaxis_transform()
                 axes.text((start + stop - 1) / 2, 1.01, name, transform=transform, **place)  # type: ignore[arg-type]
-        if _on_top(axes) and axes.get_title():
-            axes.set_title(axes.get_title(), pad=12)  # above the regions' names
+        if axes.get_title():
+            pad = 12 if _on_top(axes) else None  # above the regions' names
+            axes.set_title(folded(axes.get_title(), inch * len(layers)), pad=pad)
 
 
 def _on_top(axes: Axes) -> bool:

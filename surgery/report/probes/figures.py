@@ -9,9 +9,9 @@ from matplotlib import style
 from matplotlib.ticker import PercentFormatter
 
 from surgery.checkpoint.sibling import put
-from surgery.report.probes.depth import band, dress, grid_of
+from surgery.report.probes.depth import band, dress, folded, grid_of
 from surgery.report.probes.tables import ALL, named, tasks_of, unchanged
-from surgery.report.stats.style import GREY, RC, legend, new_figure, styles
+from surgery.report.stats.style import GREY, RC, WIDTH, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -174,7 +174,7 @@ def heads(table: DataFrame) -> Figure | None:
             cmap="PuOr" if differs else "viridis", vmin=limits[0], vmax=limits[1],
             extent=(-0.5, grid.shape[1] - 0.5, grid.index.min() - 0.5, grid.index.max() + 0.5),
         )  # fmt: skip
-        at.set_title(model)
+        at.set_title(folded(model, 0.85 * WIDTH / across))
         bar = figure.colorbar(image, ax=at)
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     figure.supxlabel("head", fontsize=8)

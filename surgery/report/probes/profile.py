@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import style
 
 from surgery.checkpoint.sibling import put
-from surgery.report.probes.depth import dress
+from surgery.report.probes.depth import dress, folded
 from surgery.report.stats.style import GREY, RC, WIDTH, new_figure, styles
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+_NAME = 1.7  # inches of a column's name
 _MOST = 14  # things that are drawn; the tables have all
 
 
@@ -63,10 +64,12 @@ def curves(tables: Tables) -> Figure:
     one = styles(["value"])[0]
     for name, at in zip(names, axes, strict=True):
         at.plot(tables.layers["layer"], tables.layers[name], **one.line())
-        at.axhline(0, color=GREY, linewidth=0.6)
+        at.update_datalim([(0, 0)], updatex=False)
         at.margins(y=0.2)
+        at.set_ylim(at.get_ylim())  # rounded ends of the lines and shades below would move them
+        at.axhline(0, color=GREY, linewidth=0.6)
         place = {"ha": "left", "va": "center", "fontsize": 7}
-        at.text(1.01, 0.5, name.replace(": ", ":\n"), transform=at.transAxes, **place)
+        at.text(1.01, 0.5, folded(name, _NAME), transform=at.transAxes, **place)
     dress(axes, tables.summary)
     figure.supxlabel("decoder layer", fontsize=8)
     return figure
@@ -93,14 +96,15 @@ def agreement(tables: Tables) -> Figure | None:
         if np.isfinite(value):
             heavy = "bold" if strong[row + 1, column] else "normal"
             tone = "white" if abs(value) > 0.65 else "black"
-            told = {"ha": "center", "va": "center", "fontsize": 6, "color": tone}
-            axes.text(column, row, f"{value:.2f}", fontweight=heavy, **told)  # type: ignore[arg-type]
-    axes.set_yticks(range(len(names) - 1), names[1:])
-    axes.set_xticks(range(len(names) - 1), names[:-1], rotation=40, ha="right")
+            look = {"ha": "center", "va": "center", "fontsize": 6, "color": tone}
+            axes.text(column, row, f"{value:.2f}", fontweight=heavy, **look)  # type: ignore[arg-type]
+    told = [folded(name, _NAME) for name in names]
+    axes.set_yticks(range(len(names) - 1), told[1:])
+    axes.set_xticks(range(len(names) - 1), told[:-1], rotation=40, ha="right")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("rank correlation over layers; bold: interval without 0")
+    bar.set_label("rank correlation over layers\n(bold: interval without 0)")
     return figure
 
 
@@ -109,7 +113,7 @@ def write_profile(tables: Tables, folder: Path) -> list[Path]:
 
     Args:
         tables: What to draw.
-        folder: Where.
+        folder: Where; what an earlier run drew and this one does not is removed.
 
     Returns:
         The files.
@@ -117,7 +121,10 @@ def write_profile(tables: Tables, folder: Path) -> list[Path]:
     written = []
     with style.context(["default", RC]):  # type: ignore[list-item]
         for name, figure in (("profile", curves(tables)), ("correlations", agreement(tables))):
-            if figure is not None:
-                save = partial(figure.savefig, format="png", metadata={"Software": None})
-                written.append(put(folder / f"{name}.png", save))
+            path = folder / f"{name}.png"
+            if figure is None:
+                path.unlink(missing_ok=True)
+                continue
+            save = partial(figure.savefig, format="png", metadata={"Software": None})
+            written.append(put(path, save))
     return written

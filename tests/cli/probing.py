@@ -1,0 +1,47 @@
+"""Runs that several tests look at: made once, in this process, in a folder of their own."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from surgery.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def call(folder: Path, *arguments: object) -> CompletedProcess[str]:
+    """`surgery ...` in a folder; must end well."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.delenv("COLUMNS", raising=False)
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        patch.setattr(sys, "argv", ["surgery", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+    assert done.value.code in (0, None), err.getvalue()
+    return CompletedProcess(sys.argv, 0, out.getvalue(), err.getvalue())
+
+
+def layers_of(run: Path) -> pd.DataFrame:
+    """A run's `layers.csv`."""
+    return pd.read_csv(run / "layers.csv", keep_default_na=False, na_values=[""])
+
+
+def names_in(run: Path) -> set[str]:
+    """Files and folders, those that only the program needs left out."""
+    return {name for name in (path.name for path in run.iterdir()) if not name.startswith(".")}
+
+
+def records_of(run: Path, name: str = "records.jsonl") -> list[dict[str, Any]]:
+    """Lines of a run's `records.jsonl`, or of another file like it."""
+    return [json.loads(line) for line in (run / name).read_text(encoding="utf-8").splitlines()]
