@@ -19,6 +19,7 @@ from eval.engines.batching import (
 )
 from eval.engines.features import Features
 from eval.records import Failure, Picture, Response
+from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -305,7 +306,10 @@ class TransformersEngine:
         # Where features come ready made, nothing but the size of an image counts here.
         show = _black if self._features.reused else Picture.open
         images = [[show(picture) for picture in row] or None for row in pictures]
-        encoded = dict(self.processor(text=texts, images=images, return_tensors="pt"))
+        try:
+            encoded = dict(self.processor(text=texts, images=images, return_tensors="pt"))
+        except ValueError as error:  # such as an image's own token in the text
+            raise ExecutionError(f"the model's processor refuses a question: {error}") from None
         if self._features.reused:
             encoded.pop("pixel_values", None)
         return {name: value.to(self.model.device) for name, value in encoded.items()}
@@ -320,6 +324,8 @@ def chat(processor: Any, messages: Sequence[Message]) -> str:
             for part in message.parts
         ]
         turns.append({"role": message.role, "content": content})
+    if not (processor.chat_template or processor.tokenizer.chat_template):
+        raise ExecutionError("the model has no chat template, so nothing can be asked of it.")
     return str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 

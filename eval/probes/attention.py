@@ -39,6 +39,8 @@ SPANS: Final = ("response", "reasoning", "answer")
 """All of a response; what stands inside think tags; what stands inside answer tags or behind
 thinking."""
 
+MINUS: Final = " - "
+"""Between two models' names: the first's numbers less the second's."""
 _FOLDER: Final = "attention"
 _REASONING: Final = re.compile(r"<think>(.*?)(?:</think>|$)", re.DOTALL)
 _ANSWER: Final = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
@@ -91,27 +93,24 @@ def attend(
     Raises:
         SurgeryError: If the model cannot be loaded, or its attention not observed.
     """
-    questions = [q for q in subject.questions if texts.get((q.sample.task, q.sample.id))]
-    if not questions:
+    places = [(task, q) for task, q in subject.places if texts.get((task, q.sample.id))]
+    if not places:
         raise ExecutionError(f"{subject.name}: no sample has a response to look at.")
-    paths = {}
-    for question in questions:
-        text = texts[question.sample.task, question.sample.id]
+    paths = []
+    for task, question in places:
         ask = addressed(question, subject.content, subject.how)
-        key = sha256(f"{FORMAT}\0{ask.key}\0{text}".encode()).hexdigest()
-        paths[id(question)] = folder / _FOLDER / f"{key}.npz"
-    there = sum(path.exists() for path in paths.values())
-    told(there, len(questions))
+        said = f"{FORMAT}\0{ask.key}\0{texts[task, question.sample.id]}"
+        paths.append(folder / _FOLDER / f"{sha256(said.encode()).hexdigest()}.npz")
+    told(sum(path.exists() for path in paths), len(places))
     found = []
-    for question in questions:
-        text = texts[question.sample.task, question.sample.id]
-        path = paths[id(question)]
+    for (task, question), path in zip(places, paths, strict=True):
+        sample = question.sample
+        text = texts[task, sample.id]
         if not path.exists():
             _keep(path, *_observe(subject, question, text))
-            told(1, len(questions))
-        shares, entropy = _kept(path)
-        sample = question.sample
-        found.append(Attention(sample.task, sample.id, sample.cluster, text, shares, entropy))
+            told(1, len(places))
+        shares, entropy = _kept(path, (subject.layers, subject.heads, len(SPANS)))
+        found.append(Attention(task, sample.id, sample.cluster, text, shares, entropy))
     return found
 
 
@@ -148,10 +147,12 @@ def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:
         for start, end in encoded["offset_mapping"]
         if end > len(prompt)
     ]
+    opened = "<think>" if prompt.rstrip().endswith("<think>") else ""  # as some templates do
+    shift = len(opened)
     ranges = (
         [(0, len(text))],
-        [match.span(1) for match in _REASONING.finditer(text)],
-        _answer(text),
+        [(start - shift, stop - shift) for start, stop in _reasoning(opened + text)],
+        [(start - shift, stop - shift) for start, stop in _answer(opened + text)],
     )
     return np.array(
         [
@@ -165,15 +166,22 @@ def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:
     ).reshape(len(SPANS), len(places))
 
 
+def _reasoning(text: str) -> list[tuple[int, int]]:
+    """Inside think tags; what is only closed began before the text."""
+    found = [match.span(1) for match in _REASONING.finditer(text)]
+    opened, closed = text.find("<think>"), text.find("</think>")
+    return [(0, closed), *found] if closed >= 0 and not 0 <= opened < closed else found
+
+
 def _answer(text: str) -> list[tuple[int, int]]:
     """Inside answer tags; without them behind the end of thinking; else all of it."""
     tagged = [match.span(1) for match in _ANSWER.finditer(text)]
     if tagged:
         return tagged
-    if "<think>" in text:
-        end = text.rfind("</think>")
-        return [] if end < 0 else [(end + len("</think>"), len(text))]
-    return [(0, len(text))]
+    end, opened = text.rfind("</think>"), text.rfind("<think>")
+    if opened > end:  # it never stopped thinking
+        return []
+    return [(end + len("</think>") if end >= 0 else 0, len(text))]
 
 
 def _keep(path: Path, shares: NDArray[np.float32], entropy: NDArray[np.float32]) -> None:
@@ -187,10 +195,13 @@ def _keep(path: Path, shares: NDArray[np.float32], entropy: NDArray[np.float32])
         put(path, write)
 
 
-def _kept(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _kept(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return kept["shares"], kept["entropy"]
+            shares, entropy = kept["shares"], kept["entropy"]
+        if (shares.shape, entropy.shape) != ((*shape, len(KINDS)), shape):
+            raise ValueError(f"{shares.shape}, {entropy.shape}")
+        return shares, entropy
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise ExecutionError(
             f"{path} is not what this program wrote ({error}). Remove it; it will be made again."
@@ -279,7 +290,7 @@ def _compared(
     for other in others:
         shared = [one for one in found[other] if (one.task, one.sample) in theirs]
         if shared:
-            yield f"{other} - {first}", shared, [theirs[one.task, one.sample] for one in shared]
+            yield f"{other}{MINUS}{first}", shared, [theirs[one.task, one.sample] for one in shared]
 
 
 def _metrics(

@@ -103,12 +103,13 @@ def screen(
         for question in questions
         for place, item in enumerate(items)
     }
+    once = {keys[id(question), 0]: question for question in questions}  # of equal ones, one
     path = folder / LIKELIHOODS
     known = _known(path)
-    told(sum(key in known for key in keys.values()), len(keys))
+    told(sum(key in known for key in set(keys.values())), len(once) * len(items))
     if any(key not in known for key in keys.values()):
         scorer = _Scorer(subject.engine, asking, items, golds)
-        for batch, places in asking.divided(questions, scorer.room):
+        for batch, places in asking.divided(list(once.values()), scorer.room):
             if all(keys[id(question), place] in known for question in batch for place in places):
                 continue
             found = list(in_halves(batch, places, scorer, subject.engine.free))
@@ -117,19 +118,19 @@ def screen(
                 path, ({"key": key, "value": v, "tokens": n} for key, (v, n) in new.items())
             )
             known |= new
-            told(len(new), len(keys))
-            if len(new) < len(found):
+            told(len(new), len(once) * len(items))
+            if any(value is None for *_, value in found):
                 raise ExecutionError(
                     "out of memory with one row at a time. What was found is kept; run again on a "
                     "larger machine to go on."
                 )
     return [
         Likelihood(
-            item, question.sample.task, question.sample.id, question.sample.cluster,
+            item, task, question.sample.id, question.sample.cluster,
             *known[keys[id(question), place]],
         )
         for place, item in enumerate(items)
-        for question in questions
+        for task, question in subject.places
     ]  # fmt: skip
 
 
@@ -156,7 +157,7 @@ class _Scorer:
         """Tokens, counted by their memory, that the right response and its logits take."""
         model = self.engine.model
         logits = model.config.get_text_config().vocab_size * (model.dtype.itemsize + _DOUBLE)
-        return self._tokens(question) * (1 + int(logits) // bytes_per_token(model))
+        return self._tokens(question) * (1 - (-int(logits) // bytes_per_token(model)))
 
     def __call__(
         self, batch: Sequence[Question], places: Sequence[int]

@@ -41,7 +41,7 @@ SAMPLES: Final = 100
 
 _DATA: Final = "data.jsonl"
 _ANSWERS: Final = ("answer", "text", "bbox_xyxy")
-_NUMBERS: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBERS: Final = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)")
 _IMAGE: Final = re.compile(r"^\s*<image>\s*")
 _IOU: Final = 0.5
 _LONGEST: Final = 128  # tokens
@@ -172,7 +172,7 @@ def _pair(row: Row, file: Path) -> Pair:
     both = [
         Sample(
             id=row.text("id"),
-            task=str(row.values.get("task") or file.parent.name),
+            task=row.text("task") if row.values.get("task") else file.parent.name,
             prompt=_IMAGE.sub("", row.text("prompt")),
             answer=json.dumps(answer) if boxes else str(answer),
             kind=_kind(answers),
@@ -181,6 +181,8 @@ def _pair(row: Row, file: Path) -> Pair:
         )
         for answer, images in zip(answers, pictures, strict=True)
     ]
+    if both[0].task == "all":
+        raise ExecutionError(f"{row.where}: no task can be called 'all', which is all of them.")
     threshold = meta.get("iou_threshold", _IOU)
     if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
         raise ExecutionError(f"{row.where}: iou_threshold is {threshold!r}. Expected 0 to 1.")
@@ -194,10 +196,16 @@ def _kind(answers: Sequence[Any]) -> AnswerKind:
 
 
 def _box(value: Any, where: str) -> Box:
-    good = isinstance(value, list) and len(value) == 4
-    if not good or not all(isinstance(x, (int, float)) and isfinite(x) for x in value):
-        raise ExecutionError(f"{where}: {value!r} is not a box. Expected [x1, y1, x2, y2].")
-    return (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
+    try:
+        x1, y1, x2, y2 = value
+        box = (float(x1), float(y1), float(x2), float(y2))
+        good = all(isfinite(x) for x in box) and x1 < x2 and y1 < y2 and isinstance(value, list)
+    except (TypeError, ValueError, OverflowError):
+        good = False
+    if not good or any(isinstance(x, (bool, str)) for x in value):
+        told = str(value)[:80]
+        raise ExecutionError(f"{where}: {told} is not a box. Expected [x1, y1, x2, y2], x1 < x2.")
+    return box
 
 
 def _specimen(samples: int, seed: int) -> Iterator[Pair]:

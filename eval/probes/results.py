@@ -110,11 +110,9 @@ def load_found(folder: Path) -> Found:
     Raises:
         ExecutionError: If there are none, or they cannot be read.
     """
-    from pandas import read_csv
-
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        layers = read_csv(folder / LAYERS, keep_default_na=False, na_values=[""])
+        layers = _read(folder / LAYERS)
     except (OSError, ValueError) as error:
         raise ExecutionError(
             f"{folder} holds no probe that can be read ({error}). Run 'surgery probe' again with "
@@ -125,7 +123,13 @@ def load_found(folder: Path) -> Found:
 
 def load_heads(folder: Path) -> DataFrame | None:
     """A probe's table of single heads, or None where it has none."""
+    path = folder / HEADS
+    return _read(path) if path.is_file() else None
+
+
+def _read(path: Path) -> DataFrame:
+    """A table in which names are text, whatever they look like, `1` and `NA` too."""
     from pandas import read_csv
 
-    path = folder / HEADS
-    return read_csv(path) if path.is_file() else None
+    text = dict.fromkeys(("model", "what", "task", "metric"), str)
+    return read_csv(path, dtype=text, keep_default_na=False, na_values=[""])

@@ -15,7 +15,6 @@ from eval.probes.results import SUMMARY, Found, load_found, table
 from eval.probes.subject import Subject, subject
 from eval.store import Store, only_run
 from eval.suites.rows import json_rows
-from eval.sweep.desk import prepare
 from eval.sweep.results import machine
 from surgery.arch.regions import regions
 from surgery.errors import ExecutionError, did_you_mean
@@ -166,8 +165,7 @@ def run_attention(
     names = [variant.name for variant in variants]
     given = None if text == OWN or text in names else _texts(work, text, names)
     work = replace(work, suites=ablation.with_accuracy(work.suites))
-    for variant in variants:
-        prepare(variant, work)  # faults show before anything is asked
+    _check_alike(variants, work)
     found, subjects = {}, []
     with _only(folder, "attention"):
         # The model whose responses all are shown goes first.
@@ -222,11 +220,29 @@ def _responses(model: Subject, store: Store, told: Told) -> dict[tuple[str, str]
     asking = Asking(model, Unchanged(), store)
     asking.ask(model.questions, told)
     found = {}
-    for question in model.questions:
+    for task, question in model.places:
         response = store.responses.get(asking.address(question, None).key)
         if response is not None:
-            found[question.sample.task, question.sample.id] = response.text
+            found[task, question.sample.id] = response.text
     return found
+
+
+def _check_alike(variants: Sequence[Variant], work: Work) -> None:
+    """Refuse models whose attention does not line up, before anything is asked.
+
+    Raises:
+        ExecutionError: Names the two.
+    """
+    first: tuple[str, int, int] | None = None
+    for variant in variants:
+        with subject(variant, work) as model:
+            shape = (model.name, model.layers, model.heads)
+        first = first or shape
+        if shape[1:] != first[1:]:
+            raise ExecutionError(
+                f"{shape[0]} has {shape[1]} decoder layers of {shape[2]} heads, {first[0]} has "
+                f"{first[1]} of {first[2]}. Only models of one architecture can be compared."
+            )
 
 
 def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from eval.asks import needs
 from eval.engines.transformers import TransformersEngine
 from eval.sweep.desk import prepare, recipe_of
 from surgery.arch.site import Component
@@ -69,6 +70,19 @@ class Subject:
     def questions(self) -> tuple[Question, ...]:
         """What the suites ask of it."""
         return self.work.questions(self.planned.style)
+
+    @cached_property
+    def places(self) -> tuple[tuple[str, Question], ...]:
+        """Every sample of every task with the question that asks it; tasks may share samples."""
+        asked = {question.serves: question for question in self.questions}
+        needed = needs(self.work.suites, self.work.generation)
+        return tuple((need.task.name, asked[need.identity]) for need in needed if need.askable)
+
+    @property
+    def heads(self) -> int:
+        """How many attention heads a decoder layer has."""
+        config = self._plan.base.config
+        return int(config.get("text_config", config)["num_attention_heads"])
 
     @cached_property
     def engine(self) -> TransformersEngine:

@@ -48,7 +48,12 @@ class Row:
     def text(self, column: str) -> str:
         """A column as text; "" where it holds nothing."""
         value = self[column]
-        return "" if value is None else str(value).strip()
+        found = "" if value is None else str(value).strip()
+        try:
+            found.encode()
+        except UnicodeEncodeError:
+            raise ExecutionError(f"{self.where}: {column!r} holds half a character.") from None
+        return found
 
     def pictures(self, *columns: str) -> tuple[Picture, ...]:
         """The images of columns, those that hold none left out.
@@ -65,20 +70,35 @@ class Row:
         return tuple(found)
 
     def _picture(self, column: str, value: Any) -> Picture:
+        where = f"{self.where}: {column!r}"
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-            return Picture(value["bytes"])
+            return _readable(value["bytes"], where)
         if isinstance(value, bytes):
-            return Picture(value)
+            return _readable(value, where)
         path = value.get("path") if isinstance(value, dict) else value
         if not isinstance(path, str) or self.folder is None:
-            raise ExecutionError(f"{self.where}: {column!r} holds no image.")
-        return Picture(_bytes(self.folder, path, f"{self.where}: {column!r}"))
+            raise ExecutionError(f"{where} holds no image.")
+        return _readable(_bytes(self.folder, path, where), f"{where}: {path!r}")
+
+
+def _readable(data: bytes, where: str) -> Picture:
+    picture = Picture(data)
+    try:
+        picture.size  # noqa: B018 - reads the header
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ExecutionError(
+            f"{where} is no image that can be read ({type(error).__name__})."
+        ) from None
+    return picture
 
 
 def _bytes(folder: Path, name: str, where: str) -> bytes:
     """A file inside the folder."""
     root = folder.resolve()
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ExecutionError(f"{where}: {name!r} is no path: {error}.") from None
     if not path.is_relative_to(root):
         raise ExecutionError(f"{where}: {name!r} leads out of {folder}.")
     try:
@@ -215,12 +235,12 @@ def json_rows(file: Path, folder: Path) -> Iterator[Row]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ExecutionError(f"{file} cannot be read: {error}.") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ExecutionError(f"{file}:{number} is not JSON: {error}.") from None
         if not isinstance(values, dict):
             raise ExecutionError(f"{file}:{number} is not a JSON object, one sample per line.")

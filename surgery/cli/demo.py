@@ -195,7 +195,7 @@ def _print_probe(probe: Found, out: Path) -> None:
 
     console = stdout()
     console.print()
-    for part in bars(probe, ascii_only=console.options.ascii_only):
+    for part in bars(probe, ascii_only=console.options.ascii_only, width=console.width):
         console.print(part)
     console.print(f"\nthe picture is {out / 'vision-swap.png'}; next: {program()} probe --help")
 

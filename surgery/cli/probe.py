@@ -236,11 +236,18 @@ def attention(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Follow attention from the response to image, prompt, earlier response and first token."""
-    from eval.probes.run import run_attention
+    from eval.probes.attention import MINUS
+    from eval.probes.run import OWN, run_attention
 
     suites = _suites(suite, samples, seed, data)
     work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
     variants = variants_of(models, bindings(bound))
+    for name in (variant.name for variant in variants):
+        if name == OWN or MINUS in name:
+            raise typer.BadParameter(
+                f"{name!r} would be taken for something else. Name it otherwise: NAME=MODEL.",
+                param_hint="MODEL",
+            )
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
         found = run_attention(
@@ -255,6 +262,11 @@ def _suites(
 ) -> tuple[Suite, ...]:
     if not names:
         raise typer.BadParameter("needed: name a suite, such as specimen.", param_hint="--suite")
+    if len(names) > 1:
+        raise typer.BadParameter(
+            "one at a time: a suite's tasks are taken together. Give each its own --out.",
+            param_hint="--suite",
+        )
     return load_suites(names, samples, seed, bindings(data))
 
 
@@ -290,7 +302,7 @@ def _finish(found: Found, out: Path, *, json: bool, quiet: bool) -> None:
     if quiet:
         return
     console = stdout()
-    for part in bars(found, ascii_only=console.options.ascii_only):
+    for part in bars(found, ascii_only=console.options.ascii_only, width=console.width):
         console.print(part)
     drawn = ", ".join(path.name for path in files)
     console.print(f"layers.csv, records.jsonl, probe.json and {drawn} are in {out}")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from surgery.report.probes.tables import Tables
 
 _LONGEST = 24
-_MOST = 8  # tasks that have a column
+_NAME = 14  # characters of a task's name, at most
+_BESIDE = 5 + 1 + 5 + 1 + _LONGEST  # columns of layer, region and bar
 _MAIN = {"vision-swap": "source", "attention": "image share"}
 _HEADS = {
     "ablation": "lost without it",
@@ -28,12 +29,13 @@ _HEADS = {
 }
 
 
-def bars(tables: Tables, *, ascii_only: bool = False) -> list[RenderableType]:
+def bars(tables: Tables, *, ascii_only: bool = False, width: int = 160) -> list[RenderableType]:
     """What every layer does, for the terminal.
 
     Args:
         tables: What to show.
         ascii_only: Whether bars are made of `#`.
+        width: Characters of a line; tasks that find no room are left out.
 
     Returns:
         One table for each model and kind of change, with a heading.
@@ -48,20 +50,22 @@ def bars(tables: Tables, *, ascii_only: bool = False) -> list[RenderableType]:
     for (model, what), its in chosen.groupby(["model", "what"], sort=False):
         head = _HEADS[tables.summary["probe"]]
         made += [Text(f"{model}, {what}: {head}", "bold"),
-                 _table(tables, table, its, ascii_only=ascii_only)]  # fmt: skip
+                 _table(tables, table, its, width, ascii_only=ascii_only)]  # fmt: skip
     return made
 
 
-def _table(tables: Tables, whole: DataFrame, its: DataFrame, *, ascii_only: bool) -> Table:
+def _table(
+    tables: Tables, whole: DataFrame, its: DataFrame, width: int, *, ascii_only: bool
+) -> Table:
     tasks = tasks_of(its)
     last = tasks[-1]
-    shown = [last, *tasks[:-1][:_MOST]]
+    shown = _fitting([last, *tasks[:-1]], width - _BESIDE)
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("layer", justify="right")
-    made.add_column("", no_wrap=True)
+    made.add_column("layer", justify="right", no_wrap=True, min_width=6)
+    made.add_column("", no_wrap=True, min_width=5)
     made.add_column("", no_wrap=True, width=_LONGEST)
     for task in shown:
-        made.add_column(task, justify="right", no_wrap=True)
+        made.add_column(_short(task), justify="right", no_wrap=True)
     points = not its["metric"].str.startswith("logprob").any()
     by_task = {task: _by_layer(its, task) for task in shown}
     longest = max((abs(x) for x in by_task[last].values() if math.isfinite(x)), default=0.0)
@@ -75,6 +79,21 @@ def _table(tables: Tables, whole: DataFrame, its: DataFrame, *, ascii_only: bool
         numbers = [_told(level, points=points) for level in levels]
         made.add_row("intact", "", "", *numbers, style="dim")
     return made
+
+
+def _fitting(tasks: Sequence[str], width: int) -> list[str]:
+    """As many tasks as there is room for, one at least."""
+    found: list[str] = []
+    for task in tasks:
+        width -= max(7, len(_short(task)) + 1)
+        if found and width < 0:
+            break
+        found.append(task)
+    return found
+
+
+def _short(task: str) -> str:
+    return task if len(task) <= _NAME else task[: _NAME - 3] + "..."
 
 
 def _by_layer(its: DataFrame, task: str) -> dict[int, float]:

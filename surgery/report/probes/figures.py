@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from matplotlib import style
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from surgery.checkpoint.sibling import put
 from surgery.report.probes.depth import band, dress, folded, grid_of
@@ -174,6 +174,8 @@ def heads(table: DataFrame) -> Figure | None:
             cmap="PuOr" if differs else "viridis", vmin=limits[0], vmax=limits[1],
             extent=(-0.5, grid.shape[1] - 0.5, grid.index.min() - 0.5, grid.index.max() + 0.5),
         )  # fmt: skip
+        at.xaxis.set_major_locator(MaxNLocator(integer=True))
+        at.yaxis.set_major_locator(MaxNLocator(integer=True))
         at.set_title(folded(model, 0.85 * WIDTH / across))
         bar = figure.colorbar(image, ax=at)
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))

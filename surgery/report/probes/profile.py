@@ -10,6 +10,7 @@ from matplotlib import style
 
 from surgery.checkpoint.sibling import put
 from surgery.report.probes.depth import dress, folded
+from surgery.report.probes.tables import is_of_all
 from surgery.report.stats.style import GREY, RC, WIDTH, new_figure, styles
 
 if TYPE_CHECKING:
@@ -41,18 +42,17 @@ class Tables(Protocol):
 
 
 def shown(tables: Tables) -> list[str]:
-    """The columns that are drawn: those about all tasks first, where there are too many."""
+    """The columns that are drawn: where there are too many, those about all tasks first."""
     names = [name for name in tables.layers.columns if name != "layer"]
-    if len(names) <= _MOST:
-        return names
-    kinds = [name.partition(": ")[0] for name in names]
-    whole = [
-        name
-        for name, kind in zip(names, kinds, strict=True)
-        if name.endswith(": all") or f"{kind}: all" not in names
-    ]
-    rest = [name for name in names if name not in whole]
-    chosen = {*whole, *rest[: max(0, _MOST - len(whole))]}
+
+    def rank(name: str) -> int:
+        """Updates and whatever has no tasks; all tasks together; single tasks; what is constant."""
+        _, colon, task = name.partition(": ")
+        if tables.layers[name].nunique() < 2:
+            return 3
+        return 0 if not colon else 1 if is_of_all(task) else 2
+
+    chosen = sorted(names, key=rank)[:_MOST]
     return [name for name in names if name in chosen]
 
 

@@ -27,7 +27,7 @@ class Tables(Protocol):
     def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-def _is_of_all(task: str) -> bool:
+def is_of_all(task: str) -> bool:
     """`all`, or all tasks with one metric, such as `all m_vis`."""
     return task == ALL or task.startswith(f"{ALL} ")
 
@@ -35,7 +35,7 @@ def _is_of_all(task: str) -> bool:
 def tasks_of(table: DataFrame) -> list[str]:
     """Tasks in their order, all of them together last."""
     found = list(dict.fromkeys(table["task"]))
-    return sorted(found, key=_is_of_all)
+    return sorted(found, key=is_of_all)
 
 
 def named(table: DataFrame, **wanted: object) -> DataFrame:

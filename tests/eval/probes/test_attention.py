@@ -83,6 +83,27 @@ def test_spans_are_what_stands_in_the_tags(name: str, untouched: tuple[Any, Any]
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("prompt", "text", "reasoning", "answer"),
+    [
+        ("go\n<think>\n", "a b</think>c", "a b", "c"),
+        ("go\n<think>\n", "a b", "a b", ""),
+        ("go", "a b</think>c", "a b", "c"),
+        ("go", "a</think>c<think>d", "ad", ""),
+        ("go", "<think>a</think><think>b", "ab", ""),
+    ],
+)
+def test_thinking_may_begin_in_the_template(
+    prompt: str, text: str, reasoning: str, answer: str
+) -> None:
+    def by_letter(text: str, **_: Any) -> dict[str, Any]:
+        return {"offset_mapping": [(i, i + 1) for i in range(len(text))]}
+
+    found = _spans(SimpleNamespace(tokenizer=by_letter), prompt, text)
+    for span, expected in zip(found, (text, reasoning, answer), strict=True):
+        assert "".join(letter for letter, ours in zip(text, span, strict=True) if ours) == expected
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_answers_are_ranges_of_the_text(name: str) -> None:
     text = "".join(text for text, _ in TEXTS[name])

@@ -147,6 +147,13 @@ def test_the_first_kind_of_answer_that_is_given_counts(write) -> None:
 BOX = {"target_bbox_xyxy": [0, 0, 1, 1], "source_bbox_xyxy": [0, 0, 2, 2]}
 MALFORMED = {
     "no json": ("{", "is not JSON"),
+    "too deep": ("[" * 100_000, "is not JSON"),
+    "no path": (line(target_image="a\0b"), "is no path"),
+    "half a character": (line(prompt="a\ud800"), "'prompt' holds half a character"),
+    "no such task": (line(task="all"), "no task can be called 'all'"),
+    "turned over": (line(meta=BOX | {"target_bbox_xyxy": [3, 1, 1, 2]}), "[3, 1, 1, 2] is not a b"),
+    "huge": (line(meta=BOX | {"target_bbox_xyxy": [0, 0, 1, 10**400]}), "is not a box"),
+    "truth": (line(meta=BOX | {"target_bbox_xyxy": [0, 0, True, 2]}), "is not a box"),
     "no object": ("[1]", "is not a JSON object"),
     "no id": (line(id=None), "has no column 'id'; it has task, target_image"),
     "no prompt": (line(prompt=None), "has no column 'prompt'"),
@@ -298,6 +305,9 @@ def test_laws_of_iou(a: tuple[int, ...], b: tuple[int, ...], move: int, scale: f
         ("1, 2, 3", None),
         ("", None),
         ("no box", None),
+        ("x1=10, y1=20, x2=30, y2=40", (10, 20, 30, 40)),
+        ("10-20-30-40", (10, 20, 30, 40)),
+        ("-1 .5 2 3", (-1, 0.5, 2, 3)),
     ],
 )
 def test_the_last_four_numbers_are_the_box(text: str, expected: Any) -> None:

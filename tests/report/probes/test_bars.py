@@ -22,6 +22,11 @@ def _shown(found: Found, *, ascii_only: bool = False) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
+def _header(found: Found, width: int) -> list[str]:
+    (_, table) = bars(found, width=width)
+    return [str(column.header) for column in table.columns if column.header]  # type: ignore[union-attr]
+
+
 def _with(found: Found, metric: str, numbers: dict[tuple[str, int | None], float]) -> Found:
     """Other values of a metric, by task and layer."""
     table = found.layers.copy()
@@ -130,8 +135,10 @@ def test_attention_shows_the_whole_response_model_by_model_and_the_difference() 
 
 def test_tasks_beyond_those_with_room_stay_in_the_tables() -> None:
     tasks = [f"t{n}" for n in range(12)]
-    header = _shown(ablated(tasks))[1].split()
-    assert header == ["layer", "all", *tasks[:8]]
+    assert _header(ablated(tasks), 160) == ["layer", "all", *tasks]
+    assert _header(ablated(tasks), 80) == ["layer", "all", *tasks[:5]]
+    assert _header(ablated(tasks), 20) == ["layer", "all"]
+    assert _header(ablated(["t0", "a-very-long-task-name"]), 80)[-1] == "a-very-long..."
 
 
 def test_text_alone_says_nothing_about_the_image() -> None:

@@ -1,0 +1,83 @@
+"""Samples that are equal, or that several tasks share: nothing is lost, nothing asked twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eval.generation import Generation
+from eval.probes.run import run_ablation, run_attention
+from eval.records import Metric, Suite, Task
+from eval.suites.specimen import load
+from eval.sweep.desk import Work
+from eval.sweep.variants import plain
+from surgery.errors import ExecutionError
+from surgery.probe import Branch
+from tests.families import save_tiny
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES = next(task for task in load(3, 5).tasks if task.name == "read").samples
+TWICE = replace(SAMPLES[0], id="again")
+SUITE = Suite(
+    "shared",
+    (Task("one", Metric.ACCURACY, (*SAMPLES, TWICE)), Task("two", Metric.ACCURACY, SAMPLES[:2])),
+    24,
+)
+ONLY = {"device": "cpu", "dtype": "float32"}
+
+
+def nothing(*_: object) -> None: ...
+
+
+def counted(found: Any, metric: str, what: str) -> dict[str, int]:
+    rows = found.layers[(found.layers["metric"] == metric) & (found.layers["what"] == what)]
+    return dict(zip(rows["task"], rows["n"], strict=False))
+
+
+@pytest.mark.parametrize("likely", [False, True])
+def test_every_task_has_its_row_and_equal_samples_count_each(tmp_path: Path, likely: bool) -> None:
+    work = Work((SUITE,), Generation(), **ONLY)
+    came: list[tuple[int, int]] = []
+    found = run_ablation(
+        plain("rl", "specimen:rl"), work, tmp_path, [Branch.LAYER], layers="0:2", likely=likely,
+        progress=lambda _, one, total: came.append((one, total)), settings={},
+    )  # fmt: skip
+    metric = "logprob" if likely else "accuracy"
+    assert counted(found, metric, "layer") == {"one": 4, "two": 2, "all": 6}
+    assert sum(one for one, _ in came) == came[0][1]
+    if likely:  # equal ones are scored once
+        assert came[0][1] == 3 * 3
+
+
+def test_attention_too(tmp_path: Path) -> None:
+    work = Work((SUITE,), Generation(), **ONLY)
+    found = run_attention(
+        [plain("rl", "specimen:rl")], work, tmp_path, progress=nothing, settings={}
+    )
+    assert counted(found, "sink share", "response") == {"one": 4, "two": 2, "all": 6}
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(3, 4), (4, 2)])
+def test_models_of_different_shape_are_not_compared(
+    tmp_path: Path, layers: int, heads: int
+) -> None:
+    from surgery.specimen import path
+
+    variants = []
+    for name, text in (
+        ("a", {}), ("b", {"num_hidden_layers": layers, "num_attention_heads": heads}),
+    ):  # fmt: skip
+        folder = save_tiny("qwen2_5_vl", tmp_path / name, text_config=text)
+        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            (folder / file).write_bytes((path("rl") / file).read_bytes())
+        variants.append(plain(name, str(folder)))
+    with pytest.raises(ExecutionError, match=rf"b has {layers} decoder layers of {heads} heads, a"):
+        run_attention(
+            variants, Work((SUITE,), Generation(), **ONLY), tmp_path / "out", progress=nothing,
+            settings={},
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
