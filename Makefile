@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## measure speed and memory beside cp, mergekit, numpy, svdvals and plain generate; writes bench.json
+bench: $(VENV)/.dev ## measure speed and memory beside cp, mergekit, numpy, svdvals, plain generate and one layer at a time; writes bench.json
 	@$(BIN)/python -m tests.bench --out bench.json
 
 clean: ## remove the environment and everything made
