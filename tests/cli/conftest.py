@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from surgery.cli.main import main
+from tests.eval.samples import picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,3 +70,30 @@ def bound(pair: Callable[[str], dict[str, Path]]) -> list[str]:
     """`--model` options that bind `in` and `rl` to tiny Qwen2.5-VL models."""
     models = pair("qwen2_5_vl")
     return [f"--model=in={models['in']}", f"--model=rl={models['rl']}"]
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    """Four sums in text; a suite of one's own."""
+    rows = [{"prompt": f"{a}+{b}=?", "answer": str(a + b), "id": f"{a}{b}"}
+            for a in (1, 4) for b in (2, 5)]  # fmt: skip
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mine.yaml").write_text(
+        "name: sums\nrows: sums.jsonl\nmetric: m_rea\nkind: number\nmax_new_tokens: 24\n"
+    )
+    return tmp_path / "mine.yaml"
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Callable[..., Path]:
+    """Write a folder of pairs, from objects of one task."""
+
+    def write(*rows: dict, task: str = "colour") -> Path:
+        folder = tmp_path / "pairs" / task
+        folder.mkdir(parents=True, exist_ok=True)
+        for colour in ("red", "blue"):
+            (folder / f"{colour}.png").write_bytes(picture(colour).data)
+        (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder.parent
+
+    return write

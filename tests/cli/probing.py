@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,28 @@ from surgery.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+ABLATION = ("ablation", "specimen:in", "--suite", "specimen", "--samples", "1")
+SWAP = ("vision-swap", "specimen:in", "--samples", "1")
+ATTENTION = ("attention", "specimen:in", "--suite", "specimen", "--samples", "1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was made, and what it printed."""
+
+    name: str
+    folder: Path
+    stdout: str
+    stderr: str
+
+    def lines(self, name: str = "records.jsonl") -> list[dict]:
+        return records_of(self.folder, name)
+
+    @property
+    def summary(self) -> dict:
+        return json.loads((self.folder / "probe.json").read_text())
 
 
 def call(folder: Path, *arguments: object) -> CompletedProcess[str]:
@@ -45,3 +68,15 @@ def names_in(run: Path) -> set[str]:
 def records_of(run: Path, name: str = "records.jsonl") -> list[dict[str, Any]]:
     """Lines of a run's `records.jsonl`, or of another file like it."""
     return [json.loads(line) for line in (run / name).read_text(encoding="utf-8").splitlines()]
+
+
+def pair(**changed: object) -> dict:
+    row = {
+        "id": "a", "prompt": "<image>\nWhich colour?", "target_image": "red.png",
+        "source_image": "blue.png", "meta": {"target_answer": "red", "source_answer": "blue"},
+    }  # fmt: skip
+    return row | changed
+
+
+def bare(done: CompletedProcess[str]) -> str:
+    return " ".join(done.stderr.replace("│", " ").split())

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tests.cli.probing import call, layers_of, names_in
+from tests.cli.probing import bare, call, layers_of, names_in
 
 if TYPE_CHECKING:
     import subprocess
@@ -77,10 +77,6 @@ def runs(root: Path, tmp_path: Path) -> Path:
 
 def lined(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "profile.csv")
-
-
-def bare(done: subprocess.CompletedProcess[str]) -> str:
-    return " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from matplotlib import style
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from surgery.checkpoint.sibling import put
+from surgery.report.files import write_pngs
 from surgery.report.probes.depth import band, dress, folded, grid_of
 from surgery.report.probes.tables import ALL, named, tasks_of, unchanged
-from surgery.report.stats.style import GREY, RC, WIDTH, legend, new_figure, styles
+from surgery.report.stats.style import GREY, WIDTH, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -209,17 +208,7 @@ def write_figures(tables: Tables, folder: Path, table: DataFrame | None = None) 
         name: partial(draw, tables) for name, draw in FIGURES.items()
     }
     drawn["heads"] = (lambda: None) if table is None else partial(heads, table)
-    written = []
-    with style.context(["default", RC]):  # type: ignore[list-item]
-        for name, draw in drawn.items():
-            path = folder / f"{name}.png"
-            figure = draw()
-            if figure is None:
-                path.unlink(missing_ok=True)
-                continue
-            save = partial(figure.savefig, format="png", metadata={"Software": None})
-            written.append(put(path, save))
-    return written
+    return write_pngs(drawn, folder)
 
 
 def _title(task: str) -> str:

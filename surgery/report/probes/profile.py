@@ -6,15 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from matplotlib import style
 
-from surgery.checkpoint.sibling import put
+from surgery.report.files import write_pngs
 from surgery.report.probes.depth import dress, folded
 from surgery.report.probes.tables import is_of_all
-from surgery.report.stats.style import GREY, RC, WIDTH, new_figure, styles
+from surgery.report.stats.style import GREY, WIDTH, new_figure, styles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -118,13 +117,6 @@ def write_profile(tables: Tables, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    written = []
-    with style.context(["default", RC]):  # type: ignore[list-item]
-        for name, figure in (("profile", curves(tables)), ("correlations", agreement(tables))):
-            path = folder / f"{name}.png"
-            if figure is None:
-                path.unlink(missing_ok=True)
-                continue
-            save = partial(figure.savefig, format="png", metadata={"Software": None})
-            written.append(put(path, save))
-    return written
+    drawings: dict[str, Callable[[], Figure | None]]
+    drawings = {"profile": partial(curves, tables), "correlations": partial(agreement, tables)}
+    return write_pngs(drawings, folder)

@@ -6,12 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import style
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from surgery.checkpoint.sibling import put
+from surgery.report.files import write_pngs
 from surgery.report.scores.tables import panels_of, traits, variants
-from surgery.report.stats.style import GREY, RC, WIDTH, grid, legend, new_figure, styles
+from surgery.report.stats.style import GREY, WIDTH, grid, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,17 +126,8 @@ def write_figures(tables: Tables, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    written = []
-    with style.context(["default", RC]):  # type: ignore[list-item]
-        for name, draw in FIGURES.items():
-            path = folder / f"{name}.png"
-            figure = draw(tables)
-            if figure is None:
-                path.unlink(missing_ok=True)
-                continue
-            save = partial(figure.savefig, format="png", metadata={"Software": None})
-            written.append(put(path, save))
-    return written
+    drawings = {name: partial(draw, tables) for name, draw in FIGURES.items()}
+    return write_pngs(drawings, folder)
 
 
 def _forest(panels: int, rows: int) -> tuple[Figure, list[Axes]]:
