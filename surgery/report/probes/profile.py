@@ -44,12 +44,14 @@ def shown(tables: Tables) -> list[str]:
     """The columns that are drawn: where there are too many, those about all tasks first."""
     names = [name for name in tables.layers.columns if name != "layer"]
 
+    pooled = {name.partition(": ")[0] for name in names if is_of_all(name.partition(": ")[2])}
+
     def rank(name: str) -> int:
-        """Updates and whatever has no tasks; all tasks together; single tasks; what is constant."""
-        _, colon, task = name.partition(": ")
+        """What has no tasks; all of them together, or the only one; single ones; constants."""
+        kind, colon, task = name.partition(": ")
         if tables.layers[name].nunique() < 2:
             return 3
-        return 0 if not colon else 1 if is_of_all(task) else 2
+        return 0 if not colon else 1 if is_of_all(task) or kind not in pooled else 2
 
     chosen = sorted(names, key=rank)[:_MOST]
     return [name for name in names if name in chosen]
