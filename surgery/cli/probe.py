@@ -18,7 +18,6 @@ from surgery.cli.asking import (
     Samples,
     Seed,
     StyleName,
-    SuiteNames,
 )
 from surgery.cli.console import plain_rows, print_json, stdout
 from surgery.cli.evaluate import check_known, load_suites, quiet_libraries, variants_of
@@ -79,6 +78,10 @@ SeveralModels = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go; run again to "
                                    "go on.")]  # fmt: skip
+OneSuite = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A suite's name, or a YAML of your own. Required, and one."),
+]
 Layers = Annotated[
     str,
     typer.Option(
@@ -97,7 +100,7 @@ Sequential = Annotated[
 def ablation(
     model: Model,
     *,
-    suite: SuiteNames = None,
+    suite: OneSuite = None,
     out: Out,
     samples: Samples = None,
     seed: Seed = 123,
@@ -110,7 +113,7 @@ def ablation(
         ScoreBy,
         typer.Option(
             help="By accuracy; by the suite's own metrics; or by the log-probability of right "
-            "answers, which generates nothing and is many times faster."
+            "answers, which generates nothing and is several times faster."
         ),
     ] = ScoreBy.ACCURACY,
     layers: Layers = ":",
@@ -214,7 +217,7 @@ def vision_swap(
 def attention(
     models: SeveralModels,
     *,
-    suite: SuiteNames = None,
+    suite: OneSuite = None,
     out: Out,
     samples: Samples = None,
     seed: Seed = 123,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from eval.probes.profile import Profile
 
+_MOST = 12  # correlations, where no update is asked about
+
 
 def command(
     runs: Annotated[
@@ -53,7 +55,7 @@ def command(
 
 
 def _table(made: Profile) -> Table:
-    """Correlations with the update; without one, all of them."""
+    """Correlations with the update; without one, the strongest."""
     from rich.table import Table
 
     from eval.probes.profile import UPDATE
@@ -66,7 +68,8 @@ def _table(made: Profile) -> Table:
     table.add_column("p (Holm)", justify="right")
     rows = made.correlations
     about = rows[rows["a"].str.startswith(UPDATE) | rows["b"].str.startswith(UPDATE)]
-    for row in (about if len(about) else rows).itertuples():
+    strongest = rows.reindex(rows["rho"].abs().sort_values(ascending=False).index)[:_MOST]
+    for row in (about if len(about) else strongest).itertuples():
         if row.rho == row.rho:
             interval = f"{row.low:z.2f} to {row.high:z.2f}"
             corrected = f"{row.p_holm:.2g}" if row.p_holm == row.p_holm else "-"

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def environment(**extra: str) -> dict[str, str]:
     """A clean one: no colour, no network, this checkout."""
     kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
-    return {**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **extra}
+    return {**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **extra}
 
 
 @pytest.fixture

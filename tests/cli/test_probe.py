@@ -227,7 +227,7 @@ def test_the_terminal_shows_a_bar_per_layer_and_the_intact_model(
 ) -> None:
     run = made("accuracy")
     lines = run.stdout.splitlines()
-    assert lines[0] == "in, layer: lost without it"
+    assert lines[0] == "in, layer: lost without it, points, n = 14"
     assert lines[1].split() == ["layer", "all", *TASKS]
     assert [line.split()[0] for line in lines[2:12]] == [*map(str, range(9)), "intact"]
     assert [line.split()[1] for line in (lines[2], lines[5], lines[8])] == ["early", "mid", "late"]
@@ -317,7 +317,7 @@ def test_branches_are_switched_off_apart(surgery: Surgery, sums: Path, tmp_path:
     done = surgery(*start, "--out", "run", "--what", "mlp", "--what", "attention", "--what", "mlp")
     assert done.returncode == 0, done.stderr
     heads = [line for line in done.stdout.splitlines() if ":" in line]
-    assert heads == ["in, mlp: lost without it", "in, attention: lost without it"]
+    assert heads == [f"in, {what}: lost without it, nats, n = 4" for what in ("mlp", "attention")]
     table = layers_of(tmp_path / "run")
     drops = table[table["metric"] == "logprob drop"].set_index(["what", "layer"])["value"]
     assert set(drops.index) == {(what, n) for what in ("mlp", "attention") for n in (0, 1)}

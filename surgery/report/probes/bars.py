@@ -23,9 +23,9 @@ _NAME = 14  # characters of a task's name, at most
 _BESIDE = 5 + 1 + 5 + 1 + _LONGEST  # columns of layer, region and bar
 _MAIN = {"vision-swap": "source", "attention": "image share"}
 _HEADS = {
-    "ablation": "lost without it",
-    "vision-swap": "the source's answer",
-    "attention": "to the image",
+    "ablation": "lost without it, points",
+    "vision-swap": "the source's answer, % of pairs",
+    "attention": "to the image, % of attention",
 }
 
 
@@ -49,6 +49,9 @@ def bars(tables: Tables, *, ascii_only: bool = False, width: int = 160) -> list[
     made: list[RenderableType] = []
     for (model, what), its in chosen.groupby(["model", "what"], sort=False):
         head = _HEADS[tables.summary["probe"]]
+        if its["metric"].str.startswith("logprob").any():
+            head = "lost without it, nats"
+        head += f", n = {its['n'].max()}"
         made += [Text(f"{model}, {what}: {head}", "bold"),
                  _table(tables, table, its, width, ascii_only=ascii_only)]  # fmt: skip
     return made

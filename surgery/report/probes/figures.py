@@ -47,17 +47,21 @@ def ablation(tables: Tables) -> Figure | None:
             band(at, named(its, what=one.label), one)
         at.axhline(0, color=GREY, linewidth=0.8)
         intact = unchanged(table, task=task, metric=metric)
+        n = int(its["n"].max())
         if likely:
             at.set_yscale("symlog", linthresh=1.0)
-            at.set_title(f"{_title(task)}: intact {intact:.1f} nats")
+            at.set_title(f"{_title(task)}: intact {intact:.1f} nats, n = {n}")
         else:
             at.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-            at.set_title(f"{_title(task)}: intact {intact:.0%}")
+            at.set_title(f"{_title(task)}: intact {intact:.0%}, n = {n}")
     dress(axes[: len(tasks)], tables.summary)
-    unit = "log-probability of the right answer lost, nats" if likely else "points lost"
+    unit = "nats lost (log beyond 1)" if likely else "points lost"
     figure.supylabel(f"{unit}, 95% interval", fontsize=8)
-    figure.supxlabel("decoder layer that is switched off", fontsize=8)
-    legend(figure, shown, title="off")
+    whats = [one.label for one in shown]
+    branch = "" if len(whats) > 1 or whats == ["layer"] else f"'s {whats[0]}"
+    figure.supxlabel(f"decoder layer{branch} that is switched off", fontsize=8)
+    if len(shown) > 1:
+        legend(figure, shown, title="switched off")
     return figure
 
 

@@ -48,7 +48,7 @@ def test_ablation_is_a_bar_per_layer_with_the_intact_score_below() -> None:
     found = _with(ablated(layers=4), "accuracy drop", drops)
     levels = {("read", None): 0.875, ("count", None): 0.5, ("all", None): 0.6875}
     assert _shown(_with(found, "accuracy", levels)) == [
-        "in, layer: lost without it",
+        "in, layer: lost without it, points, n = 5",
         " layer                                  all  read  count",
         "     0 early ████████████████████████  50.0 100.0    0.0",
         "     1 mid   ------                   -12.5  -0.4   25.0",
@@ -62,7 +62,7 @@ def test_every_kind_of_change_has_its_own_bars() -> None:
     found = ablated(("read",), 6, whats=("attention", "mlp"))
     lines = _shown(found)
     for what in ("attention", "mlp"):
-        start = lines.index(f"in, {what}: lost without it")
+        start = lines.index(f"in, {what}: lost without it, points, n = 5")
         rows = found.layers[(found.layers["what"] == what) & found.layers["layer"].notna()]
         values = rows[rows["metric"] == "accuracy drop"]["value"]
         told = [line.split()[-1] for line in lines[start + 2 : start + 8]]
@@ -105,7 +105,7 @@ def test_only_the_layers_that_were_asked_for_with_the_regions_that_begin_there()
 def test_swap_shows_how_often_the_source_is_answered_and_no_intact_row(mode: str) -> None:
     found = swapped(mode=mode)
     lines = _shown(found)
-    assert lines[0] == f"rl, {mode}: the source's answer"
+    assert lines[0] == f"rl, {mode}: the source's answer, % of pairs, n = 12"
     assert lines[1].split() == ["layer", "all", "read", "count"]
     assert len(lines) == 2 + 9
     table = found.layers[(found.layers["metric"] == "source") & found.layers["layer"].notna()]
@@ -120,7 +120,9 @@ def test_attention_shows_the_whole_response_model_by_model_and_the_difference() 
     found = attended()
     lines = _shown(found)
     heads = [line for line in lines if ":" in line]
-    assert heads == [f"{model}, response: to the image" for model in ("in", "rl", "rl - in")]
+    assert [head.partition(", %")[0] for head in heads] == [
+        f"{model}, response: to the image" for model in ("in", "rl", "rl - in")
+    ]
     table = found.layers[
         (found.layers["what"] == "response")
         & (found.layers["metric"] == "image share")

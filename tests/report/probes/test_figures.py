@@ -196,9 +196,14 @@ def test_ablation_shows_what_every_task_loses() -> None:
             _drawn(axes, what, rows)
         level = _level(found, task=task, what="layer", metric="accuracy")
         name = "all tasks" if task == "all" else task
-        assert axes.get_title() == f"{name}: intact {level:.0%}"
+        assert axes.get_title() == f"{name}: intact {level:.0%}, n = 5"
     assert figure is not None
     assert _legend(figure) == ["layer", "mlp"]
+    assert figure.get_supxlabel() == "decoder layer that is switched off"
+    alone = ablation(ablated(whats=("mlp",)))
+    assert alone is not None
+    assert not alone.legends
+    assert alone.get_supxlabel() == "decoder layer's mlp that is switched off"
     assert figure.get_supylabel() == "points lost, 95% interval"
     panels[0].figure.draw_without_rendering()
     told = [label.get_text().replace("\N{MINUS SIGN}", "-")
@@ -216,10 +221,10 @@ def test_log_probabilities_are_in_nats() -> None:
     _drawn(axes, "layer", _rows(found, metric="logprob drop"))
     level = _level(found, metric="logprob")
     assert level < 0
-    assert axes.get_title() == f"read: intact {level:.1f} nats"
+    assert axes.get_title() == f"read: intact {level:.1f} nats, n = 5"
     assert axes.get_yscale() == "symlog"
     assert figure is not None
-    assert "log-probability of the right answer lost, nats" in figure.get_supylabel()
+    assert "nats lost" in figure.get_supylabel()
 
 
 def test_layers_that_were_not_switched_off_have_no_point_but_their_place() -> None:
