@@ -127,7 +127,7 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Row]:
                     score.value, score.low, score.high, score.n,
                 )
             )  # fmt: skip
-    for pair in pairs(graded_, INTACT):
+    for pair in pairs(graded_, INTACT):  # 0 - x, for -x of nothing lost is -0.0
         off = off_of[pair.variant]
         assert off is not None
         found.append(

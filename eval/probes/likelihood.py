@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -157,7 +158,7 @@ class _Scorer:
         """Tokens, counted by their memory, that the right response and its logits take."""
         model = self.engine.model
         logits = model.config.get_text_config().vocab_size * (model.dtype.itemsize + _DOUBLE)
-        return self._tokens(question) * (1 - (-int(logits) // bytes_per_token(model)))
+        return self._tokens(question) * (1 + ceil(int(logits) / bytes_per_token(model)))
 
     def __call__(
         self, batch: Sequence[Question], places: Sequence[int]

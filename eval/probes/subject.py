@@ -78,11 +78,14 @@ class Subject:
         needed = needs(self.work.suites, self.work.generation)
         return tuple((need.task.name, asked[need.identity]) for need in needed if need.askable)
 
-    @property
+    @cached_property
     def heads(self) -> int:
         """How many attention heads a decoder layer has."""
-        config = self._plan.base.config
-        return int(config.get("text_config", config)["num_attention_heads"])
+        from transformers import AutoConfig
+
+        # config.json may leave out what is the family's default.
+        config = AutoConfig.from_pretrained(self._plan.base.folder)
+        return int(config.get_text_config().num_attention_heads)
 
     @cached_property
     def engine(self) -> TransformersEngine:

@@ -80,3 +80,11 @@ def pair(**changed: object) -> dict:
 
 def bare(done: CompletedProcess[str]) -> str:
     return " ".join(done.stderr.replace("│", " ").split())
+
+
+def refused(done: CompletedProcess[str], told: str) -> None:
+    """It ended as for what the user can mend: one paragraph, and nothing else."""
+    assert done.returncode == 2
+    assert told in bare(done)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from surgery.errors import ExecutionError
 from surgery.probe import Decoder
-from surgery.probe.attention import KINDS, Kind, Regions, kinds_of, observed
+from surgery.probe.attention import KINDS, Kind, Regions, _masked, kinds_of, observed
 from tests.probe.made import IMAGES, TEXTS, VISION, build
 
 LAYERS = 4
@@ -62,6 +62,18 @@ def test_shares_are_those_of_eager_weights(family: str) -> None:
         assert found.shares[layer, :, 2].isnan().all()  # a span without a token
     again, _, _ = look(made, inputs)  # eager, in one chunk
     torch.testing.assert_close(again.shares, found.shares, equal_nan=True, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 9])
+def test_without_a_mask_a_query_sees_what_is_before_it_and_in_its_window(
+    window: int | None,
+) -> None:
+    part, places = torch.tensor([0, 2, 5]), torch.arange(7)
+    masked = _masked(torch.zeros(2, 3, 7), None, part, places, window)
+    for row, query in enumerate(part.tolist()):
+        first = 0 if window is None else max(0, query - window + 1)
+        seen = [first <= key <= query for key in range(7)]
+        assert (masked[:, row] == 0).tolist() == [seen] * 2
 
 
 def test_nothing_is_left_behind() -> None:

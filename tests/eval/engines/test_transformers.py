@@ -13,6 +13,7 @@ from eval.generation import Generation
 from eval.prompts import STYLES
 from eval.records import Failure, Metric, Suite
 from eval.suites.specimen import load
+from surgery.errors import ExecutionError
 from surgery.specimen import path
 from tests.eval.engines.plainly import alone, answered, asks_of
 from tests.eval.samples import picture, question, suite
@@ -115,6 +116,16 @@ def test_out_of_memory_with_one_question_is_a_failure(trained, monkeypatch) -> N
     outcomes = [outcome for _, outcome in trained.answer(asks)]
     assert all(isinstance(outcome, Failure) for outcome in outcomes)
     assert "out of memory" in outcomes[0].reason
+
+
+def test_what_cannot_be_asked_is_told(trained: TransformersEngine, monkeypatch) -> None:
+    marked = asks_of(suite(Metric.REASONING, question("a", prompt="<|image_pad|>?")))
+    with pytest.raises(ExecutionError, match="processor refuses a question"):
+        list(trained.answer(marked))
+    for holder in (trained.processor, trained.processor.tokenizer):
+        monkeypatch.setattr(holder, "chat_template", None)
+    with pytest.raises(ExecutionError, match="no chat template"):
+        list(trained.answer(asks_of(suite(Metric.REASONING, question("never asked")))))
 
 
 def test_other_errors_are_bugs_and_stop(trained, monkeypatch) -> None:

@@ -144,6 +144,18 @@ def test_the_first_kind_of_answer_that_is_given_counts(write) -> None:
     assert (pair.target.answer, pair.source.answer) == ("a", "b")
 
 
+def test_only_a_newline_ends_a_line(write) -> None:
+    prompt = "a\u2028b\x85c"
+    (pair,) = loaded(write(json.dumps(line(prompt=prompt), ensure_ascii=False)))
+    assert pair.target.prompt == prompt
+
+
+def test_a_file_that_is_no_image_is_named(write) -> None:
+    folder = write(line(target_image="data.jsonl"))
+    with pytest.raises(ExecutionError, match=r"'data\.jsonl' is no image that can be read"):
+        loaded(folder)
+
+
 BOX = {"target_bbox_xyxy": [0, 0, 1, 1], "source_bbox_xyxy": [0, 0, 2, 2]}
 MALFORMED = {
     "no json": ("{", "is not JSON"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from eval.generation import Generation
+from eval.probes.likelihood import _Scorer
 from eval.probes.run import run_ablation, run_attention
+from eval.probes.subject import subject
 from eval.records import Metric, Suite, Task
 from eval.suites.specimen import load
 from eval.sweep.desk import Work
@@ -39,7 +42,17 @@ def counted(found: Any, metric: str, what: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("likely", [False, True])
-def test_every_task_has_its_row_and_equal_samples_count_each(tmp_path: Path, likely: bool) -> None:
+def test_every_task_has_its_row_and_equal_samples_count_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, likely: bool
+) -> None:
+    scored: list[int] = []
+    score = _Scorer.__call__
+
+    def counting(self: _Scorer, batch: Any, places: Any) -> Any:
+        scored.append(len(batch) * len(places))
+        return score(self, batch, places)
+
+    monkeypatch.setattr(_Scorer, "__call__", counting)
     work = Work((SUITE,), Generation(), **ONLY)
     came: list[tuple[int, int]] = []
     found = run_ablation(
@@ -50,7 +63,7 @@ def test_every_task_has_its_row_and_equal_samples_count_each(tmp_path: Path, lik
     assert counted(found, metric, "layer") == {"one": 4, "two": 2, "all": 6}
     assert sum(one for one, _ in came) == came[0][1]
     if likely:  # equal ones are scored once
-        assert came[0][1] == 3 * 3
+        assert came[0][1] == sum(scored) == 3 * 3
 
 
 def test_attention_too(tmp_path: Path) -> None:
@@ -59,6 +72,17 @@ def test_attention_too(tmp_path: Path) -> None:
         [plain("rl", "specimen:rl")], work, tmp_path, progress=nothing, settings={}
     )
     assert counted(found, "sink share", "response") == {"one": 4, "two": 2, "all": 6}
+
+
+def test_heads_are_known_where_the_configuration_leaves_them_out(tmp_path: Path) -> None:
+    """As published LLaVA and Gemma 3 configurations do."""
+    text = {"hidden_size": 64, "num_attention_heads": 32, "num_key_value_heads": 32}
+    folder = save_tiny("llava", tmp_path / "m", text_config=text)
+    config = json.loads((folder / "config.json").read_text())
+    del config["text_config"]["num_attention_heads"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with subject(plain("m", str(folder)), Work((SUITE,), Generation(), **ONLY)) as model:
+        assert model.heads == 32
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(3, 4), (4, 2)])

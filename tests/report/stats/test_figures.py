@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
 
 from surgery.arch.site import Component
 from surgery.errors import SurgeryError
@@ -16,6 +15,7 @@ from surgery.report.stats.maps import modules, pooled
 from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
 from surgery.report.stats.spectra import random_values, spectra
 from surgery.report.stats.tables import Place, cuts_of
+from tests.report.paper import is_whole
 from tests.report.stats.made_tables import made
 
 if TYPE_CHECKING:
@@ -52,14 +52,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_every_figure_is_written_and_shows_something(files: list[Path]) -> None:
     assert [path.name for path in files] == [f"{name}.png" for name in FIGURES]
     for path in files:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L"))
-            assert image.size[0] == 1400
-            assert image.info.keys() <= {"dpi"}
-        assert 0.005 < (pixels < 250).mean() < 0.9
-        # Nothing is cut off: the outermost pixels are paper.
-        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-        assert (edge > 250).all()
+        is_whole(path)
 
 
 def test_same_tables_same_bytes_whatever_the_users_settings(

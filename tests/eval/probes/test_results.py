@@ -1,0 +1,24 @@
+"""Tables are read back as they were written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from eval.probes.attention import Head
+from eval.probes.results import Found, Row, load_found, load_heads, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", ["1", "NA", "nan", "007", "1.50"])
+def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path: Path, name: str) -> None:
+    rows = [Row(name, layer, "response", name, "m", 0.5, 0.25, 0.75, 3) for layer in (None, 0)]
+    heads = [Head(name, 0, 1, "response", "m", 0.5, 0.25, 0.75, 3)]
+    Found(table(rows), {"probe": "attention"}).write(tmp_path, [], table(heads, Head))
+    found, single = load_found(tmp_path).layers, load_heads(tmp_path)
+    assert found.equals(table(rows))
+    assert single is not None
+    assert list(single["model"]) == [name]
