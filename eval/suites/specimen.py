@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Metric, Picture, Sample, Suite, Task
-from surgery.specimen.world import items
+from surgery.specimen.world import items, training_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from surgery.specimen.world import Item
 
@@ -31,6 +31,18 @@ TASKS: Final[Mapping[str, Metric]] = MappingProxyType(
     }
 )
 """Expression is arithmetic seen; combine is counting, then computing; arithmetic is in text."""
+
+TRAINED: Final = (
+    "read",
+    "count",
+    "recognise",
+    "locate",
+    "arithmetic",
+    "expression",
+    "caption",
+    "filled",
+)
+"""Tasks that a training may draw from; the last two are of training alone."""
 
 SAMPLES: Final = 100
 """Of each task, unless the run says otherwise."""
@@ -53,6 +65,11 @@ def load(samples: int, seed: int) -> Suite:
         for name, metric in TASKS.items()
     )
     return Suite(NAME, tasks, max_new_tokens=_LONGEST)
+
+
+def lessons(task: str, seed: int) -> Iterator[Sample]:
+    """An endless stream of training questions, none of which is ever asked by `load`."""
+    return map(sample_of, training_stream(task, seed))
 
 
 def sample_of(item: Item) -> Sample:

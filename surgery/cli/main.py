@@ -18,6 +18,7 @@ from surgery.cli import (
     compare,
     demo,
     evaluate,
+    freeze,
     inspect,
     merge,
     plan,
@@ -26,6 +27,7 @@ from surgery.cli import (
     recipe,
     stats,
     sweep,
+    train,
     verify,
 )
 from surgery.cli.console import INTERRUPTED, PIPE_CLOSED, quiet_pipe, show_error, show_warning
@@ -84,6 +86,8 @@ def build() -> typer.Typer:
     app.command("compare")(compare.command)
     app.add_typer(probe.app, name="probe")
     app.command("profile")(profile.command)
+    app.command("freeze")(freeze.command)
+    app.add_typer(train.app, name="train")
     app.add_typer(recipe.app, name="recipe")
     app.command("demo")(demo.command)
     return app

@@ -62,15 +62,21 @@ def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
     Raises:
         CheckpointError: If a file of the base cannot be read, or leads out of its folder.
     """
-    folder = plan.base.folder
     files: dict[str, tuple[bytes, str | None]] = {}
-    for name in _names(folder):
-        data = read_file(folder, name)
-        if name == "config.json":
-            data = with_dtype(data, plan.recipe.output.dtype)
-        files[name] = (data, plan.recipe.base)
+    for name, data in copied_files(plan.base.folder).items():
+        dtype = plan.recipe.output.dtype if name == "config.json" else None
+        files[name] = (with_dtype(data, dtype), plan.recipe.base)
     files[CARD] = (model_card(plan, to_yaml(plan.recipe)).encode(), None)
     return dict(sorted(files.items()))
+
+
+def copied_files(folder: Path) -> dict[str, bytes]:
+    """A checkpoint's files that its offspring needs to be used as it is, by name.
+
+    Raises:
+        CheckpointError: If one cannot be read, or leads out of its folder.
+    """
+    return {name: read_file(folder, name) for name in _names(folder)}
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,0 +1,94 @@
+"""Samples to learn from: a mixture of tasks, drawn from a seed, and never from a benchmark."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.suites import specimen
+from eval.suites.custom import load_custom
+from eval.suites.table import SUITES
+from surgery.errors import SurgeryError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from eval.records import Sample
+
+
+def lessons(
+    suites: Sequence[str],
+    tasks: Mapping[str, float],
+    samples: int | None,
+    seed: int,
+    folder: Path,
+) -> list[Sample]:
+    """Draw samples to train on.
+
+    The specimen's come without end from the part of its world that is never asked of anyone. Those
+    of a file are taken in an order of their own, over again where more are wanted than there are.
+
+    Args:
+        suites: `specimen`, or YAML files of one's own, relative to `folder`.
+        tasks: Weights by task; by their number of samples when empty.
+        samples: How many; None takes each sample of the files once.
+        seed: Which, and in what order.
+        folder: Where the files are.
+
+    Raises:
+        SurgeryError: If there is no such suite or task, the suite is a published benchmark, or the
+            specimen is asked for without a number.
+    """
+    pools: dict[str, Iterator[Sample]] = {}
+    sizes: dict[str, int] = {}
+    for name in suites:
+        _refuse_benchmark(name)
+        if name == specimen.NAME:
+            if samples is None:
+                raise SurgeryError(
+                    "the specimen's questions never end; say how many with 'samples'."
+                )
+            pools |= {task: specimen.lessons(task, seed) for task in specimen.TRAINED}
+            sizes |= dict.fromkeys(specimen.TRAINED, 1)
+            continue
+        for task in load_custom(folder / name, None, seed).tasks:
+            pools[task.name] = _endless(task.samples, seed)
+            sizes[task.name] = len(task.samples)
+    for wanted in tasks:
+        if wanted not in pools:
+            near = did_you_mean(wanted, pools)
+            raise SurgeryError(f"there is no task {wanted!r} to train on.{near}")
+    weights = tasks or sizes
+    if samples is None and not tasks:
+        chosen = [name for name, size in sizes.items() for _ in range(size)]
+        np.random.default_rng([seed, 79]).shuffle(chosen)
+    else:
+        shares = np.array(list(weights.values()), dtype=np.float64)
+        count = samples or sum(sizes[name] for name in weights)
+        drawn = np.random.default_rng([seed, 79]).choice(
+            len(shares), size=count, p=shares / shares.sum()
+        )
+        chosen = [list(weights)[index] for index in drawn]
+    return [next(pools[name]) for name in chosen]
+
+
+def _refuse_benchmark(name: str) -> None:
+    if name in SUITES:
+        raise SurgeryError(
+            f"{name!r} is a benchmark: a model that has trained on it cannot be measured with it. "
+            "Train on a YAML of your own samples, or on the specimen's training questions."
+        )
+    if name != specimen.NAME and not name.endswith((".yaml", ".yml")):
+        near = did_you_mean(name, [specimen.NAME])
+        raise SurgeryError(f"there is no suite {name!r} to train on.{near} One of your own is a "
+                           ".yaml file.")  # fmt: skip
+
+
+def _endless(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    """All samples in one order after another."""
+    source = np.random.default_rng([seed, 80])
+    while True:
+        for index in source.permutation(len(samples)):
+            yield samples[index]

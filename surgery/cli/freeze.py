@@ -1,0 +1,114 @@
+"""`surgery freeze`: what another trainer needs to hold a region still."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgery.cli.console import print_json, stderr
+
+if TYPE_CHECKING:
+    from surgery.train.region import Region
+
+
+class Format(StrEnum):
+    """How a region is told."""
+
+    NAMES = "names"
+    REGEX = "regex"
+    PEFT = "peft"
+    JSON = "json"
+
+
+def command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A folder, org/name@revision or specimen:STAGE. Only its config.json and headers "
+            "are read.",
+            show_default=False,
+        ),
+    ],
+    selectors: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SELECTOR...",
+            help="What stands still, such as 'language[late]' or vision; several are united.",
+            show_default=False,
+        ),
+    ],
+    *,
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="SELECTOR is what learns; all else stands still."),
+    ] = False,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="names: one parameter per line, as named_parameters() has them. regex: one "
+            "pattern for re.search. peft: arguments of a LoraConfig, as JSON. json: all of it.",
+        ),
+    ] = Format.NAMES,
+) -> None:
+    """Say which parameters of MODEL to freeze, for any trainer."""
+    from surgery.checkpoint.open import open_checkpoint
+    from surgery.recipe import parse_selector
+    from surgery.train.model import skeleton
+    from surgery.train.region import frozen_region
+
+    chosen = [parse_selector(text) for text in selectors]
+    with open_checkpoint(model) as checkpoint:
+        config = checkpoint.info.config
+    empty = skeleton(config)
+    region = frozen_region(empty, chosen, inverse=train)
+    for note in region.notes():
+        stderr().print(note, soft_wrap=True)
+    match form:
+        case Format.NAMES:
+            print("\n".join(region.frozen))
+        case Format.REGEX:
+            print(_regex(region))
+        case Format.PEFT:
+            print_json(_lora(empty, region))
+        case Format.JSON:
+            print_json(_record(empty, region))
+
+
+def _regex(region: Region) -> str:
+    from surgery.train.export import as_regex
+
+    return as_regex(region.frozen, region.trained)
+
+
+def _lora(model: Any, region: Region) -> dict[str, Any]:
+    from surgery.errors import PlanError
+    from surgery.train.export import as_lora
+
+    found = as_lora(model, region)
+    if not found:
+        raise PlanError(
+            "no linear layer learns outside the frozen region, so there is nothing to put a LoRA "
+            "adapter on. Freeze less, or use --format names with a trainer of all weights."
+        )
+    return found
+
+
+def _record(model: Any, region: Region) -> dict[str, Any]:
+    from surgery.train.export import as_lora
+
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return {
+        "frozen": list(region.frozen),
+        "trained": list(region.trained),
+        "tied": [list(names) for names in region.tied],
+        "parameters": {
+            "frozen": sum(sizes[name] for name in region.frozen),
+            "trained": sum(sizes[name] for name in region.trained),
+        },
+        "regex": _regex(region),
+        "peft": as_lora(model, region) or None,
+    }

@@ -1,0 +1,249 @@
+"""`surgery train`: supervised training and reinforcement with regions held still."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgery.cli.console import print_json, stderr, stdout
+from surgery.cli.options import Json, Quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from eval.records import Sample
+    from surgery.train.example import Example, Reward, Said
+    from surgery.train.load import Config
+    from surgery.train.run import Trained
+    from surgery.train.schema import DataModel, GrpoModel
+
+app = typer.Typer(
+    help="Train a checkpoint with regions held still, and prove that they were.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", help="The training's YAML.", show_default=False),
+]
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="RUN", help="Folder of the run; run again to go on."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="REF", help="Start here, not at the file's model.")
+]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option("--freeze", metavar="SELECTOR", help="Hold this still, not what the file says."),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, metavar="S", help="The run's seed, not the file's.")
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Optimizer steps, not the file's.")
+]
+
+
+@app.command("sft")
+def sft(
+    config: ConfigFile,
+    *,
+    out: Out,
+    model: Model = None,
+    freeze: Freeze = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on demonstrations: the assistant's turns of your samples."""
+    from surgery.train.load import load_sft
+    from surgery.train.run import train_sft
+
+    loaded = load_sft(config, _changes(model, freeze, seed, steps))
+    samples = _samples(loaded.model.data, loaded.folder)
+    _quiet_libraries()
+    with _Lines(loaded.model.steps, quiet or json) as lines:
+        trained = train_sft(loaded, _examples(samples, loaded.model.data), out, lines)
+    _finish(trained, out, json=json, quiet=quiet)
+
+
+@app.command("grpo")
+def grpo(
+    config: ConfigFile,
+    *,
+    out: Out,
+    model: Model = None,
+    freeze: Freeze = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Reinforce by rewards: several responses to each prompt, compared with each other."""
+    from surgery.train.load import load_grpo
+    from surgery.train.run import train_grpo
+
+    loaded = load_grpo(config, _changes(model, freeze, seed, steps))
+    samples = _samples(loaded.model.data, loaded.folder)
+    rewards = _rewards(loaded, samples)
+    _quiet_libraries()
+    with _Lines(loaded.model.steps, quiet or json) as lines:
+        trained = train_grpo(loaded, _examples(samples, loaded.model.data), rewards, out, lines)
+    _finish(trained, out, json=json, quiet=quiet)
+
+
+def _changes(
+    model: str | None, freeze: list[str] | None, seed: int | None, steps: int | None
+) -> dict[str, Any]:
+    given = {"model": model, "freeze": freeze, "seed": seed, "steps": steps}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _samples(data: DataModel, folder: Path) -> list[Sample]:
+    from eval.suites.lessons import lessons
+
+    return lessons(data.suites, data.tasks, data.samples, data.seed, folder)
+
+
+def _examples(samples: Sequence[Sample], data: DataModel) -> list[Example]:
+    """Samples as an evaluation would ask them, each with its demonstration."""
+    from eval.prompts import find_style, messages
+    from eval.records import Condition, Picture
+    from surgery.train.example import Example
+
+    style = find_style(data.style)
+    found = []
+    for sample in samples:
+        shown = Condition.IMAGE if sample.images else Condition.TEXT
+        turns = messages(sample, shown, style, data.max_pixels)
+        parts = [part for turn in turns for part in turn.parts]
+        told = tuple(
+            {
+                "role": turn.role,
+                "content": [
+                    {"type": "text", "text": part}
+                    if isinstance(part, str)
+                    else {"type": "image", "text": None}
+                    for part in turn.parts
+                ],
+            }
+            for turn in turns
+        )
+        images = tuple(part.data for part in parts if isinstance(part, Picture))
+        name = f"sample {sample.id!r} of task {sample.task!r}"
+        found.append(Example(name, told, images, sample.demonstration))
+    return found
+
+
+def _rewards(config: Config[GrpoModel], samples: Sequence[Sample]) -> dict[str, Reward]:
+    """The named rewards, and those that every run logs."""
+    from eval.grading.grade import GRADERS
+    from eval.prompts import find_style
+    from eval.rewards import REWARDS, WATCHED
+    from surgery.errors import RecipeError, did_you_mean
+
+    chosen = config.model
+    for name in chosen.rewards:
+        if name not in REWARDS:
+            raise RecipeError(f"rewards: there is no reward {name!r}."
+                              f"{did_you_mean(name, REWARDS)}",
+                              config.place("rewards", name))  # fmt: skip
+    if chosen.grader not in GRADERS:
+        raise RecipeError(f"grader: there is no {chosen.grader!r}."
+                          f"{did_you_mean(chosen.grader, GRADERS)}",
+                          config.place("grader"))  # fmt: skip
+    form = chosen.form or find_style(chosen.data.style).form
+    names = dict.fromkeys([*chosen.rewards, *WATCHED])
+    return {name: _reward(name, samples, form, chosen.grader) for name in names}
+
+
+def _reward(name: str, samples: Sequence[Sample], form: str, grader: str) -> Reward:
+    from eval.rewards import REWARDS, Rewarded
+
+    worth: Callable[[Rewarded], float] = REWARDS[name]
+
+    def reward(said: Said) -> float:
+        return worth(
+            Rewarded(
+                samples[said.example], said.text, said.tokens, said.limit, said.chance, form, grader
+            )
+        )
+
+    return reward
+
+
+def _quiet_libraries() -> None:
+    from surgery.cli.evaluate import quiet_libraries
+
+    quiet_libraries()
+    import datasets
+
+    datasets.disable_progress_bars()
+
+
+class _Lines:
+    """A line on stderr every ten seconds, and at the last step."""
+
+    def __init__(self, steps: int, quiet: bool) -> None:
+        self._steps = steps
+        self._quiet = quiet
+        self._said = 0.0
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, row: Mapping[str, str]) -> None:
+        step = int(row["step"])
+        if self._quiet or (time.monotonic() - self._said < 10 and step < self._steps):
+            return
+        self._said = time.monotonic()
+        told = [
+            f"{name} {float(row[name]):.3g}"
+            for name in ("loss", "reward", "length", "kl", "token_accuracy")
+            if row.get(name)
+        ]
+        stderr().print(f"step {step} of {self._steps}: {', '.join(told)}", soft_wrap=True)
+
+
+def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
+    from surgery.report.training import draw_training
+    from surgery.report.units import duration, number
+
+    draw_training(out)
+    for note in trained.region.notes():
+        stderr().print(note, soft_wrap=True)
+    if trained.unmoved:
+        stderr().print(
+            f"{number(len(trained.unmoved), 'parameter')} could learn and did not change: "
+            f"{', '.join(trained.unmoved[:3])}{', ...' if len(trained.unmoved) > 3 else ''}",
+            soft_wrap=True,
+        )
+    if json:
+        print_json(
+            {
+                "model": str(trained.folder),
+                "frozen": list(trained.region.frozen),
+                "trained": list(trained.region.trained),
+                "unmoved": list(trained.unmoved),
+                "resumed_from_step": trained.resumed,
+                "seconds": round(trained.seconds, 3),
+            }
+        )
+    elif not quiet:
+        kept = len(trained.region.frozen)
+        stdout().print(
+            f"{trained.folder}: {number(len(trained.region.trained), 'parameter')} trained in "
+            f"{duration(trained.seconds)}, {number(kept, 'parameter')} frozen and bit for bit what "
+            f"they were",
+            soft_wrap=True,
+        )
+        stdout().print(f"log and curves: {out / 'log.csv'}, {out / 'curves.png'}", soft_wrap=True)

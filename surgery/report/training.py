@@ -1,0 +1,64 @@
+"""The curves of a training run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.report.files import write_pngs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+_PANELS: Final = {
+    "reward": "mean reward",
+    "loss": "loss",
+    "length": "tokens per response",
+    "kl": "divergence from the start",
+    "reward.format": "share well-formed",
+    "reward.correct": "share right",
+    "token_accuracy": "tokens predicted",
+    "entropy": "entropy (nats per token)",
+    "grad_norm": "gradient norm",
+}
+
+
+def draw_training(out: Path) -> list[Path]:
+    """Draw `log.csv` of a run into `curves.png`; nothing where it has no row."""
+    import pandas as pd
+
+    log = pd.read_csv(out / "log.csv")
+    return write_pngs({"curves": lambda: _curves(log)}, out)
+
+
+def _curves(log: DataFrame) -> Figure | None:
+    from matplotlib.figure import Figure
+
+    shown = [name for name in _PANELS if name in log and log[name].notna().any()]
+    if "reward" in shown:
+        shown.remove("loss")  # of GRPO it says nothing: its value is about zero at every step
+    if not shown:
+        return None
+    rows = -(-len(shown) // 3)
+    figure = Figure(figsize=(7.2, 1.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, 3, squeeze=False).flat
+    for name, panel in zip(shown, panels, strict=False):
+        _line(panel, log, name)
+    for panel in figure.axes[len(shown) :]:
+        panel.remove()
+    return figure
+
+
+def _line(panel: Any, log: DataFrame, name: str) -> None:
+    values = log[name]
+    panel.plot(log["step"], values, linewidth=0.6, alpha=0.4, color="#3366aa")
+    width = max(1, len(log) // 25)
+    panel.plot(
+        log["step"], values.rolling(width, min_periods=1).mean(), linewidth=1.4, color="#3366aa"
+    )
+    panel.set_title(_PANELS[name], fontsize=8, loc="left")
+    panel.set_xlabel("step", fontsize=7)
+    panel.tick_params(labelsize=7)
+    panel.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,1 @@
+"""Training with parts of a model held still: supervised, and by reinforcement."""

@@ -1,0 +1,137 @@
+"""A region in the words of other trainers: names, one regular expression, a LoRA configuration."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from surgery.arch.site import Component
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from surgery.train.region import Region
+
+
+def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
+    """One pattern that `re.search` finds in exactly these names.
+
+    Names behind a wrapper's (`module.`, `base_model.model.`) are found as well, since nothing is
+    said of what comes before a dot.
+
+    Args:
+        names: What is to be found; at least one.
+        others: What is not.
+
+    Returns:
+        The pattern, in what regular expressions of Python, Rust, Java and JavaScript share.
+    """
+    return rf"(?:^|\.)(?:{_pattern(_tree(names), _tree([*names, *others]))})$"
+
+
+_Tree = dict[str, Any]  # first part of the names to what follows it; a whole name ends in {}
+
+
+def _tree(names: Iterable[str]) -> _Tree:
+    root: _Tree = {}
+    for name in names:
+        node = root
+        for part in name.split("."):
+            node = node.setdefault(part, {})
+    return root
+
+
+def _pattern(wanted: _Tree, whole: _Tree | None = None) -> str:
+    """Alternatives for what follows a dot; parts with the same ending stand together.
+
+    Args:
+        wanted: The names.
+        whole: All names; where everything below a part is wanted, `.+` says so. None spells all.
+    """
+    endings: defaultdict[str, list[str]] = defaultdict(list)
+    for part, below in wanted.items():
+        inner = None if whole is None else whole[part]
+        if not below:
+            ending = ""
+        elif below == inner:
+            ending = r"\..+"
+        else:
+            ending = rf"\.{_pattern(below, inner)}"
+        endings[ending].append(re.escape(part))
+    found = [
+        (parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})") + ending
+        for ending, parts in endings.items()
+    ]
+    return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
+
+
+def as_lora(model: Any, region: Region) -> dict[str, Any]:
+    """What a `peft.LoraConfig` needs to put adapters on all that learns and on nothing else.
+
+    LoRA freezes every weight it does not adapt, so a frozen region is one without adapters. Adapted
+    are the linear layers that learn, the head only where it is all that learns.
+    `target_modules`, `layers_to_transform` and `layers_pattern` say it where they can; otherwise
+    `target_modules` is a pattern, which PEFT matches from end to end.
+
+    Args:
+        model: The model the region is of, with weights or on the meta device.
+        region: What stands still.
+
+    Returns:
+        Arguments of `peft.LoraConfig`; empty where no linear layer learns.
+    """
+    wanted = _learning_layers(model, region)
+    if not wanted:
+        return {}
+    modules = [name for name, _ in model.named_modules()]
+    for guess in _by_layer(region, wanted):
+        if [name for name in modules if _peft_takes(name, guess)] == wanted:
+            return guess
+    return {"target_modules": _pattern(_tree(wanted))}
+
+
+def _learning_layers(model: Any, region: Region) -> list[str]:
+    """Names of the linear layers that learn, the head left out if there are others."""
+    from torch import nn
+
+    learns, sites = frozenset(region.trained), region.architecture.sites
+    found = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and f"{name}.weight" in learns
+    ]
+    bodies = [name for name in found if sites[f"{name}.weight"].component is not Component.HEAD]
+    return bodies or found
+
+
+def _by_layer(region: Region, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What PEFT's own words could say, most readable first."""
+    leaves = sorted({name.rpartition(".")[2] for name in wanted})
+    yield {"target_modules": leaves}
+    sites = [region.architecture.sites[f"{name}.weight"] for name in wanted]
+    layers = sorted({site.layer for site in sites if site.layer is not None})
+    stacks = {
+        name.partition(f".{site.layer}.")[0] for name, site in zip(wanted, sites, strict=True)
+    }
+    if len(stacks) == 1:
+        path = stacks.pop().split(".")
+        for pattern in (path[-1], r"\.".join(path[-2:])):
+            yield {
+                "target_modules": leaves,
+                "layers_to_transform": layers,
+                "layers_pattern": pattern,
+            }
+
+
+def _peft_takes(name: str, config: Mapping[str, Any]) -> bool:
+    """PEFT's rule for a list of `target_modules` (`peft.tuners.tuners_utils`)."""
+    targets = config["target_modules"]
+    if name in targets:
+        return True
+    if not any(name.endswith(f".{target}") for target in targets):
+        return False
+    if "layers_to_transform" not in config:
+        return True
+    found = re.match(rf"(?:^|.*?\.){config['layers_pattern']}\.(\d+)\.", name)
+    return found is not None and int(found[1]) in config["layers_to_transform"]

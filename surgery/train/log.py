@@ -1,0 +1,102 @@
+"""The training log: one csv row per step, there as soon as the step is done."""
+
+from __future__ import annotations
+
+import csv
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+_SHARED: Final = {
+    "loss": "loss",
+    "lr": "learning_rate",
+    "grad_norm": "grad_norm",
+    "entropy": "entropy",
+}
+_SFT: Final = {"token_accuracy": "mean_token_accuracy"}
+_GRPO: Final = {
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "length": "completions/mean_length",
+    "truncated": "completions/clipped_ratio",
+    "kl": "kl",
+    "clipped": "clip_ratio/region_mean",
+}
+REWARD: Final = "reward."
+"""What columns of single rewards begin with."""
+
+
+def sft_columns() -> dict[str, str]:
+    """Columns of supervised training, and what TRL calls them."""
+    return _SFT | _SHARED
+
+
+def grpo_columns(rewards: Sequence[str]) -> dict[str, str]:
+    """Columns of reinforcement, one per reward among them, and what TRL calls them."""
+    return _GRPO | {f"{REWARD}{name}": f"rewards/{name}/mean" for name in rewards} | _SHARED
+
+
+class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    """Writes what a trainer logs.
+
+    Args:
+        path: The csv.
+        columns: Its columns between `step` and `seconds`, with TRL's names.
+        progress: Called with every row.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: Mapping[str, str],
+        progress: Callable[[Mapping[str, str]], object] | None = None,
+    ) -> None:
+        self._path = path
+        self._columns = columns
+        self._progress = progress
+
+    def start(self, step: int) -> None:
+        """Keep the rows up to a step, which training goes on from."""
+        kept = [row for row in read_log(self._path) if int(row["step"]) <= step] if step else []
+        draft = self._path.with_suffix(".tmp")
+        with draft.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+        draft.replace(self._path)
+
+    @property
+    def _names(self) -> list[str]:
+        return ["step", *self._columns, "seconds"]
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """What the trainer calls; its last words, on the whole run, are not a step."""
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        row = {"step": str(state.global_step), "seconds": _short(logs.get("step_time"))}
+        row |= {column: _short(logs.get(name)) for column, name in self._columns.items()}
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, self._names, lineterminator="\n").writerow(row)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._progress is not None:
+            self._progress(row)
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows of a log; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _short(value: Any) -> str:
+    return "" if value is None else f"{float(value):.6g}"

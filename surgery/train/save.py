@@ -1,0 +1,73 @@
+"""A trained model as a checkpoint folder: its start's files around the new weights."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.arch import resolve
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.sibling import left_beside, name_beside, remove
+from surgery.execute.files import copied_files
+from surgery.train.proof import check_saved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from surgery.checkpoint.source import CheckpointInfo
+    from surgery.train.region import Region
+
+RECORD: Final = "training.json"
+
+
+def save_model(
+    model: Any, info: CheckpointInfo, region: Region, folder: Path, record: Mapping[str, Any]
+) -> None:
+    """Write a model beside its place, hold it against its start, and put it in place.
+
+    Every tensor is stored in the element type it had at the start.
+
+    Args:
+        model: The trained model.
+        info: The checkpoint it started from.
+        region: What stood still.
+        folder: Where it goes.
+        record: What it was made from; kept with it.
+
+    Raises:
+        ExecutionError: If a frozen tensor is not byte for byte what it was, or the disk fails.
+    """
+    for left in left_beside(folder, "training"):
+        remove(left)
+    draft = name_beside(folder, "training")
+    with explained(folder):
+        try:
+            model.save_pretrained(draft, state_dict=_stored(model, info, region))
+            for name, data in copied_files(info.folder).items():
+                (draft / name).parent.mkdir(exist_ok=True)
+                (draft / name).write_bytes(data)
+            told = {**record, "frozen": list(region.frozen), "trained": list(region.trained)}
+            (draft / RECORD).write_text(json.dumps(told, indent=2) + "\n")
+            check_saved(str(info.reference), draft, region)
+            draft.rename(folder)
+        finally:
+            remove(draft)
+
+
+def _stored(model: Any, info: CheckpointInfo, region: Region) -> dict[str, Any]:
+    import torch
+
+    sites = resolve(info.config, info.tensors).names()
+    usual = Counter(header.dtype for header in info.tensors.values()).most_common(1)[0][0]
+
+    def kind(name: str) -> Any:
+        stored = sites.get(region.architecture.sites[name])
+        dtype = usual if stored is None else info.tensors[stored].dtype
+        return getattr(torch, dtype.torch_name)
+
+    return {
+        name: tensor.detach().to("cpu", kind(name)) if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }

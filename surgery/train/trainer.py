@@ -1,0 +1,228 @@
+"""TRL's trainers, set up from a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from surgery.errors import RecipeError, SurgeryError, did_you_mean
+from surgery.train.example import Said, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from surgery.train.example import Example, Reward
+    from surgery.train.load import Config
+    from surgery.train.schema import GrpoModel, SftModel, TrainModel
+
+_FORBIDDEN: Final = frozenset(
+    {"trust_remote_code", "push_to_hub", "hub_token", "hub_model_id", "resume_from_checkpoint",
+     "model_init_kwargs", "log_completions_hub_repo"}
+)  # fmt: skip
+_SCHEDULES: Final = {
+    "constant": "constant_with_warmup",
+    "cosine": "cosine",
+    "linear": "linear",
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a trainer is made of, whatever it does.
+
+    Attributes:
+        model: A transformers model; what may learn is marked on it.
+        processor: Its processor, or its tokenizer.
+        examples: What is learnt from.
+        folder: Where checkpoints go.
+        callbacks: Of transformers.
+    """
+
+    model: Any
+    processor: Any
+    examples: Sequence[Example]
+    folder: Path
+    callbacks: Sequence[Any]
+
+    def built(self, kind: Any, arguments: Any, dataset: Any, **more: Any) -> Any:
+        """A trainer without transformers' own log lines, which the csv replaces."""
+        from transformers import PrinterCallback
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            trainer = kind(
+                model=self.model,
+                args=arguments,
+                train_dataset=dataset,
+                processing_class=self.processor,
+                callbacks=list(self.callbacks),
+                **more,
+            )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+
+def make_sft(config: Config[SftModel], parts: Parts) -> Any:
+    """A `trl.SFTTrainer`; its loss is that of the demonstrations' tokens alone.
+
+    Raises:
+        RecipeError: If `trl:` names a field that does not exist or is set otherwise.
+        SurgeryError: If TRL is not installed.
+    """
+    trl = _trl()
+    settings = _settings(config.model, parts.folder) | {
+        "max_length": None,
+        "completion_only_loss": True,
+    }
+    arguments = _arguments(trl.SFTConfig, config, settings)
+    return parts.built(trl.SFTTrainer, arguments, _dataset(parts.examples))
+
+
+def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: Parts) -> Any:
+    """A `trl.GRPOTrainer`; as `make_sft`.
+
+    Rewards without a weight in the configuration are logged and count for nothing.
+    """
+    trl = _trl()
+    chosen = config.model
+    settings = _settings(chosen, parts.folder) | {
+        "num_generations": chosen.group,
+        "max_completion_length": chosen.max_new_tokens,
+        "temperature": chosen.temperature,
+        "beta": chosen.kl,
+        "epsilon": chosen.clip,
+        "num_iterations": chosen.updates,
+        "loss_type": chosen.loss,
+        "reward_weights": [chosen.rewards.get(name, 0.0) for name in rewards],
+    }
+    arguments = _arguments(trl.GRPOConfig, config, settings)
+    told = [
+        _as_trl(name, place, reward, chosen) for place, (name, reward) in enumerate(rewards.items())
+    ]
+    dataset = _dataset(parts.examples).remove_columns("completion")
+    return parts.built(trl.GRPOTrainer, arguments, dataset, reward_funcs=told)
+
+
+def _trl() -> Any:
+    try:
+        import trl
+    except ImportError as error:
+        raise SurgeryError(
+            f"training needs TRL ({error}). Install it with: pip install 'vlm-surgery[train]'"
+        ) from None
+    return trl
+
+
+def _settings(chosen: TrainModel, folder: Path) -> dict[str, Any]:
+    """What both trainers share, in the words of transformers' TrainingArguments."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    micro = chosen.micro_batch or max(1, chosen.batch // devices)
+    if chosen.batch % (micro * devices):
+        raise SurgeryError(
+            f"batch {chosen.batch} cannot be divided into micro-batches of {micro} on {devices} "
+            "devices."
+        )
+    return {
+        "output_dir": str(folder),
+        "max_steps": chosen.steps,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": chosen.batch // (micro * devices),
+        "learning_rate": chosen.lr,
+        "lr_scheduler_type": _SCHEDULES[chosen.schedule],
+        "warmup_steps": chosen.warmup,
+        "weight_decay": chosen.weight_decay,
+        "max_grad_norm": chosen.max_grad_norm,
+        "seed": chosen.seed,
+        "data_seed": chosen.seed,
+        "save_strategy": "steps" if chosen.checkpoint_every else "no",
+        "save_steps": chosen.checkpoint_every or 500,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "report_to": chosen.log_to or "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.accelerator.is_available(),
+        "bf16": cuda and torch.cuda.is_bf16_supported(),
+        "gradient_checkpointing": cuda,
+    }
+
+
+def _arguments(kind: Any, config: Config[Any], settings: dict[str, Any]) -> Any:
+    """TRL's configuration, with what the user adds to it."""
+    known = [f.name for f in dataclasses.fields(kind) if f.init and f.name not in _FORBIDDEN]
+    ours = frozenset(settings) - {"bf16", "gradient_checkpointing", "use_cpu"}
+    for name in config.model.trl:
+        if name in ours:
+            raise RecipeError(
+                f"trl: {name!r} follows from the other keys of this file; set it there.",
+                config.place("trl", name),
+            )
+        if name not in known:
+            near = did_you_mean(name, [n for n in known if n not in ours])
+            near = near if near.startswith(" Did") else ""
+            raise RecipeError(
+                f"trl: {kind.__name__} has no field {name!r} that may be set here.{near}",
+                config.place("trl", name),
+            )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return kind(**settings | config.model.trl)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"trl: {kind.__name__} does not take these settings: {_first_line(error)}",
+            config.place("trl"),
+        ) from None
+
+
+def _dataset(examples: Sequence[Example]) -> Any:
+    from datasets import Dataset, Image, List
+
+    found = Dataset.from_dict(columns(examples))
+    if "images" in found.column_names:
+        found = found.cast_column("images", List(Image()))
+    return found
+
+
+def _as_trl(name: str, place: int, reward: Reward, chosen: GrpoModel) -> Callable[..., list[float]]:
+    """A reward as TRL calls it."""
+
+    def rewarded(
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        example: list[int],
+        trainer_state: Any,
+        **_: Any,
+    ) -> list[float]:
+        rank = int(os.environ.get("RANK", "0"))
+        source = np.random.default_rng([chosen.seed, trainer_state.global_step, rank, place])
+        draws = source.random(len(completions))
+        return [
+            reward(Said(index, _text(said), len(ids), chosen.max_new_tokens, float(draw)))
+            for said, ids, index, draw in zip(
+                completions, completion_ids, example, draws, strict=True
+            )
+        ]
+
+    rewarded.__name__ = name
+    return rewarded
+
+
+def _text(completion: Any) -> str:
+    """What was said, from TRL's list of one turn."""
+    content = completion if isinstance(completion, str) else completion[-1]["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text") or "") for part in content)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
