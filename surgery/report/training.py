@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.report.files import write_pngs
+from surgery.report.stats.style import WIDTH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def _curves(log: DataFrame) -> Figure | None:
     if not shown:
         return None
     rows = -(-len(shown) // 3)
-    figure = Figure(figsize=(7.2, 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.9 * rows), layout="constrained")
     panels = figure.subplots(rows, 3, squeeze=False).flat
     for name, panel in zip(shown, panels, strict=False):
         _line(panel, log, name)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
     """One pattern that `re.search` finds in exactly these names.
 
-    Names behind a wrapper's (`module.`, `base_model.model.`) are found as well, since nothing is
-    said of what comes before a dot.
+    Names behind a wrapper's (`module.`, `base_model.model.`) are found as well, unless a name ends
+    like another one.
 
     Args:
         names: What is to be found; at least one.
@@ -27,7 +27,10 @@ def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
     Returns:
         The pattern, in what regular expressions of Python, Rust, Java and JavaScript share.
     """
-    return rf"(?:^|\.)(?:{_pattern(_tree(names), _tree([*names, *others]))})$"
+    others = list(others)
+    body = _pattern(_tree(names), _tree([*names, *others]))
+    anywhere = rf"(?:^|\.){body}$"
+    return rf"^{body}$" if any(re.search(anywhere, name) for name in others) else anywhere
 
 
 _Tree = dict[str, Any]  # first part of the names to what follows it; a whole name ends in {}

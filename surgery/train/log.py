@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from transformers import TrainerCallback
@@ -59,9 +60,11 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._path = path
         self._columns = columns
         self._progress = progress
+        self._last = time.monotonic()
 
     def start(self, step: int) -> None:
         """Keep the rows up to a step, which training goes on from."""
+        self._last = time.monotonic()
         kept = [row for row in read_log(self._path) if int(row["step"]) <= step] if step else []
         draft = self._path.with_suffix(".tmp")
         with draft.open("w", newline="") as file:
@@ -80,7 +83,9 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """What the trainer calls; its last words, on the whole run, are not a step."""
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
-        row = {"step": str(state.global_step), "seconds": _short(logs.get("step_time"))}
+        now = time.monotonic()
+        row = {"step": str(state.global_step), "seconds": f"{now - self._last:.3f}"}
+        self._last = now
         row |= {column: _short(logs.get(name)) for column, name in self._columns.items()}
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, self._names, lineterminator="\n").writerow(row)

@@ -19,7 +19,7 @@ from surgery.train.proof import check_still, fingerprints
 from surgery.train.region import Region, frozen_region, hold_still
 from surgery.train.save import save_model
 from surgery.train.schema import TrainModel
-from surgery.train.trainer import Parts, make_grpo, make_sft
+from surgery.train.trainer import Parts, make_grpo, make_sft, trl_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,6 +122,7 @@ class _Run:
 
     def done(self, build: Build) -> Trained:
         """Train from the last checkpoint, or from the start, and keep what was made."""
+        trl_module()  # before anything is read or written
         with open_checkpoint(self.config.model.model) as checkpoint:
             info = checkpoint.info
         if info.formed:
@@ -133,18 +134,23 @@ class _Run:
         region = frozen_region(
             model, self.config.selectors, inverse=self.config.inverse, cuts=self.config.cuts
         )
-        hold_still(model, region)
         before = fingerprints(model)
         record = self._record(info, before)
         self._claim(record)
         with explained(self.out):
             checkpoints = self.out / _CHECKPOINTS
+            resumed = self._last(checkpoints)
+            last = checkpoints / f"checkpoint-{resumed}" if resumed else None
+            if last is not None:
+                # transformers' trainer looks for the weights by their names in memory, finds none
+                # of them in files that spell names as they were published, and says nothing.
+                model = load_model(last, info.config)
+            hold_still(model, region)
             processor = load_processing(info.folder)
             trainer = build(Parts(model, processor, self.examples, checkpoints, [self.log]))
-            resumed = self._last(checkpoints)
             self.log.start(resumed)
             started = time.monotonic()
-            _train(trainer, checkpoints / f"checkpoint-{resumed}" if resumed else None)
+            _train(trainer, last)
         seconds = time.monotonic() - started
         trained = trainer.accelerator.unwrap_model(trainer.model)
         unmoved = check_still(before, trained, region)

@@ -67,7 +67,11 @@ def _stored(model: Any, info: CheckpointInfo, region: Region) -> dict[str, Any]:
         dtype = usual if stored is None else info.tensors[stored].dtype
         return getattr(torch, dtype.torch_name)
 
-    return {
-        name: tensor.detach().to("cpu", kind(name)) if tensor.is_floating_point() else tensor
-        for name, tensor in model.state_dict().items()
-    }
+    seen: set[int] = set()  # a tied tensor is stored once, under its first name
+    kept: dict[str, Any] = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            dtype = kind(name) if tensor.is_floating_point() else tensor.dtype
+            kept[name] = tensor.detach().to("cpu", dtype)
+    return kept

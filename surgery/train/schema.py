@@ -62,6 +62,9 @@ class TrainModel(Strict):
     checkpoint_every: Count | None = Field(
         default=None, description="Steps between checkpoints to resume from; none when absent."
     )
+    keep: Count | None = Field(
+        default=2, description="How many of the last checkpoints stay; null keeps all."
+    )
     log_to: list[Literal["trackio", "wandb"]] = Field(
         default=[], description="Services that are told as well as log.csv."
     )

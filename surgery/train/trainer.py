@@ -75,7 +75,7 @@ def make_sft(config: Config[SftModel], parts: Parts) -> Any:
         RecipeError: If `trl:` names a field that does not exist or is set otherwise.
         SurgeryError: If TRL is not installed.
     """
-    trl = _trl()
+    trl = trl_module()
     settings = _settings(config.model, parts.folder) | {
         "max_length": None,
         "completion_only_loss": True,
@@ -89,7 +89,7 @@ def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: P
 
     Rewards without a weight in the configuration are logged and count for nothing.
     """
-    trl = _trl()
+    trl = trl_module()
     chosen = config.model
     settings = _settings(chosen, parts.folder) | {
         "num_generations": chosen.group,
@@ -109,7 +109,12 @@ def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: P
     return parts.built(trl.GRPOTrainer, arguments, dataset, reward_funcs=told)
 
 
-def _trl() -> Any:
+def trl_module() -> Any:
+    """TRL.
+
+    Raises:
+        SurgeryError: If it is not installed.
+    """
     try:
         import trl
     except ImportError as error:
@@ -145,7 +150,7 @@ def _settings(chosen: TrainModel, folder: Path) -> dict[str, Any]:
         "data_seed": chosen.seed,
         "save_strategy": "steps" if chosen.checkpoint_every else "no",
         "save_steps": chosen.checkpoint_every or 500,
-        "save_total_limit": 2,
+        "save_total_limit": chosen.keep,
         "logging_steps": 1,
         "report_to": chosen.log_to or "none",
         "disable_tqdm": True,

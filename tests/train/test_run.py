@@ -1,0 +1,261 @@
+"""Training for real, a few steps of the specimen: what stands still, what moves, what resumes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from eval.suites.specimen import lessons
+from surgery import specimen
+from surgery.errors import CheckpointError, ExecutionError, RecipeError
+from surgery.train import run as running
+from surgery.train.example import Example, Said
+from surgery.train.load import load_grpo, load_sft
+from surgery.train.log import read_log
+from surgery.train.proof import check_saved
+from surgery.train.run import Trained, train_grpo, train_sft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SFT = """\
+model: specimen:in
+data: {suites: [specimen], samples: 16}
+freeze: [vision, "language[mid]"]
+steps: 4
+batch: 4
+lr: 1.0e-3
+weight_decay: 0.5
+checkpoint_every: 2
+"""
+GRPO = SFT + "rewards: {even: 1}\ngroup: 4\nmax_new_tokens: 12\nkl: 0.01\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def examples(count: int = 16, task: str = "read") -> list[Example]:
+    stream = lessons(task, 3)
+    found = []
+    for sample in (next(stream) for _ in range(count)):
+        image = [{"type": "image", "text": None}] if sample.images else []
+        content = [*image, {"type": "text", "text": sample.prompt}]
+        images = tuple(picture.data for picture in sample.images)
+        turn = {"role": "user", "content": content}
+        found.append(Example(sample.id, (turn,), images, sample.demonstration))
+    return found
+
+
+def even(said: Said) -> float:
+    """Any reward that differs among responses."""
+    return float(said.chance < 0.5)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run and what it made."""
+
+    out: Path
+    trained: Trained
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return load_file(self.out / "model" / "model.safetensors")
+
+
+def trained_sft(folder: Path, text: str = SFT, task: str = "read") -> Made:
+    folder.mkdir(exist_ok=True)
+    (folder / "train.yaml").write_text(text)
+    out = folder / "run"
+    return Made(out, train_sft(load_sft(folder / "train.yaml"), examples(task=task), out))
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return trained_sft(tmp_path_factory.mktemp("sft"))
+
+
+@pytest.fixture(scope="module")
+def reinforced(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("grpo")
+    (folder / "train.yaml").write_text(GRPO)
+    out = folder / "run"
+    config = load_grpo(folder / "train.yaml")
+    return Made(out, train_grpo(config, examples(), {"even": even}, out))
+
+
+@pytest.fixture(params=["supervised", "reinforced"])
+def made(request: pytest.FixtureRequest) -> Made:
+    return request.getfixturevalue(request.param)
+
+
+def test_frozen_is_bit_identical_and_the_rest_moved(made: Made) -> None:
+    """With weight decay on, which moves whatever an optimizer holds."""
+    before = load_file(specimen.path("in") / "model.safetensors")
+    after = made.weights
+    assert before.keys() == after.keys()
+    frozen = [n for n in before if "visual.blocks" in n or "visual.patch" in n
+              or any(f".layers.{i}." in n for i in (3, 4, 5))]  # fmt: skip
+    assert len(frozen) > 60
+    for name, old in before.items():
+        assert after[name].dtype == old.dtype == torch.bfloat16
+        # In bfloat16 a small step of a norm's weight may round to nothing.
+        assert torch.equal(old, after[name]) or name not in frozen
+    assert len(made.trained.region.frozen) == len(frozen)
+    assert made.trained.unmoved == ()
+
+
+def test_the_folder_is_the_starts_but_for_weights_and_record(made: Made) -> None:
+    start = {p.name: p.read_bytes() for p in specimen.path("in").iterdir()}
+    end = {p.name: p.read_bytes() for p in (made.out / "model").iterdir()}
+    record = json.loads(end.pop("training.json"))
+    assert start.keys() == end.keys()
+    assert {name for name in start if start[name] != end[name]} == {"model.safetensors"}
+    assert record["frozen"] == list(made.trained.region.frozen)
+    assert record["start"]["reference"] == "specimen:in"
+    assert str(made.out) not in json.dumps(record)
+
+
+def test_the_log_has_a_row_per_step(reinforced: Made, supervised: Made) -> None:
+    rows = read_log(reinforced.out / "log.csv")
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(0 <= float(row["reward"]) <= 1 for row in rows)
+    assert all(row["reward.even"] == row["reward"] for row in rows)
+    assert all(1 <= float(row["length"]) <= 12 for row in rows)
+    assert float(rows[0]["kl"]) == pytest.approx(0, abs=1e-6) and float(rows[-1]["kl"]) > 0
+    losses = [float(row["loss"]) for row in read_log(supervised.out / "log.csv")]
+    assert len(losses) == 4
+
+
+def test_resumed_equals_uninterrupted(tmp_path: Path, supervised: Made) -> None:
+    """Killed after the second step's checkpoint, at the third step."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(row: Any) -> None:
+        if row["step"] == "3":
+            raise Killed
+
+    (tmp_path / "train.yaml").write_text(SFT)
+    config, out = load_sft(tmp_path / "train.yaml"), tmp_path / "run"
+    with pytest.raises(Killed):
+        train_sft(config, examples(), out, kill)
+    assert not (out / "model").exists()
+    assert len(read_log(out / "log.csv")) == 3
+    trained = train_sft(config, examples(), out)
+    assert trained.resumed == 2
+    assert [row["step"] for row in read_log(out / "log.csv")] == ["1", "2", "3", "4"]
+    for name, tensor in Made(out, trained).weights.items():
+        assert torch.equal(tensor, supervised.weights[name]), name
+    without = [
+        {k: v for k, v in row.items() if k != "seconds"} for row in read_log(out / "log.csv")
+    ]
+    whole = read_log(supervised.out / "log.csv")
+    assert without == [{k: v for k, v in row.items() if k != "seconds"} for row in whole]
+
+
+def test_another_configuration_does_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
+    text = SFT.replace("steps: 4", "steps: 1").replace("checkpoint_every: 2\n", "")
+    made = trained_sft(tmp_path, text)
+    with pytest.raises(ExecutionError, match="this run is complete"):
+        trained_sft(tmp_path, text)
+    shutil.rmtree(made.out / "model")
+    with pytest.raises(ExecutionError, match=r"another run: config.lr was 0.001 and is 0.002"):
+        trained_sft(tmp_path, text.replace("1.0e-3", "2.0e-3"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run").mkdir()
+    (tmp_path / "other" / "run" / "note.txt").write_text("mine")
+    with pytest.raises(ExecutionError, match="is not empty and holds no training run"):
+        trained_sft(tmp_path / "other", text)
+
+
+def test_text_alone_trains_a_model_of_images(tmp_path: Path) -> None:
+    text = SFT.replace("steps: 4", "steps: 1").replace("freeze: [vision, ", "freeze: [")
+    made = trained_sft(tmp_path, text, task="arithmetic")
+    assert any("visual" in name for name in made.trained.unmoved)
+    assert not any("language_model.layers.8.mlp" in name for name in made.trained.unmoved)
+
+
+def test_a_region_that_matches_nothing_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RecipeError, match=r"train.yaml:3:\d+: .*'99' in 'language\[99\]'"):
+        trained_sft(tmp_path, SFT.replace("language[mid]", "language[99]"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_tensor_that_moved_is_refused_and_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sabotage(trainer: Any, _: object) -> None:
+        weight = trainer.model.model.language_model.layers[4].mlp.up_proj.weight
+        weight.data[0, 0] += 1e-7  # less than bfloat16 can hold
+
+    monkeypatch.setattr(running, "_train", sabotage)
+    with pytest.raises(ExecutionError, match=r"layers.4.mlp.up_proj.weight was to stand still"):
+        trained_sft(tmp_path)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_saved_tensor_that_differs_is_found(tmp_path: Path, supervised: Made) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(supervised.out / "model", folder)
+    check_saved("specimen:in", folder, supervised.trained.region)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.3.mlp.up_proj.weight"][0, 0] *= 2
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExecutionError, match=r"layers.3.mlp.up_proj.weight was to stand still"):
+        check_saved("specimen:in", folder, supervised.trained.region)
+
+
+def test_a_sample_without_a_demonstration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(SFT)
+    bare = [*examples(2), Example("sample 'x'", examples(1)[0].messages, examples(1)[0].images, "")]
+    with pytest.raises(ExecutionError, match="sample 'x' has no demonstration"):
+        train_sft(load_sft(tmp_path / "train.yaml"), bare, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("{adam_beta3: 0.9}", r":9:7: trl: SFTConfig has no field 'adam_beta3'.*'adam_beta"),
+        ("{learning_rate: 0.1}", r":9:7: trl: 'learning_rate' follows from the other keys"),
+        ("{trust_remote_code: true}", r"no field 'trust_remote_code' that may be set here"),
+        ("{push_to_hub: true}", r"no field 'push_to_hub' that may be set here"),
+        ("{optim: nonsense}", r":9:\d+: trl: SFTConfig does not take these settings: .*nonsense"),
+    ],
+)  # fmt: skip
+def test_what_trl_does_not_take_is_told(tmp_path: Path, extra: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        trained_sft(tmp_path, SFT + f"trl: {extra}\n")
+
+
+def test_further_fields_of_trl_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Callable[..., Any]] = []
+    monkeypatch.setattr(running, "_train", lambda trainer, _: seen.append(trainer.args))
+    trained_sft(tmp_path, SFT + "trl: {adam_beta2: 0.95}\n")
+    assert seen[0].adam_beta2 == 0.95  # type: ignore[attr-defined]
+
+
+def test_an_adapter_is_no_start(tmp_path: Path) -> None:
+    import peft
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(specimen.path("in"))
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"]))
+    wrapped.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match="has an adapter; training starts from whole weights"):
+        trained_sft(tmp_path, SFT.replace("specimen:in", f"specimen:in + {tmp_path / 'adapter'}"))
