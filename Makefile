@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --progress-bar on -c constraints.txt
 PINS := pyproject.toml constraints.txt
 
-.PHONY: help setup demo test test-slow check format bench clean
+.PHONY: help setup demo test test-slow check format bench specimen specimen-smoke clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -30,6 +30,11 @@ $(VENV)/.core: $(BIN)/python $(PINS)
 $(VENV)/.dev: $(VENV)/.core
 	@echo "[+] installing the test and lint tools"
 	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.core
+	@echo "[+] installing TRL"
+	@$(PIP) --editable '.[train]'
 	@touch $@
 
 setup: $(VENV)/.dev ## make .venv with everything for development
@@ -55,6 +60,12 @@ format: $(VENV)/.dev ## let ruff mend what it can
 
 bench: $(VENV)/.dev ## measure speed and memory beside cp, mergekit, numpy, svdvals, plain generate and one layer at a time; writes bench.json
 	@$(BIN)/python -m tests.bench --out bench.json
+
+specimen: $(VENV)/.train ## train the specimen family anew, controls and all, and measure it (about 80 minutes on two cores)
+	@$(BIN)/python -m surgery.specimen.train --out out/specimen
+
+specimen-smoke: $(VENV)/.train ## the same at toy length, to see that it runs (under 3 minutes)
+	@$(BIN)/python -m surgery.specimen.train --out out/specimen-smoke --seeds 1 --smoke
 
 clean: ## remove the environment and everything made
 	rm -rf $(VENV) out build dist bench.json .mypy_cache .ruff_cache .hypothesis .import_linter_cache

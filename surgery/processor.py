@@ -29,7 +29,12 @@ class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
     Rows without an image may stand as None or an empty list among `images` (a flat list of
     images in reading order serves as well), rows are padded to one length, and padding is on
     the left, as generation needs.
+
+    Attributes:
+        pads: Whether rows are padded unless the call says otherwise.
     """
+
+    pads: bool = True
 
     def __call__(self, images: Any = None, text: Any = None, **kwargs: Any) -> BatchFeature:
         """Tokenize and prepare a batch.
@@ -43,7 +48,7 @@ class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         Returns:
             input_ids, attention_mask and, with images, what the model's forward needs for them.
         """
-        kwargs.setdefault("padding", True)
+        kwargs.setdefault("padding", self.pads)
         return super().__call__(images=flat_images(images) or None, text=text, **kwargs)
 
 

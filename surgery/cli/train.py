@@ -47,6 +47,12 @@ Seed = Annotated[
 Steps = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Optimizer steps, not the file's.")
 ]
+RewardNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward", metavar="NAME[=WEIGHT]", help="Reward this, not what the file says; repeatable."
+    ),
+]
 
 
 @app.command("sft")
@@ -82,6 +88,7 @@ def grpo(
     freeze: Freeze = None,
     seed: Seed = None,
     steps: Steps = None,
+    reward: RewardNames = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,7 +96,10 @@ def grpo(
     from surgery.train.load import load_grpo
     from surgery.train.run import train_grpo
 
-    loaded = load_grpo(config, _changes(model, freeze, seed, steps))
+    changes = _changes(model, freeze, seed, steps)
+    if reward:
+        changes["rewards"] = _weights(reward)
+    loaded = load_grpo(config, changes)
     samples = _samples(loaded.model.data, loaded.folder)
     rewards = _rewards(loaded, samples)
     _quiet_libraries()
@@ -103,6 +113,21 @@ def _changes(
 ) -> dict[str, Any]:
     given = {"model": model, "freeze": freeze, "seed": seed, "steps": steps}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _weights(given: list[str]) -> dict[str, float]:
+    """`NAME=WEIGHT` texts to weights by name; 1 where none is given."""
+    found = {}
+    for text in given:
+        name, _, weight = text.partition("=")
+        try:
+            found[name] = float(weight or 1)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text!r} is not NAME or NAME=WEIGHT. Example: --reward length=0.5",
+                param_hint="--reward",
+            ) from None
+    return found
 
 
 def _samples(data: DataModel, folder: Path) -> list[Sample]:

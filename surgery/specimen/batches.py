@@ -60,12 +60,6 @@ def reward(response: str, item: Item) -> float:
     return float(parts is not None and parts[1] == item.answer)
 
 
-def is_full_chain(response: str) -> bool:
-    """Whether the response works the steps out (`5+1=6`) rather than answering at once."""
-    parts = parse(response)
-    return parts is not None and "=" in parts[0]
-
-
 def _labels(processor: Any, input_ids: Any, replies: Sequence[str]) -> Any:
     import torch
 

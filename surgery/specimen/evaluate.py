@@ -1,89 +1,89 @@
-"""Greedy answers on held-out questions, and what to say about them."""
+"""Held-out questions put to a checkpoint: `python -m surgery.specimen.evaluate MODEL --out FILE`.
+
+One line per question and way of answering: greedy, and one sample at temperature 1.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from dataclasses import dataclass
+import argparse
+import csv
+import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.specimen.batches import encode, is_full_chain, reward
-from surgery.specimen.world import Item, items
+from surgery.specimen.batches import encode, reward
+from surgery.specimen.world import items
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EVAL_TASKS: Final = ("read", "count", "arithmetic", "expression")
+    from surgery.specimen.world import Item
+
+EVAL_TASKS: Final = ("read", "count", "recognise", "locate", "arithmetic", "expression")
 EVAL_SEED: Final = 2026
+WAYS: Final = ("greedy", "sampled")
+COLUMNS: Final = ("task", "way", "item", "gold", "rare", "correct")
 
-
-@dataclass(frozen=True)
-class Score:
-    """One checkpoint on one task.
-
-    Attributes:
-        stage: The checkpoint.
-        task: The task.
-        n: Held-out items, all different.
-        correct: Exact answers in the strict format.
-        low: Lower end of the 95% Wilson interval of the accuracy.
-        high: Its upper end.
-        majority: Accuracy of always giving the commonest gold answer.
-        full_chain: Share of responses that work the steps out; nan where the task has none.
-    """
-
-    stage: str
-    task: str
-    n: int
-    correct: int
-    low: float
-    high: float
-    majority: float
-    full_chain: float
-
-    @property
-    def accuracy(self) -> float:
-        """Correct over n."""
-        return self.correct / self.n
+_LONGEST: Final = 48  # tokens; the longest demonstration has 37
 
 
 def answer(
     model: Any,
     processor: Any,
     questions: Sequence[Item],
+    *,
+    sampled: bool = False,
     batch: int = 100,
-    max_new_tokens: int = 48,
+    max_new_tokens: int = _LONGEST,
 ) -> list[str]:
-    """Greedy responses, special tokens dropped."""
+    """Responses, special tokens dropped.
+
+    Args:
+        model: In evaluation mode.
+        processor: Its processor.
+        questions: What is asked.
+        sampled: Whether to draw at temperature 1, from torch's generator, and not greedily.
+        batch: Questions at once.
+        max_new_tokens: Longest response.
+    """
     import torch
 
+    drawing: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    # A sampled image token would crash the next forward pass.
+    drawing["suppress_tokens"] = [model.config.image_token_id, model.config.video_token_id]
     texts: list[str] = []
     for start in range(0, len(questions), batch):
         inputs = encode(processor, questions[start : start + batch])
+        how: dict[str, Any] = drawing if sampled else {"do_sample": False}
         with torch.no_grad():
-            output = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
+            output = model.generate(**inputs, max_new_tokens=max_new_tokens, **how)
         ends = output[:, inputs["input_ids"].shape[1] :]
         texts += [str(t) for t in processor.batch_decode(ends, skip_special_tokens=True)]
     return texts
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """95% score interval of a proportion (Wilson 1927, JASA 22, 209-212)."""
-    from scipy.stats import binomtest
+def ask(model: Any, processor: Any, n: int) -> list[dict[str, str]]:
+    """Every task's held-out questions, answered both ways: rows of `COLUMNS`."""
+    import torch
 
-    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def score_task(model: Any, processor: Any, stage: str, task: str, n: int) -> Score:
-    """Ask one checkpoint `n` held-out questions of one task."""
-    questions = items(task, n, EVAL_SEED)
-    texts = answer(model, processor, questions)
-    correct = sum(int(reward(t, q)) for t, q in zip(texts, questions, strict=True))
-    low, high = wilson(correct, n)
-    commonest = Counter(q.answer for q in questions).most_common(1)[0][1]
-    chains = sum(is_full_chain(t) for t in texts) / n if questions[0].shortcut else math.nan
-    return Score(stage, task, n, correct, low, high, commonest / n, chains)
+    rows = []
+    for task in EVAL_TASKS:
+        questions = items(task, n, EVAL_SEED)
+        for way in WAYS:
+            torch.manual_seed(zlib.crc32(f"{task} {way}".encode()))
+            texts = answer(model, processor, questions, sampled=way == "sampled")
+            rows += [
+                {
+                    "task": task,
+                    "way": way,
+                    "item": item.id,
+                    "gold": item.answer,
+                    "rare": str(int(item.rare)),
+                    "correct": str(int(reward(text, item))),
+                }
+                for item, text in zip(questions, texts, strict=True)
+            ]
+    return rows
 
 
 def captions_exact(model: Any, processor: Any, n: int) -> tuple[float, float]:
@@ -94,3 +94,31 @@ def captions_exact(model: Any, processor: Any, n: int) -> tuple[float, float]:
     whole = sum(said == gold for said, gold in pairs) / n
     cells = sum(s == g for said, gold in pairs for s, g in zip(said, gold, strict=False))
     return whole, cells / (9 * n)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    import torch
+
+    from surgery.specimen.build import load
+
+    parser = argparse.ArgumentParser(
+        prog="python -m surgery.specimen.evaluate", description=__doc__
+    )
+    parser.add_argument("model", type=Path, help="checkpoint folder")
+    parser.add_argument("--out", type=Path, required=True, help="csv to write")
+    parser.add_argument("--n", type=int, default=1000, help="questions per task")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    rows = ask(*load(options.model), options.n)
+    draft = options.out.with_suffix(".tmp")
+    with draft.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    draft.replace(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COLUMNS: Final = ("stage", "step", "loss", "grad_norm", "reward", "full_chain", "seconds")
+COLUMNS: Final = ("stage", "step", "loss", "grad_norm", "seconds")
 
 
 class Journal:

@@ -1,145 +1,168 @@
-"""What ships beside the weights: held-out table, compact training log, curves."""
+"""What ships beside the weights: held-out scores, paired differences, training logs, curves."""
 
 from __future__ import annotations
 
 import csv
-import math
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.specimen import STAGES
 from surgery.specimen.build import load
-from surgery.specimen.evaluate import EVAL_TASKS, Score, captions_exact, score_task
+from surgery.specimen.evaluate import captions_exact
 from surgery.specimen.journal import COLUMNS, read_journal
+from surgery.specimen.scores import (
+    Difference,
+    Score,
+    arms_table,
+    costs_table,
+    differences,
+    read_answers,
+    scored,
+    table,
+    write_records,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_HELDOUT_COLUMNS: Final = (
-    "stage", "task", "n", "correct", "accuracy", "low", "high", "majority", "full_chain",
-)  # fmt: skip
-_EVERY: Final = 5  # steps averaged into one row of the compact log
+    from surgery.specimen.train import Family
+
+    Log = Sequence[Mapping[str, str]]
+
+_EVERY: Final = 10  # steps averaged into one row of the compact logs
+_RL: Final = ("reward", "reward.correct", "reward.format", "length", "kl", "entropy", "loss",
+              "token_accuracy", "grad_norm")  # fmt: skip
 
 
-def write_report(out: Path, n: int) -> None:
-    """Ask every checkpoint in `out` held-out questions; write heldout.csv, training.csv, curves.
+def write_report(family: Family) -> None:
+    """Scores, differences, logs and curves of a whole run into its folder `report`.
 
     Args:
-        out: The folder `train` wrote; the compact log and figure go to `out/report`.
-        n: Held-out items per task.
+        family: A run whose jobs are done.
     """
-    folder = out / "report"
+    from surgery.specimen.train import ARMS
+
+    folder = family.out / "report"
     folder.mkdir(exist_ok=True)
-    scores = []
-    for stage in STAGES:
-        model, processor = load(out / stage)
-        for task in EVAL_TASKS:
-            scores.append(score_task(model, processor, stage, task, n))
-            print(markdown_row(scores[-1]), flush=True)
-        whole, cells = captions_exact(model, processor, min(n, 200))
-        print(f"{stage}: captions right in full {whole:.1%}, cells {cells:.1%}", flush=True)
-    write_heldout(folder / "heldout.csv", scores)
-    rows = compact(list(read_journal(out / "training.csv")))
-    with (folder / "training.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    draw_curves(rows, folder / "curves.png")
+    names = ["base", "in", *(arm.name for arm in ARMS)]
+    scores: list[Score] = []
+    against: list[Difference] = []
+    for seed in range(family.seeds):
+        home = family.out / f"seed-{seed}"
+        answers = {
+            n: read_answers(home / f"{n}.csv") for n in names if (home / f"{n}.csv").exists()
+        }
+        for name, its in answers.items():
+            scores += scored(seed, name, its)
+            for other in ("in", "rl"):
+                if name not in ("base", "in", other):
+                    against += differences(seed, name, its, other, answers[other])
+    write_records(folder / "heldout.csv", scores)
+    write_records(folder / "differences.csv", against)
+    cold, arms = _logs(family)
+    _write_log(folder / "cold.csv", ("seed", *COLUMNS), cold)
+    _write_log(folder / "arms.csv", ("seed", "checkpoint", "step", *_RL, "seconds"), arms)
+    draw_curves(cold, arms, folder / "curves.png")
+    greedy = [s for s in scores if s.way == "greedy"]
+    gains = [d for d in against if d.way == "greedy"]
+    for lines in (
+        table(greedy, gains),
+        arms_table(greedy, names),
+        costs_table(gains, names[3:]),
+        _captions(family),
+    ):
+        print("\n".join(lines), end="\n\n", flush=True)
 
 
-def markdown_row(score: Score) -> str:
-    """One row of the README's held-out table."""
-    chain = "" if math.isnan(score.full_chain) else f"{score.full_chain:.0%}"
-    cells = (
-        score.stage,
-        score.task,
-        f"{score.accuracy:.1%}",
-        f"{score.low:.1%} to {score.high:.1%}",
-        f"{score.majority:.1%}",
-        chain,
-    )
-    return "| " + " | ".join(cells) + " |"
+def _captions(family: Family) -> list[str]:
+    whole, cells = captions_exact(*load(family.out / "base"), 4 if family.smoke else 200)
+    return [f"base: captions right in full {whole:.1%}, cells {cells:.1%}"]
 
 
-def write_heldout(path: Path, scores: Sequence[Score]) -> None:
-    """Scores to csv."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_HELDOUT_COLUMNS)
-        for s in scores:
-            chain = "" if math.isnan(s.full_chain) else f"{s.full_chain:.4f}"
-            numbers = (s.accuracy, s.low, s.high, s.majority)
-            writer.writerow(
-                [s.stage, s.task, s.n, s.correct, *(f"{v:.4f}" for v in numbers), chain]
-            )
+def _logs(family: Family) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """All steps of all seeds, averaged: the cold start's and the arms'."""
+    from surgery.specimen.train import ARMS
+
+    cold: list[dict[str, str]] = []
+    arms: list[dict[str, str]] = []
+    for seed in range(family.seeds):
+        home = family.out / f"seed-{seed}"
+        steps = list(read_journal(home / "cold.csv"))
+        for stage in dict.fromkeys(row["stage"] for row in steps):
+            mine = [row for row in steps if row["stage"] == stage]
+            told = {"seed": str(seed), "stage": stage}
+            cold += [told | row for row in compact(mine, ("loss", "grad_norm"))]
+        for arm in ARMS:
+            path = home / arm.name / "log.csv"
+            if path.exists():
+                told = {"seed": str(seed), "checkpoint": arm.name}
+                arms += [told | row for row in compact(list(read_journal(path)), _RL)]
+    return cold, arms
 
 
-def read_heldout(path: Path) -> list[Score]:
-    """Scores back from `write_heldout`'s csv."""
-    with path.open(newline="") as file:
-        return [
-            Score(
-                stage=row["stage"],
-                task=row["task"],
-                n=int(row["n"]),
-                correct=int(row["correct"]),
-                low=float(row["low"]),
-                high=float(row["high"]),
-                majority=float(row["majority"]),
-                full_chain=float(row["full_chain"] or "nan"),
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def compact(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Every five steps of a stage as one row of means; `seconds` is their sum."""
-    out: list[dict[str, str]] = []
-    for start in _starts(rows):
-        group = [r for r in rows[start : start + _EVERY] if r["stage"] == rows[start]["stage"]]
-        row = {"stage": group[0]["stage"], "step": group[0]["step"]}
-        for name in ("loss", "grad_norm", "reward", "full_chain"):
-            values = [float(r[name]) for r in group if r[name] not in ("", "nan")]
+def compact(rows: Log, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Every ten steps as one row of means; `seconds` is their sum."""
+    out = []
+    for start in range(0, len(rows), _EVERY):
+        group = rows[start : start + _EVERY]
+        row = {"step": group[0]["step"]}
+        for name in columns:
+            values = [float(r[name]) for r in group if r.get(name) not in (None, "", "nan")]
             row[name] = f"{sum(values) / len(values):.4g}" if values else ""
         row["seconds"] = f"{sum(float(r['seconds']) for r in group):.1f}"
         out.append(row)
     return out
 
 
-def _starts(rows: list[dict[str, str]]) -> list[int]:
-    return [i for i, row in enumerate(rows) if int(row["step"]) % _EVERY == 0]
+def _write_log(path: Path, columns: Sequence[str], rows: Log) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
-    """One panel per stage: the loss, or for GRPO reward and share of full chains."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+def draw_curves(cold: Log, arms: Log, path: Path) -> None:
+    """Losses of the cold start by stage; rewards, length and divergence of the arms."""
+    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    stages = list(dict.fromkeys(row["stage"] for row in rows))
-    figure, panels = pyplot.subplots(-(-len(stages) // 3), 3, figsize=(9, 5), squeeze=False)
-    for panel, stage in zip(panels.flat, stages, strict=False):
-        mine = [row for row in rows if row["stage"] == stage]
-        if stage == "grpo":
-            _line(panel, mine, "reward", "reward")
-            _line(panel, mine, "full_chain", "full chains")
-            panel.set_ylim(0, 1)
-            panel.legend(frameon=False, fontsize=8)
-        else:
-            _line(panel, mine, "loss", "loss")
-            panel.set_yscale("log")
-            panel.yaxis.set_minor_formatter(NullFormatter())
-        panel.set_title(stage, fontsize=10)
-        panel.set_xlabel("step", fontsize=8)
-        panel.tick_params(labelsize=7)
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
+    stages = list(dict.fromkeys(row["stage"] for row in cold))
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    panels = figure.subplots(2, max(4, len(stages)))
+    for panel, stage in zip(panels[0], stages, strict=False):
+        for seed in dict.fromkeys(row["seed"] for row in cold):
+            mine = [r for r in cold if (r["seed"], r["stage"]) == (seed, stage)]
+            _line(panel, mine, "loss", f"seed {seed}")
+        panel.set_yscale("log")
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        _finish(panel, f"{stage}: loss")
+    panels[0][0].legend(frameon=False, fontsize=7)
+    seeds = [row for row in arms if row["checkpoint"] == "rl"]
+    for seed in dict.fromkeys(row["seed"] for row in seeds):
+        _line(panels[1][0], [r for r in seeds if r["seed"] == seed], "reward", f"seed {seed}")
+    _finish(panels[1][0], "rl: reward")
+    first = [row for row in arms if row["seed"] == "0" and row["checkpoint"] != "supervised"]
+    for panel, column, title in zip(
+        panels[1][1:],
+        ("reward.correct", "length", "kl"),
+        ("seed 0: share right", "tokens per response", "divergence from IN"),
+        strict=False,
+    ):
+        for name in dict.fromkeys(row["checkpoint"] for row in first):
+            mine = [row for row in first if row["checkpoint"] == name]
+            _line(panel, mine, column, name.removeprefix("rl-"))
+        _finish(panel, title)
+    panels[1][1].legend(frameon=False, fontsize=6)
     figure.savefig(path, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
 
 
-def _line(panel: Any, rows: list[dict[str, str]], column: str, label: str) -> None:
+def _finish(panel: Any, title: str) -> None:
+    panel.set_title(title, fontsize=9)
+    panel.set_xlabel("step", fontsize=8)
+    panel.tick_params(labelsize=7)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _line(panel: Any, rows: Log, column: str, label: str) -> None:
     points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
-    panel.plot(*zip(*points, strict=True), label=label, linewidth=1.4)
+    if points:
+        panel.plot(*zip(*points, strict=True), label=label, linewidth=1.2)

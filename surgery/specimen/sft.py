@@ -26,7 +26,7 @@ class SftPlan:
         batch: Demonstrations per step.
         lr: Peak learning rate, after a warm-up of a twentieth, falling as a cosine to 5%.
         mix: Task to weight.
-        shortcuts: The share of reasoning demonstrations that skip the working.
+        rare: Which share of the demonstrations with a rare fact is kept.
         seed: Of the data.
     """
 
@@ -35,7 +35,7 @@ class SftPlan:
     batch: int
     lr: float
     mix: dict[str, float]
-    shortcuts: float
+    rare: float
     seed: int
 
 
@@ -48,8 +48,8 @@ def demonstrations(plan: SftPlan) -> Iterator[tuple[Item, str]]:
     tasks = list(plan.mix)
     while True:
         item = next(streams[tasks[int(rng.choice(len(tasks), p=weights))]])
-        skip = bool(item.shortcut) and rng.random() < plan.shortcuts
-        yield item, item.shortcut if skip else item.target
+        if not item.rare or rng.random() < plan.rare:
+            yield item, item.target
 
 
 def train_sft(model: Any, processor: Any, plan: SftPlan, journal: Journal) -> None:

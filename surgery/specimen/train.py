@@ -1,150 +1,171 @@
-"""Train the specimen family from scratch: `python -m surgery.specimen.train --out DIR`.
+"""The whole family from nothing: `python -m surgery.specimen.train --out DIR`.
 
-Stages run in order, each from the one before it: vision, caption, sft, tally, shortcut, grpo.
-A stage whose folder is complete is skipped, so an interrupted run continues at the stage it
-stood in.
+Every seed trains its own Base and IN (`surgery.specimen.cold`) and reinforces it (`surgery train
+grpo`); the first seed also with a third of its decoder frozen, with random rewards, and, instead of
+reinforcement, by supervision. Every checkpoint answers the held-out questions. Jobs run side by
+side, each in a process of one thread; a run that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import subprocess
 import sys
-from dataclasses import dataclass, replace
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from surgery.specimen import build
-from surgery.specimen.grpo import GrpoPlan, train_grpo
-from surgery.specimen.journal import Journal
-from surgery.specimen.sft import SftPlan, train_sft
-from surgery.specimen.vision import VisionPlan, train_vision
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-SEED: Final = 0
+SEEDS: Final = 3
+THIRDS: Final = ("early", "mid", "late")
+SHIPPED: Final = ("base", "in", "rl", *(f"rl-frozen-{third}" for third in THIRDS))
+HELD_OUT: Final = 1000  # questions per task
 
-_MIX: Final = {"arithmetic": 4.0, "expression": 3.0, "count": 2.0, "read": 2.0, "caption": 1.0}
-_TALLY_MIX: Final = {
-    "arithmetic": 3.0,
-    "expression": 2.0,
-    "count": 4.0,
-    "filled": 2.0,
-    "read": 1.0,
-}
-
-PLANS: Final[dict[str, VisionPlan | SftPlan | GrpoPlan]] = {
-    "vision": VisionPlan(steps=250, batch=64, lr=1e-3, seed=100),
-    "caption": SftPlan("caption", 450, 24, 1e-3, {"caption": 1.0}, shortcuts=0.0, seed=101),
-    "sft": SftPlan("sft", 900, 32, 8e-4, _MIX, shortcuts=0.0, seed=102),
-    "tally": SftPlan("tally", 300, 32, 8e-4, _TALLY_MIX, shortcuts=0.0, seed=105),
-    "shortcut": SftPlan("shortcut", 120, 32, 5e-4, _MIX, shortcuts=0.5, seed=103),
-    "grpo": GrpoPlan(
-        steps=50,
-        prompts=8,
-        group=16,
-        lr=3e-5,
-        mix={"arithmetic": 3.0, "expression": 3.0, "read": 1.0, "count": 1.0},
-        max_new_tokens=40,
-        seed=104,
-    ),
-}
-
-# The training stages that ship, and under which name.
-SHIPPED: Final = {"caption": "base", "shortcut": "in", "grpo": "rl"}
+_HERE: Final = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Run:
-    """Where a run keeps things, and its plans."""
+class Arm:
+    """One way on from IN.
+
+    Attributes:
+        name: Of the checkpoint it makes.
+        command: What `surgery train` is told.
+    """
+
+    name: str
+    command: tuple[str, ...]
+
+
+_RL: Final = ("grpo", str(_HERE / "rl.yaml"))
+RL: Final = Arm("rl", _RL)
+ARMS: Final = (
+    RL,
+    *(
+        Arm(f"rl-frozen-{third}", (*_RL, "--freeze", "vision", "--freeze", f"language[{third}]"))
+        for third in THIRDS
+    ),
+    Arm("random", (*_RL, "--reward", "random")),
+    Arm("supervised", ("sft", str(_HERE / "control.yaml"))),
+)
+
+
+@dataclass
+class Family:
+    """A run of everything.
+
+    Attributes:
+        out: Where it goes.
+        seeds: How many.
+        smoke: Whether at toy length.
+        workers: Jobs at once.
+    """
 
     out: Path
-    plans: dict[str, VisionPlan | SftPlan | GrpoPlan]
+    seeds: int = SEEDS
+    smoke: bool = False
+    workers: int = 2
+    _started: float = field(default_factory=time.monotonic)
 
-    def folder(self, stage: str) -> Path:
-        """A stage's float32 checkpoint."""
-        return self.out / "stages" / stage
+    def make(self) -> None:
+        """Do every job that is not done yet."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(self.workers) as pool:
+            jobs = list(self._submit(pool))
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        for name in SHIPPED:
+            self._ship(name)
 
-    @property
-    def journal(self) -> Journal:
-        """The csv of all steps."""
-        return Journal(self.out / "training.csv")
+    def folder(self, seed: int, name: str) -> Path:
+        """A checkpoint of one seed."""
+        home = self.out / f"seed-{seed}"
+        return home / name if name in ("base", "in") else home / name / "model"
 
+    def _submit(self, pool: ThreadPoolExecutor) -> Iterator[Future[None]]:
+        """Jobs in such an order that what one waits for has been begun before it."""
+        cold = [pool.submit(self._cold, seed) for seed in range(self.seeds)]
+        yield from cold
+        for seed, ready in enumerate(cold):
+            for arm in ARMS if seed == 0 else (RL,):
+                yield pool.submit(self._arm, seed, arm, ready)
 
-def smoke_plans() -> dict[str, VisionPlan | SftPlan | GrpoPlan]:
-    """Every stage at toy length: shows that it runs, not that it learns."""
-    small: dict[str, VisionPlan | SftPlan | GrpoPlan] = {}
-    for stage, plan in PLANS.items():
-        if isinstance(plan, GrpoPlan):
-            small[stage] = replace(plan, steps=2, prompts=2, group=4, max_new_tokens=8)
-        else:
-            small[stage] = replace(plan, steps=2, batch=4)
-    return small
+    def _cold(self, seed: int) -> None:
+        home = self.out / f"seed-{seed}"
+        smoke = ["--smoke"] if self.smoke else []
+        self._python(f"cold start, seed {seed}", home / "in.csv", "surgery.specimen.cold",
+                     "--seed", str(seed), "--out", str(home), *smoke)  # fmt: skip
+        for name in ("base", "in"):
+            self._ask(seed, name)
 
+    def _arm(self, seed: int, arm: Arm, ready: Future[None]) -> None:
+        ready.result()
+        home = self.out / f"seed-{seed}"
+        steps = ["--steps", "2"] if self.smoke else []
+        self._python(f"{arm.name}, seed {seed}", self.folder(seed, arm.name) / "config.json",
+                     "surgery.cli.main", "train", *arm.command, "--model", str(home / "in"),
+                     "--seed", str(seed), "--out", str(home / arm.name), *steps)  # fmt: skip
+        self._ask(seed, arm.name)
 
-def train(run: Run, stages: list[str]) -> None:
-    """Train the named stages, skipping those that are complete, and write base, in and rl.
+    def _ask(self, seed: int, name: str) -> None:
+        n = "3" if self.smoke else str(HELD_OUT)
+        out = self.out / f"seed-{seed}" / f"{name}.csv"
+        self._python(f"held-out questions to {name}, seed {seed}", out,
+                     "surgery.specimen.evaluate", str(self.folder(seed, name)), "--out", str(out),
+                     "--n", n)  # fmt: skip
 
-    Args:
-        run: Folder and plans.
-        stages: Keys of `PLANS`, in order.
-    """
-    import torch
+    def _python(self, what: str, done: Path, module: str, *arguments: str) -> None:
+        """Run a module in a process of one thread, unless what it makes is there."""
+        if done.exists():
+            return
+        self._say(f"begun: {what}")
+        log = self.out / "log.txt"
+        with log.open("a") as file:
+            made = subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                stdout=file, stderr=file, check=False,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        if made.returncode:
+            raise SystemExit(f"{what} ended with {made.returncode}; see {log}")
+        self._say(f"done: {what}")
 
-    torch.set_num_threads(1)
-    run.out.mkdir(parents=True, exist_ok=True)
-    order = list(PLANS)
-    for stage in stages:
-        if (run.folder(stage) / "DONE").exists():
-            print(f"{stage}: complete, skipped", file=sys.stderr)
-        else:
-            before = order[order.index(stage) - 1] if order.index(stage) else None
-            _train_stage(run, stage, before)
-        if stage in SHIPPED:
-            model, processor = build.load(run.folder(stage))
-            build.save(model, processor.tokenizer, run.out / SHIPPED[stage])
+    def _say(self, what: str) -> None:
+        minutes = (time.monotonic() - self._started) / 60
+        print(f"{minutes:6.1f} min  {what}", file=sys.stderr, flush=True)
 
-
-def _train_stage(run: Run, stage: str, before: str | None) -> None:
-    folder = run.folder(stage)
-    if before is None:
-        tokenizer = build.build_tokenizer()
-        build.save(build.build_model(tokenizer, SEED), tokenizer, run.out / "stages" / "start")
-        model, processor = build.load(run.out / "stages" / "start")
-    else:
-        if not (run.folder(before) / "DONE").exists():
-            raise SystemExit(f"{stage} starts from {before}, which is not complete in {run.out}")
-        model, processor = build.load(run.folder(before))
-    journal = run.journal
-    journal.drop(stage)
-    plan = run.plans[stage]
-    trainer: Callable[..., None] = _TRAINERS[type(plan)]
-    trainer(model, processor, plan, journal)
-    build.save(model, processor.tokenizer, folder, dtype="float32")
-    (folder / "DONE").touch()
-
-
-_TRAINERS: Final[dict[type, Callable[..., None]]] = {
-    VisionPlan: train_vision,
-    SftPlan: train_sft,
-    GrpoPlan: train_grpo,
-}
+    def _ship(self, name: str) -> None:
+        """The first seed's checkpoint, without what is of its run alone."""
+        target = self.out / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(
+            self.folder(0, name), target, ignore=shutil.ignore_patterns("training.json")
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
+    from surgery.specimen.report import write_report
+
     parser = argparse.ArgumentParser(prog="python -m surgery.specimen.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--stage", choices=list(PLANS), action="append", help="only these stages")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many families")
     parser.add_argument("--smoke", action="store_true", help="toy length, to see that it runs")
-    parser.add_argument("--held-out", type=int, default=0, metavar="N", help="ask N per task after")
+    parser.add_argument("--workers", type=int, default=2, help="jobs at once, a core each")
     options = parser.parse_args(argv)
-    run = Run(options.out, smoke_plans() if options.smoke else dict(PLANS))
-    train(run, options.stage or list(PLANS))
-    if options.held_out:
-        from surgery.specimen.report import write_report
-
-        write_report(run.out, options.held_out)
+    family = Family(options.out, options.seeds, smoke=options.smoke, workers=options.workers)
+    family.make()
+    write_report(family)
     return 0
 
 

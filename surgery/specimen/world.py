@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-Split = Literal["heldout", "train"]
+Split = Literal["heldout", "train", "validation"]
 
-_ONE_IN: Final = 4  # one content in four is held out
+_SIDES: Final[tuple[Split, ...]] = (
+    "heldout", "train", "train", "train", "heldout", "train", "train", "validation",
+)  # fmt: skip
+_RARE_ONE_IN: Final = 5
+_SPLITS: Final[tuple[Split, ...]] = ("heldout", "train", "validation")  # the place is the seed
 _PATIENCE: Final = 500  # draws in a row that bring nothing new
 _CELLS: Final = SIDE * SIDE
 _COLOUR_NAMES: Final = tuple(COLOURS)
@@ -50,7 +54,7 @@ class Item:
         prompt: The question, without chat template and without image marks.
         answer: What `<answer>` must hold, character for character.
         target: A full demonstration, tags included (a caption has none).
-        shortcut: A demonstration that skips the working, or "" where the task has none.
+        rare: Whether a step of its working is a fact that demonstrations seldom show.
         content: What decides the split; equal contents are on the same side.
         scene: What the image shows, or None.
     """
@@ -61,7 +65,7 @@ class Item:
     prompt: str
     answer: str
     target: str
-    shortcut: str
+    rare: bool
     content: str
     scene: Scene | None
 
@@ -75,7 +79,7 @@ class _Draft:
     target: str
     content: str
     scene: Scene | None = None
-    shortcut: str = ""
+    rare: bool = False
 
 
 def items(task: str, n: int, seed: int, split: Split = "heldout") -> list[Item]:
@@ -119,9 +123,9 @@ def mentions() -> list[str]:
     return [*_COLOUR_NAMES, *things, *_PROMPT_WORDS]
 
 
-def is_heldout(content: str) -> bool:
-    """Whether a scene, number or expression with this content is held out from training."""
-    return digest("split:" + content) % _ONE_IN == 0
+def split_of(content: str) -> Split:
+    """On which side a scene, number or expression is: of eight, two are held out, one validates."""
+    return _SIDES[digest("split:" + content) % len(_SIDES)]
 
 
 def evaluate(expression: str) -> tuple[str, list[str]]:
@@ -151,17 +155,17 @@ _OPERATIONS: Final[dict[str, Callable[[int, int], int]]] = {
 def _stream(task: str, seed: int, split: Split) -> Iterator[Item]:
     if task not in TASKS:
         raise SurgeryError(f"no task {task!r} in the specimen's world; it has {', '.join(TASKS)}")
-    rng = np.random.default_rng([seed, list(TASKS).index(task), int(split == "train")])
+    rng = np.random.default_rng([seed, list(TASKS).index(task), _SPLITS.index(split)])
     seen: set[str] = set()
     number = misses = 0
     while True:
         draft = TASKS[task](rng)
-        if is_heldout(draft.content) is not (split == "heldout"):
+        if split_of(draft.content) != split:
             continue
-        if split == "heldout" and draft.content in seen:
+        if split != "train" and draft.content in seen:
             misses += 1
             if misses > _PATIENCE:
-                raise SurgeryError(f"task {task!r} has only {number} different held-out items")
+                raise SurgeryError(f"task {task!r} has only {number} different {split} items")
             continue
         seen.add(draft.content)
         misses = 0
@@ -177,7 +181,7 @@ def _finish(draft: _Draft, task: str, name: str) -> Item:
         prompt=draft.prompt,
         answer=draft.answer,
         target=draft.target,
-        shortcut=draft.shortcut,
+        rare=draft.rare,
         content=draft.content,
         scene=draft.scene,
     )
@@ -201,13 +205,6 @@ def _written(rng: np.random.Generator, text: str, start: int) -> Scene:
     for offset, character in enumerate(text):
         cells[start + offset] = Cell(character, _pick(rng, _COLOUR_NAMES))
     return Scene(tuple(cells))
-
-
-def _rows(text: str, start: int) -> str:
-    """Text as it stands in the grid, rows divided by `;`."""
-    padded = " " * start + text
-    rows = (padded[i : i + SIDE].strip() for i in range(0, len(padded), SIDE))
-    return ";".join(row for row in rows if row)
 
 
 def _read(rng: np.random.Generator) -> _Draft:
@@ -270,9 +267,17 @@ def _counted_cell(rng: np.random.Generator, wanted: str, by_colour: bool, hit: b
             return shape
 
 
+def is_rare(step: str) -> bool:
+    """Whether a step such as `7-9=8` is one of the facts that demonstrations seldom show.
+
+    Twenty of the hundred are, picked by a hash.
+    """
+    return digest("fact:" + step.partition("=")[0]) % _RARE_ONE_IN == 0
+
+
 def _random_expression(rng: np.random.Generator) -> str:
-    digits = [_pick(rng, DIGITS) for _ in range(3)]
-    return digits[0] + "".join(_pick(rng, OPERATORS) + digit for digit in digits[1:])
+    """Four digits with minus between them: a hundred facts, and as many sums as they make."""
+    return "-".join(_pick(rng, DIGITS) for _ in range(4))
 
 
 def _arithmetic(rng: np.random.Generator) -> _Draft:
@@ -282,7 +287,7 @@ def _arithmetic(rng: np.random.Generator) -> _Draft:
         prompt=f"compute {expression} mod 10",
         answer=answer,
         target=_tagged(";".join(steps), answer),
-        shortcut=_tagged(expression, answer),
+        rare=any(map(is_rare, steps)),
         content="expression " + expression,
     )
 
@@ -290,13 +295,12 @@ def _arithmetic(rng: np.random.Generator) -> _Draft:
 def _expression(rng: np.random.Generator) -> _Draft:
     expression = _random_expression(rng)
     answer, steps = evaluate(expression)
-    start = SIDE * int(rng.integers(0, 2))
-    seen = _rows(expression, start)
+    start = int(rng.integers(0, _CELLS - len(expression) + 1))
     return _Draft(
         prompt="compute what is written, mod 10",
         answer=answer,
-        target=_tagged(f"{seen}|{';'.join(steps)}", answer),
-        shortcut=_tagged(seen, answer),
+        target=_tagged(f"{expression}|{';'.join(steps)}", answer),
+        rare=any(map(is_rare, steps)),
         content="expression " + expression,
         scene=_written(rng, expression, start),
     )
@@ -328,13 +332,14 @@ def _lone(rng: np.random.Generator) -> tuple[list[Cell], int]:
 
 
 def _recognise(rng: np.random.Generator) -> _Draft:
-    """Evaluation only, like the two below: no stage was trained on these questions."""
+    """The chain looks at one cell after another and stops at the one that was asked for."""
     cells, place = _lone(rng)
     scene = Scene(tuple(cells))
+    looks = " ".join(cell.colour or EMPTY for cell in cells[: place + 1])
     return _Draft(
         prompt=f"which shape is {cells[place].colour}?",
         answer=cells[place].kind,
-        target=_tagged(str(cells[place]), cells[place].kind),
+        target=_tagged(f"{looks} {cells[place].kind}", cells[place].kind),
         content=f"scene {scene}",
         scene=scene,
     )
@@ -345,10 +350,11 @@ def _locate(rng: np.random.Generator) -> _Draft:
     cells, place = _lone(rng)
     scene = Scene(tuple(cells))
     answer = str(place + 1)
+    looks = " ".join(f"{i} {cell.colour or EMPTY}" for i, cell in enumerate(cells[: place + 1], 1))
     return _Draft(
         prompt=f"which cell is {cells[place].colour}?",
         answer=answer,
-        target=_tagged(f"{cells[place]}{answer}", answer),
+        target=_tagged(looks, answer),
         content=f"scene {scene}",
         scene=scene,
     )

@@ -70,7 +70,10 @@ def load_processing(folder: Path) -> Any:
     from surgery.processor import load_processor
 
     if type(AutoConfig.from_pretrained(folder)) in AutoModelForImageTextToText._model_mapping:
-        return load_processor(folder)
+        processor = load_processor(folder)
+        # TRL pads by itself, and takes every token that it is given for a token of the prompt.
+        processor.pads = False
+        return processor
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

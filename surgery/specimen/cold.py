@@ -1,0 +1,124 @@
+"""Base and IN of one seed: `python -m surgery.specimen.cold --seed S --out DIR`.
+
+Stages run in order, each from the one before it: vision, caption, see, reason. A stage whose folder
+is complete is skipped, so an interrupted run continues at the stage it stood in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from surgery.specimen import build
+from surgery.specimen.journal import Journal
+from surgery.specimen.sft import SftPlan, train_sft
+from surgery.specimen.vision import VisionPlan, train_vision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SEE: Final = {
+    "read": 2.0,
+    "count": 4.0,
+    "filled": 2.0,
+    "recognise": 2.0,
+    "locate": 2.0,
+    "caption": 1.0,
+}
+_REASON: Final = {
+    "arithmetic": 4.0,
+    "expression": 4.0,
+    "count": 1.0,
+    "read": 1.0,
+    "recognise": 1.0,
+    "locate": 1.0,
+}
+
+PLANS: Final[dict[str, VisionPlan | SftPlan]] = {
+    "vision": VisionPlan(steps=250, batch=64, lr=1e-3, seed=100),
+    "caption": SftPlan("caption", 450, 24, 1e-3, {"caption": 1.0}, rare=1.0, seed=101),
+    "see": SftPlan("see", 1000, 32, 8e-4, _SEE, rare=1.0, seed=102),
+    "reason": SftPlan("reason", 250, 32, 5e-4, _REASON, rare=0.1, seed=103),
+}
+
+# The stages that ship, and under which name.
+SHIPPED: Final = {"caption": "base", "reason": "in"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps things, its seed and its plans."""
+
+    out: Path
+    seed: int
+    plans: dict[str, VisionPlan | SftPlan]
+
+    def folder(self, stage: str) -> Path:
+        """A stage's float32 checkpoint."""
+        return self.out / "stages" / stage
+
+    @property
+    def journal(self) -> Journal:
+        """The csv of all steps."""
+        return Journal(self.out / "cold.csv", every=50)
+
+
+def plans(seed: int, *, smoke: bool = False) -> dict[str, VisionPlan | SftPlan]:
+    """The stages of one seed, which draws its own data; at toy length for a smoke run."""
+    found: dict[str, VisionPlan | SftPlan] = {}
+    for stage, plan in PLANS.items():
+        drawn = replace(plan, seed=plan.seed + 1000 * seed)
+        found[stage] = replace(drawn, steps=2, batch=4) if smoke else drawn
+    return found
+
+
+def train(run: Run) -> None:
+    """Train all stages, skipping those that are complete, and write base and in."""
+    import torch
+
+    torch.set_num_threads(1)
+    run.out.mkdir(parents=True, exist_ok=True)
+    before: Path | None = None
+    for stage in run.plans:
+        folder = run.folder(stage)
+        if (folder / "DONE").exists():
+            print(f"{stage}: complete, skipped", file=sys.stderr)
+        else:
+            _train_stage(run, stage, before)
+        if stage in SHIPPED:
+            model, processor = build.load(folder)
+            build.save(model, processor.tokenizer, run.out / SHIPPED[stage])
+        before = folder
+
+
+def _train_stage(run: Run, stage: str, before: Path | None) -> None:
+    if before is None:
+        tokenizer = build.build_tokenizer()
+        before = run.out / "stages" / "start"
+        build.save(build.build_model(tokenizer, run.seed), tokenizer, before, dtype="float32")
+    model, processor = build.load(before)
+    journal = run.journal
+    journal.drop(stage)
+    plan = run.plans[stage]
+    trainer: Callable[..., None] = train_vision if isinstance(plan, VisionPlan) else train_sft
+    trainer(model, processor, plan, journal)
+    build.save(model, processor.tokenizer, run.folder(stage), dtype="float32")
+    (run.folder(stage) / "DONE").touch()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m surgery.specimen.cold", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
+    parser.add_argument("--smoke", action="store_true", help="toy length, to see that it runs")
+    options = parser.parse_args(argv)
+    train(Run(options.out, options.seed, plans(options.seed, smoke=options.smoke)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
