@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from tests.report.paper import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from subprocess import CompletedProcess
 
     Command = Callable[..., CompletedProcess[str]]
@@ -66,7 +66,7 @@ def test_supervised_on_samples_of_ones_own(surgery: Command, own: Path) -> None:
     record = json.loads(done.stdout)
     assert record["model"] == "run/model" and record["unmoved"] == []
     assert not any("layers.0." in name for name in record["trained"])
-    assert is_whole(own / "run" / "curves.png")
+    is_whole(own / "run" / "curves.png")
     inspected = surgery("inspect", "run/model", "--json")
     assert json.loads(inspected.stdout)["family"] == "qwen2_5_vl"
 
@@ -116,8 +116,8 @@ def test_options_stand_in_for_the_file(surgery: Command, own: Path) -> None:
 def test_what_is_wrong_is_one_paragraph_and_leaves_nothing(
     surgery: Command, tmp_path: Path, change: str, said: str
 ) -> None:
-    key = change.split(":")[0]
-    lines = [change if line.split(":")[0] == key else line for line in GRPO.splitlines()]
+    key = change.partition(":")[0]
+    lines = [change if line.partition(":")[0] == key else line for line in GRPO.splitlines()]
     if change not in lines:
         lines.insert(3 if change.startswith(" ") else 0, change)
     (tmp_path / "grpo.yaml").write_text("\n".join(lines) + "\n")

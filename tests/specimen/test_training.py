@@ -1,26 +1,59 @@
-"""Training: every stage runs, resumes, and the GRPO step does what its formula says."""
+"""Training: every job runs, resumes, and what is measured is what its formula says."""
 
 from __future__ import annotations
 
+import csv
+import math
+import os
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
 
-from surgery.specimen import build, grpo, sft, train
-from surgery.specimen.batches import IGNORE, encode, is_full_chain, parse, reward
-from surgery.specimen.evaluate import wilson
+from surgery.specimen import build, cold, sft
+from surgery.specimen.batches import IGNORE, encode, parse, reward
+from surgery.specimen.evaluate import EVAL_TASKS, WAYS
 from surgery.specimen.journal import read_journal
+from surgery.specimen.scores import (
+    Difference,
+    Score,
+    paired,
+    read_records,
+    wilson,
+    write_records,
+)
+from surgery.specimen.train import ARMS, SHIPPED
 from surgery.specimen.world import items
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(module: str, *arguments: object, timeout: int = 280) -> str:
+    """Run a module of the package; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+        capture_output=True, text=True, check=False, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("smoke")
-    assert train.main(["--out", str(out), "--smoke"]) == 0
+    """The whole pipeline at toy length, as `make specimen-smoke` runs it."""
+    out = tmp_path_factory.mktemp("smoke") / "run"
+    python("surgery.specimen.train", "--out", out, "--seeds", 1, "--smoke")
     return out
 
 
@@ -32,18 +65,38 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return build.load(folder)
 
 
-def test_a_smoke_run_writes_a_loadable_family(smoke: Path) -> None:
-    for stage in ("base", "in", "rl"):
-        model, processor = build.load(smoke / stage)
+def test_a_smoke_run_writes_a_family_and_its_report(smoke: Path) -> None:
+    for name in SHIPPED:
+        model, processor = build.load(smoke / name)
         assert model.dtype == torch.float32
         assert len(processor.tokenizer) == model.config.text_config.vocab_size
-    stages = [row["stage"] for row in read_journal(smoke / "training.csv")]
-    assert list(dict.fromkeys(stages)) == list(train.PLANS)
+        assert not (smoke / name / "training.json").exists()
+    report = smoke / "report"
+    scores = read_records(report / "heldout.csv", Score)
+    names = {"base", "in", *(arm.name for arm in ARMS)}
+    assert {(s.checkpoint, s.task, s.way) for s in scores} == {
+        (name, task, way) for name in names for task in EVAL_TASKS for way in WAYS
+    }
+    gains = read_records(report / "differences.csv", Difference)
+    assert {d.checkpoint for d in gains if d.against == "in"} == names - {"base", "in"}
+    with (report / "arms.csv").open() as file:
+        assert {row["checkpoint"] for row in csv.DictReader(file)} == {arm.name for arm in ARMS}
+    assert (report / "curves.png").stat().st_size > 10_000
 
 
-def test_the_vision_tower_is_frozen_after_stage_0_except_its_merger(smoke: Path) -> None:
-    before, _ = build.load(smoke / "stages" / "vision")
-    after, _ = build.load(smoke / "stages" / "shortcut")
+def test_each_frozen_third_stood_still_and_the_vision_tower_with_it(smoke: Path) -> None:
+    start = build.load(smoke / "in")[0].state_dict()
+    for third, layers in (("early", "012"), ("mid", "345"), ("late", "678")):
+        after = build.load(smoke / f"rl-frozen-{third}")[0].state_dict()
+        moved = {name for name in start if not torch.equal(start[name], after[name])}
+        assert not any("visual.blocks" in name for name in moved)
+        assert not any(f"layers.{layer}." in name for layer in layers for name in moved)
+        assert any("language_model.layers." in name for name in moved)
+
+
+def test_the_cold_start_freezes_vision_after_stage_0_but_for_its_merger(smoke: Path) -> None:
+    before, _ = build.load(smoke / "seed-0" / "stages" / "vision")
+    after, _ = build.load(smoke / "seed-0" / "stages" / "reason")
     moved = {
         name.split(".")[2]
         for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
@@ -52,16 +105,36 @@ def test_the_vision_tower_is_frozen_after_stage_0_except_its_merger(smoke: Path)
     assert moved == {"merger"}
 
 
-def test_complete_stages_are_skipped(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (smoke / "training.csv").read_bytes()
-    assert train.main(["--out", str(smoke), "--smoke", "--stage", "caption"]) == 0
-    assert "caption: complete, skipped" in capsys.readouterr().err
-    assert (smoke / "training.csv").read_bytes() == before
+def test_what_is_done_is_not_done_again(smoke: Path) -> None:
+    before = {path: path.read_bytes() for path in smoke.rglob("*.csv")}
+    python("surgery.specimen.train", "--out", smoke, "--seeds", 1, "--smoke", timeout=60)
+    assert {path: path.read_bytes() for path in smoke.rglob("*.csv")} == before
 
 
-def test_a_stage_without_its_start_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="grpo starts from shortcut"):
-        train.main(["--out", str(tmp_path), "--smoke", "--stage", "grpo"])
+def test_a_cold_start_goes_on_at_the_stage_it_stood_in(
+    smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stage in ("start", "vision", "caption"):
+        (tmp_path / "stages").mkdir(exist_ok=True)
+        (tmp_path / "stages" / stage).symlink_to(smoke / "seed-0" / "stages" / stage)
+    assert cold.main(["--out", str(tmp_path), "--smoke"]) == 0
+    told = capsys.readouterr().err
+    assert "caption: complete, skipped" in told and "see: complete" not in told
+    stages = [row["stage"] for row in read_journal(tmp_path / "cold.csv")]
+    assert list(dict.fromkeys(stages)) == ["see", "reason"]
+    for name in ("base", "in"):
+        ours, theirs = (build.load(folder / name)[0].state_dict()
+                        for folder in (tmp_path, smoke / "seed-0"))  # fmt: skip
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_demonstrations_seldom_show_a_rare_fact() -> None:
+    plan = sft.SftPlan("x", 1, 1, 1.0, {"arithmetic": 1.0}, rare=0.1, seed=3)
+    shown = [item.rare for item, _ in islice(sft.demonstrations(plan), 600)]
+    whole = sft.SftPlan("x", 1, 1, 1.0, {"arithmetic": 1.0}, rare=1.0, seed=3)
+    all_of_them = [item.rare for item, _ in islice(sft.demonstrations(whole), 600)]
+    share = sum(all_of_them) / 600
+    assert sum(shown) / 600 == pytest.approx(share / 10 / (1 - share + share / 10), abs=0.04)
 
 
 def test_the_tokenizer_is_the_same_every_time() -> None:
@@ -94,58 +167,20 @@ def test_loss_on_tails_only_equals_the_models_own(untrained: tuple[Any, Any]) ->
     torch.testing.assert_close(tails, whole)
 
 
-def test_advantages_are_relative_to_the_group() -> None:
-    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
-    advantages = grpo.group_advantages(rewards)
-    expected = 0.5 / (float(rewards[0].std()) + 1e-4)
-    assert advantages[0].tolist() == pytest.approx([expected, -expected, -expected, expected])
-    assert advantages[1].tolist() == [0.0] * 4
-
-
-def test_grpo_gradient_is_the_policy_gradient(untrained: tuple[Any, Any]) -> None:
-    model, processor = untrained
-    rows = [*items("read", 2, 0), *items("arithmetic", 2, 0)]
-    torch.manual_seed(0)
-    samples = grpo.sample(model, processor, rows, 6)
-    advantages = torch.tensor([1.0, -0.5, 0.0, 2.0])
-    weight = model.model.language_model.layers[3].mlp.up_proj.weight
-    model.zero_grad()
-    grpo.backward(model, samples, advantages)
-    ours = weight.grad.clone()
-
-    model.zero_grad()
-    logprobs = grpo.token_logprobs(model, samples)
-    means = [row[mask].mean() for row, mask in zip(logprobs, samples.reply, strict=True)]
-    loss: Any = -(torch.stack(means) * advantages).sum() / 4
-    loss.backward()
-    torch.testing.assert_close(ours, weight.grad, rtol=1e-4, atol=1e-7)
-
-
-def test_no_image_token_is_ever_sampled(untrained: tuple[Any, Any]) -> None:
-    model, processor = untrained
-    torch.manual_seed(0)
-    samples = grpo.sample(model, processor, items("arithmetic", 64, 0), 24)
-    new = samples.inputs["input_ids"][:, -samples.reply.shape[1] :]
-    assert not torch.isin(new, torch.tensor(grpo.visual_tokens(model))).any()
-    logprobs = grpo.token_logprobs(model, samples)
-    assert logprobs[samples.reply].isfinite().all()
-
-
 @pytest.mark.parametrize(
     ("response", "parts"),
     [
-        ("<think>5+1=6;6*9=4</think><answer>4</answer>", ("5+1=6;6*9=4", "4")),
-        ("<think></think><answer>4</answer>", None),
-        ("<think>1</think><answer>4", None),
-        ("<think>1</think> <answer>4</answer>", None),
-        ("<think>1</think><answer>4</answer>4", None),
-        ("4", None),
+        ("<think>5-1=4;4-9=5</think><answer>5</answer>", ("5-1=4;4-9=5", "5")),
+        ("<think></think><answer>5</answer>", None),
+        ("<think>1</think><answer>5", None),
+        ("<think>1</think> <answer>5</answer>", None),
+        ("<think>1</think><answer>5</answer>5", None),
+        ("5", None),
     ],
 )
 def test_the_format_is_strict(response: str, parts: tuple[str, str] | None) -> None:
     assert parse(response) == parts
-    assert is_full_chain(response) is (parts is not None and "=" in parts[0])
-    item = next(i for i in items("arithmetic", 50, 0) if i.answer == "4")
+    item = next(i for i in items("arithmetic", 50, 0) if i.answer == "5")
     assert reward(response, item) == float(parts is not None)
 
 
@@ -153,3 +188,22 @@ def test_wilson_interval_matches_published_values() -> None:
     # Newcombe 1998, Statistics in Medicine 17, table I: 81/263 and 0/20, method 3.
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
+def test_a_paired_interval_is_that_of_the_mean_of_differences(
+    pairs: Sequence[tuple[bool, bool]],
+) -> None:
+    ours, theirs = zip(*pairs, strict=True)
+    steps = torch.tensor([float(a) - float(b) for a, b in pairs], dtype=torch.float64)
+    spread = norm.ppf(0.975) * float(steps.std(correction=0)) / math.sqrt(len(pairs))
+    mean = float(steps.mean())
+    assert paired(ours, theirs) == pytest.approx((mean, mean - spread, mean + spread), abs=1e-6)
+
+
+def test_records_come_back_from_their_csv(tmp_path: Path) -> None:
+    scores = [Score(0, "in", "read", "greedy", 10, 9, 0.5957, 0.9821, 0.1, math.nan, math.nan)]
+    write_records(tmp_path / "a.csv", scores)
+    (back,) = read_records(tmp_path / "a.csv", Score)
+    assert back.accuracy == 0.9 and math.isnan(back.rare)
+    assert (back.seed, back.low) == (0, 0.5957)

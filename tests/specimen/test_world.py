@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("task", list(world.TASKS))
-@pytest.mark.parametrize("split", ["heldout", "train"])
+@pytest.mark.parametrize("split", ["heldout", "train", "validation"])
 def test_same_arguments_give_the_same_items(task: str, split: world.Split) -> None:
     once, again = world.items(task, 12, 3, split), world.items(task, 12, 3, split)
     assert once == again
@@ -34,7 +34,7 @@ def test_the_items_are_the_ones_the_shipped_scores_were_measured_on() -> None:
     assert {task: (item.prompt, item.answer) for task, item in drawn.items()} == {
         "read": ("read the number", "86815"),
         "count": ("how many circles?", "4"),
-        "arithmetic": ("compute 3*4-3 mod 10", "9"),
+        "arithmetic": ("compute 9-0-2-4 mod 10", "3"),
     }
 
 
@@ -42,10 +42,12 @@ def test_the_items_are_the_ones_the_shipped_scores_were_measured_on() -> None:
 def test_training_and_heldout_never_meet(task: str) -> None:
     held = {item.content for item in world.items(task, 150, 0)}
     trained = {item.content for item in world.items(task, 300, 0, "train")}
-    assert len(held) == 150
-    assert not held & trained
-    assert all(world.is_heldout(content) for content in held)
-    assert not any(world.is_heldout(content) for content in trained)
+    chosen = {item.content for item in world.items(task, 150, 0, "validation")}
+    assert len(held) == len(chosen) == 150
+    assert not (held & trained or held & chosen or chosen & trained)
+    assert {world.split_of(content) for content in held} == {"heldout"}
+    assert {world.split_of(content) for content in trained} == {"train"}
+    assert {world.split_of(content) for content in chosen} == {"validation"}
 
 
 def test_a_heldout_expression_is_heldout_as_text_and_as_image() -> None:
@@ -92,20 +94,47 @@ def test_expressions_go_from_left_to_right_modulo_ten() -> None:
     assert world.evaluate("5+1*9") == ("4", ["5+1=6", "6*9=4"])
     assert world.evaluate("3-7*2") == ("2", ["3-7=6", "6*2=2"])
     for item in world.items("arithmetic", 60, 1):
-        a, op1, b, op2, c = list(item.prompt.removeprefix("compute ").removesuffix(" mod 10"))
-        assert int(item.answer) == eval(f"({a}{op1}{b}){op2}{c}") % 10
+        a, b, c, d = map(int, item.content.removeprefix("expression ").split("-"))
+        assert int(item.answer) == (((a - b) - c) - d) % 10
+
+
+def test_a_fifth_of_the_facts_is_rare_and_an_item_says_whether_it_needs_one() -> None:
+    facts = {f"{a}-{b}" for a in range(10) for b in range(10) if world.is_rare(f"{a}-{b}={0}")}
+    assert len(facts) == 20
+    found = world.items("arithmetic", 400, 1)
+    for item in found:
+        steps = world.evaluate(item.content.removeprefix("expression "))[1]
+        assert item.rare == any(step[:3] in facts for step in steps)
+        assert all(step in item.target for step in steps)
+    assert 0.35 < sum(item.rare for item in found) / 400 < 0.65
+    assert not any(item.rare for item in world.items("count", 20, 1))
+
+
+def test_looking_for_a_cell_ends_where_it_is_found() -> None:
+    for task in ("recognise", "locate"):
+        for item in world.items(task, 40, 3):
+            assert item.scene is not None
+            wanted = item.prompt.removesuffix("?").rpartition(" ")[2]
+            colours = [cell.colour for cell in item.scene.cells]
+            assert colours.count(wanted) == 1
+            place = colours.index(wanted)
+            looks = item.target.partition("</think>")[0].removeprefix("<think>").split()
+            seen = [colour or "empty" for colour in colours[: place + 1]]
+            if task == "locate":
+                assert looks == [word for i, look in enumerate(seen) for word in (str(i + 1), look)]
+                assert item.answer == str(place + 1)
+            else:
+                assert looks == [*seen, item.scene.cells[place].kind]
+                assert item.answer == item.scene.cells[place].kind
 
 
 def test_demonstrations_are_in_the_strict_format_and_right() -> None:
-    from surgery.specimen.batches import is_full_chain, reward
+    from surgery.specimen.batches import reward
+    from surgery.specimen.evaluate import EVAL_TASKS
 
-    for task in ("read", "count", "arithmetic", "expression"):
+    for task in EVAL_TASKS:
         for item in world.items(task, 30, 2):
             assert reward(item.target, item) == 1.0
-            if item.shortcut:
-                assert reward(item.shortcut, item) == 1.0
-                assert is_full_chain(item.target)
-                assert not is_full_chain(item.shortcut)
 
 
 def test_an_unknown_task_is_named_with_the_known_ones() -> None:
@@ -114,7 +143,7 @@ def test_an_unknown_task_is_named_with_the_known_ones() -> None:
 
 
 def test_more_different_items_than_there_are_is_refused() -> None:
-    with pytest.raises(SurgeryError, match=r"only .* different held-out items"):
+    with pytest.raises(SurgeryError, match=r"only .* different heldout items"):
         world.items("arithmetic", 9001, 0)
 
 

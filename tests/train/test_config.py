@@ -61,7 +61,7 @@ def test_the_command_line_has_the_last_word(read: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (SFT.replace("lr:", "learning_rate:"), r":8:1: unknown key 'learning_rate' in the training"),
+        (SFT.replace("lr:", "learning_rate:"), r":8:1: unknown key 'learning_rate' in the train"),
         (SFT.replace("steps: 2", "steps: 0"), r":6:8: steps: expected 1 or more, found 0"),
         (SFT.replace("batch: 4", "batch: four"), r":7:8: batch: expected a whole number"),
         (SFT.replace("lr: 1.0e-4\n", ""), r"the training needs 'lr'"),

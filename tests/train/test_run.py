@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import trl
 from safetensors.torch import load_file, save_file
 
 from eval.suites.specimen import lessons
@@ -18,6 +19,7 @@ from surgery.train import run as running
 from surgery.train.example import Example, Said
 from surgery.train.load import load_grpo, load_sft
 from surgery.train.log import read_log
+from surgery.train.model import load_model
 from surgery.train.proof import check_saved
 from surgery.train.run import Trained, train_grpo, train_sft
 
@@ -187,6 +189,52 @@ def test_text_alone_trains_a_model_of_images(tmp_path: Path) -> None:
     made = trained_sft(tmp_path, text, task="arithmetic")
     assert any("visual" in name for name in made.trained.unmoved)
     assert not any("language_model.layers.8.mlp" in name for name in made.trained.unmoved)
+
+
+def test_the_probabilities_it_learns_from_are_the_models_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of questions of different lengths with and without image: each for itself, unpadded."""
+    model = load_model(
+        specimen.path("in"), json.loads((specimen.path("in") / "config.json").read_text())
+    )
+    seen: list[tuple[bool, float]] = []
+
+    def compared(trainer: Any, *arguments: Any, **more: Any) -> Any:
+        found = scored(trainer, *arguments, **more)
+        _, ids, mask, new = arguments[:4]
+        image = 0
+        for row, count in enumerate(more["num_images"]):
+            kept = ids[row][mask[row].bool()][None]
+            assert trainer._tokenizer.pad_token_id not in kept[0, : -int(mask[row, -new:].sum())]
+            pictures = {}
+            if count:
+                pictures = {
+                    "pixel_values": more["pixel_values"][image * 36 : (image + 1) * 36],
+                    "image_grid_thw": more["image_grid_thw"][image : image + 1],
+                }
+                image += 1
+            kinds = (kept == model.config.image_token_id).long()
+            with torch.no_grad():
+                logits = model(input_ids=kept, mm_token_type_ids=kinds, **pictures).logits[0]
+            own = logits.log_softmax(-1)[:-1].gather(-1, kept[0, 1:, None])[:, 0]
+            said = int(mask[row, -new:].sum())
+            difference = (own[-said:] - found[0][row][:said].detach()).abs().max()
+            seen.append((bool(count), float(difference)))
+        return found
+
+    scored = trl.GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(trl.GRPOTrainer, "_get_per_token_logps_and_entropies", compared)
+    text = (
+        GRPO.replace("steps: 4", "steps: 1")
+        .replace("batch: 4", "batch: 8")
+        .replace("group: 4", "group: 2")
+    )
+    (tmp_path / "train.yaml").write_text(text.replace("kl: 0.01\n", ""))
+    mixed = [*examples(2), *examples(2, "arithmetic")]
+    train_grpo(load_grpo(tmp_path / "train.yaml"), mixed, {"even": even}, tmp_path / "run")
+    assert {shown for shown, _ in seen} == {True, False}
+    assert max(difference for _, difference in seen) < 1e-4
 
 
 def test_a_region_that_matches_nothing_is_refused_before_anything_is_written(

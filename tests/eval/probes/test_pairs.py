@@ -22,7 +22,7 @@ from eval.probes.pairs import (
 )
 from eval.records import AnswerKind, Metric
 from surgery.errors import ExecutionError
-from surgery.specimen.world import is_heldout
+from surgery.specimen.world import split_of
 from tests.eval.samples import picture, question
 
 if TYPE_CHECKING:
@@ -418,7 +418,7 @@ def test_the_specimen_s_pairs_are_one_question_with_two_answers() -> None:
         assert pair.boxes is None
         for sample in (target, source):
             what = "number " + sample.answer if target.task == "ocr" else "scene %s"
-            assert is_heldout(what.replace("%s", str(sample.description)))
+            assert split_of(what.replace("%s", str(sample.description))) == "heldout"
 
 
 def test_no_image_of_the_specimen_is_used_twice() -> None:
