@@ -242,7 +242,10 @@ class _Lines:
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     from surgery.report.training import draw_training
     from surgery.report.units import duration, number
+    from surgery.train.run import is_first
 
+    if not is_first():
+        return
     draw_training(out)
     for note in trained.region.notes():
         stderr().print(note, soft_wrap=True)

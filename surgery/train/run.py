@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -39,6 +40,11 @@ RUN: Final = "run.json"
 _CHECKPOINTS: Final = "checkpoints"
 
 Model = TypeVar("Model", bound=TrainModel)
+
+
+def is_first() -> bool:
+    """Whether this process is the one of several, as a launcher starts them, that writes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,8 @@ class _Run:
         )
         before = fingerprints(model)
         record = self._record(info, before)
-        self._claim(record)
+        if is_first():
+            self._claim(record)
         with explained(self.out):
             checkpoints = self.out / _CHECKPOINTS
             resumed = self._last(checkpoints)
@@ -148,14 +155,15 @@ class _Run:
             hold_still(model, region)
             processor = load_processing(info.folder)
             trainer = build(Parts(model, processor, self.examples, checkpoints, [self.log]))
-            self.log.start(resumed)
+            if is_first():
+                self.log.start(resumed)
             started = time.monotonic()
             _train(trainer, last)
         seconds = time.monotonic() - started
         trained = trainer.accelerator.unwrap_model(trainer.model)
         unmoved = check_still(before, trained, region)
         folder = self.out / MODEL
-        if trainer.is_world_process_zero():
+        if is_first():
             save_model(trained, info, region, folder, record)
         trainer.accelerator.wait_for_everyone()
         return Trained(folder, region, tuple(unmoved), resumed, seconds)

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -162,6 +163,13 @@ def _settings(chosen: TrainModel, folder: Path) -> dict[str, Any]:
 
 def _arguments(kind: Any, config: Config[Any], settings: dict[str, Any]) -> Any:
     """TRL's configuration, with what the user adds to it."""
+    for index, service in enumerate(config.model.log_to):
+        if find_spec(service) is None:
+            raise RecipeError(
+                f"log_to: {service} is not installed; pip install {service}, or leave it out. "
+                "log.csv and curves.png are written anyway.",
+                config.place("log_to", index),
+            )
     known = [f.name for f in dataclasses.fields(kind) if f.init and f.name not in _FORBIDDEN]
     ours = frozenset(settings) - {"bf16", "gradient_checkpointing", "use_cpu"}
     for name in config.model.trl:

@@ -291,6 +291,11 @@ def test_what_trl_does_not_take_is_told(tmp_path: Path, extra: str, said: str) -
         trained_sft(tmp_path, SFT + f"trl: {extra}\n")
 
 
+def test_a_service_that_is_not_installed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r":9:10: log_to: wandb is not installed"):
+        trained_sft(tmp_path, SFT + "log_to: [wandb]\n")
+
+
 def test_further_fields_of_trl_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Callable[..., Any]] = []
     monkeypatch.setattr(running, "_train", lambda trainer, _: seen.append(trainer.args))
