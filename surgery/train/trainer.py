@@ -100,6 +100,8 @@ def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: P
         "epsilon": chosen.clip,
         "num_iterations": chosen.updates,
         "loss_type": chosen.loss,
+        # TRL would gather pictures from all processes, and wait forever for one that has none.
+        "log_multimodal": False,
         "reward_weights": [chosen.rewards.get(name, 0.0) for name in rewards],
     }
     arguments = _arguments(trl.GRPOConfig, config, settings)

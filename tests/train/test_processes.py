@@ -30,8 +30,14 @@ REWARDS = "rewards: {random: 1}\ngroup: 4\nmax_new_tokens: 8\n"
 def test_two_processes_train_one_model(tmp_path: Path, kind: str) -> None:
     text = TRAINING + (REWARDS if kind == "grpo" else "")
     (tmp_path / "train.yaml").write_text(text)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
-                "--master_port", "29511"]  # fmt: skip
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
     done = subprocess.run(
         [*launcher, "-m", "surgery.cli.main", "train", kind, "train.yaml", "--out", "run"],
         cwd=tmp_path,
