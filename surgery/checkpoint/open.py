@@ -23,8 +23,9 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
     Args:
         reference: A folder, a Hub id `org/name@revision` (also `hf://org/name`), or a base with an
             adapter. A folder that exists wins over a Hub id; `./x`, `../x`, `/x` and `~/x` are
-            always folders. `specimen:base`, `specimen:in` and `specimen:rl` are the models that
-            ship with this package. `BASE + ADAPTER`, with spaces, is a base with an adapter.
+            always folders. `specimen:base`, `specimen:in`, `specimen:rl` and the like are the
+            models that ship with this package. `BASE + ADAPTER`, with spaces, is a base with an
+            adapter.
 
     Returns:
         The checkpoint; a context manager that closes it.

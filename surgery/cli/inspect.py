@@ -21,7 +21,7 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A folder, org/name@revision, or specimen:base, specimen:in, specimen:rl.",
+            help="A folder, org/name@revision, or specimen:base, specimen:in, specimen:rl, ...",
             show_default=False,
         ),
     ],

@@ -42,7 +42,8 @@ _HELP = """\
 Move, measure and score layers between checkpoints of a vision-language model.
 
 MODEL is a folder, a Hub repository org/name@revision, or specimen:base, specimen:in, specimen:rl,
-the tiny models that ship with this program. RECIPE is a YAML file or the name of a bundled one.
+specimen:rl-frozen-mid (-early, -late), the tiny models that ship with this program. RECIPE is a
+YAML file or the name of a bundled one.
 """
 _START = "Start with: surgery demo, or surgery recipe list"
 

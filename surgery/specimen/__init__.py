@@ -8,22 +8,25 @@ from typing import Final
 from surgery.errors import SurgeryError, did_you_mean
 
 STAGES: Final = ("base", "in", "rl")
+FROZEN: Final = ("rl-frozen-early", "rl-frozen-mid", "rl-frozen-late")
+"""RL while a third of the decoder stood still."""
 
 
-def path(stage: str) -> Path:
+def path(name: str) -> Path:
     """The folder of one shipped checkpoint.
 
     Args:
-        stage: "base", "in" or "rl".
+        name: One of `STAGES` or `FROZEN`.
 
     Raises:
-        SurgeryError: There is no such stage.
+        SurgeryError: There is no such checkpoint.
     """
-    if stage not in STAGES:
-        raise SurgeryError(f"the specimen has no stage {stage!r}.{did_you_mean(stage, STAGES)}")
-    return Path(__file__).parent / stage
+    known = (*STAGES, *FROZEN)
+    if name not in known:
+        raise SurgeryError(f"the specimen has no stage {name!r}.{did_you_mean(name, known)}")
+    return Path(__file__).parent / name
 
 
 def family() -> dict[str, Path]:
-    """All shipped checkpoints, by stage."""
-    return {stage: path(stage) for stage in STAGES}
+    """All shipped checkpoints, by name."""
+    return {name: path(name) for name in (*STAGES, *FROZEN)}

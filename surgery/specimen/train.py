@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from surgery.specimen import FROZEN, STAGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEEDS: Final = 3
-THIRDS: Final = ("early", "mid", "late")
-SHIPPED: Final = ("base", "in", "rl", *(f"rl-frozen-{third}" for third in THIRDS))
+SHIPPED: Final = (*STAGES, *FROZEN)
 HELD_OUT: Final = 1000  # questions per task
 
 _HERE: Final = Path(__file__).parent
@@ -48,8 +49,8 @@ RL: Final = Arm("rl", _RL)
 ARMS: Final = (
     RL,
     *(
-        Arm(f"rl-frozen-{third}", (*_RL, "--freeze", "vision", "--freeze", f"language[{third}]"))
-        for third in THIRDS
+        Arm(name, (*_RL, "--freeze", "vision", "--freeze", f"language[{name.rpartition('-')[2]}]"))
+        for name in FROZEN
     ),
     Arm("random", (*_RL, "--reward", "random")),
     Arm("supervised", ("sft", str(_HERE / "control.yaml"))),
