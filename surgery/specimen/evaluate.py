@@ -86,6 +86,13 @@ def ask(model: Any, processor: Any, n: int) -> list[dict[str, str]]:
     return rows
 
 
+def validated(model: Any, processor: Any, task: str, n: int) -> float:
+    """Share of a task's validation questions that are answered right, greedily."""
+    questions = items(task, n, EVAL_SEED, "validation")
+    texts = answer(model, processor, questions)
+    return sum(reward(text, item) for text, item in zip(texts, questions, strict=True)) / n
+
+
 def captions_exact(model: Any, processor: Any, n: int) -> tuple[float, float]:
     """Share of held-out captions that are right in full, and share of cells described right."""
     questions = items("caption", n, EVAL_SEED)

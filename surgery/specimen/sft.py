@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from surgery.specimen.journal import Journal
+
+_EVERY: Final = 10  # steps between two looks at the validation side
+_ASKED: Final = 100  # questions of each
+_WARMUP: Final = 12  # steps
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class SftPlan:
         mix: Task to weight.
         rare: Which share of the demonstrations with a rare fact is kept.
         seed: Of the data.
+        until: Instead of going on for `steps`, keep the peak learning rate until this share of
+            arithmetic of the validation side is right, then let it fall for `decay` steps.
+        decay: See `until`.
     """
 
     stage: str
@@ -37,6 +46,8 @@ class SftPlan:
     mix: dict[str, float]
     rare: float
     seed: int
+    until: float = 0.0
+    decay: int = 0
 
 
 def demonstrations(plan: SftPlan) -> Iterator[tuple[Item, str]]:
@@ -58,9 +69,13 @@ def train_sft(model: Any, processor: Any, plan: SftPlan, journal: Journal) -> No
 
     parameters = freeze_vision(model)
     optimizer, schedule = optimizer_for(parameters, plan.lr, plan.steps)
+    if plan.until:
+        schedule = Falling(optimizer, plan.decay)
     stream = demonstrations(plan)
     model.train()
     for step in range(plan.steps):
+        if plan.until and schedule.begins(step, plan.until, model, processor):
+            schedule.fall(step)
         items, replies = zip(*(next(stream) for _ in range(plan.batch)), strict=True)
         loss = token_loss(model, encode(processor, items, replies))
         loss.backward()
@@ -69,7 +84,55 @@ def train_sft(model: Any, processor: Any, plan: SftPlan, journal: Journal) -> No
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         journal.write(plan.stage, step, loss=loss.item(), grad_norm=norm.item())
+        if plan.until and schedule.over(step):
+            break
     model.eval()
+
+
+class Falling:
+    """A learning rate that stays until a skill is there, then falls as a cosine to 5%.
+
+    Args:
+        optimizer: Whose rate it is.
+        decay: Over how many steps it falls.
+    """
+
+    def __init__(self, optimizer: Any, decay: int) -> None:
+        self._groups = optimizer.param_groups
+        self._peak = self._groups[0]["lr"]
+        self._decay = decay
+        self._begun: int | None = None
+        self._step = 0
+
+    def begins(self, step: int, until: float, model: Any, processor: Any) -> bool:
+        """Ask at every tenth step whether the skill is there; once is enough."""
+        if self._begun is not None or step % _EVERY or not step:
+            return False
+        from surgery.specimen.evaluate import validated
+
+        model.eval()
+        share = validated(model, processor, "arithmetic", _ASKED)
+        model.train()
+        print(f"step {step}: {share:.0%} of validation right", file=sys.stderr, flush=True)
+        return share >= until
+
+    def fall(self, step: int) -> None:
+        """Begin to fall."""
+        self._begun = step
+
+    def over(self, step: int) -> bool:
+        """Whether it has fallen all the way after this step."""
+        return self._begun is not None and step >= self._begun + self._decay - 1
+
+    def step(self) -> None:
+        """Set the rate of the next step."""
+        self._step += 1
+        scale = min(1.0, (self._step + 1) / _WARMUP)
+        if self._begun is not None:
+            done = min(1.0, (self._step - self._begun) / self._decay)
+            scale = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+        for group in self._groups:
+            group["lr"] = self._peak * scale
 
 
 def token_loss(model: Any, batch: dict[str, Any]) -> Any:
@@ -92,8 +155,6 @@ def freeze_vision(model: Any) -> list[Any]:
 
 def optimizer_for(parameters: list[Any], lr: float, steps: int) -> tuple[Any, Any]:
     """AdamW with warm-up and cosine decay."""
-    import math
-
     import torch
 
     warmup = max(1, steps // 20)
