@@ -70,7 +70,7 @@ def train_sft(model: Any, processor: Any, plan: SftPlan, journal: Journal) -> No
     parameters = freeze_vision(model)
     optimizer, schedule = optimizer_for(parameters, plan.lr, plan.steps)
     if plan.until:
-        schedule = Falling(optimizer, plan.decay)
+        schedule = Falling(optimizer, plan.lr, plan.decay)
     stream = demonstrations(plan)
     model.train()
     for step in range(plan.steps):
@@ -94,15 +94,17 @@ class Falling:
 
     Args:
         optimizer: Whose rate it is.
+        peak: The rate that stays, after a short warm-up.
         decay: Over how many steps it falls.
     """
 
-    def __init__(self, optimizer: Any, decay: int) -> None:
+    def __init__(self, optimizer: Any, peak: float, decay: int) -> None:
         self._groups = optimizer.param_groups
-        self._peak = self._groups[0]["lr"]
+        self._peak = peak
         self._decay = decay
         self._begun: int | None = None
-        self._step = 0
+        self._step = -1
+        self.step()
 
     def begins(self, step: int, until: float, model: Any, processor: Any) -> bool:
         """Ask at every tenth step whether the skill is there; once is enough."""
