@@ -41,7 +41,7 @@ PLANS: Final[dict[str, VisionPlan | SftPlan]] = {
     "vision": VisionPlan(steps=250, batch=64, lr=1e-3, seed=100),
     "caption": SftPlan("caption", 450, 24, 1e-3, {"caption": 1.0}, rare=1.0, seed=101),
     "see": SftPlan("see", 1000, 32, 8e-4, _SEE, rare=1.0, seed=102),
-    "reason": SftPlan("reason", 1200, 32, 5e-4, _REASON, rare=0.1, seed=103, until=0.4, decay=60),
+    "reason": SftPlan("reason", 1200, 32, 5e-4, _REASON, rare=0.05, seed=103, until=0.4, decay=60),
 }
 
 # The stages that ship, and under which name.

@@ -207,3 +207,20 @@ def test_records_come_back_from_their_csv(tmp_path: Path) -> None:
     (back,) = read_records(tmp_path / "a.csv", Score)
     assert back.accuracy == 0.9 and math.isnan(back.rare)
     assert (back.seed, back.low) == (0, 0.5957)
+
+
+def test_the_rate_stays_until_a_skill_is_there_and_then_falls() -> None:
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = sft.Falling(optimizer, 0.5, 10)
+    rates = []
+    for step in range(60):
+        if step == 30:
+            schedule.fall(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+        schedule.step()
+        if schedule.over(step):
+            break
+    assert rates[0] < rates[5] < rates[11] == 0.5
+    assert rates[11:31] == [0.5] * 20  # up to the step it begins at
+    assert rates[31:] == sorted(rates[31:], reverse=True) and len(rates) == 40
+    assert rates[-1] == pytest.approx(0.5 * 0.05, rel=0.5)
