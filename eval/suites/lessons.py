@@ -12,7 +12,7 @@ from eval.suites.table import SUITES
 from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eval.records import Sample
@@ -46,6 +46,7 @@ def lessons(
     for name in suites:
         _refuse_benchmark(name)
         if name == specimen.NAME:
+            _refuse_twice(specimen.TRAINED, pools)
             if samples is None:
                 raise SurgeryError(
                     "the specimen's questions never end; say how many with 'samples'."
@@ -54,6 +55,7 @@ def lessons(
             sizes |= dict.fromkeys(specimen.TRAINED, 1)
             continue
         for task in load_custom(folder / name, None, seed).tasks:
+            _refuse_twice([task.name], pools)
             pools[task.name] = _endless(task.samples, seed)
             sizes[task.name] = len(task.samples)
     for wanted in tasks:
@@ -84,6 +86,14 @@ def _refuse_benchmark(name: str) -> None:
         near = did_you_mean(name, [specimen.NAME])
         raise SurgeryError(f"there is no suite {name!r} to train on.{near} One of your own is a "
                            ".yaml file.")  # fmt: skip
+
+
+def _refuse_twice(names: Iterable[str], known: Mapping[str, object]) -> None:
+    for name in names:
+        if name in known:
+            raise SurgeryError(
+                f"two suites to train on have a task {name!r}; give one of them another 'name'."
+            )
 
 
 def _endless(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:

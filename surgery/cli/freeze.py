@@ -69,7 +69,7 @@ def command(
         stderr().print(note, soft_wrap=True)
     match form:
         case Format.NAMES:
-            print("\n".join(region.frozen))
+            print(*region.frozen, sep="\n", end="\n" if region.frozen else "")
         case Format.REGEX:
             print(_regex(region))
         case Format.PEFT:

@@ -14,7 +14,7 @@ from surgery.cli.options import Json, Quiet
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eval.records import Sample
+    from eval.records import Picture, Sample
     from surgery.train.example import Example, Reward, Said
     from surgery.train.load import Config
     from surgery.train.run import Trained
@@ -162,8 +162,20 @@ def _examples(samples: Sequence[Sample], data: DataModel) -> list[Example]:
         )
         images = tuple(part.data for part in parts if isinstance(part, Picture))
         name = f"sample {sample.id!r} of task {sample.task!r}"
+        for picture in sample.images:
+            _check(picture, name)
         found.append(Example(name, told, images, sample.demonstration))
     return found
+
+
+def _check(picture: Picture, name: str) -> None:
+    """Find a broken image now, and not in the middle of training."""
+    from surgery.errors import ExecutionError
+
+    try:
+        picture.open()
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
+        raise ExecutionError(f"an image of {name} cannot be read: {error}") from None
 
 
 def _rewards(config: Config[GrpoModel], samples: Sequence[Sample]) -> dict[str, Reward]:
@@ -242,19 +254,24 @@ class _Lines:
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     from surgery.report.training import draw_training
     from surgery.report.units import duration, number
-    from surgery.train.run import is_first
+    from surgery.train.folder import is_first
 
     if not is_first():
         return
     draw_training(out)
     for note in trained.region.notes():
         stderr().print(note, soft_wrap=True)
-    if trained.unmoved:
-        stderr().print(
-            f"{number(len(trained.unmoved), 'parameter')} could learn and did not change: "
-            f"{', '.join(trained.unmoved[:3])}{', ...' if len(trained.unmoved) > 3 else ''}",
-            soft_wrap=True,
-        )
+    for names, told in (
+        (trained.unmoved, "could learn and did not change"),
+        (trained.rounded, "could learn and are what they were as far as their element type tells"),
+        (trained.left_out, "are no part of the model in memory, and not of the result"),
+    ):
+        if names:
+            stderr().print(
+                f"{number(len(names), 'tensor')} {told}: {', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}",
+                soft_wrap=True,
+            )
     if json:
         print_json(
             {
@@ -262,6 +279,8 @@ def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
                 "frozen": list(trained.region.frozen),
                 "trained": list(trained.region.trained),
                 "unmoved": list(trained.unmoved),
+                "rounded": list(trained.rounded),
+                "left_out": list(trained.left_out),
                 "resumed_from_step": trained.resumed,
                 "seconds": round(trained.seconds, 3),
             }

@@ -27,6 +27,8 @@ def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
     Returns:
         The pattern, in what regular expressions of Python, Rust, Java and JavaScript share.
     """
+    if not names:
+        return "(?!)"  # found in nothing
     others = list(others)
     body = _pattern(_tree(names), _tree([*names, *others]))
     anywhere = rf"(?:^|\.){body}$"

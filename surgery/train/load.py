@@ -87,7 +87,7 @@ def _load(path: Path, kind: type[Model], changes: Mapping[str, Any]) -> Config[M
 
 def _selectors(model: TrainModel, root: Node, key: str, given: bool) -> tuple[Selector, ...]:
     found = root.get(key)
-    if given or found is None:
+    if given or found is None or getattr(model, key) is None:
         return tuple(map(parse_selector, getattr(model, key) or ()))
     items = found.value if isinstance(found.value, list) else [found]
     return tuple(parse_selector(str(item.value), item.place, exact=item.exact) for item in items)

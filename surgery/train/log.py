@@ -65,7 +65,8 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def start(self, step: int) -> None:
         """Keep the rows up to a step, which training goes on from."""
         self._last = time.monotonic()
-        kept = [row for row in read_log(self._path) if int(row["step"]) <= step] if step else []
+        rows = read_log(self._path) if step else []
+        kept = [row for row in rows if row.keys() == set(self._names) and _is_before(row, step)]
         draft = self._path.with_suffix(".tmp")
         with draft.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._names, lineterminator="\n")
@@ -99,8 +100,12 @@ def read_log(path: Path) -> list[dict[str, str]]:
     """The rows of a log; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         return list(csv.DictReader(file))
+
+
+def _is_before(row: Mapping[str, str], step: int) -> bool:
+    return row["step"].isdecimal() and int(row["step"]) <= step
 
 
 def _short(value: Any) -> str:

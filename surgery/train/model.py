@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -28,12 +30,46 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
     """A checkpoint's model with its weights in float32, in training mode.
 
     Raises:
-        CheckpointError: If transformers has no such model.
+        CheckpointError: If transformers has no such model, or the files do not hold all of it.
     """
     import torch
+    from transformers import GenerationConfig
 
     kind, _ = _class_of(config)
-    return kind.from_pretrained(folder, dtype=torch.float32).train()
+    try:
+        model, found = kind.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} cannot be loaded: {_first_line(error)}") from None
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{folder} has no {missing[0]}{_more(missing)}: transformers would begin with random "
+            "numbers there."
+        )
+    # What generation is like is the trainer's to say; a contradiction in the file, which loading
+    # forgives and saving does not, must not cost a run.
+    ends = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=ends.bos_token_id,
+        eos_token_id=ends.eos_token_id,
+        pad_token_id=ends.pad_token_id,
+    )
+    return model.train()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
 def _class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:

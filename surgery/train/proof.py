@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.arch.site import Site
-    from surgery.checkpoint.source import Checkpoint
+    from surgery.checkpoint.source import Checkpoint, CheckpointInfo
     from surgery.train.region import Region
 
 
@@ -44,8 +44,16 @@ def check_still(before: Mapping[str, str], model: Any, region: Region) -> list[s
         Names of parameters that were to learn and did not change.
 
     Raises:
-        ExecutionError: If a frozen parameter changed.
+        ExecutionError: If a frozen parameter changed, or one that learnt is no number any more.
     """
+    import torch
+
+    broken = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if broken:
+        raise ExecutionError(
+            f"training diverged: {broken[0]} and {len(broken) - 1} more hold numbers that are not "
+            "finite. The result is not kept; look at grad_norm in log.csv and lower 'lr'."
+        )
     after = fingerprints(model)
     moved = [name for name in region.frozen if before.get(name) != after.get(name)]
     if moved:
@@ -53,27 +61,53 @@ def check_still(before: Mapping[str, str], model: Any, region: Region) -> list[s
     return [name for name in region.trained if name in before and before[name] == after[name]]
 
 
-def check_saved(source: str, folder: Path, region: Region) -> None:
+def check_saved(start: CheckpointInfo, folder: Path, region: Region) -> list[str]:
     """Hold the files of a trained model against those of its start, byte for byte.
 
     Args:
-        source: The checkpoint that training started from.
+        start: The checkpoint that training started from.
         folder: The one that was written.
         region: What was to stand still.
+
+    Returns:
+        Names of tensors that were to learn and are in the file what they were.
 
     Raises:
         ExecutionError: If a frozen tensor differs, or is missing.
     """
-    with open_checkpoint(source) as old, open_checkpoint(str(folder)) as new:
+    from surgery.checkpoint.open import open_recorded
+
+    with open_recorded(start.reference, start.revision) as old, open_checkpoint(str(folder)) as new:
         olds, news = _by_site(old), _by_site(new)
+
+        def same(site: Site) -> bool:
+            """Whether a tensor is what it was; a tied one is stored once, under its first name."""
+            place = news.get(site) or news.get(region.first.get(site, site))
+            if place is None:
+                return False
+            return digest_tensor(old, olds[site]) == digest_tensor(new, place)
+
         still = _still(region, olds)
-        moved = [
-            olds[site]
-            for site in still
-            if site not in news or digest_tensor(old, olds[site]) != digest_tensor(new, news[site])
-        ]
+        moved = [olds[site] for site in still if not same(site)]
+        kept = [olds[site] for site in olds if region.named.get(site) and same(site)]
     if moved:
         _refuse(moved, f"in {folder}")
+    return kept
+
+
+def left_out(start: CheckpointInfo, region: Region) -> list[str]:
+    """Tensors of a checkpoint that are no part of the model, such as a prediction layer's."""
+    found = resolve(start.config, start.tensors).names()
+    return [name for site, name in found.items() if _is_foreign(site, region)]
+
+
+def _is_foreign(site: Site, region: Region) -> bool:
+    """Whether a site of a file is unknown in memory, and all of its block with it."""
+    return site not in region.named and _block(site) not in map(_block, region.named)
+
+
+def _block(site: Site) -> tuple[object, ...]:
+    return site.component, site.layer, site.module
 
 
 def _by_site(checkpoint: Checkpoint) -> dict[Site, str]:
@@ -86,15 +120,15 @@ def _still(region: Region, found: Mapping[Site, str]) -> list[Site]:
     A file may divide or spell what the model in memory has in one piece, as with experts: such a
     site must be as it was unless something of its block learns.
     """
-    sites = region.architecture.sites
-    frozen = {sites[name] for name in region.frozen}
-    known = {sites[name] for name in (*region.frozen, *region.trained)}
-    alive = {(s.component, s.layer, s.module) for s in map(sites.__getitem__, region.trained)}
+    frozen = {site for site, learns in region.named.items() if not learns}
+    alive = {_block(site) for site, learns in region.named.items() if learns}
     return [
         site
         for site in found
         if site in frozen
-        or (site not in known and (site.component, site.layer, site.module) not in alive)
+        or (
+            site not in region.named and _block(site) not in alive and not _is_foreign(site, region)
+        )
     ]
 
 

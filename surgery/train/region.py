@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch import resolve
@@ -11,7 +12,7 @@ from surgery.errors import RecipeError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from surgery.arch.site import Architecture, Component
+    from surgery.arch.site import Architecture, Component, Site
     from surgery.recipe import Selector
 
 
@@ -26,13 +27,28 @@ class Region:
         trained: What learns.
         tied: Names of one tensor, for every tensor of which the selectors name one and not the
             other.
+        groups: Names of every tensor, those of one tensor together, the first one first.
         architecture: Of the model's `state_dict`.
     """
 
     frozen: tuple[str, ...]
     trained: tuple[str, ...]
     tied: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[str, ...], ...]
     architecture: Architecture
+
+    @cached_property
+    def named(self) -> dict[Site, bool]:
+        """Every site in memory, and whether what stands there learns."""
+        learns = frozenset(self.trained)
+        sites = self.architecture.sites
+        return {sites[name]: group[0] in learns for group in self.groups for name in group}
+
+    @cached_property
+    def first(self) -> dict[Site, Site]:
+        """Every site in memory to the first of those that are one tensor."""
+        sites = self.architecture.sites
+        return {sites[name]: sites[group[0]] for group in self.groups for name in group}
 
     def notes(self) -> list[str]:
         """What the selectors moved without naming it, in sentences."""
@@ -79,7 +95,7 @@ def frozen_region(
     partly = tuple(
         tuple(group) for group in groups if 0 < len(chosen.intersection(group)) < len(group)
     )
-    return Region(frozen, trained, partly, architecture)
+    return Region(frozen, trained, partly, tuple(map(tuple, groups)), architecture)
 
 
 def hold_still(model: Any, region: Region) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from surgery.checkpoint.failure import explained
+from safetensors import SafetensorError
+
+from surgery.checkpoint.dtype import DType
 from surgery.checkpoint.open import open_checkpoint
-from surgery.checkpoint.sibling import put
 from surgery.errors import CheckpointError, ExecutionError
+from surgery.train.folder import LOG, RunFolder, is_first
 from surgery.train.log import CsvLog, grpo_columns, sft_columns
 from surgery.train.model import load_model, load_processing
-from surgery.train.proof import check_still, fingerprints
+from surgery.train.proof import check_still, fingerprints, left_out
 from surgery.train.region import Region, frozen_region, hold_still
 from surgery.train.save import save_model
-from surgery.train.schema import TrainModel
 from surgery.train.trainer import Parts, make_grpo, make_sft, trl_module
 
 if TYPE_CHECKING:
@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     Progress = Callable[[Mapping[str, str]], object]
     Build = Callable[[Parts], Any]
 
-LOG: Final = "log.csv"
-MODEL: Final = "model"
-RUN: Final = "run.json"
-_CHECKPOINTS: Final = "checkpoints"
-
-Model = TypeVar("Model", bound=TrainModel)
-
-
-def is_first() -> bool:
-    """Whether this process is the one of several, as a launcher starts them, that writes."""
-    return os.environ.get("RANK", "0") == "0"
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -55,6 +43,9 @@ class Trained:
         folder: The trained checkpoint.
         region: What stood still.
         unmoved: Parameters that were to learn and did not change.
+        rounded: Tensors of the files that were to learn and are what they were, because their
+            element type is too coarse for how far they moved.
+        left_out: Tensors of the start that are no part of the model, and so not of the result.
         resumed: The step it went on from; 0 for a fresh start.
         seconds: How long it took, from that step on.
     """
@@ -62,6 +53,8 @@ class Trained:
     folder: Path
     region: Region
     unmoved: tuple[str, ...]
+    rounded: tuple[str, ...]
+    left_out: tuple[str, ...]
     resumed: int
     seconds: float
 
@@ -131,42 +124,73 @@ class _Run:
         trl_module()  # before anything is read or written
         with open_checkpoint(self.config.model.model) as checkpoint:
             info = checkpoint.info
-        if info.formed:
-            raise CheckpointError(
-                f"{info.reference} has an adapter; training starts from whole weights. Merge it "
-                "first, with a recipe that names nothing but this model."
-            )
+        _check_start(info)
+        processor = load_processing(info.folder)
+        self._check_images(processor)
         model = load_model(info.folder, info.config)
         region = frozen_region(
             model, self.config.selectors, inverse=self.config.inverse, cuts=self.config.cuts
         )
         before = fingerprints(model)
+        folder = RunFolder(self.out)
         record = self._record(info, before)
-        if is_first():
-            self._claim(record)
-        with explained(self.out):
-            checkpoints = self.out / _CHECKPOINTS
-            resumed = self._last(checkpoints)
-            last = checkpoints / f"checkpoint-{resumed}" if resumed else None
-            if last is not None:
+        with folder.claimed(record):
+            resumed = folder.last()
+            if resumed:
                 # transformers' trainer looks for the weights by their names in memory, finds none
                 # of them in files that spell names as they were published, and says nothing.
-                model = load_model(last, info.config)
+                model = load_model(folder.checkpoint(resumed), info.config)
+                model.config._name_or_path = str(info.folder)  # where KL is measured from
             hold_still(model, region)
-            processor = load_processing(info.folder)
-            trainer = build(Parts(model, processor, self.examples, checkpoints, [self.log]))
+            trainer = build(Parts(model, processor, self.examples, folder.checkpoints, [self.log]))
             if is_first():
                 self.log.start(resumed)
             started = time.monotonic()
-            _train(trainer, last)
-        seconds = time.monotonic() - started
-        trained = trainer.accelerator.unwrap_model(trainer.model)
-        unmoved = check_still(before, trained, region)
-        folder = self.out / MODEL
-        if is_first():
-            save_model(trained, info, region, folder, record)
-        trainer.accelerator.wait_for_everyone()
-        return Trained(folder, region, tuple(unmoved), resumed, seconds)
+            if resumed < self.config.model.steps:
+                self._train(trainer, folder.checkpoint(resumed) if resumed else None)
+            seconds = time.monotonic() - started
+            trained = trainer.accelerator.unwrap_model(trainer.model)
+            unmoved = check_still(before, trained, region)
+            rounded: list[str] = []
+            if is_first():
+                rounded = save_model(trained, info, region, folder.model, record)
+            trainer.accelerator.wait_for_everyone()
+        return Trained(
+            folder.model, region, tuple(unmoved), tuple(rounded), tuple(left_out(info, region)),
+            resumed, seconds,
+        )  # fmt: skip
+
+    def _check_images(self, processor: Any) -> None:
+        """Refuse images where the model takes none, and questions where it has no template."""
+        seeing = hasattr(processor, "image_processor")
+        shown = next((one.name for one in self.examples if one.images), None)
+        if shown is not None and not seeing:
+            raise ExecutionError(
+                f"{shown} has an image, and {self.config.model.model} is a model of text alone."
+            )
+        if not (
+            processor.chat_template or getattr(processor, "tokenizer", processor).chat_template
+        ):
+            raise CheckpointError(
+                f"{self.config.model.model} has no chat template, so it cannot be asked anything."
+            )
+
+    def _train(self, trainer: Any, checkpoint: Path | None) -> None:
+        """Take all steps.
+
+        Raises:
+            ExecutionError: If the disk fails, or the data do not last for a single step.
+        """
+        try:
+            _train(trainer, checkpoint)
+        except SafetensorError as error:
+            raise ExecutionError(f"{self.out}: a checkpoint cannot be written: {error}") from None
+        taken = trainer.state.global_step
+        if taken != self.config.model.steps:
+            raise ExecutionError(
+                f"only {taken} of {self.config.model.steps} steps were taken: "
+                f"{len(self.examples)} samples do not fill one. Draw more, or make 'batch' smaller."
+            )
 
     def _record(self, info: CheckpointInfo, before: Mapping[str, str]) -> dict[str, Any]:
         """What the result depends on."""
@@ -187,38 +211,19 @@ class _Run:
             "versions": {name: version(name) for name in ("torch", "transformers", "trl")},
         }
 
-    def _claim(self, record: dict[str, Any]) -> None:
-        """Make the folder this run's, or find that it is."""
-        path = self.out / RUN
-        with explained(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-            if (self.out / MODEL).exists():
-                raise ExecutionError(
-                    f"{self.out / MODEL} exists: this run is complete. Give another --out to train "
-                    "again."
-                )
-            if not path.exists():
-                if any(self.out.iterdir()):
-                    raise ExecutionError(f"{self.out} is not empty and holds no training run.")
-                text = json.dumps(record, indent=2) + "\n"
-                put(path, lambda draft: draft.write_text(text))
-                return
-            found = json.loads(path.read_text())
-        different = _difference(found, record)
-        if different:
-            raise ExecutionError(
-                f"{self.out} holds another run: {different}. Give another --out, or remove it."
-            )
 
-    @staticmethod
-    def _last(folder: Path) -> int:
-        """The step of the last whole checkpoint; 0 without one."""
-        steps = [
-            int(path.name.removeprefix("checkpoint-"))
-            for path in folder.glob("checkpoint-*")
-            if (path / "trainer_state.json").is_file()
-        ]
-        return max(steps, default=0)
+def _check_start(info: CheckpointInfo) -> None:
+    """Refuse what training cannot start from."""
+    if info.formed or (info.folder / "adapter_config.json").exists():
+        raise CheckpointError(
+            f"{info.reference} has an adapter; training starts from whole weights. Merge it "
+            "first, with a recipe that names nothing but this model."
+        )
+    if any(header.dtype is DType.F64 for header in info.tensors.values()):
+        raise CheckpointError(
+            f"{info.reference} has weights in float64; training computes in float32, which would "
+            "not leave them what they are. Store them in float32 first."
+        )
 
 
 def _train(trainer: Any, checkpoint: Path | None) -> None:
@@ -227,14 +232,3 @@ def _train(trainer: Any, checkpoint: Path | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-
-
-def _difference(found: Any, wanted: Any, at: str = "") -> str:
-    """The first thing in which two records differ; "" where there is none."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        told = (
-            _difference(found.get(key), wanted.get(key), f"{at}.{key}" if at else key)
-            for key in dict.fromkeys([*found, *wanted])
-        )
-        return next((one for one in told if one), "")
-    return "" if found == wanted else f"{at} was {found!r} and is {wanted!r}"

@@ -6,9 +6,12 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from safetensors import SafetensorError
+
 from surgery.arch import resolve
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import left_beside, name_beside, remove
+from surgery.errors import ExecutionError
 from surgery.execute.files import copied_files
 from surgery.train.proof import check_saved
 
@@ -24,7 +27,7 @@ RECORD: Final = "training.json"
 
 def save_model(
     model: Any, info: CheckpointInfo, region: Region, folder: Path, record: Mapping[str, Any]
-) -> None:
+) -> list[str]:
     """Write a model beside its place, hold it against its start, and put it in place.
 
     Every tensor is stored in the element type it had at the start.
@@ -35,6 +38,9 @@ def save_model(
         region: What stood still.
         folder: Where it goes.
         record: What it was made from; kept with it.
+
+    Returns:
+        Names of tensors that were to learn and are in the file what they were.
 
     Raises:
         ExecutionError: If a frozen tensor is not byte for byte what it was, or the disk fails.
@@ -50,10 +56,13 @@ def save_model(
                 (draft / name).write_bytes(data)
             told = {**record, "frozen": list(region.frozen), "trained": list(region.trained)}
             (draft / RECORD).write_text(json.dumps(told, indent=2) + "\n")
-            check_saved(str(info.reference), draft, region)
+            rounded = check_saved(info, draft, region)
             draft.rename(folder)
+        except SafetensorError as error:
+            raise ExecutionError(f"{folder} cannot be written: {error}") from None
         finally:
             remove(draft)
+    return rounded
 
 
 def _stored(model: Any, info: CheckpointInfo, region: Region) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from surgery.recipe.schema import RegionsModel, SelectorField, Strict, fail
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DataModel(Strict):
@@ -20,11 +21,11 @@ class DataModel(Strict):
         description="'specimen', or YAML files of your own suites; published benchmarks are for "
         "measuring.",
     )
-    tasks: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    tasks: dict[str, Positive] = Field(
         default_factory=dict,
         description="Tasks and their weights; all tasks by their size when absent.",
     )
-    samples: Count | None = Field(
+    samples: Annotated[int, Field(ge=1, le=10**7)] | None = Field(
         default=None, description="How many samples are drawn; all of a file when absent."
     )
     seed: int = Field(default=0, ge=0, description="Which ones are drawn.")
@@ -51,7 +52,7 @@ class TrainModel(Strict):
     micro_batch: Count | None = Field(
         default=None, description="How many of them a device holds at once; all when absent."
     )
-    lr: float = Field(gt=0, description="Peak learning rate.")
+    lr: Positive = Field(description="Peak learning rate.")
     schedule: Literal["constant", "cosine", "linear"] = Field(
         default="constant", description="What the learning rate does after the warm-up."
     )
@@ -90,7 +91,7 @@ class SftModel(TrainModel):
 class GrpoModel(TrainModel):
     """Reinforcement by group relative policy optimization (arXiv 2402.03300)."""
 
-    rewards: dict[str, float] = Field(
+    rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         min_length=1, description="Rewards by name, with their weights."
     )
     form: Literal["answer-tag", "boxed", "any"] | None = Field(
@@ -100,12 +101,14 @@ class GrpoModel(TrainModel):
     group: Annotated[int, Field(ge=2)] = Field(
         default=8, description="Responses to each prompt, compared with each other."
     )
-    temperature: float = Field(default=1.0, gt=0, description="At which responses are sampled.")
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = Field(
+        default=1.0, description="At which responses are sampled."
+    )
     max_new_tokens: Count = Field(default=1024, description="Longest response.")
     kl: Share = Field(
         default=0.0, description="Weight of the divergence from where training started."
     )
-    clip: float = Field(default=0.2, gt=0, description="How far a probability ratio may count.")
+    clip: Positive = Field(default=0.2, description="How far a probability ratio may count.")
     updates: Count = Field(default=1, description="Optimizer steps on each batch of responses.")
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = Field(
         default="grpo", description="How tokens are averaged, by TRL's names."
@@ -116,4 +119,9 @@ class GrpoModel(TrainModel):
         if self.batch % self.group:
             fail(f"batch counts responses, so group {self.group} must divide it; found "
                  f"{self.batch}", "batch")  # fmt: skip
+        if self.checkpoint_every is not None and self.checkpoint_every % self.updates:
+            # A checkpoint does not hold the responses that are still to be learnt from.
+            fail(f"checkpoint_every {self.checkpoint_every} falls between the {self.updates} "
+                 "updates on one batch of responses; make it a multiple",
+                 "checkpoint_every")  # fmt: skip
         return self

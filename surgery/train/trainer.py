@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from surgery.errors import RecipeError, SurgeryError, did_you_mean
 from surgery.train.example import Said, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from surgery.train.example import Example, Reward
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _FORBIDDEN: Final = frozenset(
     {"trust_remote_code", "push_to_hub", "hub_token", "hub_model_id", "resume_from_checkpoint",
-     "model_init_kwargs", "log_completions_hub_repo"}
+     "model_init_kwargs", "log_completions_hub_repo", "log_completions", "save_only_model"}
 )  # fmt: skip
 _SCHEDULES: Final = {
     "constant": "constant_with_warmup",
@@ -82,7 +83,8 @@ def make_sft(config: Config[SftModel], parts: Parts) -> Any:
         "completion_only_loss": True,
     }
     arguments = _arguments(trl.SFTConfig, config, settings)
-    return parts.built(trl.SFTTrainer, arguments, _dataset(parts.examples))
+    with _told(config):
+        return parts.built(trl.SFTTrainer, arguments, _dataset(parts.examples))
 
 
 def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: Parts) -> Any:
@@ -92,6 +94,11 @@ def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: P
     """
     trl = trl_module()
     chosen = config.model
+    if len(parts.examples) < chosen.batch // chosen.group:
+        raise SurgeryError(
+            f"a step needs {chosen.batch // chosen.group} prompts (batch {chosen.batch} of groups "
+            f"of {chosen.group}), and there are {len(parts.examples)} samples."
+        )
     settings = _settings(chosen, parts.folder) | {
         "num_generations": chosen.group,
         "max_completion_length": chosen.max_new_tokens,
@@ -109,7 +116,8 @@ def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: P
         _as_trl(name, place, reward, chosen) for place, (name, reward) in enumerate(rewards.items())
     ]
     dataset = _dataset(parts.examples).remove_columns("completion")
-    return parts.built(trl.GRPOTrainer, arguments, dataset, reward_funcs=told)
+    with _told(config):
+        return parts.built(trl.GRPOTrainer, arguments, dataset, reward_funcs=told)
 
 
 def trl_module() -> Any:
@@ -154,7 +162,9 @@ def _settings(chosen: TrainModel, folder: Path) -> dict[str, Any]:
         "save_strategy": "steps" if chosen.checkpoint_every else "no",
         "save_steps": chosen.checkpoint_every or 500,
         "save_total_limit": chosen.keep,
+        "logging_strategy": "steps",
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would show a run that diverges with a loss of 0
         "report_to": chosen.log_to or "none",
         "disable_tqdm": True,
         "use_cpu": not torch.accelerator.is_available(),
@@ -187,14 +197,21 @@ def _arguments(kind: Any, config: Config[Any], settings: dict[str, Any]) -> Any:
                 f"trl: {kind.__name__} has no field {name!r} that may be set here.{near}",
                 config.place("trl", name),
             )
+    with _told(config), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return kind(**settings | config.model.trl)
+
+
+@contextmanager
+def _told(config: Config[Any]) -> Iterator[None]:
+    """What TRL refuses of the user's own fields becomes one sentence; other faults stay bugs."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            return kind(**settings | config.model.trl)
-    except (TypeError, ValueError) as error:
+        yield
+    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
+        if not config.model.trl:
+            raise
         raise RecipeError(
-            f"trl: {kind.__name__} does not take these settings: {_first_line(error)}",
-            config.place("trl"),
+            f"trl: TRL does not take these settings: {_first_line(error)}", config.place("trl")
         ) from None
 
 

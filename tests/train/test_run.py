@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from eval.suites.specimen import lessons
 from surgery import specimen
-from surgery.errors import CheckpointError, ExecutionError, RecipeError
+from surgery.checkpoint.open import open_checkpoint
+from surgery.errors import CheckpointError, ExecutionError, RecipeError, SurgeryError
 from surgery.train import run as running
 from surgery.train.example import Example, Said
+from surgery.train.folder import RunFolder
 from surgery.train.load import load_grpo, load_sft
 from surgery.train.log import read_log
 from surgery.train.model import load_model
@@ -24,7 +26,7 @@ from surgery.train.proof import check_saved
 from surgery.train.run import Trained, train_grpo, train_sft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 SFT = """\
@@ -143,18 +145,9 @@ def test_the_log_has_a_row_per_step(reinforced: Made, supervised: Made) -> None:
 
 def test_resumed_equals_uninterrupted(tmp_path: Path, supervised: Made) -> None:
     """Killed after the second step's checkpoint, at the third step."""
-
-    class Killed(BaseException):
-        pass
-
-    def kill(row: Any) -> None:
-        if row["step"] == "3":
-            raise Killed
-
     (tmp_path / "train.yaml").write_text(SFT)
     config, out = load_sft(tmp_path / "train.yaml"), tmp_path / "run"
-    with pytest.raises(Killed):
-        train_sft(config, examples(), out, kill)
+    killed_at("3", config, out)
     assert not (out / "model").exists()
     assert len(read_log(out / "log.csv")) == 3
     trained = train_sft(config, examples(), out)
@@ -167,6 +160,149 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, supervised: Made) -> None:
     ]
     whole = read_log(supervised.out / "log.csv")
     assert without == [{k: v for k, v in row.items() if k != "seconds"} for row in whole]
+
+
+def killed_at(step: str, config: Any, out: Path, **more: Any) -> None:
+    """Train until a step is logged, and no further."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(row: Any) -> None:
+        if row["step"] == step:
+            raise Killed
+
+    train = train_grpo if more else train_sft
+    with pytest.raises(Killed):
+        train(config, examples(), *more.values(), out, kill)
+
+
+def test_reinforcement_resumes_with_its_first_reference(tmp_path: Path, reinforced: Made) -> None:
+    """The divergence after a resume is from where training started, not from the checkpoint."""
+    (tmp_path / "train.yaml").write_text(GRPO)
+    config, out = load_grpo(tmp_path / "train.yaml"), tmp_path / "run"
+    killed_at("3", config, out, rewards={"even": even})
+    made = Made(out, train_grpo(config, examples(), {"even": even}, out))
+    assert made.trained.resumed == 2
+    for name, tensor in made.weights.items():
+        assert torch.equal(tensor, reinforced.weights[name]), name
+    ours, whole = (read_log(folder / "log.csv") for folder in (out, reinforced.out))
+    assert [row["kl"] for row in ours] == [row["kl"] for row in whole]
+
+
+def test_a_run_that_lacks_only_its_model_takes_no_further_step(
+    tmp_path: Path, supervised: Made
+) -> None:
+    """As after a full disk at the very end."""
+    out = tmp_path / "sft" / "run"
+    shutil.copytree(supervised.out, out)
+    shutil.rmtree(out / "model")
+    (tmp_path / "sft" / "train.yaml").write_text(SFT)
+    made = Made(out, train_sft(load_sft(tmp_path / "sft" / "train.yaml"), examples(), out))
+    assert made.trained.resumed == 4 and len(read_log(out / "log.csv")) == 4
+    for name, tensor in made.weights.items():
+        assert torch.equal(tensor, supervised.weights[name]), name
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, supervised: Made, name: str, damage: str
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(supervised.out, folder.path)
+    (folder.checkpoints / "checkpoint-x").mkdir()
+    assert folder.last() == 4
+    path = folder.checkpoint(4) / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert folder.last() == 2
+
+
+def test_what_failed_before_its_first_checkpoint_was_never_there(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no field 'adam_beta3'"):
+        trained_sft(tmp_path, SFT + "trl: {adam_beta3: 0.9}\n")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "train.yaml").write_text(SFT)
+    killed_at("1", load_sft(tmp_path / "train.yaml"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    other = RunFolder(tmp_path / "run").claimed({"kind": "sft"})
+    with (
+        folder.claimed({"kind": "sft"}),
+        pytest.raises(ExecutionError, match="another process"),
+        other,
+    ):
+        pass
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "run.json").write_text('{"kind"')
+    torn = RunFolder(tmp_path / "torn").claimed({"kind": "sft"})
+    with pytest.raises(ExecutionError, match=r"run.json is damaged"), torn:
+        pass
+
+
+def test_too_few_samples_for_a_step_are_told(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(GRPO.replace("batch: 4", "batch: 16"))
+    config = load_grpo(tmp_path / "train.yaml")
+    with pytest.raises(SurgeryError, match=r"a step needs 4 prompts .* and there are 3 samples"):
+        train_grpo(config, examples(3), {"even": even}, tmp_path / "run")
+
+
+def test_a_run_that_diverges_keeps_nothing_and_its_log_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ExecutionError, match="training diverged"):
+        trained_sft(tmp_path, SFT.replace("lr: 1.0e-3", "lr: 1.0e+30"))
+    assert not (tmp_path / "run" / "model").exists()
+    losses = [float(row["loss"]) for row in read_log(tmp_path / "run" / "log.csv")]
+    assert any(loss != loss for loss in losses)
+
+
+def test_a_step_too_small_for_the_file_is_told(tmp_path: Path) -> None:
+    text = SFT.replace("lr: 1.0e-3", "lr: 1.0e-9").replace("weight_decay: 0.5\n", "")
+    made = trained_sft(tmp_path, text)
+    assert made.trained.rounded and len(made.trained.unmoved) < len(made.trained.rounded)
+
+
+def start_with(folder: Path, **tensors: torch.Tensor | None) -> Path:
+    """A copy of IN with tensors more (or fewer, where None)."""
+    shutil.copytree(specimen.path("in"), folder)
+    weights = load_file(folder / "model.safetensors") | tensors
+    kept = {name: tensor for name, tensor in weights.items() if tensor is not None}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_missing_weights_are_not_made_up(tmp_path: Path) -> None:
+    start = start_with(tmp_path / "start", **{"model.norm.weight": None})
+    with pytest.raises(CheckpointError, match=r"has no model.language_model.norm.weight"):
+        trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
+
+
+def test_a_head_that_is_stored_beside_its_embedding_learns_with_it(tmp_path: Path) -> None:
+    embedding = load_file(specimen.path("in") / "model.safetensors")["model.embed_tokens.weight"]
+    start = start_with(tmp_path / "start", **{"lm_head.weight": embedding.clone()})
+    made = trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
+    assert "model.language_model.embed_tokens.weight" in made.trained.region.trained
+
+
+def test_a_contradiction_in_the_generation_file_costs_nothing(tmp_path: Path) -> None:
+    start = start_with(tmp_path / "start")
+    told = json.loads((start / "generation_config.json").read_text())
+    text = json.dumps(told | {"do_sample": False, "temperature": 0.9, "top_p": 0.6})
+    (start / "generation_config.json").write_text(text)
+    made = trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
+    assert (made.out / "model" / "generation_config.json").read_text() == text
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    start = start_with(tmp_path / "start")
+    (start / "chat_template.jinja").unlink()
+    with pytest.raises(CheckpointError, match="has no chat template"):
+        trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
 
 
 def test_another_configuration_does_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
@@ -251,6 +387,7 @@ def test_a_frozen_tensor_that_moved_is_refused_and_nothing_is_kept(
     def sabotage(trainer: Any, _: object) -> None:
         weight = trainer.model.model.language_model.layers[4].mlp.up_proj.weight
         weight.data[0, 0] += 1e-7  # less than bfloat16 can hold
+        trainer.state.global_step = 4
 
     monkeypatch.setattr(running, "_train", sabotage)
     with pytest.raises(ExecutionError, match=r"layers.4.mlp.up_proj.weight was to stand still"):
@@ -261,12 +398,14 @@ def test_a_frozen_tensor_that_moved_is_refused_and_nothing_is_kept(
 def test_a_saved_tensor_that_differs_is_found(tmp_path: Path, supervised: Made) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(supervised.out / "model", folder)
-    check_saved("specimen:in", folder, supervised.trained.region)
+    with open_checkpoint("specimen:in") as checkpoint:
+        start = checkpoint.info
+    assert check_saved(start, folder, supervised.trained.region) == list(supervised.trained.rounded)
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.3.mlp.up_proj.weight"][0, 0] *= 2
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ExecutionError, match=r"layers.3.mlp.up_proj.weight was to stand still"):
-        check_saved("specimen:in", folder, supervised.trained.region)
+        check_saved(start, folder, supervised.trained.region)
 
 
 def test_a_sample_without_a_demonstration_is_refused(tmp_path: Path) -> None:
@@ -283,7 +422,7 @@ def test_a_sample_without_a_demonstration_is_refused(tmp_path: Path) -> None:
         ("{learning_rate: 0.1}", r":9:7: trl: 'learning_rate' follows from the other keys"),
         ("{trust_remote_code: true}", r"no field 'trust_remote_code' that may be set here"),
         ("{push_to_hub: true}", r"no field 'push_to_hub' that may be set here"),
-        ("{optim: nonsense}", r":9:\d+: trl: SFTConfig does not take these settings: .*nonsense"),
+        ("{optim: nonsense}", r":9:\d+: trl: TRL does not take these settings: .*nonsense"),
     ],
 )  # fmt: skip
 def test_what_trl_does_not_take_is_told(tmp_path: Path, extra: str, said: str) -> None:
@@ -297,10 +436,15 @@ def test_a_service_that_is_not_installed_is_told(tmp_path: Path) -> None:
 
 
 def test_further_fields_of_trl_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Callable[..., Any]] = []
-    monkeypatch.setattr(running, "_train", lambda trainer, _: seen.append(trainer.args))
+    seen: list[Any] = []
+
+    def look(trainer: Any, _: object) -> None:
+        seen.append(trainer.args)
+        trainer.state.global_step = 4
+
+    monkeypatch.setattr(running, "_train", look)
     trained_sft(tmp_path, SFT + "trl: {adam_beta2: 0.95}\n")
-    assert seen[0].adam_beta2 == 0.95  # type: ignore[attr-defined]
+    assert seen[0].adam_beta2 == 0.95
 
 
 def test_an_adapter_is_no_start(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""A run's folder: whose it is, where it stands, and which checkpoint to go on from."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.checkpoint.failure import explained
+from surgery.checkpoint.header import read_header
+from surgery.checkpoint.sibling import put
+from surgery.errors import CheckpointError, ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+LOG: Final = "log.csv"
+MODEL: Final = "model"
+RUN: Final = "run.json"
+_STATE: Final = ("optimizer.pt", "scheduler.pt")  # torch's zip archives; written before the rest
+_CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
+
+
+def is_first() -> bool:
+    """Whether this process is the one of several, as a launcher starts them, that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps things.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """Where the result goes."""
+        return self.path / MODEL
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trainer keeps what it goes on from."""
+        return self.path / "checkpoints"
+
+    @contextmanager
+    def claimed(self, record: Mapping[str, Any]) -> Iterator[None]:
+        """Be this run's alone for the length of a `with` block.
+
+        A folder whose run failed before it had a checkpoint is left as if it had never been.
+
+        Args:
+            record: What the result depends on.
+
+        Raises:
+            ExecutionError: If the folder is another run's, complete, in use, or cannot be written.
+        """
+        if not is_first():
+            yield
+            return
+        with explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ExecutionError(f"another process trains in {self.path}.") from None
+            self._claim(record)
+            try:
+                yield
+            finally:
+                self._forget()
+        finally:
+            os.close(lock)
+
+    def _claim(self, record: Mapping[str, Any]) -> None:
+        """Make the folder this run's, or find that it is."""
+        path = self.path / RUN
+        if self.model.exists():
+            raise ExecutionError(
+                f"{self.model} exists: this run is complete. Give another --out to train again."
+            )
+        with explained(self.path):
+            if not path.exists():
+                if any(self.path.iterdir()):
+                    raise ExecutionError(f"{self.path} is not empty and holds no training run.")
+                text = json.dumps(record, indent=2) + "\n"
+                put(path, lambda draft: draft.write_text(text))
+                return
+            try:
+                found = json.loads(path.read_text())
+            except ValueError:
+                found = None
+        different = _difference(found, record) if isinstance(found, dict) else f"{RUN} is damaged"
+        if different:
+            raise ExecutionError(
+                f"{self.path} holds another run: {different}. Give another --out, or remove it."
+            )
+
+    def _forget(self) -> None:
+        """Unmake a claim that came to nothing."""
+        if self.model.exists() or self.last():
+            return
+        beside = {RUN, LOG, self.checkpoints.name}
+        if {entry.name for entry in self.path.iterdir()} <= beside and not any(
+            entry.is_dir() for entry in self.checkpoints.glob("*")
+        ):
+            for entry in (self.path / RUN, self.path / LOG, *self.checkpoints.glob("*")):
+                entry.unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.path):
+                if folder.exists():
+                    folder.rmdir()
+
+    def last(self) -> int:
+        """The step of the last whole checkpoint; 0 without one."""
+        found = [
+            (int(match[1]), path)
+            for path in self.checkpoints.glob("checkpoint-*")
+            if (match := _CHECKPOINT.fullmatch(path.name)) is not None
+        ]
+        return next((step for step, path in sorted(found, reverse=True) if _is_whole(path)), 0)
+
+    def checkpoint(self, step: int) -> Path:
+        """The trainer's checkpoint of a step."""
+        return self.checkpoints / f"checkpoint-{step}"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether everything is there that a run goes on from, and can be read as what it is."""
+    weights = sorted(folder.glob("*.safetensors"))
+    states = [folder / name for name in _STATE] + sorted(folder.glob("rng_state*.pth"))
+    if not weights or len(states) == len(_STATE):
+        return False
+    try:
+        for path in weights:
+            with path.open("rb") as file:
+                read_header(file.fileno(), path)
+        json.loads((folder / "trainer_state.json").read_text())
+    except (OSError, ValueError, CheckpointError):
+        return False
+    return all(path.is_file() and zipfile.is_zipfile(path) for path in states)
+
+
+def _difference(found: Any, wanted: Any, at: str = "") -> str:
+    """The first thing in which two records differ; "" where there is none."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        told = (
+            _difference(found.get(key), wanted.get(key), f"{at}.{key}" if at else key)
+            for key in dict.fromkeys([*found, *wanted])
+        )
+        return next((one for one in told if one), "")
+    return "" if found == wanted else f"{at} was {found!r} and is {wanted!r}"
