@@ -101,9 +101,16 @@ def _sample(row: Row, model: SuiteModel, index: int) -> Sample:
         description=None if description is None else str(description),
         tolerance=model.tolerance,
         categories=known(**{column: row[column] for column in model.categories}),
-        demonstration=str(row.values.get(name("demonstration")) or ""),
+        demonstration=_demonstration(row, name("demonstration")),
         group=str(row.values.get(name("group")) or (picture_group(pictures) if pictures else "")),
     )
+
+
+def _demonstration(row: Row, column: str) -> str:
+    found = row.values.get(column)
+    if found is not None and not isinstance(found, str):
+        raise ExecutionError(f"{row.where}: {column!r} is {found!r}; expected text, or nothing.")
+    return "" if found is None else row.text(column)
 
 
 def _check(samples: tuple[Sample, ...], metric: Metric, rows: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from surgery.checkpoint.dtype import DType
+from surgery.checkpoint.failure import explained
 from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.train.folder import LOG, RunFolder, is_first
@@ -182,7 +183,8 @@ class _Run:
             ExecutionError: If the disk fails, or the data do not last for a single step.
         """
         try:
-            _train(trainer, checkpoint)
+            with explained(self.out):
+                _train(trainer, checkpoint)
         except SafetensorError as error:
             raise ExecutionError(f"{self.out}: a checkpoint cannot be written: {error}") from None
         taken = trainer.state.global_step

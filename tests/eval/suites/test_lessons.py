@@ -11,7 +11,7 @@ import pytest
 
 from eval.suites import specimen
 from eval.suites.lessons import lessons
-from surgery.errors import SurgeryError
+from surgery.errors import ExecutionError, SurgeryError
 from surgery.specimen.world import split_of
 
 HERE = Path()
@@ -74,3 +74,16 @@ def test_what_cannot_be_learnt_from_is_told(
 ) -> None:
     with pytest.raises(SurgeryError, match=said):
         lessons(suites, tasks, samples, 0, HERE)
+
+
+def test_suites_of_one_name_are_not_mixed_up(two: Path) -> None:
+    (two / "more.yaml").write_text("name: sums\nrows: words.jsonl\n")
+    with pytest.raises(SurgeryError, match="two suites to train on have a task 'sums'"):
+        lessons(["sums.yaml", "more.yaml"], {}, None, 0, two)
+
+
+def test_a_demonstration_is_text(two: Path) -> None:
+    row = {"prompt": "1", "answer": "x", "demonstration": ["a"]}
+    (two / "sums.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ExecutionError, match=r"'demonstration' is \['a'\]; expected text"):
+        lessons(["sums.yaml"], {}, None, 0, two)
