@@ -1,7 +1,7 @@
 """Held-out questions of the world that the specimen family was trained in, drawn from a seed.
 
-No stage was trained on recognise, locate and combine: they ask what is in the pictures of the
-other tasks in words that are new to the models.
+No stage was trained on combine: it asks what is in the pictures of `count` in words that are new to
+the models.
 """
 
 from __future__ import annotations

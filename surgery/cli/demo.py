@@ -224,7 +224,7 @@ def _print(results: Results, plans: Mapping[str, Plan], out: Path) -> None:
             console.print()
     lines = [
         "B base, I in, R rl: where each decoder layer comes from; all else comes from in.",
-        "No model was trained on recognise, locate and combine, nor on images in words: M_v2r, "
+        "No model was trained on combine, nor on images in words: M_v2r, "
         "which asks for both, is low for all.",
         *notes(results),
         "",

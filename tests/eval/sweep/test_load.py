@@ -151,6 +151,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples_load(path: Path) -> None:
     found = load_sweep(path)
-    counts = {"specimen-layers": 11, "specimen-grid": 26, "openmmreasoner": 9}
+    counts = {
+        "specimen-layers": 11,
+        "specimen-thirds": 11,
+        "specimen-grid": 26,
+        "openmmreasoner": 9,
+    }
     assert len(found.variants) == counts[path.stem]
     assert (found.base, found.donor, found.against) == ("in", "rl", "in")
