@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
+import re
 import subprocess
 import sys
 from itertools import islice
@@ -91,7 +93,13 @@ def test_each_frozen_third_stood_still_and_the_vision_tower_with_it(smoke: Path)
         moved = {name for name in start if not torch.equal(start[name], after[name])}
         assert not any("visual.blocks" in name for name in moved)
         assert not any(f"layers.{layer}." in name for layer in layers for name in moved)
-        assert any("language_model.layers." in name for name in moved)
+        record = json.loads(
+            (smoke / "seed-0" / f"rl-frozen-{third}" / "model" / "training.json").read_text()
+        )
+        numbers = {
+            re.findall(r"layers\.(\d)\.", name)[0] for name in record["frozen"] if "layers" in name
+        }
+        assert numbers == set(layers)
 
 
 def test_the_cold_start_freezes_vision_after_stage_0_but_for_its_merger(smoke: Path) -> None:

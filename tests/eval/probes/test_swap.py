@@ -220,7 +220,7 @@ def test_answers_are_told_apart(found: Any, plain: Mapping[str, str], mode: Mode
             intact = found[task, name, None].text
             answers = [text.partition("<answer>")[2] for text in (intact, each.text)]
             assert each.changed == (answers[0] != answers[1])
-    assert {each.known for each in found.values()} == {True, False}
+    assert any(each.known for each in found.values())
     assert len({each.text for each in found.values()}) > 4 + 4 * (mode is Mode.FROM)
 
 
