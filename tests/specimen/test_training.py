@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def python(module: str, *arguments: object, timeout: int = 280) -> str:
+def python(module: str, *arguments: object, timeout: int = 560) -> str:
     """Run a module of the package; returns what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -52,14 +52,6 @@ def python(module: str, *arguments: object, timeout: int = 280) -> str:
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole pipeline at toy length, as `make specimen-smoke` runs it."""
-    out = tmp_path_factory.mktemp("smoke") / "run"
-    python("surgery.specimen.train", "--out", out, "--seeds", 1, "--smoke")
-    return out
-
-
-@pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     folder = tmp_path_factory.mktemp("untrained")
     tokenizer = build.build_tokenizer()
@@ -67,7 +59,21 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return build.load(folder)
 
 
-def test_a_smoke_run_writes_a_family_and_its_report(smoke: Path) -> None:
+@pytest.mark.timeout(600)
+def test_the_whole_pipeline_at_toy_length(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make specimen-smoke` runs it; one test, so that two processes do not both run it."""
+    smoke = tmp_path / "run"
+    python("surgery.specimen.train", "--out", smoke, "--seeds", 1, "--smoke")
+    a_family_and_its_report(smoke)
+    each_third_stood_still(smoke)
+    vision_stood_still_but_for_its_merger(smoke)
+    what_is_done_is_not_done_again(smoke)
+    a_cold_start_goes_on_at_the_stage_it_stood_in(smoke, tmp_path / "again", capsys)
+
+
+def a_family_and_its_report(smoke: Path) -> None:
     for name in SHIPPED:
         model, processor = build.load(smoke / name)
         assert model.dtype == torch.float32
@@ -86,7 +92,7 @@ def test_a_smoke_run_writes_a_family_and_its_report(smoke: Path) -> None:
     assert (report / "curves.png").stat().st_size > 10_000
 
 
-def test_each_frozen_third_stood_still_and_the_vision_tower_with_it(smoke: Path) -> None:
+def each_third_stood_still(smoke: Path) -> None:
     start = build.load(smoke / "in")[0].state_dict()
     for third, layers in (("early", "012"), ("mid", "345"), ("late", "678")):
         after = build.load(smoke / f"rl-frozen-{third}")[0].state_dict()
@@ -102,7 +108,7 @@ def test_each_frozen_third_stood_still_and_the_vision_tower_with_it(smoke: Path)
         assert numbers == set(layers)
 
 
-def test_the_cold_start_freezes_vision_after_stage_0_but_for_its_merger(smoke: Path) -> None:
+def vision_stood_still_but_for_its_merger(smoke: Path) -> None:
     before, _ = build.load(smoke / "seed-0" / "stages" / "vision")
     after, _ = build.load(smoke / "seed-0" / "stages" / "reason")
     moved = {
@@ -113,26 +119,26 @@ def test_the_cold_start_freezes_vision_after_stage_0_but_for_its_merger(smoke: P
     assert moved == {"merger"}
 
 
-def test_what_is_done_is_not_done_again(smoke: Path) -> None:
+def what_is_done_is_not_done_again(smoke: Path) -> None:
     before = {path: path.read_bytes() for path in smoke.rglob("*.csv")}
-    python("surgery.specimen.train", "--out", smoke, "--seeds", 1, "--smoke", timeout=60)
+    python("surgery.specimen.train", "--out", smoke, "--seeds", 1, "--smoke", timeout=200)
     assert {path: path.read_bytes() for path in smoke.rglob("*.csv")} == before
 
 
-def test_a_cold_start_goes_on_at_the_stage_it_stood_in(
-    smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def a_cold_start_goes_on_at_the_stage_it_stood_in(
+    smoke: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for stage in ("start", "vision", "caption"):
-        (tmp_path / "stages").mkdir(exist_ok=True)
-        (tmp_path / "stages" / stage).symlink_to(smoke / "seed-0" / "stages" / stage)
-    assert cold.main(["--out", str(tmp_path), "--smoke"]) == 0
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+        (folder / "stages" / stage).symlink_to(smoke / "seed-0" / "stages" / stage)
+    assert cold.main(["--out", str(folder), "--smoke"]) == 0
     told = capsys.readouterr().err
     assert "caption: complete, skipped" in told and "see: complete" not in told
-    stages = [row["stage"] for row in read_journal(tmp_path / "cold.csv")]
+    stages = [row["stage"] for row in read_journal(folder / "cold.csv")]
     assert list(dict.fromkeys(stages)) == ["see", "reason"]
     for name in ("base", "in"):
-        ours, theirs = (build.load(folder / name)[0].state_dict()
-                        for folder in (tmp_path, smoke / "seed-0"))  # fmt: skip
+        ours, theirs = (build.load(home / name)[0].state_dict()
+                        for home in (folder, smoke / "seed-0"))  # fmt: skip
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
