@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any, Final
 
+from surgery.specimen.arms import ARMS
 from surgery.specimen.build import load
 from surgery.specimen.evaluate import captions_exact
 from surgery.specimen.journal import COLUMNS, read_journal
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from surgery.specimen.train import Family
-
     Log = Sequence[Mapping[str, str]]
 
 _EVERY: Final = 10  # steps averaged into one row of the compact logs
@@ -33,21 +32,21 @@ _RL: Final = ("reward", "reward.correct", "reward.format", "length", "kl", "entr
               "token_accuracy", "grad_norm")  # fmt: skip
 
 
-def write_report(family: Family) -> None:
+def write_report(out: Path, seeds: int, captions: int) -> None:
     """Scores, differences, logs and curves of a whole run into its folder `report`.
 
     Args:
-        family: A run whose jobs are done.
+        out: The run's folder; its jobs are done.
+        seeds: How many families it has.
+        captions: How many of them Base is asked for.
     """
-    from surgery.specimen.train import ARMS
-
-    folder = family.out / "report"
+    folder = out / "report"
     folder.mkdir(exist_ok=True)
     names = ["base", "in", *(arm.name for arm in ARMS)]
     scores: list[Score] = []
     against: list[Difference] = []
-    for seed in range(family.seeds):
-        home = family.out / f"seed-{seed}"
+    for seed in range(seeds):
+        home = out / f"seed-{seed}"
         answers = {
             n: read_answers(home / f"{n}.csv") for n in names if (home / f"{n}.csv").exists()
         }
@@ -58,7 +57,7 @@ def write_report(family: Family) -> None:
                     against += differences(seed, name, its, other, answers[other])
     write_records(folder / "heldout.csv", scores)
     write_records(folder / "differences.csv", against)
-    cold, arms = _logs(family)
+    cold, arms = _logs(out, seeds)
     _write_log(folder / "cold.csv", ("seed", *COLUMNS), cold)
     _write_log(folder / "arms.csv", ("seed", "checkpoint", "step", *_RL, "seconds"), arms)
     draw_curves(cold, arms, folder / "curves.png")
@@ -68,24 +67,22 @@ def write_report(family: Family) -> None:
         table(greedy, gains),
         arms_table(greedy, names),
         costs_table(gains, names[3:]),
-        _captions(family),
+        _captions(out / "base", captions),
     ):
         print("\n".join(lines), end="\n\n", flush=True)
 
 
-def _captions(family: Family) -> list[str]:
-    whole, cells = captions_exact(*load(family.out / "base"), 4 if family.smoke else 200)
+def _captions(base: Path, n: int) -> list[str]:
+    whole, cells = captions_exact(*load(base), n)
     return [f"base: captions right in full {whole:.1%}, cells {cells:.1%}"]
 
 
-def _logs(family: Family) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def _logs(out: Path, seeds: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """All steps of all seeds, averaged: the cold start's and the arms'."""
-    from surgery.specimen.train import ARMS
-
     cold: list[dict[str, str]] = []
     arms: list[dict[str, str]] = []
-    for seed in range(family.seeds):
-        home = family.out / f"seed-{seed}"
+    for seed in range(seeds):
+        home = out / f"seed-{seed}"
         steps = list(read_journal(home / "cold.csv"))
         for stage in dict.fromkeys(row["stage"] for row in steps):
             mine = [row for row in steps if row["stage"] == stage]

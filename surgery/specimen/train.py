@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from surgery.specimen import FROZEN, STAGES
+from surgery.specimen.arms import ARMS, RL, Arm
+from surgery.specimen.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,34 +29,6 @@ if TYPE_CHECKING:
 SEEDS: Final = 3
 SHIPPED: Final = (*STAGES, *FROZEN)
 HELD_OUT: Final = 1000  # questions per task
-
-_HERE: Final = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way on from IN.
-
-    Attributes:
-        name: Of the checkpoint it makes.
-        command: What `surgery train` is told.
-    """
-
-    name: str
-    command: tuple[str, ...]
-
-
-_RL: Final = ("grpo", str(_HERE / "rl.yaml"))
-RL: Final = Arm("rl", _RL)
-ARMS: Final = (
-    RL,
-    *(
-        Arm(name, (*_RL, "--freeze", "vision", "--freeze", f"language[{name.rpartition('-')[2]}]"))
-        for name in FROZEN
-    ),
-    Arm("random", (*_RL, "--reward", "random")),
-    Arm("supervised", ("sft", str(_HERE / "control.yaml"))),
-)
 
 
 @dataclass
@@ -156,8 +130,6 @@ class Family:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
-    from surgery.specimen.report import write_report
-
     parser = argparse.ArgumentParser(prog="python -m surgery.specimen.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many families")
@@ -166,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     family = Family(options.out, options.seeds, smoke=options.smoke, workers=options.workers)
     family.make()
-    write_report(family)
+    write_report(family.out, family.seeds, 4 if family.smoke else 200)
     return 0
 
 

@@ -18,6 +18,7 @@ from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import load_recipe, opened
 from surgery.specimen import build
+from surgery.specimen.arms import ARMS
 from surgery.specimen.batches import encode, reward
 from surgery.specimen.evaluate import EVAL_TASKS, WAYS, answer
 from surgery.specimen.scores import (
@@ -29,7 +30,6 @@ from surgery.specimen.scores import (
     table,
     wilson,
 )
-from surgery.specimen.train import ARMS
 from surgery.specimen.world import items
 
 ROOT = Path(specimen.__file__).parent

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from surgery.specimen import build, cold, sft
+from surgery.specimen.arms import ARMS
 from surgery.specimen.batches import IGNORE, encode, parse, reward
 from surgery.specimen.evaluate import EVAL_TASKS, WAYS
 from surgery.specimen.journal import read_journal
@@ -31,7 +32,7 @@ from surgery.specimen.scores import (
     wilson,
     write_records,
 )
-from surgery.specimen.train import ARMS, SHIPPED
+from surgery.specimen.train import SHIPPED
 from surgery.specimen.world import items
 
 if TYPE_CHECKING:
