@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,13 @@ def test_the_tables_hold_what_was_promised() -> None:
             assert 0.35 < scores[seed, "in", task].accuracy < 0.75
     for task in ("arithmetic", "expression"):
         assert sum(gains[seed, task].low > 0 for seed in seeds) >= 2
+
+
+def test_the_weights_are_the_ones_on_record() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name, folder in specimen.family().items():
+        digest = sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        assert f"| {name} | `{digest}` |" in readme
 
 
 def test_everything_together_stays_small() -> None:
