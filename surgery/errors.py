@@ -67,6 +67,12 @@ class ExecutionError(SurgeryError):
     """A plan could not be carried out; nothing was left behind."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says first; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Name the nearest valid word, or all of them when none is near.
 

@@ -74,8 +74,8 @@ def sft(
     loaded = load_sft(config, _changes(model, freeze, seed, steps))
     samples = _samples(loaded.model.data, loaded.folder)
     _quiet_libraries()
-    with _Lines(loaded.model.steps, quiet or json) as lines:
-        trained = train_sft(loaded, _examples(samples, loaded.model.data), out, lines)
+    lines = _Lines(loaded.model.steps, quiet or json)
+    trained = train_sft(loaded, _examples(samples, loaded.model.data), out, lines)
     _finish(trained, out, json=json, quiet=quiet)
 
 
@@ -103,8 +103,8 @@ def grpo(
     samples = _samples(loaded.model.data, loaded.folder)
     rewards = _rewards(loaded, samples)
     _quiet_libraries()
-    with _Lines(loaded.model.steps, quiet or json) as lines:
-        trained = train_grpo(loaded, _examples(samples, loaded.model.data), rewards, out, lines)
+    lines = _Lines(loaded.model.steps, quiet or json)
+    trained = train_grpo(loaded, _examples(samples, loaded.model.data), rewards, out, lines)
     _finish(trained, out, json=json, quiet=quiet)
 
 
@@ -231,12 +231,6 @@ class _Lines:
         self._steps = steps
         self._quiet = quiet
         self._said = 0.0
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def __call__(self, row: Mapping[str, str]) -> None:
         step = int(row["step"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from surgery.errors import CheckpointError
+from surgery.errors import CheckpointError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
             output_loading_info=True,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {_first_line(error)}") from None
+        raise CheckpointError(f"{folder} cannot be loaded: {first_line(error)}") from None
     missing = sorted(found["missing_keys"])
     if missing:
         raise CheckpointError(
@@ -61,11 +61,6 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
         pad_token_id=ends.pad_token_id,
     )
     return model.train()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _more(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from surgery.errors import RecipeError, SurgeryError, did_you_mean
+from surgery.errors import RecipeError, SurgeryError, did_you_mean, first_line
 from surgery.train.example import Said, columns
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _told(config: Config[Any]) -> Iterator[None]:
         if not config.model.trl:
             raise
         raise RecipeError(
-            f"trl: TRL does not take these settings: {_first_line(error)}", config.place("trl")
+            f"trl: TRL does not take these settings: {first_line(error)}", config.place("trl")
         ) from None
 
 
@@ -254,7 +254,3 @@ def _text(completion: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(str(part.get("text") or "") for part in content)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]

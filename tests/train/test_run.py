@@ -190,18 +190,16 @@ def test_reinforcement_resumes_with_its_first_reference(tmp_path: Path, reinforc
     assert [row["kl"] for row in ours] == [row["kl"] for row in whole]
 
 
-def test_a_run_that_lacks_only_its_model_takes_no_further_step(
-    tmp_path: Path, supervised: Made
-) -> None:
-    """As after a full disk at the very end."""
-    out = tmp_path / "sft" / "run"
-    shutil.copytree(supervised.out, out)
+def test_a_run_that_lacks_only_its_model_takes_no_further_step(tmp_path: Path) -> None:
+    """As after a full disk at the very end, in the middle of an epoch."""
+    (tmp_path / "train.yaml").write_text(SFT.replace("steps: 4", "steps: 2"))
+    config, out = load_sft(tmp_path / "train.yaml"), tmp_path / "run"
+    whole = Made(out, train_sft(config, examples(), out)).weights
     shutil.rmtree(out / "model")
-    (tmp_path / "sft" / "train.yaml").write_text(SFT)
-    made = Made(out, train_sft(load_sft(tmp_path / "sft" / "train.yaml"), examples(), out))
-    assert made.trained.resumed == 4 and len(read_log(out / "log.csv")) == 4
+    made = Made(out, train_sft(config, examples(), out))
+    assert made.trained.resumed == 2 and len(read_log(out / "log.csv")) == 2
     for name, tensor in made.weights.items():
-        assert torch.equal(tensor, supervised.weights[name]), name
+        assert torch.equal(tensor, whole[name]), name
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
