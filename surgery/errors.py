@@ -8,7 +8,8 @@ exits with 2. Anything else that escapes is a bug.
     ├── ArchitectureError    tensors and configuration that do not fit together
     ├── RecipeError          a recipe or selector that says something impossible; knows its place
     ├── PlanError            recipe and checkpoints, each fine alone, that do not go together
-    └── ExecutionError       disk, memory or files that failed while a plan was carried out
+    ├── ExecutionError       disk, memory or files that failed while a plan was carried out
+    └── PublishError         a merge that may not go to the Hub, or a Hub that does not take it
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class PlanError(SurgeryError):
 
 class ExecutionError(SurgeryError):
     """A plan could not be carried out; nothing was left behind."""
+
+
+class PublishError(SurgeryError):
+    """Something cannot be published; says what is on the Hub, if anything is."""
 
 
 def first_line(error: BaseException) -> str:

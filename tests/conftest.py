@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.checkpoint.loopback import Hub
+    from tests.hub import Hub
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,24 +50,44 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, 
     return make
 
 
+def _for_processes(tmp_path: Path, address: str) -> dict[str, str]:
+    """What sets the client of a process to the hub, before it imports it."""
+    return {
+        "HF_ENDPOINT": address,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_ASSETS_CACHE": str(tmp_path / "assets"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A model hub on loopback, empty, with the real client set to it and a token in the air."""
-    from huggingface_hub import constants
+    from huggingface_hub import close_session, constants, hf_api
 
-    from tests.checkpoint.loopback import TOKEN, Hub, serve
+    import surgery.checkpoint.hub
+    from tests.hub import TOKEN, Hub, serve
 
     hub = Hub()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    monkeypatch.setattr(surgery.checkpoint.hub, "_pinned", {})
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.chdir(tmp_path)
     with serve(hub) as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
+        for name, value in _for_processes(tmp_path, address).items():
+            monkeypatch.setenv(name, value)
+        # The functions of the package are methods of one object that was made at its import.
+        monkeypatch.setattr(hf_api.api, "endpoint", address)
         monkeypatch.setattr(
             constants,
             "HUGGINGFACE_CO_URL_TEMPLATE",
             address + "/{repo_id}/resolve/{revision}/{filename}",
         )
         yield hub
+        close_session()
+    assert hub.crashes == []

@@ -23,7 +23,7 @@ from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         AdapterReference,
         Checkpoint,
         CheckpointInfo,
+        Fetch,
         TensorHeader,
     )
 
@@ -125,6 +126,23 @@ class AdapterCheckpoint:
             piece = formed[inside : inside + len(view) - done]
             view[done : done + len(piece)] = piece
             done += len(piece)
+
+    def hold(self, name: str) -> None:
+        """Have the base's bytes of a tensor here."""
+        self._base.hold(name)
+
+    def fetch(self, names: Collection[str]) -> Fetch | None:
+        """What it takes to have the base's bytes of these tensors here; the adapter's are."""
+        return self._base.fetch(names)
+
+    def bring(self, names: Collection[str]) -> None:
+        """Begin to fetch the base's bytes of these tensors, if they are not here."""
+        self._base.bring(names)
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of the base that were fetched by range."""
+        return self._base.fetched
 
     def stamp(self) -> str:
         """Text that changes when a weight file of the base or of the adapter does."""

@@ -138,11 +138,12 @@ def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
     return value
 
 
-def find_shards(folder: Path) -> Shards:
+def find_shards(folder: Path, weights: Path | None = None) -> Shards:
     """Find a folder's weight files, in the order transformers looks for them.
 
     Args:
         folder: A checkpoint's folder.
+        weights: Where its safetensors files stand, if not in the folder.
 
     Returns:
         `model.safetensors`, or the files the index names, or the only other safetensors file.
@@ -151,7 +152,9 @@ def find_shards(folder: Path) -> Shards:
         CheckpointError: If there is none, it is unclear which, or the index leads elsewhere.
     """
     # A link to nothing is listed too, so that its own error names it.
-    chosen = choose_weights([path.name for path in folder.iterdir()], str(folder))
+    places = (folder, weights) if weights else (folder,)
+    names = [path.name for place in places for path in place.iterdir()]
+    chosen = choose_weights(names, str(folder))
     return from_index(folder) if chosen == INDEX else Shards((chosen,), None)
 
 

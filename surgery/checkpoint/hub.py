@@ -8,7 +8,9 @@ module never sees it.
 from __future__ import annotations
 
 import errno
+import re
 from contextlib import contextmanager
+from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,11 +35,62 @@ _SMALL = (
 )
 _BELOW = "*/*"
 _TEMPLATES = "additional_chat_templates/*.jinja"
+_LIBRARY = "vlm-surgery"
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_UNWANTED = ("*.py", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def fetch_model(repo: str, revision: str | None) -> tuple[Path, str]:
-    """Bring a model's configuration, tokenizer, processor and weight files into the Hub's cache.
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a repository at one commit.
+
+    Attributes:
+        repo: `org/name`.
+        commit: The commit, 40 hexadecimal digits.
+        name: Its path in the repository.
+        size: Bytes.
+        content: What the Hub calls its content: sha256 of a large file, git's hash of a small one.
+    """
+
+    repo: str
+    commit: str
+    name: str
+    size: int
+    content: str
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.commit[:12]}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model's small files in the Hub's cache, at one commit; its weights may not be there.
+
+    Attributes:
+        repo: `org/name`.
+        commit: The commit, 40 hexadecimal digits.
+        folder: The snapshot's folder.
+        shards: Names of its weight files.
+    """
+
+    repo: str
+    commit: str
+    folder: Path
+    shards: tuple[str, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the weights are in the cache, too."""
+        return all((self.folder / shard).is_file() for shard in self.shards)
+
+
+_pinned: dict[tuple[str, str, str | None], str] = {}
+"""What a branch or tag was when this process first asked; it stays that until the process ends."""
+
+
+def fetch_small(repo: str, revision: str | None) -> Snapshot:
+    """Bring a model's configuration, tokenizer and processor files into the Hub's cache.
 
     Files that are there already are not fetched again; with `HF_HUB_OFFLINE=1` none is.
 
@@ -45,24 +98,98 @@ def fetch_model(repo: str, revision: str | None) -> tuple[Path, str]:
         repo: `org/name`.
         revision: Branch, tag or commit; the default branch when None.
 
-    Returns:
-        The snapshot's folder, and its commit.
-
     Raises:
         CheckpointError: If it does not exist, may not be read, cannot be reached, or has no
             safetensors weights.
     """
-    with _explained(repo, revision):
-        folder = _snapshot(repo, revision, _SMALL, [_BELOW])
-        commit = folder.name
+    from huggingface_hub import constants
+
+    key = (constants.ENDPOINT, repo, revision)
+    with explained_client(repo, revision):
+        folder = _snapshot(repo, _pinned.get(key, revision), _SMALL, [_BELOW])
+        commit = _pinned.setdefault(key, folder.name)
+        if not _COMMIT.fullmatch(commit):
+            raise CheckpointError(f"{repo}: the Hub calls its commit {commit[:80]!r}.")
         names = _listing(repo, commit, folder)
         chosen = choose_weights(names, f"{repo} on the Hub")
         shards = from_index(folder).names if chosen == INDEX else (chosen,)
-        wanted = [*(escape(shard) for shard in shards)]
         if any(name.startswith("additional_chat_templates/") for name in names):
-            wanted.append(_TEMPLATES)
-        _snapshot(repo, commit, wanted, [])
-    return folder, commit
+            _snapshot(repo, commit, [_TEMPLATES], [])
+    return Snapshot(repo, commit, folder, shards)
+
+
+def fetch_weights(snapshot: Snapshot) -> None:
+    """Bring a model's weight files into the Hub's cache, whole.
+
+    Raises:
+        CheckpointError: If they cannot be fetched.
+    """
+    with explained_client(snapshot.repo, snapshot.commit):
+        _snapshot(snapshot.repo, snapshot.commit, [escape(s) for s in snapshot.shards], [])
+
+
+def fetch_all(repo: str, revision: str | None) -> Path:
+    """Bring every file of a repository into the Hub's cache, but for code and pickles.
+
+    Args:
+        repo: `org/name`.
+        revision: Branch, tag or commit; the default branch when None.
+
+    Returns:
+        The snapshot's folder.
+
+    Raises:
+        CheckpointError: If it does not exist, may not be read or cannot be fetched.
+    """
+    with explained_client(repo, revision):
+        return _snapshot(repo, revision, ["*"], _UNWANTED)
+
+
+def fetch_file(repo: str, revision: str | None, name: str) -> Path | None:
+    """Bring one small file of a repository into the Hub's cache.
+
+    Args:
+        repo: `org/name`.
+        revision: Branch, tag or commit; the default branch when None.
+        name: Its path there.
+
+    Returns:
+        Where it is in the cache, or None if the repository has no such file.
+
+    Raises:
+        CheckpointError: If the repository does not exist, may not be read or cannot be reached.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    with explained_client(repo, revision):
+        try:
+            return Path(hf_hub_download(repo, name, revision=revision, library_name=_LIBRARY))
+        except errors.RemoteEntryNotFoundError:
+            return None
+
+
+def weight_files(snapshot: Snapshot) -> dict[str, HubFile]:
+    """Size and content of a model's weight files, as the Hub tells them; fetches none.
+
+    Raises:
+        CheckpointError: If the Hub does not answer, or does not have one of them.
+    """
+    from huggingface_hub import HfApi, RepoFile
+
+    repo, commit = snapshot.repo, snapshot.commit
+    with explained_client(repo, commit):
+        tree = list(HfApi(library_name=_LIBRARY).list_repo_tree(repo, revision=commit))
+    found = {
+        each.path: HubFile(
+            repo, commit, each.path, each.size, each.lfs.sha256 if each.lfs else each.blob_id
+        )
+        for each in tree
+        if isinstance(each, RepoFile) and each.path in snapshot.shards
+    }
+    for shard in snapshot.shards:
+        if shard not in found:
+            raise CheckpointError(f"{repo}@{commit[:12]}: the Hub does not have {shard!r}.")
+    return found
 
 
 def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
@@ -78,7 +205,7 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
     Raises:
         CheckpointError: If it does not exist, may not be read or cannot be reached.
     """
-    with _explained(repo, revision):
+    with explained_client(repo, revision):
         folder = _snapshot(repo, revision, _ADAPTER, [])
     return folder, folder.name
 
@@ -94,7 +221,7 @@ def _snapshot(
             revision=revision,
             allow_patterns=list(wanted),
             ignore_patterns=list(unwanted) or None,
-            library_name="vlm-surgery",
+            library_name=_LIBRARY,
         )
     )
 
@@ -104,12 +231,12 @@ def _listing(repo: str, commit: str, folder: Path) -> list[str]:
     from huggingface_hub import HfApi, errors
 
     try:
-        return HfApi(library_name="vlm-surgery").list_repo_files(repo, revision=commit)
-    except (_http_error(), errors.OfflineModeIsEnabled):
+        return HfApi(library_name=_LIBRARY).list_repo_files(repo, revision=commit)
+    except (http_error(), errors.OfflineModeIsEnabled):
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
 
 
-def _http_error() -> type[Exception]:
+def http_error() -> type[Exception]:
     """What every failed request derives from, in whichever HTTP library the client uses."""
     from huggingface_hub import errors
 
@@ -118,7 +245,7 @@ def _http_error() -> type[Exception]:
 
 
 @contextmanager
-def _explained(repo: str, revision: str | None) -> Iterator[None]:
+def explained_client(repo: str, revision: str | None) -> Iterator[None]:
     """Turn the client's errors into one sentence each; none of its text, which may say too much."""
     from huggingface_hub import errors
 
@@ -142,7 +269,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
             "Check the spelling; for a private model log in with `hf auth login`."
         ) from error
     except errors.LocalEntryNotFoundError as error:
-        status = _status(error.__cause__)
+        status = status_of(error.__cause__)
         raise CheckpointError(_failed(at, status) if status else _unreachable(at)) from error
     except errors.OfflineModeIsEnabled as error:
         raise CheckpointError(_unreachable(at)) from error
@@ -151,8 +278,8 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
             f"{at[:200]!r}: is neither a folder that exists nor a Hub id. Expected org/name of "
             "letters, digits, '-', '_' and '.'."
         ) from error
-    except _http_error() as error:
-        raise CheckpointError(_failed(at, _status(error))) from error
+    except http_error() as error:
+        raise CheckpointError(_failed(at, status_of(error))) from error
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or "failed"
         raise CheckpointError(
@@ -160,7 +287,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         ) from error
 
 
-def _status(error: BaseException | None) -> int | None:
+def status_of(error: BaseException | None) -> int | None:
     """The HTTP status a failed request was answered with, if it was answered."""
     found = getattr(getattr(error, "response", None), "status_code", None)
     return found if isinstance(found, int) else None

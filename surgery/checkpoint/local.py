@@ -13,7 +13,7 @@ from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -52,20 +52,25 @@ class LocalCheckpoint:
         folder: The folder with `config.json` and the safetensors files.
         reference: What the user wrote; the folder when absent.
         revision: The commit the folder is a snapshot of, for a Hub reference.
+        weights: Where the safetensors files stand, if not in the folder.
 
     Raises:
         CheckpointError: If the folder does not hold one whole, unquantised safetensors model.
     """
 
     def __init__(
-        self, folder: Path, reference: str | None = None, revision: str | None = None
+        self,
+        folder: Path,
+        reference: str | None = None,
+        revision: str | None = None,
+        weights: Path | None = None,
     ) -> None:
         _check_folder(folder)
         config = read_json(folder, "config.json", "a model's configuration")
         _refuse_quantised_config(config, folder)
-        shards = find_shards(folder)
+        shards = find_shards(folder, weights)
         with ExitStack() as undo:
-            files = {s: undo.enter_context(WeightFile(folder, s)) for s in shards.names}
+            files = {s: undo.enter_context(WeightFile(weights or folder, s)) for s in shards.names}
             tensors = _collect(files, shards, folder)
             self._files = files
             self._open = undo.pop_all()
@@ -104,6 +109,20 @@ class LocalCheckpoint:
         """
         header = self._header(name)
         return self._files[header.shard].descriptor, header.offset
+
+    def hold(self, name: str) -> None:
+        """Nothing: the bytes are here."""
+
+    def fetch(self, names: Collection[str]) -> None:
+        """None: the bytes are here."""
+
+    def bring(self, names: Collection[str]) -> None:
+        """Nothing: the bytes are here."""
+
+    @property
+    def fetched(self) -> int:
+        """None: the bytes are here."""
+        return 0
 
     def stamp(self) -> str:
         """Text that changes when one of the weight files does."""

@@ -12,12 +12,12 @@ from surgery.checkpoint.source import AdapterReference
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from surgery.checkpoint.source import Checkpoint
+    from surgery.checkpoint.source import Checkpoint, Remote
 
 _HUB = re.compile(r"(?P<scheme>hf://)?(?P<repo>[^/@\s]+/[^/@\s]+?)/?(@(?P<revision>[^@\s]+))?")
 
 
-def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
+def open_checkpoint(reference: str | AdapterReference, remote: Remote | None = None) -> Checkpoint:
     """Open a checkpoint: read its headers and make its bytes available.
 
     Args:
@@ -26,6 +26,9 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
             always folders. `specimen:base`, `specimen:in`, `specimen:rl` and the like are the
             models that ship with this package. `BASE + ADAPTER`, with spaces, is a base with an
             adapter.
+        remote: How a model on the Hub comes here, if it is not in the Hub's cache: only its headers
+            now, and what `Checkpoint.bring` or reading asks for then, by range or whole. When
+            absent, whole and now.
 
     Returns:
         The checkpoint; a context manager that closes it.
@@ -38,7 +41,7 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
         from surgery.checkpoint.adapter import AdapterCheckpoint
 
         folder, revision = find_adapter(reference.adapter)
-        base = open_checkpoint(reference.base)
+        base = open_checkpoint(reference.base, remote)
         try:
             return AdapterCheckpoint(base, folder, reference, revision)
         except BaseException:
@@ -47,19 +50,26 @@ def open_checkpoint(reference: str | AdapterReference) -> Checkpoint:
     local = _local_folder(reference)
     if local is not None:
         return LocalCheckpoint(local, reference)
-    from surgery.checkpoint.hub import fetch_model
+    from surgery.checkpoint.hub import fetch_small, fetch_weights
 
-    repo, revision = split_hub_id(reference)
-    folder, commit = fetch_model(repo, revision)
-    return LocalCheckpoint(folder, reference, commit)
+    snapshot = fetch_small(*split_hub_id(reference))
+    if remote is not None and not snapshot.is_whole:
+        from surgery.checkpoint.remote import RemoteCheckpoint
+
+        return RemoteCheckpoint(snapshot, reference, remote)
+    fetch_weights(snapshot)
+    return LocalCheckpoint(snapshot.folder, reference, snapshot.commit)
 
 
-def open_recorded(reference: str | AdapterReference, revision: str | None) -> Checkpoint:
+def open_recorded(
+    reference: str | AdapterReference, revision: str | None, remote: Remote | None = None
+) -> Checkpoint:
     """Open a checkpoint again, at the very commit that a ledger recorded.
 
     Args:
         reference: As the recipe writes it.
         revision: What `CheckpointInfo.revision` said.
+        remote: As for `open_checkpoint`.
 
     Returns:
         The checkpoint; a context manager that closes it.
@@ -69,11 +79,10 @@ def open_recorded(reference: str | AdapterReference, revision: str | None) -> Ch
     """
     reference = _parsed(reference)
     if isinstance(reference, str):
-        return open_checkpoint(_pinned(reference, revision))
+        return open_checkpoint(pinned(reference, revision), remote)
     base, _, adapter = (revision or "").partition(" + ")
-    return open_checkpoint(
-        AdapterReference(_pinned(reference.base, base), _pinned(reference.adapter, adapter))
-    )
+    both = AdapterReference(pinned(reference.base, base), pinned(reference.adapter, adapter))
+    return open_checkpoint(both, remote)
 
 
 def _parsed(reference: str | AdapterReference) -> str | AdapterReference:
@@ -86,7 +95,8 @@ def _parsed(reference: str | AdapterReference) -> str | AdapterReference:
     return AdapterReference(base, adapter)
 
 
-def _pinned(reference: str, commit: str | None) -> str:
+def pinned(reference: str, commit: str | None) -> str:
+    """A reference to the Hub at one commit; any other as it is."""
     if not commit or commit == "local":
         return reference
     return f"hf://{split_hub_id(reference)[0]}@{commit}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -88,6 +89,37 @@ class AdapterReference:
         return f"{self.base} + {self.adapter}"
 
 
+class Remote(StrEnum):
+    """How the bytes of a checkpoint on the Hub come here."""
+
+    AUTO = "auto"
+    RANGES = "ranges"
+    CACHE = "cache"
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What it takes to have some tensors of a checkpoint on the Hub here.
+
+    Attributes:
+        repo: `org/name`.
+        commit: Its commit.
+        ranges: Bytes that would be fetched by range.
+        requests: In how many requests.
+        headers: Bytes fetched for the headers, already here.
+        whole: Bytes that would be fetched to have all of it in the Hub's cache.
+        way: Which of the two is taken.
+    """
+
+    repo: str
+    commit: str
+    ranges: int
+    requests: int
+    headers: int
+    whole: int
+    way: Remote
+
+
 class Checkpoint(Protocol):
     """An open checkpoint: its headers, and its bytes on demand."""
 
@@ -105,7 +137,36 @@ class Checkpoint(Protocol):
         """
 
     def file_range(self, name: str) -> tuple[int, int] | None:
-        """File descriptor and absolute offset of a tensor's bytes, or None if it is formed."""
+        """File descriptor and absolute offset of a tensor's bytes, or None if it is formed.
+
+        The bytes are there once `hold` was called for it.
+        """
+
+    def hold(self, name: str) -> None:
+        """Have the bytes of a tensor where `file_range` says when this returns.
+
+        Safe to call from several threads.
+
+        Raises:
+            CheckpointError: If they cannot be fetched.
+        """
+
+    def fetch(self, names: Collection[str]) -> Fetch | None:
+        """What it takes to have the bytes of these tensors here; None where they all are."""
+
+    def bring(self, names: Collection[str]) -> None:
+        """Begin to fetch the bytes of these tensors, if they are not here.
+
+        Reading them waits until they are. Nobody has to call this: what is read without it is
+        fetched when it is read.
+
+        Raises:
+            CheckpointError: If they cannot be fetched, or there is no room for them.
+        """
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of weight files that were fetched by range since it was opened."""
 
     def stamp(self) -> str:
         """Text that changes when a file does: place, size and times of every weight file.

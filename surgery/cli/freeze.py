@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stderr
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def command(
     from surgery.train.region import frozen_region
 
     chosen = [parse_selector(text) for text in selectors]
-    with open_checkpoint(model) as checkpoint:
+    with open_checkpoint(model, Remote.RANGES) as checkpoint:
         config = checkpoint.info.config
     empty = skeleton(config)
     region = frozen_region(empty, chosen, inverse=train)

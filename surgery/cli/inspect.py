@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stdout
 from surgery.cli.options import Json
 
@@ -35,7 +36,7 @@ def command(
     from surgery.checkpoint.open import open_checkpoint
     from surgery.report.record import inspect_record
 
-    with open_checkpoint(model) as checkpoint:
+    with open_checkpoint(model, Remote.RANGES) as checkpoint:
         info = checkpoint.info
     architecture = resolve(info.config, info.tensors)
     record = inspect_record(info, architecture)

@@ -24,6 +24,7 @@ from surgery.cli import (
     plan,
     probe,
     profile,
+    publish,
     recipe,
     stats,
     sweep,
@@ -90,6 +91,7 @@ def build() -> typer.Typer:
     app.command("freeze")(freeze.command)
     app.add_typer(train.app, name="train")
     app.add_typer(recipe.app, name="recipe")
+    app.command("publish")(publish.command)
     app.command("demo")(demo.command)
     return app
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stderr, stdout
 from surgery.cli.options import (
     Json,
     Models,
     Quiet,
     RecipeArgument,
+    RemoteOption,
     Workers,
     bindings,
     load_plan,
@@ -23,6 +25,7 @@ from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
     from surgery.checkpoint.ledger import Ledger
+    from surgery.checkpoint.source import Fetch
     from surgery.plan import Plan
 
 
@@ -40,6 +43,7 @@ def command(
     ],
     *,
     model: Models = None,
+    remote: RemoteOption = Remote.AUTO,
     engine: Annotated[
         Engine, typer.Option(help="Who computes: this program, or mergekit with the same plan.")
     ] = Engine.SURGERY,
@@ -51,15 +55,18 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Make the model that a recipe describes. OUT appears whole at the end, or not at all."""
+    from surgery.execute.fetch import fetches
     from surgery.execute.run import execute
     from surgery.recipe import load_recipe, opened
+    from surgery.report.record import fetch_record
 
     loaded = load_recipe(recipe, models=bindings(model))
-    with opened(loaded) as checkpoints:
+    with opened(loaded, remote) as checkpoints:
         plan = load_plan(loaded, checkpoints)
+        fetched = fetches(plan, checkpoints)
         silent = quiet or json
         if not silent:
-            _print_plan(plan)
+            _print_plan(plan, fetched)
         with ByteProgress(f"merging {loaded.name}", plan.nbytes, quiet=silent) as progress:
             ledger = execute(
                 plan,
@@ -70,19 +77,25 @@ def command(
                 overwrite=overwrite,
                 progress=progress,
             )
-    summary = _summary(plan, ledger, out, progress.seconds)
+        came = sum(checkpoint.fetched for checkpoint in checkpoints.values())
+    summary = _summary(plan, ledger, out, progress.seconds) | {
+        "fetched_bytes": came,
+        "fetch": {name: fetch_record(cost) for name, cost in fetched.items()},
+    }
     if json:
         print_json(summary)
     elif not quiet:
         _print_summary(summary)
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, fetched: dict[str, Fetch]) -> None:
     """The short form of `surgery plan`, on stderr: the result is the folder."""
-    from surgery.report.overview import title
+    from surgery.report.overview import fetch_line, title
     from surgery.report.picture import picture
 
     stderr().print(title(plan), "", picture(plan), "", sep="\n")
+    for name, cost in fetched.items():
+        stderr().print(fetch_line(name, cost), soft_wrap=True)
 
 
 def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str, Any]:
@@ -112,6 +125,12 @@ def _print_summary(summary: dict[str, Any]) -> None:
     ]
     console = stdout()
     console.print(f"{summary['out']}: {', '.join(parts)}", soft_wrap=True)
+    if summary["fetched_bytes"]:
+        ranged = [cost for cost in summary["fetch"].values() if cost["way"] == "ranges"]
+        said = sum(cost["ranges"] + cost["headers"] for cost in ranged)
+        console.print(
+            f"fetched {size(summary['fetched_bytes'])} by range; the plan said {size(said)}"
+        )
     console.print(f"check it with: surgery verify {summary['out']}", soft_wrap=True)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from surgery.checkpoint.source import Remote
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,7 +19,8 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe file, or the name of a bundled one ('surgery recipe list').",
+        help="A recipe file, the name of a bundled one ('surgery recipe list'), or a published "
+        "merge, hf://org/name.",
         show_default=False,
     ),
 ]
@@ -28,6 +31,14 @@ Models = Annotated[
         metavar="NAME=REF",
         help="Which checkpoint a model of the recipe is: a folder, org/name@revision or "
         "specimen:STAGE. May be given several times.",
+    ),
+]
+RemoteOption = Annotated[
+    Remote,
+    typer.Option(
+        "--remote",
+        help="How models on the Hub come here, if they are not in its cache: only the byte ranges "
+        "that are used, whole, or whichever is less; 'surgery plan' tells what both cost.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and only JSON, on stdout.")]

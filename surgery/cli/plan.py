@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stdout
-from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
+from surgery.cli.options import (
+    Json,
+    Models,
+    RecipeArgument,
+    RemoteOption,
+    bindings,
+    load_plan,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from surgery.checkpoint.source import Fetch
     from surgery.plan import Plan
 
 _SVG_WIDTH = 100
@@ -21,6 +30,7 @@ _SVG_WIDTH = 100
 def command(
     recipe: RecipeArgument,
     model: Models = None,
+    remote: RemoteOption = Remote.AUTO,
     json: Json = False,
     out_svg: Annotated[
         Path | None,
@@ -30,28 +40,32 @@ def command(
     """Show what a recipe would do, layer by layer. Reads headers only, writes nothing."""
     from surgery.report.record import plan_record
 
-    made, memory = _plan(recipe, bindings(model))
+    made, memory, fetched = _plan(recipe, bindings(model), remote)
     if json:
-        print_json(plan_record(made, memory))
+        print_json(plan_record(made, memory, fetched))
         if out_svg is None:
             return
     from surgery.report.overview import overview
 
     if not json:
-        stdout().print(overview(made, memory))
+        stdout().print(overview(made, memory, fetched))
     if out_svg is not None:
-        write_svg(overview(made, memory), out_svg, title=f"surgery plan {recipe}")
+        write_svg(overview(made, memory, fetched), out_svg, title=f"surgery plan {recipe}")
 
 
-def _plan(recipe: str, models: dict[str, str]) -> tuple[Plan, int]:
+def _plan(
+    recipe: str, models: dict[str, str], remote: Remote
+) -> tuple[Plan, int, dict[str, Fetch]]:
+    from surgery.execute.fetch import fetches
     from surgery.execute.run import default_workers
     from surgery.plan.memory import projected_memory
     from surgery.recipe import load_recipe, opened
 
     loaded = load_recipe(recipe, models=models)
-    with opened(loaded) as checkpoints:
+    with opened(loaded, remote) as checkpoints:
         made = load_plan(loaded, checkpoints)
-    return made, projected_memory(made, default_workers())
+        fetched = fetches(made, checkpoints)
+    return made, projected_memory(made, default_workers()), fetched
 
 
 def write_svg(drawing: RenderableType, path: Path, title: str) -> None:

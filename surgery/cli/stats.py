@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, show_warning, stderr, stdout
-from surgery.cli.options import Json, Quiet, Workers, bindings
+from surgery.cli.options import Json, Quiet, RemoteOption, Workers, bindings
 from surgery.cli.progress import ByteProgress
 from surgery.stats.options import SpectrumKind
 
@@ -107,6 +108,7 @@ def command(
     workers: Workers = None,
     memory: Memory = None,
     device: Device = "auto",
+    remote: RemoteOption = Remote.AUTO,
     svg: Svg = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -130,7 +132,7 @@ def command(
         device=device,
     )
     stats, files, (seconds, nbytes) = measured(
-        references, options, out, svg=svg, quiet=quiet or json
+        references, options, out, remote=remote, svg=svg, quiet=quiet or json
     )
     if json:
         print_json({**stats.summary, "out": str(out), "files": [path.name for path in files]})
@@ -179,7 +181,13 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
 
 
 def measured(
-    references: dict[str, str], options: Options, out: Path, *, svg: bool = False, quiet: bool
+    references: dict[str, str],
+    options: Options,
+    out: Path,
+    *,
+    remote: Remote = Remote.AUTO,
+    svg: bool = False,
+    quiet: bool,
 ) -> tuple[Stats, list[Path], tuple[float, int]]:
     """Measure checkpoints, with progress on stderr, and write what was found.
 
@@ -187,6 +195,7 @@ def measured(
         references: Two or three checkpoints by name, in the order of training.
         options: What to measure.
         out: The folder for tables and figures.
+        remote: How models on the Hub come here.
         svg: Whether figures come as SVG, too.
         quiet: Whether nothing but warnings is said.
 
@@ -199,7 +208,7 @@ def measured(
 
     with ExitStack() as stack:
         checkpoints = {
-            name: stack.enter_context(open_checkpoint(reference))
+            name: stack.enter_context(open_checkpoint(reference, remote))
             for name, reference in references.items()
         }
         study = Study(checkpoints, options, out)

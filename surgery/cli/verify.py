@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stdout
-from surgery.cli.options import Json, Models, bindings
+from surgery.cli.options import Json, Models, RemoteOption, bindings
 from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
@@ -19,8 +20,12 @@ _SHOWN = 20
 
 def command(
     out: Annotated[
-        Path,
-        typer.Argument(metavar="OUT", help="A folder that a merge wrote.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="A folder that a merge wrote, or a published one: org/name@revision.",
+            show_default=False,
+        ),
     ],
     model: Models = None,
     inputs: Annotated[
@@ -30,32 +35,48 @@ def command(
             help="Prove tensors against the models they came from, or the folder alone.",
         ),
     ] = True,
+    remote: RemoteOption = Remote.AUTO,
     json: Json = False,
 ) -> None:
-    """Prove every tensor of a merged folder. Exits with 2 if anything does not hold."""
+    """Prove every tensor of a merge. Exits with 2 if anything does not hold."""
     from surgery.checkpoint.ledger import LEDGER, read_ledger
     from surgery.errors import CheckpointError
     from surgery.execute.verify import verify
 
-    if not out.is_dir():
-        raise CheckpointError(f"{out}: no such folder; expected one that 'surgery merge' wrote.")
-    if not (out / LEDGER).exists():
+    folder = _folder(out)
+    if not (folder / LEDGER).exists():
         raise CheckpointError(
             f"{out} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be "
             f"proven. 'surgery inspect {out}' shows what is there."
         )
-    ledger = read_ledger(out)
+    ledger = read_ledger(folder)
     bound = bindings(model)
     nbytes = sum(_nbytes(entry) for entry in ledger.tensors)
     total = nbytes * 2 if inputs else nbytes
-    with ByteProgress(f"verifying {out.name}", total, quiet=json) as progress:
-        found = verify(out, bound, inputs=inputs, progress=progress)
+    with ByteProgress(f"verifying {out}", total, quiet=json) as progress:
+        found = verify(folder, bound, inputs=inputs, remote=remote, progress=progress)
     if json:
         print_json(_record(out, found))
     else:
         _print(out, found)
     if not found.ok:
         raise typer.Exit(2)
+
+
+def _folder(out: str) -> Path:
+    """Where a merge is: a folder, or a repository of the Hub fetched whole into its cache."""
+    from surgery.checkpoint.open import split_hub_id
+    from surgery.errors import CheckpointError
+
+    if Path(out).is_dir():
+        return Path(out)
+    if not out.startswith("hf://") and out.count("/") != 1:
+        raise CheckpointError(
+            f"{out}: no such folder; expected one that 'surgery merge' wrote, or org/name."
+        )
+    from surgery.checkpoint.hub import fetch_all
+
+    return fetch_all(*split_hub_id(out))
 
 
 def _nbytes(entry: Any) -> int:
@@ -65,9 +86,9 @@ def _nbytes(entry: Any) -> int:
     return count
 
 
-def _record(out: Path, found: Verification) -> dict[str, Any]:
+def _record(out: str, found: Verification) -> dict[str, Any]:
     return {
-        "out": str(out),
+        "out": out,
         "ok": found.ok,
         "tensors": found.tensors,
         "copies": found.copies,
@@ -78,7 +99,7 @@ def _record(out: Path, found: Verification) -> dict[str, Any]:
     }
 
 
-def _print(out: Path, found: Verification) -> None:
+def _print(out: str, found: Verification) -> None:
     from rich.text import Text
 
     from surgery.report.units import number

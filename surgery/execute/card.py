@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,35 +21,17 @@ def model_card(plan: Plan, recipe_text: str) -> str:
         recipe_text: The recipe as YAML.
     """
     recipe = plan.recipe
-    parents = [
-        source.removeprefix("hf://").split("@")[0]
-        for name, reference in recipe.models.items()
-        for source, commit in zip(
-            _sources(reference), (plan.models[name].revision or "").split(" + "), strict=False
-        )
-        if commit not in ("", "local")
-    ]
-    metadata = {
-        "base_model": list(dict.fromkeys(parents)),
-        "base_model_relation": "merge" if parents else None,
-        "library_name": "transformers",
-        "pipeline_tag": _pipeline(plan),
-        "tags": ["merge", "vlm-surgery"],
-    }
-    head = yaml.safe_dump({k: v for k, v in metadata.items() if v}, sort_keys=False)
+    head = yaml.safe_dump(metadata(plan), sort_keys=False)
     rows = [
         f"| `{name}` | `{_told(reference)}` | {plan.models[name].revision or 'local'} | "
         f"`{plan.models[name].fingerprint[:16]}` |"
         for name, reference in recipe.models.items()
     ]
-    steps = [f"- {_step(plan, index)}" for index in range(len(recipe.steps))]
     paragraphs = [
         f"---\n{head}---",
         f"# {recipe.name}",
         recipe.description,
-        f"A merge made with vlm-surgery. Every tensor comes from `{recipe.base}` except where "
-        "these steps say otherwise:",
-        "\n".join(steps) or "- none: a copy of the base",
+        made_of(plan),
         "## Parents",
         "\n".join(["| name | checkpoint | revision | fingerprint |", "|---|---|---|---|", *rows]),
         "## Recipe",
@@ -60,14 +42,56 @@ def model_card(plan: Plan, recipe_text: str) -> str:
     return "\n\n".join(part for part in paragraphs if part) + "\n"
 
 
-def _sources(reference: Reference | None) -> list[str]:
+def metadata(plan: Plan) -> dict[str, Any]:
+    """What the Hub reads of a merge: parents, library, task and tags."""
+    parents = hub_parents(plan)
+    found = {
+        "base_model": list(parents),
+        "base_model_relation": "merge" if parents else None,
+        "base_model_revisions": dict(parents),
+        "library_name": "transformers",
+        "pipeline_tag": _pipeline(plan),
+        "tags": ["merge", "vlm-surgery"],
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def hub_parents(plan: Plan) -> dict[str, str]:
+    """The parents that are on the Hub: repository to the commit that was read."""
+    return {
+        source.removeprefix("hf://").split("@")[0]: commit
+        for name, reference in plan.recipe.models.items()
+        for source, commit in zip(
+            sources(reference), (plan.models[name].revision or "").split(" + "), strict=False
+        )
+        if commit not in ("", "local")
+    }
+
+
+def made_of(plan: Plan) -> str:
+    """What comes from where, as a sentence and a list of steps."""
+    steps = [f"- {line}" for line in step_lines(plan)]
+    told = (
+        f"A merge made with vlm-surgery. Every tensor comes from `{plan.recipe.base}` except where "
+        "these steps say otherwise:"
+    )
+    return told + "\n\n" + ("\n".join(steps) or "- none: a copy of the base")
+
+
+def step_lines(plan: Plan) -> list[str]:
+    """Every step in words, with the number of tensors it decided."""
+    return [_step(plan, index) for index in range(len(plan.recipe.steps))]
+
+
+def sources(reference: Reference | None) -> list[str]:
+    """The references in one: two for a base with an adapter."""
     if isinstance(reference, AdapterReference):
         return [reference.base, reference.adapter]
     return [] if reference is None else [reference]
 
 
 def _told(reference: Reference | None) -> str:
-    return " + ".join(_sources(reference))
+    return " + ".join(sources(reference))
 
 
 def _pipeline(plan: Plan) -> str:

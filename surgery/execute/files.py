@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.checkpoint.folder import read_file
 from surgery.execute.card import model_card
 from surgery.recipe.dump import to_yaml
+from surgery.recipe.load import PUBLISHED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,10 @@ _KNOWN = frozenset(
     }
 )
 CARD = "README.md"
+PICTURE = "layers.png"
+RESULTS = ".eval_results/"
+MADE = frozenset({CARD, PICTURE, PUBLISHED})
+"""Files that are made for people, and follow no model; beside them what is under `RESULTS`."""
 _TEMPLATES = "additional_chat_templates"
 
 

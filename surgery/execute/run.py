@@ -17,6 +17,7 @@ from surgery.checkpoint.digest import DigestCache
 from surgery.checkpoint.folder import INDEX
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
 from surgery.checkpoint.write import FolderWriter
+from surgery.execute.fetch import bring
 from surgery.execute.files import companions
 from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
 from surgery.plan.model import Kind
@@ -92,6 +93,7 @@ def execute(
     _import_early(plan, checkpoints, engine)
     with FolderWriter(out, overwrite=overwrite) as folder:
         shards = _shards(plan, folder)
+        bring(plan, checkpoints)
         work = _Work(plan, checkpoints, shards, progress or (lambda _: None))
         if engine == "mergekit":
             work.with_mergekit()
@@ -200,6 +202,9 @@ class _Work:
     def _copy(self, run: Run, stop: Event) -> None:
         names = [op.name for op in run.ops]
         shard = self.shards[run.ops[0].shard]
+        for op in run.ops:
+            (ref,) = op.inputs
+            self.checkpoints[ref.model].hold(ref.tensor)
         shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
         shard.flush()
 

@@ -14,7 +14,8 @@ from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.errors import CheckpointError, PlanError, SurgeryError
-from surgery.execute.files import CARD, companions
+from surgery.execute.fetch import bring
+from surgery.execute.files import MADE, RESULTS, companions
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
 from surgery.recipe.load import parse_recipe
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.checkpoint.ledger import Ledger, TensorEntry
-    from surgery.checkpoint.source import Checkpoint
+    from surgery.checkpoint.source import Checkpoint, Remote
     from surgery.plan import Plan, TensorOp
     from surgery.recipe.recipe import Recipe, Reference
 
@@ -73,6 +74,7 @@ def verify(
     models: Mapping[str, str] | None = None,
     *,
     inputs: bool = True,
+    remote: Remote | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Hash everything in a merged folder again, and make again what was made.
@@ -83,6 +85,7 @@ def verify(
         out: What a merge wrote.
         models: Where the recipe's models are now, for those that moved.
         inputs: Whether to read the inputs too; without them only the folder itself is proven.
+        remote: How inputs on the Hub come here; as for `open_checkpoint`.
         progress: Told the number of output bytes as they are checked.
 
     Returns:
@@ -111,7 +114,9 @@ def verify(
         return replace(found, faults=tuple(faults))
     with ExitStack() as stack:
         opened = {
-            name: stack.enter_context(_open(name, reference, ledger.models[name].revision, moved))
+            name: stack.enter_context(
+                _open(name, reference, ledger.models[name].revision, moved, remote)
+            )
             for name, reference in recipe.models.items()
         }
         faults += [
@@ -120,7 +125,8 @@ def verify(
             if checkpoint.info.fingerprint != ledger.models[name].fingerprint
         ]
         plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
-        faults += _companions(plan, ledger, moved)
+        faults += _companions(plan, ledger)
+        bring(plan, opened)
         maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
         stack.callback(maker.close)
         return _proof(replace(found, faults=tuple(faults)), plan, maker, ledger, advance)
@@ -140,12 +146,18 @@ def _provenance(recipe: Recipe, ledger: Ledger, moved: Collection[str]) -> list[
 
 
 def _open(
-    name: str, reference: Reference | None, revision: str | None, moved: Collection[str]
+    name: str,
+    reference: Reference | None,
+    revision: str | None,
+    moved: Collection[str],
+    remote: Remote | None,
 ) -> Checkpoint:
     """An input, at the commit it was read at or where the user says it is now."""
     assert reference is not None  # _provenance has looked
     try:
-        return open_checkpoint(reference) if name in moved else open_recorded(reference, revision)
+        if name in moved:
+            return open_checkpoint(reference, remote)
+        return open_recorded(reference, revision, remote)
     except SurgeryError as error:
         raise PlanError(
             f"input {name!r} is needed for the proof: {error} Bind it with '--model {name}=REF', "
@@ -208,19 +220,37 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
             continue
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             faults.append(Fault(entry.name, "was changed after the merge"))
+        if entry.source is None and entry.name not in MADE and not _is_result(entry.name):
+            faults.append(Fault(entry.name, "follows no model, and is nothing a merge has"))
     known = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
     there = (p.relative_to(out).as_posix() for p in sorted(out.rglob("*")) if not p.is_dir())
-    faults += [Fault(name, "is not part of the merge") for name in there if name not in known]
+    faults += [
+        Fault(name, "is not part of the merge")
+        for name in there
+        if name not in known and not _is_clients(name)
+    ]
     return faults
 
 
-def _companions(plan: Plan, ledger: Ledger, moved: Collection[str]) -> list[Fault]:
+def _is_result(name: str) -> bool:
+    """Whether a file holds scores for the Hub."""
+    return name.startswith(RESULTS) and name.endswith(".yaml")
+
+
+def _is_clients(name: str) -> bool:
+    """Whether a file is the Hub's or its client's own, in a folder that came from there."""
+    return name == ".gitattributes" or name.startswith(".cache/huggingface/")
+
+
+def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
     """The ledger lists the files that the base and the recipe give, and no other content."""
-    told = {entry.name: entry.sha256 for entry in ledger.files}
-    wanted = {n: hashlib.sha256(data).hexdigest() for n, (data, _) in companions(plan).items()}
-    if moved:  # the card names the models as they were bound
-        told.pop(CARD, None)
-        wanted.pop(CARD)
+    # What follows no model was written for people, and may have changed since the merge.
+    told = {entry.name: entry.sha256 for entry in ledger.files if entry.source is not None}
+    wanted = {
+        name: hashlib.sha256(data).hexdigest()
+        for name, (data, source) in companions(plan).items()
+        if source is not None
+    }
     return [
         Fault(name, f"is not what the base {plan.recipe.base!r} gives")
         for name in sorted(told.keys() | wanted.keys())

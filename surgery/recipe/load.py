@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from surgery.recipe.schema import RecipeModel
 
 
+PUBLISHED = "recipe.yaml"
+"""The recipe's name in a published merge."""
+
+
 def load_recipe(path_or_name: str | Path, models: Mapping[str, str] | None = None) -> Recipe:
     """Read a recipe.
 
     Args:
-        path_or_name: A file, or the name of a bundled recipe such as `specimen/in-rl-in`.
+        path_or_name: A file, the name of a bundled recipe such as `specimen/in-rl-in`, or a
+            published merge, `hf://org/name@revision`.
         models: References that replace the recipe's own, by model name.
 
     Returns:
@@ -50,11 +55,14 @@ def parse_recipe(
 
 
 def find_recipe(path_or_name: str | Path) -> Path:
-    """The file of a recipe, bundled or not.
+    """The file of a recipe: one's own, a bundled one, or that of a published merge.
 
     Raises:
         RecipeError: If there is none.
+        CheckpointError: If the published merge cannot be reached.
     """
+    if str(path_or_name).startswith("hf://"):
+        return _published(str(path_or_name))
     path = Path(path_or_name)
     if path.is_file():
         return path
@@ -68,6 +76,21 @@ def find_recipe(path_or_name: str | Path) -> Path:
     near = near if near.startswith(" Did") else " 'surgery recipe list' shows the bundled ones."
     what = "file" if path.suffix in SUFFIXES else "file and no bundled recipe"
     raise RecipeError(f"there is no {what} {str(path_or_name)!r}.{near}")
+
+
+def _published(reference: str) -> Path:
+    """The recipe that lies beside a merge on the Hub."""
+    from surgery.checkpoint.hub import fetch_file
+    from surgery.checkpoint.open import split_hub_id
+
+    repo, revision = split_hub_id(reference)
+    path = fetch_file(repo, revision, PUBLISHED)
+    if path is None:
+        raise RecipeError(
+            f"{reference} has no {PUBLISHED}: it was not published by 'surgery publish'. Name a "
+            f"recipe file, and models with --model."
+        )
+    return path
 
 
 def list_recipes() -> list[str]:

@@ -12,13 +12,17 @@ from surgery.specimen import STAGES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from surgery.checkpoint.source import AdapterReference, Checkpoint
+    from surgery.checkpoint.source import AdapterReference, Checkpoint, Remote
     from surgery.recipe.recipe import Recipe
 
 
 @contextmanager
-def opened(recipe: Recipe) -> Iterator[dict[str, Checkpoint]]:
+def opened(recipe: Recipe, remote: Remote | None = None) -> Iterator[dict[str, Checkpoint]]:
     """All of a recipe's models, open for the length of the block.
+
+    Args:
+        recipe: Whose models.
+        remote: How models on the Hub come here; as for `open_checkpoint`.
 
     Raises:
         RecipeError: If one has no checkpoint yet.
@@ -27,7 +31,7 @@ def opened(recipe: Recipe) -> Iterator[dict[str, Checkpoint]]:
     references = _bound(recipe)
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(open_checkpoint(reference))
+            name: stack.enter_context(open_checkpoint(reference, remote))
             for name, reference in references.items()
         }
 

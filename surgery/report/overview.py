@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -9,25 +10,30 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from surgery.checkpoint.source import Remote
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 from surgery.report.picture import picture
 from surgery.report.units import number, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
+    from surgery.checkpoint.source import Fetch
     from surgery.plan.model import Conservation, Plan
     from surgery.recipe.recipe import Step
 
 
-def overview(plan: Plan, memory: int) -> RenderableType:
+def overview(
+    plan: Plan, memory: int, fetches: Mapping[str, Fetch] = MappingProxyType({})
+) -> RenderableType:
     """A plan as `surgery plan` prints it.
 
     Args:
         plan: What to show.
         memory: Projected memory in bytes.
+        fetches: What has to be fetched from the Hub, by the recipe's name of the model.
 
     Returns:
         A renderable that fits itself to the width it is given.
@@ -36,6 +42,7 @@ def overview(plan: Plan, memory: int) -> RenderableType:
     parts += [_head("steps"), _indented(steps(plan)), Text()]
     parts += [_head("every tensor of the models"), _indented(_fates(plan)), Text()]
     parts.append(needs(plan, memory))
+    parts += [fetch_line(name, cost) for name, cost in fetches.items()]
     parts += [Text.assemble(("note ", "bold yellow"), note) for note in plan.notes]
     return Group(*parts)
 
@@ -57,6 +64,17 @@ def needs(plan: Plan, memory: int) -> Text:
         moved = f"{size(computed)} computed, the rest moved byte for byte"
     told = f"{size(plan.nbytes)} in {number(len(plan.shards), 'file')}, {dtypes}; {moved}"
     return Text.assemble(("output ", "bold"), f"{told}; memory at most {size(memory)}")
+
+
+def fetch_line(name: str, cost: Fetch) -> Text:
+    """What fetching from the Hub costs, both ways, and which is taken."""
+    ways = {
+        Remote.RANGES: f"{size(cost.ranges)} by range in {number(cost.requests, 'request')}",
+        Remote.CACHE: f"{size(cost.whole)} whole, into the Hub's cache",
+    }
+    told = f"{name}: {ways.pop(cost.way)}"
+    other = next(iter(ways.values()))
+    return Text.assemble(("fetch ", "bold"), f"{told} (instead of {other}); {cost.repo}")
 
 
 def steps(plan: Plan) -> RenderableType:

@@ -13,7 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from surgery.plan.model import Kind
-from surgery.report.stack import ADDED, MERGED, SEVERAL, Fill, fill, letters, rows, symbol
+from surgery.report.stack import (
+    ADDED,
+    MERGED,
+    SEVERAL,
+    Fill,
+    components,
+    fill,
+    letters,
+    numbered,
+    rows,
+    symbol,
+)
 from surgery.report.units import number, size
 
 if TYPE_CHECKING:
@@ -108,7 +119,7 @@ class _Stack:
         deepest = max((max(r.layers, default=0) for r in self.rows), default=0) + 1
         room = max(10, options.max_width - self.margin - 2)
         width = 2 if 2 * deepest <= room else 1
-        for group in _components(self.rows):
+        for group in components(self.rows):
             layers = group[0].layers
             per_band = room // width
             bands = [layers[i : i + per_band] for i in range(0, len(layers), per_band)] or [()]
@@ -121,14 +132,16 @@ class _Stack:
             yield self._line(group[0], self._ruler(group, band, width))
         for row in group:
             if not row.cells:
-                if row.depth:
+                if row.depth or not band:  # above a ruler, the label stands beside that
                     yield self._line(row, Text())
                 continue
             if not band:
                 yield self._line(row, self._cells(row.cells, 2))
                 continue
             at = dict(zip(row.layers, row.cells, strict=True))
-            told = self._cells([at[layer] for layer in band if layer in at], width)
+            told = Text()
+            for layer in band:
+                told += self._cells([at[layer]], width) if layer in at else Text(" " * width)
             yield self._line(row if row.depth else None, told)
 
     def _line(self, row: Row | None, body: Text) -> Text:
@@ -144,39 +157,50 @@ class _Stack:
         return text
 
     def _ruler(self, group: Sequence[Row], band: Sequence[int], width: int) -> Text:
-        """Layer numbers where a source begins, and the last; those that would touch are left out.
-
-        The last number goes first: how many layers there are is what readers look for.
-        """
-        begins = [band[0], *sorted(_changes(group) & set(band[1:]))]
+        """Layer numbers; those that would touch are left out."""
         columns = [" "] * (width * len(band) + len(str(band[-1])))
-        for layer in [band[-1], *begins]:
+        for layer in numbered(group, band):
             start, text = width * band.index(layer), str(layer)
             if all(c == " " for c in columns[max(0, start - 1) : start + len(text) + 1]):
                 columns[start : start + len(text)] = text
         return Text("".join(columns).rstrip(), "dim")
 
 
-def _components(drawn: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows that stand under one component."""
-    group: list[Row] = []
-    for row in drawn:
-        if group and row.depth == 0:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+@dataclass(frozen=True)
+class Entry:
+    """One line of the legend.
+
+    Attributes:
+        mark: What stands in the cells; for interpolations, the range of their digits.
+        cell: A cell of that sort, for its colour.
+        name: The model, with a word for the base; or the method.
+        told: The model's reference, or what the method does.
+        tensors: How many output tensors are made so; None where that is told elsewhere.
+        nbytes: Their size.
+    """
+
+    mark: str
+    cell: Fill | None
+    name: str
+    told: str
+    tensors: int | None
+    nbytes: int
 
 
-def _changes(group: Sequence[Row]) -> set[int]:
-    """Layers that are made otherwise than the layer before."""
-    found = set()
-    for row in group:
-        for i in range(1, len(row.cells)):
-            if row.layers and row.cells[i] != row.cells[i - 1]:
-                found.add(row.layers[i])
-    return found
+def entries(plan: Plan, key: Key) -> Iterator[Entry]:
+    """What a plan's letters and digits mean: its models, then everything computed."""
+    tensors, nbytes = _tally(plan)
+    for name, letter in key.letters.items():
+        source = Fill(Kind.COPY, (name,), None, "copy")
+        what = f"{name} (base)" if name == plan.recipe.base else name
+        told = str(plan.models[name].reference)
+        yield Entry(letter, source, what, told, tensors[source], nbytes[source])
+    for mark, (name, told), members in _mixtures(tensors):
+        count, total = sum(tensors[m] for m in members), sum(nbytes[m] for m in members)
+        yield Entry(mark, members[len(members) // 2], name, told, count, total)
+    if any(cell is None for row in rows(plan) for cell in row.cells):
+        several = "more than one source in one block; see the steps"
+        yield Entry(SEVERAL, None, "several", several, None, 0)
 
 
 def legend_of(plan: Plan, key: Key | None = None) -> RenderableType:
@@ -185,25 +209,11 @@ def legend_of(plan: Plan, key: Key | None = None) -> RenderableType:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for justify in ("left", "left", "left", "right", "right"):
         table.add_column(justify=justify, overflow="fold")
-    tensors, nbytes = _tally(plan)
-    for name in key.letters:
-        source = Fill(Kind.COPY, (name,), None, "copy")
-        role = "base" if name == plan.recipe.base else ""
-        what = f"{name} ({role})" if role else name
-        table.add_row(
-            _swatch(key, key.letters[name], source),
-            what,
-            str(plan.models[name].reference),
-            number(tensors[source], "tensor"),
-            size(nbytes[source]),
-        )
-    for mark, explained, members in _mixtures(tensors):
-        count, total = sum(tensors[m] for m in members), sum(nbytes[m] for m in members)
-        swatch = _swatch(key, mark, members[len(members) // 2])
-        table.add_row(swatch, *explained, number(count, "tensor"), size(total))
-    if any(cell is None for row in rows(plan) for cell in row.cells):
-        several = "more than one source in one block; see the steps"
-        table.add_row(_swatch(key, SEVERAL, None), "several", several, "", "")
+    for entry in entries(plan, key):
+        counts = ("", "")
+        if entry.tensors is not None:
+            counts = number(entry.tensors, "tensor"), size(entry.nbytes)
+        table.add_row(_swatch(key, entry.mark, entry.cell), entry.name, entry.told, *counts)
     return _Indented(table)
 
 

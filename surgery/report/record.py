@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch.site import Component
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from surgery.arch.site import Architecture, Site
-    from surgery.checkpoint.source import CheckpointInfo
+    from surgery.checkpoint.source import CheckpointInfo, Fetch
     from surgery.plan.model import Plan, TensorOp
     from surgery.recipe.recipe import Step
 
 
-def plan_record(plan: Plan, memory: int) -> dict[str, Any]:
+def plan_record(
+    plan: Plan, memory: int, fetches: Mapping[str, Fetch] = MappingProxyType({})
+) -> dict[str, Any]:
     """The whole plan; layer ranges are half-open, `[first, end]`.
 
     Args:
         plan: What to tell.
         memory: Projected memory in bytes.
+        fetches: What has to be fetched from the Hub, by the recipe's name of the model.
     """
     return {
         "recipe": {
@@ -42,9 +47,15 @@ def plan_record(plan: Plan, memory: int) -> dict[str, Any]:
             for name, info in plan.models.items()
         },
         "output": {"bytes": plan.nbytes, "shards": list(plan.shards), "memory_bytes": memory},
+        "fetch": {name: fetch_record(cost) for name, cost in fetches.items()},
         "notes": list(plan.notes),
         "tensors": [_op(op) for op in plan.ops],
     }
+
+
+def fetch_record(cost: Fetch) -> dict[str, Any]:
+    """What fetching from the Hub costs, both ways, and which is taken."""
+    return {**asdict(cost), "way": str(cost.way)}
 
 
 def model_record(info: CheckpointInfo) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from surgery.arch.site import Component, Module
 from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from surgery.arch.site import Site
     from surgery.plan.model import Plan, TensorOp
@@ -109,6 +109,41 @@ def rows(plan: Plan) -> tuple[Row, ...]:
         if component is Component.HEAD and not ops and plan.architecture.tied_head:
             found += _tied_head(plan)
     return tuple(found)
+
+
+def components(drawn: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows that stand under one component."""
+    group: list[Row] = []
+    for row in drawn:
+        if group and row.depth == 0:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def numbered(group: Sequence[Row], band: Sequence[int]) -> list[int]:
+    """Layers of a component that are worth a number, the most wanted first.
+
+    The last goes first: how many layers there are is what readers look for. Then come those where
+    a source begins.
+
+    Args:
+        group: The component's rows.
+        band: Which of its layers are drawn beside each other.
+    """
+    return [band[-1], band[0], *sorted(_changes(group) & set(band[1:]))]
+
+
+def _changes(group: Sequence[Row]) -> set[int]:
+    """Layers that are made otherwise than the layer before."""
+    found = set()
+    for row in group:
+        for i in range(1, len(row.cells)):
+            if row.layers and row.cells[i] != row.cells[i - 1]:
+                found.add(row.layers[i])
+    return found
 
 
 def _tied_head(plan: Plan) -> list[Row]:

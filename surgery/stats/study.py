@@ -60,6 +60,9 @@ class Study:
             alignment=align(models, self.options.selector, self.options.cuts),
             options=self.options,
         )
+        # Before parts are looked for: how bytes come here decides what names their files.
+        for name, checkpoint in checkpoints.items():
+            checkpoint.bring([p.headers[name].name for p in self.subject.pieces])
         self._parts = None if out is None else self._kept(out)
         self._done: dict[str, Part] = {}
         for piece in self.subject.pieces:

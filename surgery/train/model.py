@@ -21,7 +21,7 @@ def skeleton(config: Mapping[str, Any]) -> Any:
     """
     import torch
 
-    kind, loaded = _class_of(config)
+    kind, loaded = class_of(config)
     with torch.device("meta"):
         return kind.from_config(loaded)
 
@@ -35,7 +35,7 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
     import torch
     from transformers import GenerationConfig
 
-    kind, _ = _class_of(config)
+    kind, _ = class_of(config)
     try:
         model, found = kind.from_pretrained(
             folder,
@@ -67,7 +67,7 @@ def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
+def class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The auto class that builds it, and its configuration."""
     from transformers import (
         AutoConfig,

@@ -26,7 +26,7 @@ def test_the_picture_reads_without_colour(surgery: Surgery, bound: list[str]) ->
 def test_json_has_one_entry_per_tensor(surgery: Surgery, bound: list[str]) -> None:
     done = surgery("plan", "splices/in-rl-in", "--json", *bound)
     record = json.loads(done.stdout)
-    assert list(record) == ["recipe", "models", "output", "notes", "tensors"]
+    assert list(record) == ["recipe", "models", "output", "fetch", "notes", "tensors"]
     assert record["recipe"]["steps"][0]["layers"] == {"language": [[1, 2]]}
     moved = [t for t in record["tensors"] if t["inputs"][0]["model"] == "rl"]
     assert len(record["tensors"]) == record["models"]["in"]["used"] + len(moved)

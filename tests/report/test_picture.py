@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from textwrap import dedent
 
 import pytest
 from rich.console import Console
 
+from surgery.arch.site import Component
 from surgery.recipe.recipe import Add
 from surgery.report.overview import overview
 from surgery.report.picture import picture
@@ -79,6 +81,26 @@ def test_a_narrow_terminal_folds_the_layers_into_bands() -> None:
     assert all(len(line) <= 60 for line in drawn.splitlines())
 
 
+def test_parts_outside_the_layers_have_a_heading() -> None:
+    made = plan(transplant("language[0].mlp"))
+    ops = tuple(
+        replace(op, site=replace(op.site, component=Component.PROJECTOR, layer=None))
+        if op.site.layer == 0
+        else op
+        for op in made.ops
+    )
+    assert "projector\n  attention    I\n  mlp\n" in _drawn(picture(replace(made, ops=ops)))
+
+
+def test_layers_without_a_module_leave_a_gap() -> None:
+    made = plan(transplant("language[4].mlp"))
+    ops = tuple(op for op in made.ops if ".o_proj" in op.name or ".up_proj" in op.name)
+    kept = tuple(op for op in ops if ".up_proj" in op.name or op.site.layer in (4, 7))
+    drawn = _drawn(picture(replace(made, ops=kept)))
+    assert "attention          I     I\n" in drawn
+    assert "mlp        I I I I R I I I I" in drawn
+
+
 def test_weights_and_biases_of_one_projection_that_differ_are_marked() -> None:
     made = plan(transplant("language[1].attention.q_proj.bias"))
     drawn = _drawn(picture(made))
@@ -87,8 +109,6 @@ def test_weights_and_biases_of_one_projection_that_differ_are_marked() -> None:
 
 
 def test_a_tied_head_is_what_the_embedding_is() -> None:
-    from dataclasses import replace
-
     made = plan(transplant("embedding, head"))
     tied = replace(
         made,

@@ -23,7 +23,6 @@ from surgery.errors import CheckpointError, ExecutionError
 from surgery.recipe import parse_selector
 from surgery.stats.options import Options, SpectrumKind
 from surgery.stats.study import Study
-from tests.checkpoint.loopback import COMMIT
 from tests.checkpoint.test_adapter import train
 from tests.families import save_tiny
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from surgery.stats.result import Stats
-    from tests.checkpoint.loopback import Hub
+    from tests.hub import Hub
 
     Pair = Callable[[str], dict[str, Path]]
 
@@ -185,12 +184,11 @@ def test_mixed_types_and_spellings(pair: Pair, tmp_path: Path) -> None:
 
 def test_models_on_the_hub(hub: Hub, pair: Pair) -> None:
     models = pair("qwen2")
-    for name, folder in models.items():
-        hub.add(f"lab/{name}", folder)
+    commits = {name: hub.add(f"lab/{name}", folder) for name, folder in models.items()}
     here = studied(models, spectrum=SpectrumKind.NONE)
     there = studied({name: f"lab/{name}@main" for name in models}, spectrum=SpectrumKind.NONE)
     pd.testing.assert_frame_equal(here.tensors, there.tensors)
-    assert there.summary["models"]["rl"]["revision"] == COMMIT
+    assert there.summary["models"]["rl"]["revision"] == commits["rl"]
 
 
 def test_a_fork_is_compared_too(pair: Pair) -> None:

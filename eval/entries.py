@@ -1,0 +1,178 @@
+"""Scores of a published variant in the two forms that the Hub reads."""
+
+from __future__ import annotations
+
+import re
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final
+
+from eval.published import NAMES
+from eval.records import Metric
+from eval.suites import specimen
+from eval.suites.table import SUITES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from eval.published import CardScore
+    from eval.suites.benchmark import Benchmark
+
+_PLACES: Final = 4  # of a share
+
+
+def eval_results(
+    scores: Iterable[CardScore], variant: str, summary: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """Entries for a model repository's `.eval_results/*.yaml`, by the name of their file.
+
+    The Hub (hub-docs: docs/hub/eval-results.md, eval_results.yaml) wants `dataset.id`, the Hub id
+    of a data set that is registered as a benchmark (it has an `eval.yaml`, and the Hub's staff
+    allowed it), `dataset.task_id`, a task of that `eval.yaml`, and `value`. Only such entries are
+    shown, and get onto the benchmark's leaderboard. Others have the right form all the same; the
+    Hub finds fault with whole files, so every task has its own. Of the data sets here, the
+    documentation names `openai/gsm8k` as registered (task `gsm8k`).
+
+    A leaderboard ranks values and reads no notes. So only a benchmark's accuracy over all of its
+    questions stands under the benchmark's own task id. A metric of the paper, a draw of samples,
+    or one with missing responses is `general-vqa-m_vis`, `gsm8k-n100`, which no leaderboard takes
+    for the benchmark's own number. Values are shares; there is no date, since a run has none.
+
+    Suites of one's own and the specimen's have no data set on the Hub and are left out, as are
+    tasks without an answer, and tasks taken together.
+
+    Args:
+        scores: As `scores_for` gives them.
+        variant: Whose.
+        summary: The run's `run.json`.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    files = {}
+    for score in _told(scores, variant):
+        source = _benchmark(score)
+        if source is None:
+            continue
+        name, _, revision = source.hub.partition("@")
+        entry = EvalResultEntry(
+            dataset_id=name,
+            task_id=_task_id(score, source, summary),
+            value=round(score.value, _PLACES),
+            dataset_revision=revision or None,
+            notes=_notes(score, summary),
+        )
+        stem = score.suite if score.task == score.suite else f"{score.suite}-{score.task}"
+        files[f"{stem}.yaml"] = eval_result_entries_to_yaml([entry])
+    return files
+
+
+def model_index(
+    scores: Iterable[CardScore], variant: str, summary: Mapping[str, Any], name: str
+) -> list[dict[str, Any]]:
+    """The `model-index` of a card's head, for readers older than `.eval_results`.
+
+    Every single task of every suite is in it; a suite without a data set on the Hub is named
+    itself where the data set would be. The Hub checks it when it is pushed: task type, data set
+    type and name, metric type and value have to be there. Task types are the Hub's:
+    `image-text-to-text`, or `text-generation` where no image was shown.
+
+    Args:
+        scores: As `scores_for` gives them.
+        variant: Whose.
+        summary: The run's `run.json`.
+        name: What the model is called.
+    """
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    found = []
+    for score in _told(scores, variant):
+        source = _benchmark(score)
+        hub, _, revision = (source.hub if source else "").partition("@")
+        configs = source.configs if source else ()
+        told = f"n = {score.n}, {_interval(score)}"
+        found.append(
+            EvalResult(
+                task_type="image-text-to-text" if score.visual else "text-generation",
+                dataset_type=hub or re.sub(r"[^A-Za-z0-9._-]+", "-", score.suite),
+                dataset_name=hub.rpartition("/")[2] or score.suite,
+                dataset_config=configs[0] if len(configs) == 1 else None,
+                dataset_split=source.split if source else None,
+                dataset_revision=revision or None,
+                metric_type=score.measure,
+                metric_name=f"{NAMES[score.measure]}, {score.task}, {told}",
+                metric_value=round(score.value, _PLACES),
+            )
+        )
+    return eval_results_to_model_index(name, found) if found else []
+
+
+def _told(scores: Iterable[CardScore], variant: str) -> list[CardScore]:
+    """A variant's single tasks that have a number."""
+    return [s for s in scores if s.variant == variant and not s.together and not isnan(s.value)]
+
+
+def _benchmark(score: CardScore) -> Benchmark | None:
+    """The published data set that a task is from."""
+    parts = SUITES[score.suite].parts if score.suite in SUITES else ()
+    for part in parts:
+        if (part.name, part.metric) == (score.task, score.measure):
+            return part.benchmark
+    return None
+
+
+def _is_drawn(score: CardScore, summary: Mapping[str, Any]) -> bool:
+    """Whether samples were drawn; taken to be so where the run does not say."""
+    own = SUITES[score.suite].samples if score.suite in SUITES else None
+    unsaid = "samples" not in summary
+    return score.suite == specimen.NAME or unsaid or bool(summary["samples"] or own)
+
+
+def _task_id(score: CardScore, source: Benchmark, summary: Mapping[str, Any]) -> str:
+    if score.measure != Metric.ACCURACY:
+        return f"{score.task}-{score.measure}"
+    part = _is_drawn(score, summary) or score.missing
+    return f"{source.name}-n{score.n}" if part else source.name
+
+
+def _interval(score: CardScore) -> str:
+    return f"95% interval {score.low:.{_PLACES}f} to {score.high:.{_PLACES}f}"
+
+
+def _notes(score: CardScore, summary: Mapping[str, Any]) -> str:
+    """One line with all that a number needs beside it."""
+    paper = "" if score.measure == Metric.ACCURACY else " (arXiv 2602.12395)"
+    known = _is_drawn(score, summary) and summary.get("seed") is not None
+    drawn = f", drawn with seed {summary['seed']}" if known else ""
+    told = [
+        f"{NAMES[score.measure]}{paper}, share of {score.n} samples{drawn}",
+        _interval(score),
+    ]
+    if score.clusters < score.n:
+        told.append(f"{score.clusters} independent groups")
+    if score.missing:
+        told.append(f"{score.missing} more samples missing for want of a response")
+    told += [f"{key} {summary[key]}" for key in ("style", "grader") if summary.get(key)]
+    told += _generation(score.suite, summary)
+    told += [f"vlm-surgery {version}" for version in _version(summary)]
+    return "; ".join(told)
+
+
+def _generation(suite: str, summary: Mapping[str, Any]) -> list[str]:
+    found = summary.get("generation")
+    if not found:
+        return []
+    limits = {one["name"]: one["max_new_tokens"] for one in summary.get("suites", ())}
+    limit = found["max_new_tokens"] or limits.get(suite)
+    if not found["temperature"]:
+        how = "greedy"
+    else:
+        how = (
+            f"temperature {found['temperature']:g}, top-p {found['top_p']:g}, "
+            f"{found['repeats']} answers each"
+        )
+    return [how, *([f"at most {limit} new tokens"] if limit else [])]
+
+
+def _version(summary: Mapping[str, Any]) -> list[str]:
+    version = summary.get("versions", {}).get("vlm-surgery")
+    return [version] if version else []

@@ -1,0 +1,272 @@
+"""What a run says about a variant that is published: rows for its card and for an index of several.
+
+The rows are plain values, shares in [0, 1], that know nothing of the Hub; `eval.entries` puts them
+into the forms that the Hub reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from eval.compare import pairs
+from eval.records import Condition, Metric
+from surgery.errors import SurgeryError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from eval.compare import Pair
+    from eval.graded import Graded
+    from eval.metrics import Score
+    from eval.sweep.results import Results
+
+NAMES: Final[dict[str, str]] = {
+    Metric.VISION: "M_vis",
+    Metric.ALIGNMENT: "M_v2r",
+    Metric.REASONING: "M_rea",
+    Metric.ACCURACY: "accuracy",
+}
+"""What people call the metrics, in the order they are shown."""
+
+_DIGITS: Final = 12  # of a fingerprint, where people read it
+_WHOLE: Final = "*"  # the selector of all there is
+
+
+@dataclass(frozen=True)
+class CardScore:
+    """One metric of one model on one task.
+
+    Attributes:
+        variant: The model.
+        suite: The suite.
+        task: Its task, or `all m_vis`, ...: the suite's tasks with that metric taken together.
+        measure: `m_vis`, `m_v2r`, `m_rea` or `accuracy`.
+        value: The share of samples; nan when none was answered.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        n: Samples that it is worked out from.
+        clusters: Independent groups among them.
+        missing: Samples left out because a response is missing.
+        visual: Whether the model was shown an image.
+    """
+
+    variant: str
+    suite: str
+    task: str
+    measure: str
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+    missing: int
+    visual: bool
+
+    @property
+    def together(self) -> bool:
+        """Whether it is several tasks taken together."""
+        return self.task.startswith("all ")
+
+
+@dataclass(frozen=True)
+class CardDifference:
+    """A variant less another model, on the samples that both answered.
+
+    Attributes:
+        variant: The variant.
+        against: The other model.
+        suite: The suite.
+        task: Its task, or several taken together, as in `CardScore`.
+        measure: The metric.
+        difference: The variant's share less the other's; nan when they share no sample.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        p: Two-sided exact p.
+        p_holm: p after Holm's correction over all variants and single tasks of the run, as in its
+            `pairs.csv`: that one variant was chosen to be published does not make it smaller. nan
+            for tasks taken together.
+        n: Samples that both answered.
+        clusters: Independent groups among them.
+        dropped: Samples left out because one of the two is missing a response.
+    """
+
+    variant: str
+    against: str
+    suite: str
+    task: str
+    measure: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    n: int
+    clusters: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """A variant's metric in the index of a sweep.
+
+    Attributes:
+        score: The metric on a whole suite.
+        difference: Against the variant that the run compares with; None for that variant itself
+            and in a run that compares with none.
+    """
+
+    score: CardScore
+    difference: CardDifference | None
+
+
+def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[CardScore, ...]:
+    """The metrics of a variant and of the models it stands beside, task by task.
+
+    Args:
+        results: The run's.
+        variant: The variant; its rows come first.
+        parents: Other variants of the run, in the order of their rows.
+
+    Returns:
+        Single tasks, then tasks taken together; no categories.
+
+    Raises:
+        SurgeryError: If the run has no variant of one of those names.
+    """
+    names = dict.fromkeys((variant, *parents))
+    _check(names, results.summary)
+    found = _card_scores(results.scores)
+    return tuple(score for name in names for score in found if score.variant == name)
+
+
+def differences_for(
+    records: Sequence[Graded], variant: str, parents: Sequence[str]
+) -> tuple[CardDifference, ...]:
+    """A variant against each of its parents, paired on identical samples.
+
+    Args:
+        records: Those of all variants of the run: Holm's correction is over all of them.
+        variant: The variant.
+        parents: Whom it is compared with; itself is left out.
+
+    Raises:
+        SurgeryError: If the run has no variant of one of those names.
+    """
+    known = list(dict.fromkeys(record.variant for record in records))
+    _known(variant, known)
+    return tuple(
+        _difference(pair)
+        for parent in dict.fromkeys(parents)
+        if parent != variant
+        for pair in pairs(records, parent)
+        if pair.variant == variant
+    )
+
+
+def index_rows(results: Results, names: Sequence[str]) -> tuple[IndexRow, ...]:
+    """The metrics of several variants on whole suites, each against the run's `against`.
+
+    Where several tasks of a suite share a metric, they are taken together.
+
+    Args:
+        results: The run's.
+        names: The variants, in the order of the rows.
+
+    Raises:
+        SurgeryError: If the run has no variant of one of those names.
+    """
+    _check(names, results.summary)
+    compared = {(pair.variant, pair.suite, pair.task, pair.measure): pair for pair in results.pairs}
+    shown = of_suites(_card_scores(results.scores))
+    rows = []
+    for score in (one for name in dict.fromkeys(names) for one in shown if one.variant == name):
+        pair = compared.get((score.variant, score.suite, score.task, score.measure))
+        rows.append(IndexRow(score, None if pair is None else _difference(pair)))
+    return tuple(rows)
+
+
+def of_suites(scores: Iterable[CardScore]) -> list[CardScore]:
+    """One row per variant, suite and metric: tasks taken together where there are several."""
+    scores = list(scores)
+    pooled = {(s.variant, s.suite, s.measure) for s in scores if s.together}
+    kept = [s for s in scores if s.together or (s.variant, s.suite, s.measure) not in pooled]
+    suites = {suite: place for place, suite in enumerate(dict.fromkeys(s.suite for s in scores))}
+    metrics = {metric: place for place, metric in enumerate(NAMES)}
+    return sorted(kept, key=lambda s: (suites[s.suite], metrics[s.measure]))
+
+
+def variant_of(summary: Mapping[str, Any], fingerprint: str) -> str:
+    """Which variant of a run has these contents; one made by steps before a model as it is.
+
+    Args:
+        summary: The run's `run.json`.
+        fingerprint: Over all weights, configuration, tokenizer and processor, in hex.
+
+    Raises:
+        SurgeryError: If none has.
+    """
+    plain = parents_of(summary)
+    same = [one["name"] for one in summary["variants"] if one.get("fingerprint") == fingerprint]
+    made = [name for name in same if name not in plain]
+    if same:
+        return str((made or same)[0])
+    there = ", ".join(
+        f"{one['name']} ({str(one.get('fingerprint', ''))[:_DIGITS] or 'no fingerprint'})"
+        for one in summary["variants"]
+    )
+    raise SurgeryError(
+        f"the model has the fingerprint {fingerprint[:_DIGITS]}, and no variant of the run has it: "
+        f"the run scored other weights, or another configuration, tokenizer or processor. It "
+        f"scored {there}. Score the model itself with 'surgery eval', and give that run."
+    )
+
+
+def parents_of(summary: Mapping[str, Any]) -> list[str]:
+    """The variants of a run that are models as they are, in its order.
+
+    A recipe without steps is one, as is one whose only step takes every tensor from one model (a
+    base with its adapter), and a model that is served elsewhere, which has no recipe.
+    """
+    return [str(one["name"]) for one in summary["variants"] if _is_plain(one.get("recipe"))]
+
+
+def _card_scores(scores: Iterable[Score]) -> list[CardScore]:
+    """The metrics among all measures, without categories."""
+    scores = [score for score in scores if not score.split]
+    seen = {(s.suite, s.task) for s in scores if s.measure == f"right[{Condition.IMAGE}]"}
+    return [
+        CardScore(
+            s.variant, s.suite, s.task, s.measure, s.value, s.low, s.high, s.n, s.clusters,
+            s.missing, (s.suite, s.task) in seen,
+        )
+        for s in scores
+        if s.measure in NAMES
+    ]  # fmt: skip
+
+
+def _difference(pair: Pair) -> CardDifference:
+    return CardDifference(
+        pair.variant, pair.against, pair.suite, pair.task, pair.measure, pair.difference, pair.low,
+        pair.high, pair.p, pair.p_holm, pair.n, pair.clusters, pair.dropped,
+    )  # fmt: skip
+
+
+def _check(names: Iterable[str], summary: Mapping[str, Any]) -> None:
+    known = [str(one["name"]) for one in summary["variants"]]
+    for name in names:
+        _known(name, known)
+
+
+def _known(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise SurgeryError(f"the run has no variant {name!r}.{did_you_mean(name, known)}")
+
+
+def _is_plain(text: str | None) -> bool:
+    if not text:
+        return True
+    import yaml
+
+    steps = yaml.safe_load(text).get("steps") or []
+    return not steps or (len(steps) == 1 and steps[0].get("transplant") == _WHOLE)

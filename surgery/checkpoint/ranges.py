@@ -1,0 +1,301 @@
+"""Byte ranges of one file on the Hub, fetched on a few connections into a partial local copy.
+
+The client finds the token itself; this module never sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Lock, Semaphore
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.checkpoint.hub import explained_client, http_error
+from surgery.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from surgery.checkpoint.hub import HubFile
+    from surgery.checkpoint.spans import PartialFile
+
+CONNECTIONS: Final = 8
+"""As many requests are under way at once, in the whole process."""
+
+PIECE: Final = 16 << 20
+"""Bytes of one request at most; what an interruption loses is smaller."""
+
+_ATTEMPTS: Final = 6
+"""Answers in a row that bring nothing before a range is given up."""
+_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 8.0
+_LONGEST_WISH: Final = 600.0
+"""Seconds that a server may ask for before it wants to be asked again."""
+_LATER: Final = frozenset({408, 429, 500, 502, 503, 504})
+_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+_free: Final = Semaphore(CONNECTIONS)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: nobody wants the range any more
+    """Nobody waits for the range any more: another one failed, or the checkpoint is closed."""
+
+
+class _Broken(Exception):  # noqa: N818 - not an error: it is tried again
+    """An answer that ended early, or that says to come again later.
+
+    Args:
+        said: What the Hub did, as the rest of a sentence.
+        wish: Seconds after which it wants to be asked again.
+    """
+
+    def __init__(self, said: str, wish: float = 0.0) -> None:
+        super().__init__(said)
+        self.wish = wish
+
+
+class RangedFile:
+    """A file of which the ranges asked for are fetched, each once.
+
+    When one cannot be, the others end, too, and whoever waits is told why.
+
+    Args:
+        file: Which file.
+        part: Where what is fetched is kept.
+    """
+
+    def __init__(self, file: HubFile, part: PartialFile) -> None:
+        self.file = file
+        self.part = part
+        self.fetched = 0
+        self._lock = Lock()
+        self._stop = Event()
+        self._failure: BaseException | None = None
+        self._coming: list[tuple[int, int, Future[None]]] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    def want(self, start: int, end: int) -> list[Future[None]]:
+        """Have the bytes `start` to `end` fetched, as far as they are not here or on their way.
+
+        Returns:
+            What to wait for before they may be read.
+
+        Raises:
+            CheckpointError: If some are not here and the file was closed.
+            SurgeryError: If some are not here and fetching has failed before.
+        """
+        with self._lock:
+            missing = self.part.missing(start, end)
+            if missing and self._stop.is_set():
+                raise self._ended()
+            self._coming = [each for each in self._coming if not each[2].done()]
+            # What arrived since it was looked up is here now.
+            for begin, stop in self.part.missing(start, end) if missing else ():
+                at = begin
+                for other, until, _ in sorted(self._coming, key=lambda each: each[0]):
+                    if other < stop and until > at:
+                        self._send(at, min(other, stop))
+                        at = max(at, until)
+                self._send(at, stop)
+            return [f for begin, stop, f in self._coming if begin < end and stop > start]
+
+    def hold(self, start: int, end: int) -> None:
+        """Have the bytes `start` to `end` here when this returns.
+
+        Raises:
+            CheckpointError: If they cannot be fetched, or the file changed.
+            ExecutionError: If the disk fails.
+        """
+        for coming in self.want(start, end):
+            try:
+                coming.result()
+            except (Stopped, CancelledError):
+                raise self._ended() from None
+
+    def _ended(self) -> BaseException:
+        """Why nothing is fetched any more."""
+        closed = f"{self.file}: was closed before all of it that is wanted was here."
+        return self._failure or CheckpointError(closed)
+
+    def _send(self, start: int, end: int) -> None:
+        """Put requests for bytes on the list of what is on its way."""
+        if self._pool is None and start < end:
+            self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="surgery-fetch")
+        for begin in range(start, end, PIECE):
+            stop = min(begin + PIECE, end)
+            assert self._pool is not None  # made above
+            self._coming.append((begin, stop, self._pool.submit(self._fetch, begin, stop)))
+
+    def _fetch(self, start: int, end: int) -> None:
+        """Bring one piece here; if that fails, the rest of the file is given up, too."""
+        try:
+            self._bring(start, end)
+        except Stopped:
+            raise
+        except BaseException as error:
+            self._failure = self._failure or error
+            self.stop()
+            raise
+
+    def _bring(self, start: int, end: int) -> None:
+        """Bring one piece here, over as many answers as it takes, and keep what came of it."""
+        done, idle = start, 0
+        try:
+            while done < end:
+                before, trouble = done, _Broken("sent nothing")
+                try:
+                    with _free:
+                        for count in self._answer(done, end):
+                            done += count
+                    if done > before:
+                        continue
+                except _Broken as broken:
+                    trouble = broken
+                idle = 0 if done > before else idle + 1
+                if idle == _ATTEMPTS:
+                    raise CheckpointError(
+                        f"{self.file}: the Hub {trouble} {idle} times in a row at byte {done:,} of "
+                        f"{self.file.size:,}. Try again later: what was fetched is kept."
+                    ) from trouble
+                # Not asleep: whoever closes the file does not want to wait for that.
+                self._stop.wait(max(trouble.wish, min(_PAUSE * 2**idle, _LONGEST_PAUSE)))
+        finally:
+            self.part.keep(start, done)
+
+    def _answer(self, start: int, end: int) -> Iterator[int]:
+        """One request; lengths of what comes of it, as it comes, until it is all or it breaks off.
+
+        Raises:
+            _Broken: If it may go better the next time.
+        """
+        from huggingface_hub import constants
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            get_session,
+        )
+
+        headers = {
+            **build_hf_headers(library_name="vlm-surgery"),
+            "Range": f"bytes={start}-{end - 1}",
+            "Accept-Encoding": "identity",
+        }
+        if self._stop.is_set():
+            raise Stopped
+        done = start
+        with (
+            explained_client(self.file.repo, self.file.commit),
+            _mended(get_session()) as client,
+            client.stream(
+                "GET", self._address(), headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+            ) as response,
+        ):
+            end = self._check(response, start, end)
+            for chunk in response.iter_raw():
+                if self._stop.is_set():
+                    raise Stopped
+                if done + len(chunk) > end:
+                    raise CheckpointError(f"{self.file}: more bytes came than were announced.")
+                self.part.write(done, chunk)
+                done += len(chunk)
+                with self._lock:
+                    self.fetched += len(chunk)
+                yield len(chunk)
+
+    def _address(self) -> str:
+        from huggingface_hub import constants, hf_hub_url
+
+        return hf_hub_url(
+            self.file.repo,
+            self.file.name,
+            revision=self.file.commit,
+            endpoint=constants.ENDPOINT,
+        )
+
+    def _check(self, response: Any, start: int, end: int) -> int:
+        """Refuse an answer that is not the range of the very file that was announced.
+
+        Returns:
+            Where the answer's range ends: a server may send less than was asked for.
+        """
+        from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
+
+        if response.status_code in _LATER:
+            raise _Broken(f"answered with status {response.status_code}", _wish(response))
+        if response.status_code != 416:  # the range is beyond the file's end: another file
+            hf_raise_for_status(response)
+        content = _content([*response.history, response])
+        if content is not None and content != self.file.content:
+            raise CheckpointError(
+                f"{self.file}: changed while it was read: it was {self.file.content[:16]}..., now "
+                f"the Hub answers with {content[:16]}... Nothing was written; start again."
+            )
+        if response.status_code == 200:
+            raise CheckpointError(
+                f"{self.file}: asked for a range, the server sends whole files only. Fetch the "
+                f"model whole: --remote cache."
+            )
+        told = response.headers.get("content-range", "")
+        match = _RANGE.fullmatch(told.strip())
+        first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
+        if not (first == start <= last < end and size == self.file.size):
+            raise CheckpointError(
+                f"{self.file}: asked for bytes {start}-{end - 1} of {self.file.size}, the server "
+                f"answers with {told[:80] or 'no range'!r}. It changed, or a proxy stands between; "
+                f"start again, or fetch it whole: --remote cache."
+            )
+        return last + 1
+
+    def stop(self) -> None:
+        """End what is on its way as soon as may be; who waits for it is told. Does not wait."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """End what is on its way, and keep what came of it."""
+        self.stop()
+        with self._lock:  # who holds it may be sending requests
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self.part.close()
+
+
+@contextmanager
+def _mended(client: Any) -> Iterator[Any]:
+    """The client, with whatever a connection may break with turned into `_Broken`."""
+    from huggingface_hub import errors
+
+    try:
+        yield client
+    except errors.HfHubHTTPError:  # an answer, and a clear one
+        raise
+    except http_error() as error:
+        raise _Broken("broke off the connection") from error
+    except RuntimeError as error:
+        # All threads share the client. Another one that cannot connect closes it under us.
+        if not client.is_closed:
+            raise
+        raise _Broken("broke off the connection") from error
+
+
+def _wish(response: Any) -> float:
+    """After how many seconds the server wants to be asked again; 0 where it does not say."""
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+
+    limit = parse_ratelimit_headers(response.headers)
+    if limit is not None and limit.remaining == 0:
+        return min(1.0 + limit.reset_in_seconds, _LONGEST_WISH)
+    told = response.headers.get("retry-after", "").strip()
+    return min(float(told), _LONGEST_WISH) if told.isascii() and told.isdecimal() else 0.0
+
+
+def _content(answers: list[Any]) -> str | None:
+    """What the Hub itself says the file's content is, in a chain of redirections; else None.
+
+    A storage host behind it has names of its own for the same bytes.
+    """
+    for answer in answers:
+        headers: Mapping[str, str] = answer.headers
+        if "x-repo-commit" in headers or "x-linked-etag" in headers:
+            found = headers.get("x-linked-etag") or headers.get("etag")
+            return found.removeprefix("W/").strip('"') if found else None
+    return None

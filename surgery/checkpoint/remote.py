@@ -1,0 +1,235 @@
+"""A checkpoint on the Hub of which only headers are here, and whatever else is asked for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from surgery.checkpoint.failure import free_bytes, size_text
+from surgery.checkpoint.header import MAX_HEADER
+from surgery.checkpoint.hub import fetch_weights, weight_files
+from surgery.checkpoint.local import LocalCheckpoint
+from surgery.checkpoint.ranges import PIECE, RangedFile
+from surgery.checkpoint.source import Fetch, Remote
+from surgery.checkpoint.spans import PartialFile
+from surgery.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from surgery.checkpoint.hub import Snapshot
+    from surgery.checkpoint.source import CheckpointInfo
+
+_FIRST: Final = 64 << 10
+"""Bytes of a file that are asked for at first: most headers are shorter."""
+
+
+def range_folder(snapshot: Snapshot) -> Path:
+    """Where ranges of a model are kept: in the folder the Hub's client gives to other programs.
+
+    It is `assets/vlm-surgery` in HF_HOME, and HF_ASSETS_CACHE moves it.
+
+    Raises:
+        CheckpointError: If it cannot be made.
+    """
+    from huggingface_hub import cached_assets_path, constants
+
+    place = constants.HF_ASSETS_CACHE
+    try:
+        return cached_assets_path(
+            "vlm-surgery", snapshot.repo.replace("/", "--"), snapshot.commit, assets_dir=place
+        )
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "a file is in the way"
+        raise CheckpointError(
+            f"{snapshot.repo}: parts of it cannot be kept in {place}: {why}. Set HF_ASSETS_CACHE "
+            f"to a folder you may write to."
+        ) from error
+
+
+class RemoteCheckpoint:
+    """An open checkpoint on the Hub: headers now, bytes by range or whole when they are wanted.
+
+    Ranges stay on disk, so that what was interrupted does not fetch them again.
+
+    Args:
+        snapshot: Its small files, at the commit that everything is read at.
+        reference: What the user wrote.
+        remote: How bytes come here.
+
+    Raises:
+        CheckpointError: If the model cannot be used or the Hub does not answer.
+    """
+
+    def __init__(self, snapshot: Snapshot, reference: str, remote: Remote = Remote.AUTO) -> None:
+        self._snapshot = snapshot
+        self._remote = remote
+        self._lock = Lock()
+        self._whole: LocalCheckpoint | None = None
+        self._folder = folder = range_folder(snapshot)
+        with ExitStack() as undo:
+            self._files: dict[str, RangedFile] = {}
+            for name, file in weight_files(snapshot).items():
+                ranged = RangedFile(file, PartialFile(folder / name, file.size, file.content))
+                undo.callback(ranged.close)
+                self._files[name] = ranged
+            undo.callback(self.give_up)  # before one after the other is closed
+            for ranged in self._files.values():
+                ranged.want(0, min(_FIRST, ranged.file.size))
+            for ranged in self._files.values():
+                _hold_header(ranged)
+            self._ranged = undo.enter_context(
+                LocalCheckpoint(snapshot.folder, reference, snapshot.commit, folder)
+            )
+            self._open = undo.pop_all()
+        self._headers = self.fetched
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """Headers and configuration."""
+        return self._ranged.info
+
+    @property
+    def fetched(self) -> int:
+        """Bytes of weight files that were fetched by range so far."""
+        return sum(ranged.fetched for ranged in self._files.values())
+
+    def read_into(self, name: str, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
+
+        Raises:
+            CheckpointError: If they cannot be fetched, or the file changed.
+            ValueError: If the tensor has fewer bytes than are asked for.
+        """
+        if self._whole is None:
+            header = self.info.tensors.get(name)
+            if header is not None and 0 <= start <= header.nbytes - buffer.nbytes:
+                begin = header.offset + start
+                self._files[header.shard].hold(begin, begin + buffer.nbytes)
+        (self._whole or self._ranged).read_into(name, start, buffer)
+
+    def file_range(self, name: str) -> tuple[int, int] | None:
+        """File descriptor and absolute offset of a tensor's bytes, which `hold` brings there."""
+        return (self._whole or self._ranged).file_range(name)
+
+    def hold(self, name: str) -> None:
+        """Have the bytes of a tensor where `file_range` says.
+
+        Raises:
+            CheckpointError: If they cannot be fetched, or the file changed.
+        """
+        if self._whole is None:
+            header = self.info.tensors[name]
+            self._files[header.shard].hold(header.offset, header.offset + header.nbytes)
+
+    def fetch(self, names: Collection[str]) -> Fetch | None:
+        """What it takes to have the bytes of these tensors here; None where all are."""
+        if self._whole is not None:
+            return None
+        ranges = requests = 0
+        for shard, start, end in self._wanted(names):
+            for begin, stop in self._files[shard].part.missing(start, end):
+                ranges += stop - begin
+                requests += -(-(stop - begin) // PIECE)
+        if not ranges:
+            return None
+        whole = sum(
+            ranged.file.size
+            for name, ranged in self._files.items()
+            if not (self._snapshot.folder / name).is_file()
+        )
+        way = self._remote
+        if way is Remote.AUTO:
+            way = Remote.RANGES if 2 * ranges <= whole else Remote.CACHE
+        repo, commit = self._snapshot.repo, self._snapshot.commit
+        return Fetch(repo, commit, ranges, requests, self._headers, whole, way)
+
+    def bring(self, names: Collection[str]) -> None:
+        """Begin to fetch the bytes of these tensors, the way that `fetch` says.
+
+        Whole models are here when this returns; ranges come while others are read.
+
+        Raises:
+            CheckpointError: If they cannot be fetched, or there is no room for them.
+        """
+        with self._lock:
+            cost = self.fetch(names)
+            if cost is None:
+                return
+            if cost.way is Remote.CACHE:
+                fetch_weights(self._snapshot)
+                self._whole = self._open.enter_context(
+                    LocalCheckpoint(
+                        self._snapshot.folder, self.info.reference, self._snapshot.commit
+                    )
+                )
+                return
+            _check_room(self._folder, cost)
+            for shard, start, end in self._wanted(names):
+                self._files[shard].want(start, end)
+
+    def _wanted(self, names: Collection[str]) -> Iterator[tuple[str, int, int]]:
+        """Where these tensors stand: file, first byte, end; neighbours taken together."""
+        headers = [self.info.tensors[name] for name in set(names)]
+        held: tuple[str, int, int] | None = None
+        for header in sorted(headers, key=lambda h: (h.shard, h.offset)):
+            end = header.offset + header.nbytes
+            if held is not None and held[0] == header.shard and held[2] == header.offset:
+                held = (header.shard, held[1], end)
+                continue
+            if held is not None:
+                yield held
+            held = (header.shard, header.offset, end)
+        if held is not None:
+            yield held
+
+    def stamp(self) -> str:
+        """Text that changes when one of the weight files does: what the Hub says they are."""
+        if self._whole is not None:
+            return self._whole.stamp()
+        return " ".join(ranged.file.content for ranged in self._files.values())
+
+    def give_up(self) -> None:
+        """End what is on its way as soon as may be; who waits for it is told. Does not wait."""
+        for ranged in self._files.values():
+            ranged.stop()
+
+    def close(self) -> None:
+        """End what is on its way, and release the files."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _hold_header(ranged: RangedFile) -> None:
+    """Have a file's safetensors header here; whether it is one is for its reader to say."""
+    size = ranged.file.size
+    ranged.hold(0, min(_FIRST, size))
+    with ranged.part.path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length <= MAX_HEADER:
+        ranged.hold(0, min(8 + length, size))
+
+
+def _check_room(folder: Path, cost: Fetch) -> None:
+    """Refuse to fetch what the disk has no room for."""
+    free = free_bytes(folder)
+    if cost.ranges > free:
+        raise CheckpointError(
+            f"{cost.repo}: {size_text(cost.ranges)} have to be fetched to {folder}, where "
+            f"{size_text(free)} are free. Make room, or set HF_ASSETS_CACHE to a folder on another "
+            f"disk."
+        )

@@ -1,0 +1,158 @@
+"""Parts of a file: which of its bytes are here, and a file that remembers that.
+
+A part of a large file on the Hub is kept in a sparse file of the whole one's length, so that every
+byte stands where it stands there; a list beside it says which bytes are real.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from bisect import bisect_left, bisect_right
+from contextlib import contextmanager
+from threading import Lock
+from typing import IO, TYPE_CHECKING
+
+from surgery.checkpoint.failure import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LIST = ".spans"
+
+
+class Spans:
+    """A set of bytes as half-open intervals, sorted, no two of them touching."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self._starts, self._ends, strict=True)
+
+    @property
+    def total(self) -> int:
+        """Number of bytes in the set."""
+        return sum(self._ends) - sum(self._starts)
+
+    def add(self, start: int, end: int) -> None:
+        """Put the bytes `start` to `end` in."""
+        if start >= end:
+            return
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end)
+        if first < last:
+            start = min(start, self._starts[first])
+            end = max(end, self._ends[last - 1])
+        self._starts[first:last] = [start]
+        self._ends[first:last] = [end]
+
+    def missing(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """What of the bytes `start` to `end` is not in the set, in order."""
+        at = start
+        for index in range(bisect_right(self._ends, start), len(self._starts)):
+            if self._starts[index] >= end:
+                break
+            if self._starts[index] > at:
+                yield at, self._starts[index]
+            at = self._ends[index]
+        if at < end:
+            yield at, end
+
+
+class PartialFile:
+    """A file of known content and length of which some parts are here, open for writing.
+
+    Several processes may fill the same file: they write the same bytes to the same places. What
+    stands in it survives a kill of the process at any point, and a crash of the machine.
+
+    Args:
+        path: Where; the list of its parts stands beside it.
+        size: Length of the whole file in bytes.
+        content: Text that names the content; parts of another one are thrown away.
+
+    Raises:
+        ExecutionError: If it cannot be made.
+    """
+
+    def __init__(self, path: Path, size: int, content: str) -> None:
+        self.path = path
+        self.size = size
+        self._held = Spans()
+        self._lock = Lock()
+        self._list = path.with_name(path.name + _LIST)
+        self._head = f"{content} {size}"
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._listed() as told:
+                self._recall(told)
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                try:
+                    os.ftruncate(self._descriptor, size)
+                except OSError:
+                    self.close()
+                    raise
+
+    @contextmanager
+    def _listed(self) -> Iterator[IO[bytes]]:
+        """The list, open for appending, for this process alone."""
+        with self._list.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def _recall(self, told: IO[bytes]) -> None:
+        """Believe the list as far as it fits this content, or begin a new one."""
+        told.seek(0)
+        lines = told.read().decode("ascii", "replace").split("\n")
+        whole = self.path.is_file() and self.path.stat().st_size == self.size
+        if not whole or lines[0] != self._head:
+            self.path.unlink(missing_ok=True)
+            told.truncate(0)
+            told.write(f"{self._head}\n".encode())
+            return
+        # What follows the last line's end was cut off by a crash. A line that a crash cut off and
+        # another process continued has three numbers, or says less than is true.
+        for line in lines[1:-1]:
+            start, _, end = line.partition(" ")
+            if start.isdecimal() and end.isdecimal():
+                self._held.add(int(start), min(int(end), self.size))
+
+    def missing(self, start: int, end: int) -> list[tuple[int, int]]:
+        """What of the bytes `start` to `end` is not here, in order."""
+        with self._lock:
+            return list(self._held.missing(start, end))
+
+    def write(self, start: int, data: bytes) -> None:
+        """Put bytes in their place; they count only when `keep` was told.
+
+        Raises:
+            ExecutionError: If the disk fails.
+        """
+        with explained(self.path):
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._descriptor, data[done:], start + done)
+
+    def keep(self, start: int, end: int) -> None:
+        """Note that the bytes `start` to `end` are here, once the disk has them.
+
+        Raises:
+            ExecutionError: If the disk fails.
+        """
+        if start >= end:
+            return
+        with explained(self.path), self._lock:
+            os.fdatasync(self._descriptor)
+            with self._listed() as told:
+                # Another process may have thrown this file away and begun anew.
+                if self.path.stat().st_ino == os.fstat(self._descriptor).st_ino:
+                    told.write(f"{start} {end}\n".encode())
+            self._held.add(start, end)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

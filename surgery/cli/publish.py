@@ -1,0 +1,237 @@
+"""`surgery publish`: a merge, or the variants of a sweep, to the Hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surgery.checkpoint.source import Remote
+from surgery.cli.console import print_json, stderr, stdout
+from surgery.cli.options import Json, Models, Quiet, RemoteOption, bindings
+
+if TYPE_CHECKING:
+    from surgery.cli.publishing import Wish
+    from surgery.hub.publish import Published
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUT",
+        help="What 'surgery merge' wrote; with --sweep left out.",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Argument(metavar="NAMESPACE/NAME", help="Where it goes; with --sweep, NAMESPACE alone."),
+]
+Sweep = Annotated[
+    Path | None,
+    typer.Option(
+        "--sweep", metavar="RUN", help="Publish the variants of a run of 'surgery sweep'."
+    ),
+]
+Picks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pick",
+        metavar="TEXT",
+        help="With --sweep: only variants of which this is true, such as 'M_v2r >= in' or "
+        "'gsm8k > in + 2%'; may be given several times.",
+    ),
+]
+Scores = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="RUN", help="A run that scored it, for the card."),
+]
+Private = Annotated[
+    bool, typer.Option("--private/--public", help="Who may see it, if it has to be made.")
+]
+Dry = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, show card and files, write nothing."),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="B", help="The branch it goes to; made if need be."),
+]
+Collection = Annotated[
+    str | None,
+    typer.Option("--collection", metavar="TITLE", help="Put it into this collection, too."),
+]
+License = Annotated[
+    str | None,
+    typer.Option(
+        "--license",
+        metavar="ID",
+        help="The licence it carries, where its parents' leave a doubt: an id of the Hub, or "
+        "other:NAME:LINK.",
+    ),
+]
+
+
+def command(
+    what: What,
+    where: Where = None,
+    *,
+    sweep: Sweep = None,
+    pick: Picks = None,
+    run: Scores = None,
+    private: Private = True,
+    dry_run: Dry = False,
+    revision: Revision = None,
+    collection: Collection = None,
+    licence: License = None,
+    model: Models = None,
+    remote: RemoteOption = Remote.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a merge on the Hub, with a card that tells what it is made of and how it scores.
+
+    First everything is checked: the merge against its ledger and its parents, that it loads, that
+    its parents' licences allow it. Then it is sent in one commit, and what the Hub has is compared
+    with what was sent. Log in with 'hf auth login' before.
+    """
+    from surgery.cli.publishing import Wish
+
+    wish = Wish(private, dry_run, revision, collection, licence, bindings(model), remote,
+                quiet or json)  # fmt: skip
+    if wish.quiet:
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+        disable_progress_bars()
+    if sweep is None:
+        records = _one(what, where, wish, run, pick)
+    else:
+        for given, option in ((run, "--run"), (revision, "--revision")):
+            if given is not None:
+                raise typer.BadParameter("goes with one merge, not --sweep.", param_hint=option)
+        records = _several(what, where, wish, sweep, pick)
+    if json:
+        print_json(records)
+
+
+def _one(
+    what: str, where: str | None, wish: Wish, run: Path | None, pick: list[str] | None
+) -> dict[str, Any]:
+    """Publish one merge."""
+    from surgery.cli.publishing import publish_merge
+
+    if pick:
+        raise typer.BadParameter("picks among the variants of a --sweep.", param_hint="--pick")
+    if where is None:
+        raise typer.BadParameter(
+            "is missing: where the merge goes, for example me/my-merge.",
+            param_hint="NAMESPACE/NAME",
+        )
+    repo = _repo(where)
+    parcel, published = publish_merge(Path(what), repo, wish, run)
+    if not wish.quiet:
+        if published is None:
+            _print_dry(repo, parcel.card, {n: parcel.bundle.size(n) for n in parcel.bundle.files})
+        else:
+            _print_done(published)
+    if published is None:
+        files = {name: parcel.bundle.size(name) for name in parcel.bundle.files}
+        return {"repo": repo, "dry_run": True, "card": parcel.card, "files": files}
+    return _record(published)
+
+
+def _several(
+    what: str, where: str | None, wish: Wish, sweep: Path, pick: list[str] | None
+) -> dict[str, Any]:
+    """Publish the variants of a sweep."""
+    from surgery.cli.publishing_sweep import publish_sweep
+
+    if where is not None or not _NAME.fullmatch(what):
+        raise typer.BadParameter(
+            "with --sweep give the namespace alone: surgery publish --sweep RUN NAMESPACE",
+            param_hint="NAMESPACE",
+        )
+    done = publish_sweep(sweep, what, wish, pick or ())
+    if not wish.quiet:
+        for repo, files in done.planned.items():
+            _print_files(repo, files)
+        if wish.dry_run:
+            stdout().print("and a card, a picture, a recipe and a ledger for every merge")
+            stdout().print(f"\n{done.card}", soft_wrap=True)
+        for published in done.published:
+            _print_done(published)
+        if done.collection:
+            stdout().print(f"collection: {done.collection}", soft_wrap=True)
+    return {
+        "dry_run": wish.dry_run,
+        "card": done.card,
+        "planned": done.planned,
+        "published": [_record(each) for each in done.published],
+        "left_out": list(done.left_out),
+        "collection": done.collection,
+    }
+
+
+def _repo(text: str) -> str:
+    """`namespace/name`.
+
+    Raises:
+        typer.BadParameter: If it is of another form.
+    """
+    namespace, slash, name = text.partition("/")
+    good = _NAME.fullmatch(namespace) and _NAME.fullmatch(name) and ".." not in name
+    if not (slash and good and "--" not in name):
+        raise typer.BadParameter(
+            f"{text!r} is not namespace/name. Expected your user name or an organization, '/', and "
+            f"a name of letters, digits, '-', '_' and '.'.",
+            param_hint="NAMESPACE/NAME",
+        )
+    return text
+
+
+def _record(published: Published) -> dict[str, Any]:
+    return {
+        "repo": published.repo,
+        "commit": published.commit,
+        "url": published.url,
+        "private": published.private,
+        "files": published.files,
+        "bytes": published.nbytes,
+        "copied": list(published.copied),
+    }
+
+
+def _print_dry(repo: str, card: str, files: dict[str, int]) -> None:
+    """The card and the files, as they would be."""
+    stdout().print(card, soft_wrap=True)
+    _print_files(repo, files)
+    stderr().print("nothing was written: this was a dry run", soft_wrap=True)
+
+
+def _print_files(repo: str, files: dict[str, int]) -> None:
+    from surgery.report.units import number, size
+
+    console = stdout()
+    total = size(sum(files.values()))
+    console.print(f"{repo}: {number(len(files), 'file')}, {total}", soft_wrap=True)
+    for name, nbytes in files.items():
+        console.print(f"  {size(nbytes):>9}  {name}", soft_wrap=True)
+
+
+def _print_done(published: Published) -> None:
+    from surgery.report.units import number, size
+
+    console = stdout()
+    seen = "private" if published.private else "public"
+    told = f"{number(published.files, 'file')}, {size(published.nbytes)}, {seen}"
+    console.print(f"{published.url}: {told}", soft_wrap=True)
+    if published.copied:
+        copied = number(len(published.copied), "file")
+        console.print(f"  {copied} copied from a parent by the Hub itself", soft_wrap=True)
+    console.print(
+        f"  commit {published.commit}; every file there has the hash of the one here",
+        soft_wrap=True,
+    )

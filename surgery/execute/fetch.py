@@ -1,0 +1,47 @@
+"""What a plan has to fetch from the Hub, and fetching it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from surgery.checkpoint.source import Checkpoint, Fetch
+    from surgery.plan.model import Plan
+
+
+def fetches(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> dict[str, Fetch]:
+    """What carrying a plan out fetches, by the recipe's name of the model; local ones are not in.
+
+    Args:
+        plan: What is to be done.
+        checkpoints: The recipe's models, open.
+    """
+    found = {
+        name: checkpoints[name].fetch(tensors) for name, tensors in _inputs(plan).items() if tensors
+    }
+    return {name: cost for name, cost in found.items() if cost is not None}
+
+
+def bring(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
+    """Begin to fetch what a plan reads and is not here.
+
+    Args:
+        plan: What is to be done.
+        checkpoints: The recipe's models, open.
+
+    Raises:
+        CheckpointError: If something cannot be fetched, or there is no room for it.
+    """
+    for name, tensors in _inputs(plan).items():
+        checkpoints[name].bring(tensors)
+
+
+def _inputs(plan: Plan) -> dict[str, list[str]]:
+    """Every model's tensors that the plan reads, each once."""
+    found: dict[str, dict[str, None]] = {name: {} for name in plan.models}
+    for op in plan.ops:
+        for ref in op.inputs:
+            found[ref.model][ref.tensor] = None
+    return {name: list(tensors) for name, tensors in found.items()}

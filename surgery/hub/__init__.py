@@ -1,0 +1,1 @@
+"""Model cards and publishing: the only room that writes to the network."""

@@ -1,0 +1,215 @@
+"""Who publishes, and where to: the account behind the token, and what stands in the target."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from surgery.checkpoint.ledger import LEDGER
+from surgery.errors import PublishError, did_you_mean
+from surgery.hub.failure import LOG_IN, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_OWN = ".gitattributes"
+_ROLES = frozenset({"write", "admin", "contributor"})
+
+
+def client() -> Any:
+    """The Hub's client; it finds the token itself."""
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name="vlm-surgery")
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account that the token belongs to.
+
+    Attributes:
+        name: The user.
+        roles: Organizations to the role in them, None where the Hub does not tell.
+        role: What the token may do: `read`, `write`, `fineGrained`, or None.
+    """
+
+    name: str
+    roles: Mapping[str, str | None]
+    role: str | None
+
+    @classmethod
+    def current(cls, api: Any) -> Account:
+        """Ask the Hub.
+
+        Raises:
+            PublishError: If nobody is logged in, or the Hub cannot be asked.
+        """
+        with explained("asking the Hub who you are"):
+            found = api.whoami()
+        access = (found.get("auth") or {}).get("accessToken") or {}
+        return cls(
+            name=str(found["name"]),
+            roles={str(org["name"]): org.get("roleInOrg") for org in found.get("orgs") or ()},
+            role=access.get("role"),
+        )
+
+    def check(self, namespace: str) -> None:
+        """Refuse a namespace that this account may surely not write to.
+
+        Raises:
+            PublishError: If the token only reads, or the namespace is somebody else's.
+        """
+        if self.role == "read":
+            raise PublishError(f"the token of {self.name!r} may only read. {LOG_IN}.")
+        if namespace == self.name:
+            return
+        if namespace not in self.roles:
+            known = [self.name, *self.roles]
+            raise PublishError(
+                f"{namespace!r} is neither you nor an organization of yours."
+                f"{did_you_mean(namespace, known)}"
+            )
+        role = self.roles[namespace]
+        if role is not None and role not in _ROLES:
+            raise PublishError(
+                f"you are {role!r} in {namespace!r}, which does not allow writing. Ask an "
+                f"administrator, or publish as {self.name!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A repository as it is before anything is published to it.
+
+    Attributes:
+        repo: `namespace/name`.
+        revision: The branch to publish to; None for the default one.
+        exists: Whether the repository is there.
+        branch: Whether the branch is.
+        private: Whether it is private, or will be.
+        head: The branch's last commit, or None.
+        files: Names of the files there.
+        ours: Names of those that an earlier publication put there.
+        kind: `model` or `dataset`.
+    """
+
+    repo: str
+    revision: str | None
+    exists: bool
+    branch: bool
+    private: bool
+    head: str | None
+    files: frozenset[str]
+    ours: frozenset[str]
+    kind: str = "model"
+
+    @classmethod
+    def look(
+        cls,
+        api: Any,
+        repo: str,
+        revision: str | None = None,
+        *,
+        private: bool,
+        kind: str = "model",
+        expected: Collection[str] = (),
+    ) -> Target:
+        """Read the state of a repository.
+
+        Args:
+            api: The Hub's client.
+            repo: `namespace/name`.
+            revision: A branch, or None for the default one.
+            private: Whether it is to be private, if it has to be made.
+            kind: `model` or `dataset`.
+            expected: Names of files that an earlier publication may have put there, beside what
+                its ledger lists.
+
+        Raises:
+            PublishError: If the Hub cannot be asked, or files of somebody else are in the way.
+        """
+        from huggingface_hub import errors
+
+        with explained(f"{repo}: looking at what is there"):
+            try:
+                info = api.repo_info(repo, repo_type=kind)
+            except errors.RepositoryNotFoundError:
+                nothing: frozenset[str] = frozenset()
+                return cls(repo, revision, False, False, private, None, nothing, nothing, kind)
+            branch = True
+            if revision is not None:
+                try:
+                    head = api.repo_info(repo, revision=revision, repo_type=kind).sha
+                except errors.RevisionNotFoundError:
+                    head, branch = info.sha, False  # a new branch begins where the default one is
+            else:
+                head = info.sha
+            files = frozenset(api.list_repo_files(repo, revision=head, repo_type=kind))
+            ours = _ours(api, repo, head) if LEDGER in files else frozenset(expected)
+        target = cls(repo, revision, True, branch, bool(info.private), head, files, ours, kind)
+        target._check()
+        return target
+
+    def _check(self) -> None:
+        strange = sorted(self.files - self.ours - {_OWN, "README.md"})
+        if strange and LEDGER not in self.files:
+            shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+            raise PublishError(
+                f"{self.repo} is there already and has files that were not published by this "
+                f"toolkit ({shown}). Choose another name."
+            )
+
+    def check_visibility(self, *, private: bool) -> None:
+        """Refuse a repository that more people see, or fewer, than was asked for.
+
+        Raises:
+            PublishError: If it is there already and is the other way.
+        """
+        if self.exists and self.private != private:
+            found, option = ("private", "--private") if self.private else ("public", "--public")
+            raise PublishError(
+                f"{self.repo} is there already and is {found}. Say {option} to publish to it as it "
+                f"is, or change it in its settings on the Hub first."
+            )
+
+    def stale(self, wanted: Mapping[str, object]) -> list[str]:
+        """Files of an earlier publication that the new one does not have."""
+        return sorted((self.ours & self.files) - wanted.keys())
+
+
+def _ours(api: Any, repo: str, head: str) -> frozenset[str]:
+    """Names of the files that the ledger in a repository lists."""
+    from pathlib import Path
+
+    found = json.loads(Path(api.hf_hub_download(repo, LEDGER, revision=head)).read_bytes())
+    try:
+        names = {each["shard"] for each in found["tensors"]}
+        names |= {each["name"] for each in found["files"]}
+    except (KeyError, TypeError):
+        raise PublishError(
+            f"{repo} has a {LEDGER} that this version cannot read. Choose another name."
+        ) from None
+    return frozenset({LEDGER, "model.safetensors.index.json", *names})
+
+
+def check_card(text: str, target: Target) -> None:
+    """Have the Hub validate a card.
+
+    Args:
+        text: The card.
+        target: What it is for.
+
+    Raises:
+        PublishError: If the Hub finds fault with it; says which.
+    """
+    from huggingface_hub import DatasetCard, ModelCard
+
+    kind = ModelCard if target.kind == "model" else DatasetCard
+    with explained(f"{target.repo}: validating the card"):
+        try:
+            kind(text).validate()
+        except ValueError as error:
+            raise PublishError(
+                f"{target.repo}: the Hub does not accept the card: {' '.join(str(error).split())}"
+            ) from error

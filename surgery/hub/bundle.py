@@ -1,0 +1,69 @@
+"""Files for one repository, and what the Hub will call their contents."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PIECE = 8 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Files that go to one repository.
+
+    Attributes:
+        files: Name in the repository to where the file is, or to its bytes.
+    """
+
+    files: Mapping[str, Path | bytes]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files."""
+        return sum(map(self.size, self.files))
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        content = self.files[name]
+        return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+    def sha256(self, name: str) -> str:
+        """sha256 of a file in hex, as the Hub names large files."""
+        return self._hash(name, hashlib.sha256())
+
+    def git_hash(self, name: str) -> str:
+        """What git, and the Hub, call a small file: sha1 over its length and content."""
+        head = f"blob {self.size(name)}\0".encode()
+        return self._hash(name, hashlib.sha1(head, usedforsecurity=False))
+
+    def _hash(self, name: str, digest: hashlib._Hash) -> str:
+        content = self.files[name]
+        if isinstance(content, bytes):
+            digest.update(content)
+            return digest.hexdigest()
+        with content.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """The files in a temporary folder, which holds links to those that are on disk."""
+        with TemporaryDirectory(prefix="surgery-publish-") as name:
+            folder = Path(name)
+            for path, content in self.files.items():
+                place = folder / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(content, bytes):
+                    place.write_bytes(content)
+                else:
+                    place.symlink_to(content.resolve())
+            yield folder

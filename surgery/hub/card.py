@@ -1,0 +1,292 @@
+"""The card of a published merge: all that somebody needs who has only its page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from surgery.checkpoint.open import pinned
+from surgery.checkpoint.source import AdapterReference
+from surgery.execute.card import made_of, metadata
+from surgery.execute.files import PICTURE
+from surgery.hub.parents import public_reference
+from surgery.recipe.dump import to_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from surgery.checkpoint.ledger import Ledger
+    from surgery.hub.check import Loaded
+    from surgery.hub.licence import Combined
+    from surgery.hub.parents import Parent
+    from surgery.plan.model import Plan
+    from surgery.recipe.recipe import Recipe, Reference
+
+PAPER = "https://arxiv.org/abs/2602.12395"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation run says of a merge and its parents.
+
+    Attributes:
+        variant: What the run calls the merge.
+        scores: Of the merge and of its parents, one metric each: `variant`, `suite`, `task`,
+            `measure`, `value`, `low`, `high` (shares, 95%), `n`, `missing`.
+        differences: The merge against each parent on the samples that both answered: `against`,
+            `suite`, `task`, `measure`, `difference`, `low`, `high`, `p`, `n`.
+        settings: How answers were asked for and read, as a sentence.
+        results: Entries for `.eval_results/`, by file name.
+        index: The model-index that older readers know.
+    """
+
+    variant: str
+    scores: Sequence[Any]
+    differences: Sequence[Any]
+    settings: str
+    results: Mapping[str, Any] = field(default_factory=dict)
+    index: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a card is about.
+
+    Attributes:
+        repo: `namespace/name`.
+        plan: What was merged.
+        ledger: What the merge wrote down.
+        loaded: How it loads.
+        parents: The models it descends from.
+        licence: What it carries.
+        evaluation: Its scores, if it was scored.
+        revision: The branch it goes to, if not the default one.
+    """
+
+    repo: str
+    plan: Plan
+    ledger: Ledger
+    loaded: Loaded
+    parents: Sequence[Parent]
+    licence: Combined
+    evaluation: Evaluation | None = None
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The repository's name without its namespace."""
+        return self.repo.rpartition("/")[2]
+
+
+def published_recipe(recipe: Recipe) -> Recipe:
+    """A recipe without the paths of this machine: a folder is named by its own name alone."""
+    return _renamed(recipe, dict.fromkeys(recipe.models))
+
+
+def pinned_recipe(plan: Plan) -> Recipe:
+    """The same, with every repository at the commit that was read."""
+    return _renamed(plan.recipe, {name: info.revision for name, info in plan.models.items()})
+
+
+def _renamed(recipe: Recipe, commits: Mapping[str, str | None]) -> Recipe:
+    def told(reference: Reference | None, commit: str | None) -> Reference | None:
+        if reference is None:
+            return None
+        if isinstance(reference, AdapterReference):
+            base, _, adapter = (commit or "").partition(" + ")
+            return AdapterReference(one(reference.base, base), one(reference.adapter, adapter))
+        return one(reference, commit)
+
+    def one(reference: str, commit: str | None) -> str:
+        return public_reference(pinned(reference, commit))
+
+    models = {name: told(given, commits[name]) for name, given in recipe.models.items()}
+    return replace(recipe, models=models)
+
+
+def card(subject: Subject) -> str:
+    """Markdown with the metadata block that the Hub reads.
+
+    Args:
+        subject: What it is about.
+    """
+    plan = subject.plan
+    parts = [
+        f"---\n{yaml.safe_dump(_metadata(subject), sort_keys=False, allow_unicode=True)}---",
+        f"# {subject.name}",
+        plan.recipe.description.strip(),
+        made_of(plan),
+        f"![Which layers come from which model]({PICTURE})",
+        *_scores(subject.evaluation),
+        *_use(subject),
+        *_again(subject),
+        *_parents(subject),
+        *_limits(subject),
+        "## Recipe",
+        f"```yaml\n{to_yaml(pinned_recipe(plan)).strip()}\n```",
+        f"`surgery.json` names the source and the sha256 of every tensor, and how each was made. "
+        f"Moving layers between checkpoints of one model follows [arXiv 2602.12395]({PAPER}).",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _metadata(subject: Subject) -> dict[str, Any]:
+    """What the Hub reads, in the order people write it."""
+    found = metadata(subject.plan)
+    licence = subject.licence
+    merged = subject.ledger.engine == "mergekit" or "mergekit" in subject.ledger.versions
+    languages = dict.fromkeys(code for parent in subject.parents for code in parent.languages)
+    head = {
+        "license": licence.license,
+        "license_name": licence.name,
+        "license_link": licence.link,
+        "language": list(languages),
+    }
+    tags = {"tags": [*found["tags"], "mergekit"]} if merged else {}
+    index = {"model-index": list(subject.evaluation.index)} if subject.evaluation else {}
+    return {key: value for key, value in {**head, **found, **tags, **index}.items() if value}
+
+
+def _scores(evaluation: Evaluation | None) -> list[str]:
+    """Scores beside the parents' and differences from them, each with its interval and n."""
+    if evaluation is None:
+        return []
+    models = list(dict.fromkeys(row.variant for row in evaluation.scores))
+    table: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in evaluation.scores:
+        table.setdefault((row.suite, row.task, row.measure), {})[row.variant] = row
+    shown = ["this merge" if model == evaluation.variant else model for model in models]
+    lines = [_row("suite", "task", "metric", *shown), _row(*["---"] * 3, *["---:"] * len(models))]
+    for (suite, task, measure), of in table.items():
+        lines.append(_row(suite, task, measure, *(_told(of.get(model)) for model in models)))
+    parts = [
+        "## Scores",
+        "In percent, with the 95% interval and the number of samples.",
+        "\n".join(lines),
+    ]
+    if evaluation.differences:
+        lines = [
+            _row("suite", "task", "metric", "against", "difference", "95%", "p", "n"),
+            _row(*["---"] * 4, *["---:"] * 4),
+        ]
+        lines += [_difference(row) for row in evaluation.differences]
+        told = "This merge less each parent, in percentage points, on samples that both answered:"
+        parts += [told, "\n".join(lines)]
+    return [*parts, evaluation.settings]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _told(row: Any) -> str:
+    if row is None or isnan(row.value):
+        return "-"
+    lost = f", {row.missing} missing" if row.missing else ""
+    return f"{row.value:.1%} ({row.low:.1%} to {row.high:.1%}, n={row.n:,}{lost})".replace("%", "")
+
+
+def _difference(row: Any) -> str:
+    where = (row.suite, row.task, row.measure, row.against)
+    if isnan(row.difference):
+        return _row(*where, "-", "-", "-", str(row.n))
+    difference, low, high = (f"{100 * v:+.1f}" for v in (row.difference, row.low, row.high))
+    p = f"{row.p:.2g}" if row.p >= 0.001 else "< 0.001"
+    return _row(*where, difference, f"{low} to {high}", p, f"{row.n:,}")
+
+
+def _use(subject: Subject) -> list[str]:
+    """How to load it."""
+    at = f', revision="{subject.revision}"' if subject.revision else ""
+    first = "AutoProcessor" if subject.loaded.vision else "AutoTokenizer"
+    name = "processor" if subject.loaded.vision else "tokenizer"
+    code = (
+        f"from transformers import {subject.loaded.auto}, {first}\n\n"
+        f'{name} = {first}.from_pretrained("{subject.repo}"{at})\n'
+        f'model = {subject.loaded.auto}.from_pretrained("{subject.repo}"{at}, dtype="auto")'
+    )
+    return [
+        "## How to load it",
+        f"```python\n{code}\n```",
+        f"It is a `{subject.loaded.model}`, and no code of its own is needed.",
+    ]
+
+
+def _again(subject: Subject) -> list[str]:
+    """How to make it again, as one command."""
+    at = f"@{subject.revision}" if subject.revision else ""
+    local = [
+        name
+        for name, reference in pinned_recipe(subject.plan).models.items()
+        if any(p.name == name and p.repo is None for p in subject.parents)
+        and not str(reference).startswith("specimen:")
+    ]
+    bound = "".join(f" --model {name}=FOLDER" for name in local)
+    version = subject.ledger.versions.get("vlm-surgery", "")
+    told = (
+        f"Made with vlm-surgery {version}. This makes the same weights again, byte for byte, and "
+        f"`surgery verify hf://{subject.repo}{at}{bound}` proves those that are here."
+    )
+    missing = (
+        f"{_listed(local)} {'is' if len(local) == 1 else 'are'} not on the Hub: FOLDER stands for "
+        "where you have it."
+        if local
+        else ""
+    )
+    command = f"surgery merge hf://{subject.repo}{at} {subject.name}{bound}"
+    return ["## How to make it again", f"```sh\n{command}\n```", told, missing]
+
+
+def _parents(subject: Subject) -> list[str]:
+    """Every parent with commit, licence and fingerprint."""
+    lines = [
+        _row("name", "checkpoint", "commit", "licence", "headers", "weights"),
+        _row(*["---"] * 6),
+    ]
+    for parent in subject.parents:
+        where = f"[{parent.repo}](https://huggingface.co/{parent.repo})" if parent.repo else (
+            f"`{parent.reference}`"
+        )  # fmt: skip
+        commit = f"`{parent.commit}`" if parent.commit else "not on the Hub"
+        weights = f"`{parent.content[:16]}`" if parent.content else "by commit"
+        stated = str(parent.licence) if parent.licence else "none stated"
+        mark = f"`{subject.plan.models[parent.name].fingerprint[:16]}`"
+        lines.append(_row(f"`{parent.name}`", where, commit, stated, mark, weights))
+    told = (
+        "The last two columns are fingerprints: of configuration and headers, which tell the kind "
+        "of model, and of the weights themselves, where no commit names them."
+    )
+    return ["## Parents", "\n".join(lines), told]
+
+
+def _limits(subject: Subject) -> list[str]:
+    """What it is not good for, and what is not known of it."""
+    limits = [
+        "A merge is an instrument for finding out which layers carry what. Nobody trained it as a "
+        "whole, and nothing was done for its safety: what its parents get wrong it may get wrong "
+        "more often.",
+        _evaluated(subject.evaluation),
+        *(f"Licence: {doubt}" for doubt in subject.licence.doubts),
+        *(f"{note}" for note in subject.plan.notes),
+    ]
+    if subject.loaded.unused:
+        limits.append(
+            f"{len(subject.loaded.unused)} of its tensors are not used by "
+            f"`{subject.loaded.model}` (first: `{subject.loaded.unused[0]}`)."
+        )
+    return ["## What it is not good for", "\n".join(f"- {limit}" for limit in limits if limit)]
+
+
+def _evaluated(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return "It was not evaluated: nothing is known of how well it answers."
+    suites = _listed(list(dict.fromkeys(row.suite for row in evaluation.scores)))
+    return f"It was scored on {suites} and on nothing else; the numbers say nothing of other tasks."
+
+
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -1,0 +1,83 @@
+"""Whether a merge can be used as people will use it, found out without reading a weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from surgery.errors import PublishError, SurgeryError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What transformers made of a merge.
+
+    Attributes:
+        auto: The auto class that people load it with.
+        model: Its class.
+        processor: The class of its processor, or of its tokenizer where it takes no images.
+        vision: Whether it takes images.
+        unused: Tensors that the class does not use.
+    """
+
+    auto: str
+    model: str
+    processor: str
+    vision: bool
+    unused: tuple[str, ...]
+
+
+def check_loads(folder: Path, config: Mapping[str, Any]) -> Loaded:
+    """Load a merge on the meta device, and its processor, with plain transformers.
+
+    Args:
+        folder: The merge.
+        config: Its `config.json`.
+
+    Raises:
+        PublishError: If it does not load, lacks a tensor or has one in another shape.
+    """
+    from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
+
+    from surgery.train.model import class_of, load_processing
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        kind, _ = class_of(config)
+        model, found = kind.from_pretrained(
+            folder, device_map="meta", local_files_only=True, output_loading_info=True
+        )
+        processor = load_processing(folder)
+    except SurgeryError as error:
+        raise PublishError(f"{folder} cannot be used: {error}") from error
+    except Exception as error:  # whatever a configuration makes transformers stumble over
+        raise PublishError(
+            f"{folder} does not load with transformers: {type(error).__name__}: "
+            f"{first_line(error)[:300]}"
+        ) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    for what, names in (
+        ("has no", found["missing_keys"]),
+        ("has in another shape than its configuration says", found["mismatched_keys"]),
+    ):
+        if names:
+            raise PublishError(f"{folder} {what} {_listed(sorted(map(str, names)))}.")
+    return Loaded(
+        auto=kind.__name__,
+        model=type(model).__name__,
+        processor=type(processor).__name__,
+        vision=kind is AutoModelForImageTextToText,
+        unused=tuple(sorted(found["unexpected_keys"])),
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

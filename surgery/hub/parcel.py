@@ -1,0 +1,89 @@
+"""Everything that goes to the Hub for one merge, put together before a byte leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import yaml
+
+from surgery.checkpoint.folder import INDEX
+from surgery.checkpoint.ledger import LEDGER, FileEntry
+from surgery.errors import PlanError
+from surgery.execute.files import CARD, PICTURE, RESULTS
+from surgery.hub.bundle import Bundle
+from surgery.hub.card import card, pinned_recipe, published_recipe
+from surgery.recipe.dump import to_yaml
+from surgery.recipe.load import PUBLISHED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from surgery.checkpoint.ledger import Ledger
+    from surgery.hub.card import Subject
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A merge as it will be on the Hub.
+
+    Attributes:
+        bundle: All its files.
+        ledger: The ledger among them.
+        card: The card among them.
+    """
+
+    bundle: Bundle
+    ledger: Ledger
+    card: str
+
+
+def pack(out: Path, subject: Subject, picture: bytes) -> Parcel:
+    """Put a publication together; the merge's folder is left as it is.
+
+    Weights, configuration, tokenizer and processor go as they are. Card, picture, recipe and scores
+    are made anew, and the ledger lists them.
+
+    Args:
+        out: The merge.
+        subject: What its card tells.
+        picture: A PNG of which layers come from which model.
+    """
+    ledger, plan = subject.ledger, subject.plan
+    text = card(subject)
+    made: dict[str, bytes] = {
+        CARD: text.encode(),
+        PICTURE: picture,
+        PUBLISHED: to_yaml(pinned_recipe(plan)).encode(),
+    }
+    if subject.evaluation is not None:
+        for name, entries in subject.evaluation.results.items():
+            content = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+            made[RESULTS + name] = content.encode()
+    kept = [entry for entry in ledger.files if entry.source is not None]
+    for entry in kept:
+        if entry.name in made:
+            raise PlanError(f"{out}: {entry.name!r} follows a model and would be replaced.")
+    listed = [
+        FileEntry(name, hashlib.sha256(data).hexdigest(), None) for name, data in made.items()
+    ]
+    told = published_recipe(plan.recipe)
+    new = replace(
+        ledger,
+        recipe=to_yaml(told),
+        models={
+            name: replace(entry, reference=str(told.models[name]))
+            for name, entry in ledger.models.items()
+        },
+        files=tuple(sorted([*kept, *listed], key=lambda entry: entry.name)),
+    )
+    files: dict[str, Path | bytes] = {
+        shard: out / shard for shard in dict.fromkeys(t.shard for t in ledger.tensors)
+    }
+    if (out / INDEX).is_file():
+        files[INDEX] = out / INDEX
+    files |= {entry.name: out / entry.name for entry in kept}
+    files |= made
+    files[LEDGER] = new.to_json()
+    return Parcel(Bundle(dict(sorted(files.items()))), new, text)

@@ -1,0 +1,130 @@
+"""The models that a merge descends from, as its card tells of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from surgery.checkpoint.hub import fetch_file
+from surgery.checkpoint.open import split_hub_id
+from surgery.execute.card import sources
+from surgery.execute.fingerprint import fingerprint
+from surgery.hub.licence import Stated
+from surgery.plan import make_plan
+from surgery.recipe import Recipe, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from surgery.plan.model import Plan
+
+_CARD = "README.md"
+_SPECIMEN = Stated("apache-2.0")  # this project's own
+
+
+@dataclass(frozen=True)
+class Parent:
+    """One checkpoint that tensors of a merge come from; an adapter counts by itself.
+
+    Attributes:
+        name: The model's name in the recipe.
+        reference: As people may know it: a repository, `specimen:STAGE`, or a folder's own name.
+        repo: `org/name`, for one on the Hub.
+        commit: The commit it was read at, for one on the Hub.
+        licence: What its card states, or None.
+        languages: What its card states.
+        content: Fingerprint of its weights, for one that no commit names.
+    """
+
+    name: str
+    reference: str
+    repo: str | None
+    commit: str | None
+    licence: Stated | None
+    languages: tuple[str, ...]
+    content: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reference})"
+
+
+def parents_of(plan: Plan) -> tuple[Parent, ...]:
+    """The models that a plan reads tensors of, with what their cards state.
+
+    Cards of repositories are read at the commit whose weights were.
+
+    Raises:
+        CheckpointError: If a card on the Hub cannot be fetched.
+    """
+    used = {ref.model for op in plan.ops for ref in op.inputs}
+    return tuple(
+        parent for name in plan.recipe.models if name in used for parent in _parents(plan, name)
+    )
+
+
+def content_of(folder: Path) -> str:
+    """The content fingerprint of a model's folder, by which evaluation runs know it, too.
+
+    Raises:
+        SurgeryError: If it cannot be read.
+    """
+    recipe = Recipe(folder.name, {"model": str(folder.resolve())}, "model", ())
+    with opened(recipe) as models:
+        plan = make_plan(recipe, {name: model.info for name, model in models.items()})
+        return fingerprint(plan, models).whole
+
+
+def public_reference(reference: str) -> str:
+    """A reference without what it tells of this machine: of a folder, its own name alone."""
+    if reference.startswith(("specimen:", "hf://")):
+        return reference
+    from pathlib import Path
+
+    path = Path(reference)
+    looks_local = reference.startswith(("/", ".", "~")) or path.exists()
+    return path.expanduser().resolve().name if looks_local else reference
+
+
+def _parents(plan: Plan, name: str) -> Iterator[Parent]:
+    info = plan.models[name]
+    references = sources(plan.recipe.models[name])
+    commits = (info.revision or "").split(" + ")
+    for index, reference in enumerate(references):
+        commit = commits[index] if index < len(commits) else ""
+        if commit in ("", "local"):
+            folder = info.folder if index == 0 else _folder(reference)
+            card = _metadata(folder / _CARD)
+            stated = _SPECIMEN if reference.startswith("specimen:") else Stated.of(card)
+            content = content_of(folder) if index == 0 else None
+            told = public_reference(reference)
+            yield Parent(name, told, None, None, stated, _languages(card), content)
+            continue
+        repo, _ = split_hub_id(reference)
+        path = fetch_file(repo, commit, _CARD)
+        card = {} if path is None else _metadata(path)
+        yield Parent(name, repo, repo, commit, Stated.of(card), _languages(card))
+
+
+def _folder(reference: str) -> Path:
+    from pathlib import Path
+
+    return Path(reference).expanduser()
+
+
+def _metadata(card: Path) -> Mapping[str, Any]:
+    """The metadata block of a card; empty where there is no card, or none in it."""
+    from huggingface_hub import metadata_load
+
+    try:
+        return metadata_load(card) or {}
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError):
+        return {}
+
+
+def _languages(card: Mapping[str, Any]) -> tuple[str, ...]:
+    said = card.get("language")
+    told = said if isinstance(said, list) else [said] if said else []
+    return tuple(str(each) for each in told)

@@ -1,0 +1,112 @@
+"""All that must hold before a merge is published, found out before a byte leaves."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from surgery.checkpoint.ledger import LEDGER, read_ledger
+from surgery.checkpoint.open import open_checkpoint, open_recorded
+from surgery.checkpoint.source import Remote
+from surgery.errors import PublishError
+from surgery.execute.verify import verify
+from surgery.hub.card import Subject
+from surgery.hub.check import check_loads
+from surgery.hub.licence import combine, confirm
+from surgery.hub.parents import parents_of
+from surgery.plan import make_plan
+from surgery.recipe.load import parse_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from surgery.checkpoint.ledger import Ledger
+    from surgery.hub.licence import Combined
+    from surgery.hub.parents import Parent
+    from surgery.plan.model import Plan
+
+
+def prepare(
+    out: Path,
+    repo: str,
+    *,
+    models: Mapping[str, str] | None = None,
+    licence: str | None = None,
+    revision: str | None = None,
+    remote: Remote = Remote.AUTO,
+    progress: Callable[[int], None] | None = None,
+) -> Subject:
+    """Prove a merge, load it on the meta device, and settle its licence.
+
+    Args:
+        out: What a merge wrote.
+        repo: `namespace/name`, where it goes.
+        models: Where the recipe's models are now, for those that moved.
+        licence: What the user confirmed with `--license`.
+        revision: The branch it goes to.
+        remote: How parents on the Hub come here.
+        progress: Told the number of bytes as they are proven.
+
+    Returns:
+        What its card is to tell; no scores yet.
+
+    Raises:
+        PublishError: If the merge does not hold or load, or its licence is doubtful.
+        SurgeryError: If a parent is not there.
+    """
+    if not (out / LEDGER).is_file():
+        raise PublishError(
+            f"{out} has no {LEDGER}: expected a folder that 'surgery merge' wrote. Only what can "
+            f"be proven is published."
+        )
+    ledger = read_ledger(out)
+    found = verify(out, models, remote=remote, progress=progress)
+    if not found.ok:
+        first = found.faults[0]
+        more = f" ({len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
+        raise PublishError(
+            f"{out} does not hold, so it is not published: {first.where} {first.what}{more}. "
+            f"'surgery verify {out}' tells all."
+        )
+    plan = plan_again(out, ledger, models or {})
+    with open_checkpoint(str(out.resolve())) as made:
+        loaded = check_loads(out, made.info.config)
+    parents = parents_of(plan)
+    return Subject(repo, plan, ledger, loaded, parents, settle(parents, licence), None, revision)
+
+
+def settle(parents: Sequence[Parent], licence: str | None) -> Combined:
+    """The licence that a merge carries.
+
+    Args:
+        parents: The models it descends from.
+        licence: What the user confirmed with `--license`.
+
+    Raises:
+        PublishError: If something about it is doubtful and nothing was confirmed, or what was
+            confirmed is no licence.
+    """
+    combined = combine({str(parent): parent.licence for parent in parents})
+    if licence is not None:
+        return confirm(combined, licence)
+    if combined.doubts:
+        raise PublishError("the licence is for you to settle. " + " ".join(combined.doubts))
+    return combined
+
+
+def plan_again(out: Path, ledger: Ledger, models: Mapping[str, str]) -> Plan:
+    """The plan of a merge, from its ledger and its parents' headers."""
+    recipe = parse_recipe(ledger.recipe, str(out / LEDGER), models)
+    with ExitStack() as stack:
+        infos = {}
+        for name, reference in recipe.models.items():
+            if reference is None:
+                raise PublishError(f"{out / LEDGER}: model {name!r} has no checkpoint.")
+            opened = (
+                open_checkpoint(reference, Remote.RANGES)
+                if name in models
+                else open_recorded(reference, ledger.models[name].revision, Remote.RANGES)
+            )
+            infos[name] = stack.enter_context(opened).info
+        return make_plan(recipe, infos)

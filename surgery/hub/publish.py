@@ -1,0 +1,261 @@
+"""Send a merge to the Hub, and prove that what is there is what was sent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.errors import PublishError
+from surgery.hub.failure import HubBusyError, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from surgery.hub.account import Target
+    from surgery.hub.bundle import Bundle
+    from surgery.hub.parcel import Parcel
+    from surgery.hub.parents import Parent
+
+_ATTEMPTS: Final = 5
+_WAIT: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A weight file that the Hub has already, in a parent.
+
+    Attributes:
+        name: What it is called here.
+        repo: The parent.
+        commit: Its commit.
+        source: What it is called there.
+    """
+
+    name: str
+    repo: str
+    commit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A publication that is on the Hub, every file compared with what was sent.
+
+    Attributes:
+        repo: `namespace/name`.
+        commit: The commit that holds it.
+        url: Its page.
+        files: How many files it has.
+        nbytes: Bytes of all of them.
+        copied: Names of files that the Hub copied from a parent; nothing of them was sent.
+        private: Whether the repository is private.
+    """
+
+    repo: str
+    commit: str
+    url: str
+    files: int
+    nbytes: int
+    copied: tuple[str, ...]
+    private: bool
+
+
+def publish(
+    api: Any,
+    bundle: Bundle,
+    target: Target,
+    message: str,
+    *,
+    merge: tuple[Parcel, Sequence[Parent]] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Published:
+    """Make the repository if need be, send everything in one commit, and compare.
+
+    What was interrupted goes on when it is done again: large files that arrived are not sent a
+    second time, and a publication that is there already is left as it is.
+
+    Args:
+        api: The Hub's client.
+        bundle: The files.
+        target: Where, as it was looked at before.
+        message: The commit's.
+        merge: For a merge, what it is and the models it descends from: files that one of them has
+            on the Hub need not be sent.
+        say: Told what is being done.
+
+    Raises:
+        PublishError: If the Hub refuses, cannot be reached, or has something else than was sent.
+    """
+    repo, revision = target.repo, target.revision
+    with explained(f"{repo}: making the repository"):
+        if not target.exists:
+            api.create_repo(repo, private=target.private, repo_type=target.kind, exist_ok=True)
+        if revision is not None and not target.branch:
+            api.create_branch(repo, branch=revision, repo_type=target.kind, exist_ok=True)
+    copies = () if merge is None else unchanged(api, *merge)
+    commit = _Delivery(api, bundle, target, copies, message, say).deliver()
+    compare(api, bundle, target, commit)
+    place = repo if target.kind == "model" else f"{target.kind}s/{repo}"
+    url = f"{api.endpoint}/{place}" + (f"/tree/{revision}" if revision else "")
+    copied = tuple(each.name for each in copies)
+    return Published(repo, commit, url, len(bundle.files), bundle.nbytes, copied, target.private)
+
+
+def unchanged(api: Any, parcel: Parcel, parents: Sequence[Parent]) -> tuple[Copy, ...]:
+    """The weight files that are, bit for bit, a file of a parent on the Hub.
+
+    Only files of which every tensor is a copy from one such parent are looked at.
+
+    Raises:
+        PublishError: If the Hub cannot be asked.
+    """
+    hub = {parent.name: parent for parent in parents if parent.repo is not None}
+    sources: dict[str, set[str]] = {}
+    for tensor in parcel.ledger.tensors:
+        origin = tensor.inputs[0].model if tensor.method == "copy" else ""
+        sources.setdefault(tensor.shard, set()).add(origin)
+    found = []
+    trees: dict[str, dict[str, tuple[str, int]]] = {}
+    for shard, origins in sources.items():
+        origin = next(iter(origins))
+        if len(origins) > 1 or origin not in hub:
+            continue
+        repo, commit = str(hub[origin].repo), str(hub[origin].commit)
+        if origin not in trees:
+            with explained(f"{repo}: looking at its files"):
+                trees[origin] = _weights(api, repo, commit)
+        size = parcel.bundle.size(shard)
+        same = [name for name, (_, nbytes) in trees[origin].items() if nbytes == size]
+        digest = parcel.bundle.sha256(shard) if same else ""
+        found += [
+            Copy(shard, repo, commit, name) for name in same if trees[origin][name][0] == digest
+        ][:1]
+    return tuple(found)
+
+
+def _weights(api: Any, repo: str, commit: str) -> dict[str, tuple[str, int]]:
+    """sha256 and size of a repository's large files that the Hub can copy, by name."""
+    return {
+        each.path: (each.lfs.sha256, each.lfs.size)
+        for each in api.list_repo_tree(repo, revision=commit)
+        if getattr(each, "lfs", None) and each.xet_hash
+    }
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """Files on their way into one commit."""
+
+    api: Any
+    bundle: Bundle
+    target: Target
+    copies: Sequence[Copy]
+    message: str
+    say: Callable[[str], None]
+
+    def deliver(self) -> str:
+        """Send everything, again while the Hub is busy or the connection breaks; the commit."""
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return self._send()
+            except HubBusyError as error:
+                wait = _WAIT * 2 ** (attempt - 1)
+                self.say(f"{error} Trying again in {wait:.0f} s")
+                time.sleep(wait)
+        return self._send()
+
+    def _send(self) -> str:
+        if self.copies:
+            try:
+                return self._with_copies()
+            except HubBusyError:
+                raise
+            except PublishError:
+                repo = self.copies[0].repo
+                self.say(f"the Hub does not copy files of {repo}; they are sent instead")
+        repo = self.target.repo
+        with explained(f"{repo}: uploading"), self.bundle.staged() as folder:
+            info = self.api.upload_folder(
+                repo_id=repo,
+                repo_type=self.target.kind,
+                folder_path=folder,
+                revision=self.target.revision,
+                commit_message=self.message,
+                delete_patterns=[_exactly(name) for name in self._stale()] or None,
+            )
+        return str(info.oid)
+
+    def _with_copies(self) -> str:
+        """Files of parents copied by the Hub itself, all others sent, in the same commit."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+        copied = {each.name for each in self.copies}
+        operations: list[Any] = [
+            CommitOperationCopy(
+                each.source,
+                each.name,
+                src_revision=each.commit,
+                src_repo_id=each.repo,
+                src_repo_type="model",
+            )
+            for each in self.copies
+        ]
+        operations += [
+            CommitOperationAdd(name, content)
+            for name, content in self.bundle.files.items()
+            if name not in copied
+        ]
+        operations += [CommitOperationDelete(name, is_folder=False) for name in self._stale()]
+        with explained(f"{self.target.repo}: uploading"):
+            info = self.api.create_commit(
+                self.target.repo,
+                operations,
+                commit_message=self.message,
+                revision=self.target.revision,
+            )
+        return str(info.oid)
+
+    def _stale(self) -> list[str]:
+        return self.target.stale(self.bundle.files)
+
+
+def _exactly(name: str) -> str:
+    """A pattern that matches one file name and no other."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def compare(api: Any, bundle: Bundle, target: Target, commit: str) -> None:
+    """Hold every file that the Hub has against what was sent.
+
+    Raises:
+        PublishError: If one is not there or is another, or the Hub cannot be asked.
+    """
+    repo = target.repo
+    with explained(f"{repo}: comparing what is there with what was sent"):
+        tree = list(
+            api.list_repo_tree(repo, revision=commit, recursive=True, repo_type=target.kind)
+        )
+    there = {each.path: each for each in tree if hasattr(each, "blob_id")}
+    for name in bundle.files:
+        wrong = _wrong(bundle, name, there)
+        if wrong:
+            raise PublishError(
+                f"{repo}@{commit[:12]}: {name!r} {wrong}. Publish again; if it stays so, do not "
+                f"use what is there."
+            )
+
+
+def _wrong(bundle: Bundle, name: str, there: Mapping[str, Any]) -> str:
+    """What does not hold of one file; empty where everything does."""
+    found = there.get(name)
+    if found is None:
+        return "is not there"
+    if found.size != bundle.size(name):
+        return f"has {found.size:,} bytes there, {bundle.size(name):,} here"
+    told, own = (
+        (found.lfs.sha256, bundle.sha256(name))
+        if found.lfs
+        else (found.blob_id, bundle.git_hash(name))
+    )
+    return "" if told == own else f"has the hash {told[:16]}... there, {own[:16]}... here"

@@ -1,0 +1,173 @@
+"""Several variants of a sweep: one repository each, an index of them, and a collection."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from surgery.hub.failure import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+TABLES = ("scores", "pairs", "recovery", "power")
+"""Tables of a run that go with its index, as CSV."""
+
+_NOTE = 500  # characters that the Hub keeps of a note
+_DESCRIPTION = 150
+
+
+@dataclass(frozen=True)
+class Item:
+    """One published variant.
+
+    Attributes:
+        variant: Its name in the run.
+        repo: Where it is.
+        steps: What it is made of, in a few words.
+    """
+
+    variant: str
+    repo: str
+    steps: str
+
+
+def slug(text: str) -> str:
+    """A name as a repository may have it."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+    return re.sub(r"[-.]{2,}", "-", plain).strip("-.")[:96].strip("-.")
+
+
+def index_card(
+    name: str, description: str, items: Sequence[Item], rows: Sequence[Any], licence: str
+) -> str:
+    """The card of a sweep: every published variant with what it is made of and what it scores.
+
+    Args:
+        name: The sweep's.
+        description: What it was for.
+        items: What is published.
+        rows: The metrics of the variants and of the models that they are compared with, each a
+            `score` (`variant`, `suite`, `measure`, `value`, `low`, `high`, `n`) and a `difference`
+            (`against`, `difference`, `low`, `high`) or None.
+        licence: The Hub's id, or "" where the variants do not share one.
+    """
+    metadata: dict[str, Any] = {
+        "license": licence,
+        "pretty_name": name,
+        "tags": ["vlm-surgery", "merge"],
+        "configs": [
+            {"config_name": table, "data_files": f"{table}.csv", **_default(table)}
+            for table in TABLES
+        ],
+    }
+    head = yaml.safe_dump({k: v for k, v in metadata.items() if v}, sort_keys=False)
+    models = [
+        f"| `{item.variant}` | [{item.repo}](https://huggingface.co/{item.repo}) | {item.steps} |"
+        for item in items
+    ]
+    parts = [
+        f"---\n{head}---",
+        f"# {name}",
+        description.strip(),
+        "Variants of one model, each made by moving layers between its checkpoints with "
+        "vlm-surgery, all of them asked the same questions.",
+        "## Models",
+        "\n".join(["| variant | repository | made of |", "|---|---|---|", *models]),
+        "## Scores",
+        "In percent, with the 95% interval and the number of samples.",
+        _table(rows, _score),
+        _differences(rows),
+        "`scores.csv` has every task and measure, `pairs.csv` every paired comparison with its "
+        "exact p, before and after Holm's correction, `recovery.csv` the part of the gain that "
+        "comes back, `power.csv` what the samples can show.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _default(table: str) -> dict[str, bool]:
+    return {"default": True} if table == TABLES[0] else {}
+
+
+def _differences(rows: Sequence[Any]) -> str:
+    """The paired differences, where the run compared with something."""
+    apart = [row for row in rows if row.difference is not None]
+    if not apart:
+        return ""
+    against = ", ".join(dict.fromkeys(f"`{row.difference.against}`" for row in apart))
+    told = f"Less {against}, on the samples that both answered, in percentage points:"
+    return f"{told}\n\n{_table(apart, _difference)}"
+
+
+def _table(rows: Sequence[Any], cell: Callable[[Any], str]) -> str:
+    """One line per variant, one column per suite and metric."""
+    columns = list(dict.fromkeys((row.score.suite, row.score.measure) for row in rows))
+    found = {(row.score.variant, row.score.suite, row.score.measure): row for row in rows}
+    lines = [
+        f"| variant | {' | '.join(f'{suite} {measure}' for suite, measure in columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+    ]
+    for name in dict.fromkeys(row.score.variant for row in rows):
+        cells = [found.get((name, *column)) for column in columns]
+        told = " | ".join("-" if row is None else cell(row) for row in cells)
+        lines.append(f"| `{name}` | {told} |")
+    return "\n".join(lines)
+
+
+def _score(row: Any) -> str:
+    if isnan(row.score.value):
+        return "-"
+    value, low, high = (f"{100 * v:.1f}" for v in (row.score.value, row.score.low, row.score.high))
+    return f"{value} ({low} to {high}, n={row.score.n:,})"
+
+
+def _difference(row: Any) -> str:
+    apart = row.difference
+    if isnan(apart.difference):
+        return "-"
+    middle, low, high = (f"{100 * v:+.1f}" for v in (apart.difference, apart.low, apart.high))
+    return f"{middle} ({low} to {high})"
+
+
+def collect(
+    api: Any,
+    namespace: str,
+    title: str,
+    description: str,
+    items: Sequence[tuple[str, str, str]],
+    *,
+    private: bool,
+) -> str:
+    """Put repositories into a collection, which is made if it is not there.
+
+    Args:
+        api: The Hub's client.
+        namespace: Whose collection.
+        title: Its title.
+        description: What it is about.
+        items: Repository, `model` or `dataset`, and a note for each.
+        private: Whether a collection that has to be made is private.
+
+    Returns:
+        Its address.
+
+    Raises:
+        PublishError: If the Hub refuses or cannot be reached.
+    """
+    with explained(f"collection {title!r}"):
+        made = api.create_collection(
+            title=title,
+            namespace=namespace,
+            description=description[:_DESCRIPTION] or None,
+            private=private,
+            exists_ok=True,
+        )
+        for repo, kind, note in items:
+            api.add_collection_item(
+                made.slug, repo, kind, note=note[:_NOTE] or None, exists_ok=True
+            )
+    return f"{api.endpoint}/collections/{made.slug}"

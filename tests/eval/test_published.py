@@ -1,0 +1,342 @@
+"""What a card says of a variant, against the run's own tables and numbers by hand."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from math import isnan, nan
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import parse_eval_result_entries
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from eval.entries import eval_results, model_index
+from eval.metrics import Score
+from eval.published import (
+    CardDifference,
+    CardScore,
+    differences_for,
+    index_rows,
+    parents_of,
+    scores_for,
+    variant_of,
+)
+from eval.records import Condition, Metric
+from eval.suites.table import SUITES
+from eval.sweep.results import Results
+from eval.sweep.variants import Pairing, plain, thirds
+from surgery.checkpoint.source import AdapterReference
+from surgery.errors import SurgeryError
+from surgery.recipe.dump import to_yaml
+from tests.eval.made import paired, record, texts
+
+CELLS = {
+    "in": {(True, True): 10, (True, False): 20, (False, False): 10},
+    "rl": {(True, True): 5, (True, False): 30, (False, False): 5},
+    "mid": {(True, True): 15, (True, False): 24, (False, False): 1},
+}
+VARIANTS = [
+    *(plain(name, f"specimen:{name}") for name in ("in", "rl")),
+    replace(next(iter(thirds(Pairing({"in": "a", "rl": "b"}, "in", "rl")))), name="mid"),
+]
+FINGERPRINTS = {"in": "1" * 64, "rl": "2" * 64, "mid": "3" * 64}
+
+
+def summary(**more: object) -> dict:
+    return {
+        "against": "in", "base": "in", "donor": "rl", "samples": None, "seed": 123,
+        "style": "plain", "grader": "strict",
+        "generation": {"max_new_tokens": None, "temperature": 0.0, "top_p": 1.0, "repeats": 1},
+        "suites": [{"name": "paper", "max_new_tokens": 2048, "tasks": []}],
+        "versions": {"vlm-surgery": "0.9"},
+        "variants": [
+            {"name": v.name, "fingerprint": FINGERPRINTS[v.name], "traits": {},
+             "recipe": to_yaml(v.recipe)}
+            for v in VARIANTS
+        ],
+        **more,
+    }  # fmt: skip
+
+
+def run_of(suite: str = "s") -> list:
+    """Two tasks of M_vis, one of M_rea, for three variants."""
+    generator = np.random.default_rng(3)
+    found = []
+    for name, cells in CELLS.items():
+        for task in ("general-vqa", "charts"):
+            found += paired(name, Metric.VISION, cells, suite=suite, task=task)
+        right = list(generator.random(30) < 0.5)
+        found += texts(name, right, suite=suite, task="math500", categories={"level": "1"})
+    return found
+
+
+RECORDS = run_of()
+RESULTS = Results.of(RECORDS, summary())
+
+
+def same(one: float, other: float) -> bool:
+    return one == other or (isnan(one) and isnan(other))
+
+
+def test_rows_are_those_of_the_runs_own_table() -> None:
+    found = scores_for(RESULTS, "mid", ["in", "rl", "mid"])
+    assert list(dict.fromkeys(row.variant for row in found)) == ["mid", "in", "rl"]
+    table = RESULTS.table("scores")
+    table = table[(table["split"] == "") & table["measure"].isin([str(m) for m in Metric])]
+    assert len(found) == len(table) == 3 * 4
+    shared = [field.name for field in fields(CardScore) if field.name in table]
+    for row in found:
+        (its,) = table[(table["variant"] == row.variant) & (table["task"] == row.task)][
+            shared
+        ].to_dict("records")
+        assert its == {name: getattr(row, name) for name in shared}
+
+
+def test_rows_by_hand() -> None:
+    rows = {row.task: row for row in scores_for(RESULTS, "mid", [])}
+    assert list(rows) == ["general-vqa", "charts", "math500", "all m_vis"]
+    assert rows["general-vqa"].value == pytest.approx(24 / 40)
+    assert (rows["general-vqa"].n, rows["general-vqa"].missing) == (40, 0)
+    assert rows["general-vqa"].low < 0.6 < rows["general-vqa"].high
+    assert (rows["all m_vis"].n, rows["all m_vis"].together) == (80, True)
+    assert [row.visual for row in rows.values()] == [True, True, False, True]
+
+
+def test_differences_are_paired_and_those_of_the_runs_own_tables() -> None:
+    found = differences_for(RECORDS, "mid", ["in", "mid", "rl"])
+    assert list(dict.fromkeys(row.against for row in found)) == ["in", "rl"]
+    shared = [field.name for field in fields(CardDifference)]
+    for against in ("in", "rl"):
+        theirs = Results.of(RECORDS, summary(against=against)).pairs
+        mine = [row for row in found if row.against == against]
+        wanted = [pair for pair in theirs if pair.variant == "mid"]
+        assert len(mine) == len(wanted) == 4
+        for row, pair in zip(mine, wanted, strict=True):
+            assert all(
+                getattr(row, name) == getattr(pair, name)
+                or same(getattr(row, name), getattr(pair, name))
+                for name in shared
+            )
+    vision = next(row for row in found if row.task == "charts" and row.against == "in")
+    assert vision.difference == pytest.approx((24 - 20) / 40)
+    assert vision.n == 40
+
+
+def test_only_samples_that_both_answered() -> None:
+    lost = [
+        replace(r, correct=None, failure="timeout")
+        if r.variant == "mid" and r.sample == "q0" and r.task == "charts"
+        else r
+        for r in RECORDS
+    ]
+    row = next(row for row in differences_for(lost, "mid", ["in"]) if row.task == "charts")
+    assert (row.n, row.dropped) == (39, 1)
+    score = next(
+        s for s in scores_for(Results.of(lost, summary()), "mid", []) if s.task == "charts"
+    )
+    assert (score.n, score.missing) == (39, 1)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(
+        SurgeryError, match=r"^the run has no variant 'midd'\. Did you mean 'mid'\?"
+    ):
+        scores_for(RESULTS, "midd", [])
+    with pytest.raises(SurgeryError, match=r"no variant 'sft'\. Expected one of: in, rl, mid"):
+        scores_for(RESULTS, "mid", ["sft"])
+    with pytest.raises(SurgeryError, match="no variant 'midd'"):
+        differences_for(RECORDS, "midd", ["in"])
+    with pytest.raises(SurgeryError, match="no variant 'sft'"):
+        differences_for(RECORDS, "mid", ["sft"])
+    with pytest.raises(SurgeryError, match="no variant 'sft'"):
+        index_rows(RESULTS, ["sft"])
+
+
+def test_index() -> None:
+    rows = index_rows(RESULTS, ["mid", "in"])
+    assert [(row.score.variant, row.score.task) for row in rows] == [
+        ("mid", "all m_vis"), ("mid", "math500"), ("in", "all m_vis"), ("in", "math500"),
+    ]  # fmt: skip
+    assert rows[0].score in scores_for(RESULTS, "mid", [])
+    assert rows[0].difference is not None
+    assert rows[0].difference.against == "in"
+    assert rows[0].difference.difference == pytest.approx(0.1)
+    assert rows[2].difference is None
+    alone = Results.of(RECORDS, summary(against=None))
+    assert {row.difference for row in index_rows(alone, ["mid"])} == {None}
+
+
+def test_the_variant_of_a_fingerprint() -> None:
+    assert variant_of(summary(), "3" * 64) == "mid"
+    assert variant_of(summary(), "1" * 64) == "in"
+    twice = summary()
+    twice["variants"][0]["fingerprint"] = "3" * 64
+    assert variant_of(twice, "3" * 64) == "mid"  # made by steps, though `in` comes first
+    with pytest.raises(SurgeryError) as error:
+        variant_of(summary(), "abcdef" * 10)
+    assert str(error.value) == (
+        "the model has the fingerprint abcdefabcdef, and no variant of the run has it: the run "
+        "scored other weights, or another configuration, tokenizer or processor. It scored "
+        "in (111111111111), rl (222222222222), mid (333333333333). Score the model itself with "
+        "'surgery eval', and give that run."
+    )
+    with pytest.raises(SurgeryError, match=r"x \(no fingerprint\)"):
+        variant_of({"variants": [{"name": "x"}]}, "ab")
+
+
+def test_models_as_they_are() -> None:
+    assert parents_of(summary()) == ["in", "rl"]
+    adapted = plain("lora", AdapterReference("org/base", "org/adapter"))
+    more = summary()["variants"] + [
+        {"name": "lora", "recipe": to_yaml(adapted.recipe)},
+        {"name": "served", "recipe": None},
+    ]
+    assert parents_of({"variants": more}) == ["in", "rl", "lora", "served"]
+
+
+def entries(told: dict, suite: str = "paper", records: list | None = None) -> dict:
+    results = Results.of(records or run_of(suite), told)
+    return eval_results(scores_for(results, "mid", ["in"]), "mid", told)
+
+
+def test_entries_for_the_hub() -> None:
+    files = entries(summary())
+    assert list(files) == ["paper-general-vqa.yaml", "paper-math500.yaml"]  # paper has no charts
+    (entry,) = files["paper-general-vqa.yaml"]
+    assert entry["dataset"] == {"id": "AI4Math/MathVista", "task_id": "general-vqa-m_vis"}
+    assert entry["value"] == 0.6
+    low, high = next(
+        (row.low, row.high) for row in scores_for(RESULTS, "mid", []) if row.task == "general-vqa"
+    )
+    assert entry["notes"] == (
+        f"M_vis (arXiv 2602.12395), share of 40 samples, drawn with seed 123; 95% interval "
+        f"{low:.4f} to {high:.4f}; style plain; grader strict; greedy; at most 2048 new tokens; "
+        f"vlm-surgery 0.9"
+    )
+    assert set(entry) == {"dataset", "value", "notes"}
+    for file in files.values():
+        (back,) = parse_eval_result_entries(yaml.safe_load(yaml.safe_dump(file)))
+        assert 0 <= back.value <= 1
+    assert files == entries(summary())
+
+
+def accuracy(suite: str, right: list[bool | None]) -> list:
+    return texts("mid", right, metric=Metric.ACCURACY, suite=suite, task=suite)
+
+
+def test_only_a_whole_benchmark_has_its_own_task_id() -> None:
+    right = [True] * 15 + [False] * 5
+
+    def id_of(told: dict, right: list[bool | None] = right) -> tuple[str, str]:
+        (entry,) = entries(told, records=accuracy("gsm8k", right))["gsm8k.yaml"]
+        assert entry["dataset"]["id"] == "openai/gsm8k"
+        assert entry["value"] == 0.75
+        return entry["dataset"]["task_id"], entry["notes"]
+
+    alone = {"against": None, "base": None, "donor": None}
+    name, notes = id_of(summary(**alone))
+    assert name == "gsm8k"
+    assert notes.startswith("accuracy, share of 20 samples; 95% interval")
+    assert id_of(summary(**alone, samples=20))[0] == "gsm8k-n20"
+    name, notes = id_of(summary(**alone), [*right, None, None])
+    assert name == "gsm8k-n20"
+    assert "; 2 more samples missing for want of a response;" in notes
+    unsaid = summary(**alone)
+    del unsaid["samples"], unsaid["seed"]
+    name, notes = id_of(unsaid)
+    assert (name, "seed" in notes) == ("gsm8k-n20", False)
+
+
+def test_settings_in_notes() -> None:
+    warm = {"max_new_tokens": 64, "temperature": 0.7, "top_p": 0.9, "repeats": 4}
+    (entry,) = entries(summary(generation=warm))["paper-math500.yaml"]
+    assert "temperature 0.7, top-p 0.9, 4 answers each; at most 64 new tokens" in entry["notes"]
+    crowded = [replace(r, cluster=f"{int(r.sample[1:]) // 2}") for r in run_of("paper")]
+    (entry,) = entries(summary(), records=crowded)["paper-general-vqa.yaml"]
+    assert "; 20 independent groups;" in entry["notes"]
+    bare = {"variants": summary()["variants"], "against": None}
+    (entry,) = entries(bare)["paper-math500.yaml"]
+    assert entry["notes"].count(";") == 1
+
+
+def test_no_entry_without_a_data_set_or_a_number() -> None:
+    assert entries(summary(), "receipts") == {}
+    assert entries(summary(), "specimen") == {}
+    # A suite of one's own that is called as a published one, but scored otherwise.
+    other = texts("mid", [True, False], suite="gsm8k", task="gsm8k")
+    told = summary(against=None, base=None, donor=None)
+    assert entries(told, records=other) == {}
+    assert entries(told, records=accuracy("gsm8k", [None, None])) == {}
+
+
+def test_every_part_of_every_suite_has_an_entry_of_its_own() -> None:
+    row = CardScore("mid", "", "", "", 0.5, 0.4, 0.6, 100, 100, 0, True)
+    rows = [
+        replace(row, suite=suite, task=part.name, measure=str(part.metric))
+        for suite, entry in SUITES.items()
+        for part in entry.parts
+    ]
+    files = eval_results(rows, "mid", summary())
+    assert len(files) == len(rows)
+    found = [(e["dataset"]["id"], e["dataset"]["task_id"]) for file in files.values() for e in file]
+    assert len(set(found)) == len(found)
+    own = {suite for suite, entry in SUITES.items() if entry.samples is None}
+    assert own <= {task for _, task in found}
+    assert not own & {task for _, task in found if "m_" in task}
+
+
+def test_model_index() -> None:
+    told = summary()
+    records = [
+        *run_of("paper"),
+        *(
+            r
+            for name in CELLS
+            for r in paired(name, Metric.VISION, CELLS[name], suite="my receipts", task="read")
+        ),
+    ]
+    results = Results.of(records, told)
+    found = model_index(scores_for(results, "mid", ["in"]), "mid", told, "org/mid")
+    assert found == model_index(scores_for(results, "mid", ["in"]), "mid", told, "org/mid")
+    name, rows = model_index_to_eval_results(yaml.safe_load(yaml.safe_dump(found)))
+    assert name == "org/mid"
+    assert [(r.task_type, r.dataset_type, r.dataset_name, r.dataset_split) for r in rows] == [
+        ("image-text-to-text", "AI4Math/MathVista", "MathVista", "testmini"),
+        ("image-text-to-text", "paper", "paper", None),
+        ("text-generation", "HuggingFaceH4/MATH-500", "MATH-500", "test"),
+        ("image-text-to-text", "my-receipts", "my receipts", None),
+    ]
+    assert [(r.metric_type, r.metric_value) for r in rows][:2] == [("m_vis", 0.6)] * 2
+    assert rows[0].metric_name.startswith("M_vis, general-vqa, n = 40, 95% interval 0.44")
+    assert model_index([], "mid", told, "x") == []
+
+
+def test_model_index_knows_configurations() -> None:
+    told = summary(against=None, base=None, donor=None)
+    results = Results.of(accuracy("gsm8k", [True, False]), told)
+    (one,) = model_index(scores_for(results, "mid", []), "mid", told, "x")[0]["results"]
+    assert one["dataset"]["config"] == "main"
+    seen = [
+        record("mid", f"q{i}", True, metric=Metric.ACCURACY, condition=Condition.IMAGE,
+               suite="mmmu", task="mmmu")
+        for i in range(3)
+    ]  # fmt: skip
+    results = Results.of(seen, told)
+    (one,) = model_index(scores_for(results, "mid", []), "mid", told, "x")[0]["results"]
+    assert one["task"]["type"] == "image-text-to-text"
+    assert "config" not in one["dataset"]  # thirty of them
+
+
+def test_a_score_without_a_number_stays_on_the_card() -> None:
+    told = summary(against=None, base=None, donor=None)
+    results = Results.of(accuracy("gsm8k", [None]), told)
+    (row,) = scores_for(results, "mid", [])
+    assert same(row.value, nan)
+    assert row.missing == 1
+    assert model_index([row], "mid", told, "x") == []
+
+
+def test_no_field_of_a_card_is_unknown_to_the_table() -> None:
+    known = {field.name for field in fields(Score)}
+    assert {field.name for field in fields(CardScore)} - known == {"visual"}

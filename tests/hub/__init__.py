@@ -1,0 +1,7 @@
+"""A model hub on loopback that is as strict as the real one, and fails when told to."""
+
+from tests.hub.faults import Fault
+from tests.hub.hub import READ_TOKEN, TOKEN, Hub
+from tests.hub.server import serve
+
+__all__ = ["READ_TOKEN", "TOKEN", "Fault", "Hub", "serve"]
