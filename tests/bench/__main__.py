@@ -12,9 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import evaluation, merges, probes, stats
+from tests.bench import evaluation, merges, probes, remote, stats
 
-PARTS = {"merges": merges, "stats": stats, "evaluation": evaluation, "probes": probes}
+PARTS = {"merges": merges, "stats": stats, "evaluation": evaluation, "probes": probes,
+         "remote": remote}  # fmt: skip
 
 
 def main() -> None:

@@ -67,8 +67,18 @@ def make(hub: Hub, tmp_path: Path) -> Iterator[Make]:
     yield make
     for ranged in opened:
         ranged.close()
-    assert not [thread for thread in threads() if thread.name.startswith("surgery-fetch")]
+    settled()
     assert hub.unknown == []
+
+
+def settled() -> None:
+    """No thread of ours is left, and the hub noticed that every connection is closed."""
+    assert not [thread for thread in threads() if thread.name.startswith("surgery-fetch")]
+    close_session()
+    until = time.monotonic() + 3
+    while [thread for thread in threads() if "process_request_thread" in thread.name]:
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def told(ranged: RangedFile, start: int, end: int) -> bytes:
@@ -196,7 +206,7 @@ def test_an_answer_that_stalls_is_asked_again(
 def test_who_gives_up_every_time_is_given_up_once(hub: Hub, make: Make) -> None:
     broken = hub.fail(STORED, times=None, after_bytes=100_000, status=503)
     ranged = make()
-    text = refused(ranged, f"org/big@{ranged.file.commit[:12]}/{NAME}: the Hub answered with",
+    refused(ranged, f"org/big@{ranged.file.commit[:12]}/{NAME}: the Hub answered with",
                    "status 503 6 times in a row at byte", "of 300,000",
                    "Try again later: what was fetched is kept.")  # fmt: skip
     assert refused(ranged, "status 503 6 times in a row") != ""  # so is whoever asks later
@@ -245,7 +255,10 @@ def test_nobody_listens(hub: Hub, make: Make, monkeypatch: pytest.MonkeyPatch) -
 
 # The sockets that the client does not close when it is closed are its own affair.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_client_that_is_closed_under_us(hub: Hub, make: Make) -> None:
+def test_a_client_that_is_closed_under_us(
+    hub: Hub, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     hub.fail(STORED, times=None, drip=(2000, 0.002))
     ranged, done = make(), Event()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from threading import RLock
@@ -36,6 +37,7 @@ class Hub:
         broken: Status to answer everything with, or 0.
         chunk_size: Objects larger than this are uploaded in parts of this size.
         page_size: Entries per page of a listing.
+        rate: Bytes a second that the line carries, all connections together; 0 for no limit.
         redirect: Whether large files are read from the storage host, as they are on the real Hub.
         xet_hashes: Whether large files have a Xet hash (which copying between repositories needs).
         faults: What is to go wrong, in order; see `fail`.
@@ -57,6 +59,7 @@ class Hub:
     broken: int = 0
     chunk_size: int = 5 * 1024 * 1024
     page_size: int = 1000
+    rate: float = 0.0
     redirect: bool = True
     xet_hashes: bool = False
     faults: list[Fault] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Hub:
     collections: dict[str, dict[str, Any]] = field(default_factory=dict)
     parts: dict[tuple[str, int], bytes] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock)
+    free_at: float = 0.0
 
     def add(
         self,
@@ -96,6 +100,17 @@ class Hub:
             if tag:
                 there.tags[tag] = commit
         return commit
+
+    def pace(self, count: int) -> None:
+        """Wait until the line has room for so many bytes."""
+        if not self.rate:
+            return
+        with self.lock:
+            now = time.monotonic()
+            self.free_at = max(now, self.free_at) + count / self.rate
+            wait = self.free_at - now
+        if wait > 0.005:  # shorter ones are not slept to the point
+            time.sleep(wait)
 
     def fail(self, match: str | re.Pattern[str], **what: Any) -> Fault:
         """Order trouble; see `Fault` for what there is."""

@@ -191,6 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         size, rest = fault.drip or (_BLOCK, 0.0)
         for start in range(0, len(body), size):
             block = body[start : start + size]
+            self.server.hub.pace(len(block))
             self.wfile.write(block)
             if answer.counted:
                 with self.server.hub.lock:
