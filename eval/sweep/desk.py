@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from eval.asks import Ask, addressed, questions
@@ -15,6 +15,7 @@ from surgery.errors import ExecutionError, SurgeryError, did_you_mean
 from surgery.execute.fingerprint import Fingerprint, fingerprint
 from surgery.plan import make_plan
 from surgery.recipe import opened
+from surgery.recipe.models import pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -146,6 +147,9 @@ def prepare(variant: Variant, work: Work) -> Planned:
         known = fingerprint(plan, checkpoints)
         template = _template(plan.base.folder) if work.style == TEMPLATE else None
         numel = sum(op.numel for op in plan.ops)
+    # A branch may move while the run goes on; every process reads what was planned.
+    revisions = {name: info.revision for name, info in plan.models.items()}
+    variant = replace(variant, recipe=pinned(recipe, revisions))
     return Planned(variant, known, find_style(work.style, template), numel)
 
 

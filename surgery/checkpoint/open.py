@@ -77,12 +77,7 @@ def open_recorded(
     Raises:
         CheckpointError: If it cannot be found, fetched or read safely.
     """
-    reference = _parsed(reference)
-    if isinstance(reference, str):
-        return open_checkpoint(pinned(reference, revision), remote)
-    base, _, adapter = (revision or "").partition(" + ")
-    both = AdapterReference(pinned(reference.base, base), pinned(reference.adapter, adapter))
-    return open_checkpoint(both, remote)
+    return open_checkpoint(pinned_reference(_parsed(reference), revision), remote)
 
 
 def _parsed(reference: str | AdapterReference) -> str | AdapterReference:
@@ -95,8 +90,22 @@ def _parsed(reference: str | AdapterReference) -> str | AdapterReference:
     return AdapterReference(base, adapter)
 
 
-def pinned(reference: str, commit: str | None) -> str:
-    """A reference to the Hub at one commit; any other as it is."""
+def pinned_reference(
+    reference: str | AdapterReference, commit: str | None
+) -> str | AdapterReference:
+    """A reference at the commit it was opened at; a local one stays as it is.
+
+    Args:
+        reference: Any.
+        commit: What `CheckpointInfo.revision` said; two joined by ` + ` for an adapter.
+    """
+    if isinstance(reference, AdapterReference):
+        base, _, adapter = (commit or "").partition(" + ")
+        return AdapterReference(_pinned(reference.base, base), _pinned(reference.adapter, adapter))
+    return _pinned(reference, commit)
+
+
+def _pinned(reference: str, commit: str | None) -> str:
     if not commit or commit == "local":
         return reference
     return f"hf://{split_hub_id(reference)[0]}@{commit}"

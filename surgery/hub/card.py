@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from surgery.checkpoint.open import pinned
 from surgery.checkpoint.source import AdapterReference
 from surgery.execute.card import made_of, metadata
 from surgery.execute.files import PICTURE
 from surgery.hub.parents import public_reference
 from surgery.recipe.dump import to_yaml
+from surgery.recipe.models import pinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class Subject:
 
     Attributes:
         repo: `namespace/name`.
-        plan: What was merged.
+        plan: What was merged; without paths of this machine, as `published_plan` makes it.
         ledger: What the merge wrote down.
         loaded: How it loads.
         parents: The models it descends from.
@@ -81,30 +81,22 @@ class Subject:
         return self.repo.rpartition("/")[2]
 
 
-def published_recipe(recipe: Recipe) -> Recipe:
-    """A recipe without the paths of this machine: a folder is named by its own name alone."""
-    return _renamed(recipe, dict.fromkeys(recipe.models))
+def published_plan(plan: Plan) -> Plan:
+    """A plan without the paths of this machine: a folder is named by its own name alone."""
+    public = {name: _public(reference) for name, reference in plan.recipe.models.items()}
+    infos = {name: replace(info, reference=str(public[name])) for name, info in plan.models.items()}
+    return replace(plan, recipe=replace(plan.recipe, models=public), models=infos)
 
 
 def pinned_recipe(plan: Plan) -> Recipe:
-    """The same, with every repository at the commit that was read."""
-    return _renamed(plan.recipe, {name: info.revision for name, info in plan.models.items()})
+    """A plan's recipe with every repository at the commit that was read."""
+    return pinned(plan.recipe, {name: info.revision for name, info in plan.models.items()})
 
 
-def _renamed(recipe: Recipe, commits: Mapping[str, str | None]) -> Recipe:
-    def told(reference: Reference | None, commit: str | None) -> Reference | None:
-        if reference is None:
-            return None
-        if isinstance(reference, AdapterReference):
-            base, _, adapter = (commit or "").partition(" + ")
-            return AdapterReference(one(reference.base, base), one(reference.adapter, adapter))
-        return one(reference, commit)
-
-    def one(reference: str, commit: str | None) -> str:
-        return public_reference(pinned(reference, commit))
-
-    models = {name: told(given, commits[name]) for name, given in recipe.models.items()}
-    return replace(recipe, models=models)
+def _public(reference: Reference | None) -> Reference | None:
+    if isinstance(reference, AdapterReference):
+        return AdapterReference(*map(public_reference, (reference.base, reference.adapter)))
+    return None if reference is None else public_reference(reference)
 
 
 def card(subject: Subject) -> str:

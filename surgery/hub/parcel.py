@@ -13,7 +13,7 @@ from surgery.checkpoint.ledger import LEDGER, FileEntry
 from surgery.errors import PlanError
 from surgery.execute.files import CARD, PICTURE, RESULTS
 from surgery.hub.bundle import Bundle
-from surgery.hub.card import card, pinned_recipe, published_recipe
+from surgery.hub.card import card, pinned_recipe
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.load import PUBLISHED
 
@@ -68,12 +68,15 @@ def pack(out: Path, subject: Subject, picture: bytes) -> Parcel:
     listed = [
         FileEntry(name, hashlib.sha256(data).hexdigest(), None) for name, data in made.items()
     ]
-    told = published_recipe(plan.recipe)
     new = replace(
         ledger,
-        recipe=to_yaml(told),
+        recipe=to_yaml(plan.recipe),
         models={
-            name: replace(entry, reference=str(told.models[name]))
+            name: replace(
+                entry,
+                reference=str(plan.recipe.models[name]),
+                revision=plan.models[name].revision,
+            )
             for name, entry in ledger.models.items()
         },
         files=tuple(sorted([*kept, *listed], key=lambda entry: entry.name)),

@@ -10,7 +10,7 @@ from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.checkpoint.source import Remote
 from surgery.errors import PublishError
 from surgery.execute.verify import verify
-from surgery.hub.card import Subject
+from surgery.hub.card import Subject, published_plan
 from surgery.hub.check import check_loads
 from surgery.hub.licence import combine, confirm
 from surgery.hub.parents import parents_of
@@ -73,7 +73,8 @@ def prepare(
     with open_checkpoint(str(out.resolve())) as made:
         loaded = check_loads(out, made.info.config)
     parents = parents_of(plan)
-    return Subject(repo, plan, ledger, loaded, parents, settle(parents, licence), None, revision)
+    settled = settle(parents, licence)
+    return Subject(repo, published_plan(plan), ledger, loaded, parents, settled, None, revision)
 
 
 def settle(parents: Sequence[Parent], licence: str | None) -> Combined:

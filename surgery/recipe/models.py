@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from surgery.checkpoint.open import open_checkpoint
+from surgery.checkpoint.open import open_checkpoint, pinned_reference
 from surgery.errors import RecipeError
 from surgery.specimen import STAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from surgery.checkpoint.source import AdapterReference, Checkpoint, Remote
     from surgery.recipe.recipe import Recipe
@@ -34,6 +35,22 @@ def opened(recipe: Recipe, remote: Remote | None = None) -> Iterator[dict[str, C
             name: stack.enter_context(open_checkpoint(reference, remote))
             for name, reference in references.items()
         }
+
+
+def pinned(recipe: Recipe, revisions: Mapping[str, str | None]) -> Recipe:
+    """The same recipe with every repository of the Hub at one commit.
+
+    Args:
+        recipe: Any.
+        revisions: What `CheckpointInfo.revision` says of each of its models.
+    """
+    return replace(
+        recipe,
+        models={
+            name: None if reference is None else pinned_reference(reference, revisions.get(name))
+            for name, reference in recipe.models.items()
+        },
+    )
 
 
 def _bound(recipe: Recipe) -> dict[str, str | AdapterReference]:

@@ -1,0 +1,364 @@
+"""The card as its readers meet it: rendered, validated by the Hub, and by people who have no more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+
+from surgery.hub.account import Target, check_card, client
+from surgery.hub.card import card
+from surgery.hub.parcel import Parcel, pack
+from surgery.hub.sweep import Item, index_card, slug
+from tests.hub.cards import check, front_matter
+from tests.hub.merges import (
+    MIDDLE,
+    PICTURE,
+    REPO,
+    merged,
+    packed,
+    parents,
+    scored,
+    stage,
+    subject,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from markdown_it.token import Token
+
+    from surgery.hub.card import Subject
+    from tests.hub import Hub
+
+SECTIONS = (
+    "How to load it",
+    "How to make it again",
+    "Parents",
+    "What it is not good for",
+    "Recipe",
+)
+NOWHERE = Target(REPO, None, False, False, True, None, frozenset(), frozenset())
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """RL's middle in IN, from the shipped checkpoints."""
+    return subject(merged(tmp_path_factory.mktemp("card") / "middle"))
+
+
+def body(text: str) -> str:
+    return re.sub(r"\A---\n.*?\n---\n", "", text, count=1, flags=re.DOTALL)
+
+
+def rendered(text: str) -> list[Token]:
+    return MarkdownIt("commonmark", {"html": False}).enable("table").parse(body(text))
+
+
+def headings(text: str) -> list[str]:
+    tokens = rendered(text)
+    return [
+        tokens[place + 1].content
+        for place, token in enumerate(tokens)
+        if token.type == "heading_open"
+    ]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Every table as rows of cells, as they come out."""
+    found: list[list[list[str]]] = []
+    tokens = rendered(text)
+    for place, token in enumerate(tokens):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            children = tokens[place + 1].children or []
+            found[-1][-1].append("".join(child.content for child in children))
+    return found
+
+
+def places(text: str) -> list[str]:
+    """Where links and images lead."""
+    inline = [child for token in rendered(text) for child in token.children or ()]
+    found = [child.attrGet("href") or child.attrGet("src") for child in inline]
+    return [str(each) for each in found if each]
+
+
+def code(text: str) -> dict[str, str]:
+    return {token.info: token.content for token in rendered(text) if token.type == "fence"}
+
+
+def described(of: Subject, text: str) -> Subject:
+    return replace(of, plan=replace(of.plan, recipe=replace(of.plan.recipe, description=text)))
+
+
+def test_the_hub_takes_it_and_reads_what_was_meant(hub: Hub, tmp_path: Path) -> None:
+    models = parents(hub, tmp_path)
+    made = packed(merged(tmp_path / "out", **models))
+    check_card(made.card, NOWHERE)
+    assert check(made.card) == ([], [])
+    data = ModelCard(made.card).data
+    assert data.base_model == ["org/in", "org/rl"]
+    told = front_matter(made.card)
+    assert told["base_model_relation"] == "merge"
+    assert told["base_model_revisions"] == {
+        name: hub.store.find(name).head("main").id for name in ("org/in", "org/rl")
+    }
+    assert (data.library_name, data.pipeline_tag) == ("transformers", "image-text-to-text")
+    assert (data.license, data.language) == ("apache-2.0", ["en"])
+    assert data.tags == ["merge", "vlm-surgery"]
+    assert hub.unknown == []
+
+
+def test_its_sections_and_its_code(plain: Subject) -> None:
+    text = card(plain)
+    assert headings(text) == ["mixed", *SECTIONS]
+    blocks = code(text)
+    assert blocks.keys() == {"python", "sh", "yaml"}
+    compile(blocks["python"], "card", "exec")
+    assert f'from_pretrained("{REPO}"' in blocks["python"]
+    assert blocks["sh"].splitlines() == [f"surgery merge hf://{REPO} mixed"]
+    assert "transplant: 'language[mid]'" in blocks["yaml"]
+
+
+def test_scores_stand_beside_the_parents(plain: Subject) -> None:
+    text = card(replace(plain, evaluation=scored()))
+    assert headings(text) == ["mixed", "Scores", *SECTIONS]
+    of, against, models = tables(text)
+    assert of == [
+        ["suite", "task", "metric", "this merge", "in"],
+        ["gsm8k", "gsm8k", "accuracy", "50.0 (40.0 to 60.0, n=1,234)",
+         "50.0 (40.0 to 60.0, n=1,234, 7 missing)"],
+        ["gsm8k", "empty", "accuracy", "-", "-"],
+    ]  # fmt: skip
+    assert against[1:] == [
+        ["gsm8k", "gsm8k", "accuracy", "in", "+5.0", "-1.0 to +11.0", "< 0.001", "1,200"],
+        ["gsm8k", "empty", "accuracy", "in", "-", "-", "-", "0"],
+    ]
+    assert models[0][0] == "name"
+    assert "nan" not in text.lower()
+    assert "scored on `gsm8k` and on nothing else" in text
+
+
+def test_every_row_has_the_columns_of_its_table(plain: Subject) -> None:
+    text = card(replace(plain, evaluation=scored()))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    found = tables(text)
+    assert sum(len(table) + 1 for table in found) == len(lines)  # no line fell out of its table
+    for table in found:
+        assert {len(row) for row in table} == {len(table[0])}
+
+
+@pytest.mark.parametrize(
+    "name", ["a|b", "a *b* c", "<script>x</script>", "[in](javascript:x)", "`tick`", "a\\|b", "_x_"]
+)
+def test_odd_names_of_models_do_not_break_it(plain: Subject, name: str) -> None:
+    made = scored()
+    turned = {"in": name}
+    odd = scored(
+        scores=[
+            replace(row, variant=turned.get(row.variant, row.variant), suite=name, task=name)
+            for row in made.scores
+        ],
+        differences=[replace(row, against=name) for row in made.differences],
+    )
+    text = card(replace(plain, evaluation=odd))
+    of, against, _ = tables(text)
+    assert of[0] == ["suite", "task", "metric", "this merge", name]
+    assert [row[:2] for row in of[1:]] == [[name, name]]
+    assert [row[3] for row in against[1:]] == [name, name]
+    assert "javascript:x" not in places(text)
+
+
+@pytest.mark.parametrize("name", ["my|model", "my`model", "two  words", "ünïcode", "a[b](c)"])
+def test_odd_names_of_folders_do_not_break_it(tmp_path: Path, name: str) -> None:
+    folder = stage("in", tmp_path / name)
+    text = packed(merged(tmp_path / "out", **{"in": folder})).card
+    (models,) = tables(text)
+    assert len(models[0]) == len(models[1]) == 6
+    assert models[1][1] == name.replace("  ", " ") or models[1][1] == name
+    assert check(text)[0] == []
+
+
+def test_links_and_picture_lead_somewhere(hub: Hub, tmp_path: Path) -> None:
+    made = packed(merged(tmp_path / "out", **parents(hub, tmp_path)))
+    for place in places(made.card):
+        assert place.startswith("https://") or place in made.bundle.files, place
+    assert "layers.png" in places(made.card)
+    assert {"https://huggingface.co/org/in", "https://huggingface.co/org/rl"} < {*places(made.card)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One line.\n\nAnother paragraph.",
+        "---\nlicense: mit\ntags: [mine]\n---\nAfter it.",
+        "Over.\n---\nUnder.",
+        "...\n---",
+        "# Heading\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n",
+        "license: other",
+        "Ends in a fence:\n```yaml\n---\na: 1",
+    ],
+)
+def test_a_description_is_prose_and_nothing_else(plain: Subject, text: str, hub: Hub) -> None:
+    made = card(described(plain, text))
+    check_card(made, NOWHERE)
+    assert front_matter(made) == front_matter(card(plain))
+    assert headings(made)[-len(SECTIONS) :] == list(SECTIONS)
+    assert ModelCard(made).data.license == "apache-2.0"
+
+
+def test_a_description_with_a_fence_keeps_the_recipe_whole(tmp_path: Path) -> None:
+    text = MIDDLE.replace("description:", 'description: "```\\n---\\nx: 1\\n```" #')
+    made = packed(merged(tmp_path / "out", text))
+    assert code(made.card)["yaml"].rstrip("\n") in made.bundle.files["recipe.yaml"].decode()
+    assert headings(made.card)[-1] == "Recipe"
+
+
+def every_byte(made: Parcel) -> bytes:
+    return b"\n".join(
+        name.encode() + (data if isinstance(data, bytes) else data.read_bytes())
+        for name, data in made.bundle.files.items()
+    )
+
+
+def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
+    secret = tmp_path / "SECRETDIR"
+    secret.mkdir()
+    out = merged(secret / "out", **{name: stage(name, secret / name) for name in ("in", "rl")})
+    made = packed(out)
+    assert b"SECRETDIR" in (out / "surgery.json").read_bytes()
+    for told in (every_byte(made), made.card.encode()):
+        assert b"SECRETDIR" not in told
+        assert str(tmp_path).encode() not in told
+    assert "`in`" in made.card
+    assert code(made.card)["sh"].endswith("--model in=FOLDER --model rl=FOLDER\n")
+    assert "`in` and `rl` are not on the Hub" in made.card
+
+
+def test_neither_is_one_that_is_bound_or_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "SECRETDIR" / "here"
+    deep.mkdir(parents=True)
+    stage("in", deep / "in")
+    stage("rl", deep.parent / "rl")
+    monkeypatch.chdir(deep)
+    out = merged(tmp_path / "out", **{"in": "in", "rl": "../rl"})
+    assert b"SECRETDIR" not in every_byte(packed(out))
+    monkeypatch.chdir(tmp_path)
+    moved = packed(out, models={"in": "SECRETDIR/here/in", "rl": str(deep.parent / "rl")})
+    assert b"SECRETDIR" not in every_byte(moved)
+
+
+def test_mergekit_is_a_tag_only_where_it_ran(tmp_path: Path) -> None:
+    methods = """\
+models: {base: 'specimen:base', in: 'specimen:in', rl: 'specimen:rl'}
+base: in
+steps: [{merge: 'language[mid]', method: ties, base: base,
+         models: {in: {weight: 0.5, density: 0.5}, rl: {weight: 0.5, density: 0.5}}}]
+"""
+    ties = front_matter(packed(merged(tmp_path / "ties", methods)).card)["tags"]
+    own = front_matter(packed(merged(tmp_path / "own")).card)["tags"]
+    half = MIDDLE.replace("{transplant: 'language[mid]'", "{interpolate: 'language[mid]', t: 0.5")
+    linear = front_matter(packed(merged(tmp_path / "linear", half)).card)["tags"]
+    assert ("mergekit" in ties, "mergekit" in own, "mergekit" in linear) == (True, False, False)
+
+
+def test_one_repository_at_two_commits_keeps_both(hub: Hub, tmp_path: Path) -> None:
+    first = hub.add("org/both", stage("in", tmp_path / "one"))
+    second = hub.add("org/both", stage("rl", tmp_path / "two"))
+    out = merged(tmp_path / "out", **{"in": f"org/both@{first}", "rl": f"org/both@{second}"})
+    made = packed(out)
+    told = front_matter(made.card)
+    assert told["base_model"] == ["org/both"]
+    assert first in str(told["base_model_revisions"])
+    assert second in str(told["base_model_revisions"])
+    (models,) = tables(made.card)
+    assert [row[2] for row in models[1:]] == [first, second]
+
+
+def test_a_model_that_gave_nothing_is_no_parent(hub: Hub, tmp_path: Path) -> None:
+    models = parents(hub, tmp_path)
+    nothing = MIDDLE.replace("steps: [{transplant: 'language[mid]', from: rl}]", "steps: []")
+    made = packed(merged(tmp_path / "out", nothing, **models))
+    assert [row[0] for row in tables(made.card)[0][1:]] == ["in"]
+    assert front_matter(made.card)["base_model"] == ["org/in"]
+
+
+def test_a_branch_is_named_wherever_it_is_needed(plain: Subject) -> None:
+    text = card(replace(plain, revision="half"))
+    blocks = code(text)
+    assert blocks["python"].count('revision="half"') == 2
+    assert blocks["sh"] == f"surgery merge hf://{REPO}@half mixed\n"
+    assert f"surgery verify hf://{REPO}@half" in text
+
+
+def test_doubts_and_unused_tensors_are_told(plain: Subject) -> None:
+    text = card(
+        replace(
+            plain,
+            licence=replace(plain.licence, doubts=("in is under a licence.",)),
+            loaded=replace(plain.loaded, unused=("a.weight", "b.weight")),
+        )
+    )
+    assert "- Licence: in is under a licence." in text
+    assert "2 of its tensors are not used by" in text
+
+
+def test_it_is_the_same_every_time(plain: Subject, tmp_path: Path) -> None:
+    again = subject(merged(tmp_path / "middle"))
+    assert card(again) == card(plain)
+
+
+def test_a_model_of_text_is_told_as_one(plain: Subject) -> None:
+    text = card(
+        replace(
+            plain,
+            loaded=replace(plain.loaded, vision=False, auto="AutoModelForCausalLM"),
+        )
+    )
+    assert "AutoTokenizer" in text
+    assert "AutoProcessor" not in text
+
+
+# Of a sweep.
+
+
+def test_the_index_of_a_sweep_renders_whatever_the_names(hub: Hub) -> None:
+    from eval.published import IndexRow
+
+    (score, *_), (apart, *_) = scored().scores, scored().differences
+    names = ["a|b", "`c`"]
+    rows = [IndexRow(replace(score, variant=name, suite="s|t"), None) for name in names]
+    rows[1] = replace(rows[1], difference=replace(apart, variant=names[1]))
+    items = [Item(name, f"me/{slug(name)}", "language layers 3-5: copy from a|b") for name in names]
+    text = index_card("a | b", "What *for*.", items, rows, "apache-2.0")
+    assert check(text, "dataset") == ([], [])
+    models, scores, differences = tables(text)
+    assert [row[0] for row in models[1:]] == names
+    assert [row[2] for row in models[1:]] == ["language layers 3-5: copy from a|b"] * 2
+    assert [row[0] for row in scores[1:]] == names
+    assert scores[0] == ["variant", "s|t accuracy"]
+    assert [row[0] for row in differences[1:]] == [names[1]]
+    for table in (models, scores, differences):
+        assert {len(row) for row in table} == {len(table[0])}
+    check_card(text, replace(NOWHERE, kind="dataset"))
+
+
+def test_a_repository_may_be_called_what_a_slug_is() -> None:
+    from huggingface_hub.utils import validate_repo_id
+
+    for text in ("a b", "in->rl@language.3", "--x--", "a..b", "x" * 200, "Ünï", "a/b", "x-.git"):
+        validate_repo_id(f"me/{slug(text)}")
+
+
+def test_pack_lists_what_it_makes(plain: Subject, tmp_path: Path) -> None:
+    made = pack(merged(tmp_path / "out"), plain, PICTURE)
+    assert made.bundle.files["README.md"] == made.card.encode()
