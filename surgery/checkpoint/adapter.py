@@ -139,6 +139,10 @@ class AdapterCheckpoint:
         """Begin to fetch the base's bytes of these tensors, if they are not here."""
         self._base.bring(names)
 
+    def give_up(self) -> None:
+        """Let the base's bytes that are on their way go."""
+        self._base.give_up()
+
     @property
     def fetched(self) -> int:
         """Bytes of the base that were fetched by range."""

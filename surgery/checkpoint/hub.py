@@ -102,16 +102,14 @@ def fetch_small(repo: str, revision: str | None) -> Snapshot:
         CheckpointError: If it does not exist, may not be read, cannot be reached, or has no
             safetensors weights.
     """
-    from huggingface_hub import constants
-
-    key = (constants.ENDPOINT, repo, revision)
     with explained_client(repo, revision):
-        folder = _snapshot(repo, _pinned.get(key, revision), _SMALL, [_BELOW])
-        commit = _pinned.setdefault(key, folder.name)
-        if not _COMMIT.fullmatch(commit):
-            raise CheckpointError(f"{repo}: the Hub calls its commit {commit[:80]!r}.")
-        names = _listing(repo, commit, folder)
-        chosen = choose_weights(names, f"{repo} on the Hub")
+        folder = _snapshot(repo, revision, _SMALL, [_BELOW])
+        commit = folder.name
+        names, reached = _listing(repo, commit, folder)
+        try:
+            chosen = choose_weights(names, f"{repo} on the Hub")
+        except CheckpointError as error:
+            raise (error if reached else CheckpointError(_unreachable(repo))) from None
         shards = from_index(folder).names if chosen == INDEX else (chosen,)
         if any(name.startswith("additional_chat_templates/") for name in names):
             _snapshot(repo, commit, [_TEMPLATES], [])
@@ -213,27 +211,32 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
 def _snapshot(
     repo: str, revision: str | None, wanted: Sequence[str], unwanted: Sequence[str]
 ) -> Path:
-    from huggingface_hub import snapshot_download
+    """Files of a repository in the Hub's cache, at the commit that was first read."""
+    from huggingface_hub import constants, snapshot_download
 
-    return Path(
+    key = (constants.ENDPOINT, repo, revision)
+    folder = Path(
         snapshot_download(
             repo,
-            revision=revision,
+            revision=_pinned.get(key, revision),
             allow_patterns=list(wanted),
             ignore_patterns=list(unwanted) or None,
             library_name=_LIBRARY,
         )
     )
+    if not _COMMIT.fullmatch(_pinned.setdefault(key, folder.name)):
+        raise CheckpointError(f"{repo}: the Hub calls its commit {folder.name[:80]!r}.")
+    return folder
 
 
-def _listing(repo: str, commit: str, folder: Path) -> list[str]:
-    """The repository's file names, or those in the cache when the Hub is out of reach."""
+def _listing(repo: str, commit: str, folder: Path) -> tuple[list[str], bool]:
+    """The repository's file names, or those in the cache; whether the Hub was reached."""
     from huggingface_hub import HfApi, errors
 
     try:
-        return HfApi(library_name=_LIBRARY).list_repo_files(repo, revision=commit)
+        return HfApi(library_name=_LIBRARY).list_repo_files(repo, revision=commit), True
     except (http_error(), errors.OfflineModeIsEnabled):
-        return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*")], False
 
 
 def http_error() -> type[Exception]:
@@ -294,6 +297,11 @@ def status_of(error: BaseException | None) -> int | None:
 
 
 def _failed(at: str, status: int | None) -> str:
+    if status in (401, 403):
+        return (
+            f"{at}: the Hub does not let you read it (status {status}). Log in with "
+            f"`hf auth login`, with a token that may."
+        )
     said = f"answered with status {status}" if status else "broke off the connection"
     return f"{at}: the Hub {said}, and its cache does not hold the model. Try again later."
 

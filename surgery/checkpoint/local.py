@@ -119,6 +119,9 @@ class LocalCheckpoint:
     def bring(self, names: Collection[str]) -> None:
         """Nothing: the bytes are here."""
 
+    def give_up(self) -> None:
+        """Nothing: the bytes are here."""
+
     @property
     def fetched(self) -> int:
         """None: the bytes are here."""

@@ -164,6 +164,9 @@ class Checkpoint(Protocol):
             CheckpointError: If they cannot be fetched, or there is no room for them.
         """
 
+    def give_up(self) -> None:
+        """Let what is on its way go; who waits for it is told soon. Does not wait."""
+
     @property
     def fetched(self) -> int:
         """Bytes of weight files that were fetched by range since it was opened."""

@@ -61,7 +61,8 @@ def command(
     from surgery.report.record import fetch_record
 
     loaded = load_recipe(recipe, models=bindings(model))
-    with opened(loaded, remote) as checkpoints:
+    whole = engine is Engine.MERGEKIT  # it reads folders
+    with opened(loaded, None if whole else remote) as checkpoints:
         plan = load_plan(loaded, checkpoints)
         fetched = fetches(plan, checkpoints)
         silent = quiet or json

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.sweep.results import Results
+    from surgery.hub.account import Target
     from surgery.hub.publish import Published
     from surgery.plan import Plan
     from surgery.recipe import Recipe
@@ -62,10 +63,37 @@ def publish_sweep(run: Path, namespace: str, wish: Wish, picks: Sequence[str]) -
     title = wish.collection or str(results.summary.get("sweep") or run.resolve().name)
     work = _Work(run, client(), wish, results, done)
     repos = {name: f"{namespace}/{slug(f'{title}-{name}')}" for name in names}
-    for name, repo in repos.items():
-        work.variant(name, repo)
-    work.index(f"{namespace}/{slug(title)}", title, repos)
+    _check_apart(repos)
+    index = f"{namespace}/{slug(title)}"
+    shelf = look(work.api, index, wish, kind="dataset", expected=_index_files(run))
+    targets = {name: work.look(name, repo) for name, repo in repos.items()}
+    if not wish.dry_run:
+        done.planned.clear()
+        for name, repo in repos.items():
+            work.variant(name, repo, targets[name])
+    work.index(index, shelf, title, repos)
     return done
+
+
+def _index_files(run: Path) -> dict[str, Path | bytes]:
+    """A run's tables, and a place for the card."""
+    from surgery.hub.sweep import TABLES
+
+    return {"README.md": b"", **{f"{table}.csv": run / f"{table}.csv" for table in TABLES}}
+
+
+def _check_apart(repos: Mapping[str, str]) -> None:
+    """Refuse variants whose names come to the same on the Hub, which does not tell case apart."""
+    from surgery.errors import PublishError
+
+    taken: dict[str, str] = {}
+    for name, repo in repos.items():
+        other = taken.setdefault(repo.lower(), name)
+        if other != name:
+            raise PublishError(
+                f"variants {other!r} and {name!r} would both be published as {repo}. Give the "
+                f"sweep a shorter name with --collection, or leave one out with --pick."
+            )
 
 
 def _chosen(run: Path, picks: Sequence[str]) -> tuple[Results, list[str], list[str]]:
@@ -103,18 +131,19 @@ class _Work:
     steps: dict[str, str] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
 
-    def variant(self, name: str, repo: str) -> None:
+    def look(self, name: str, repo: str) -> Target | None:
+        """See that one variant may go where it is to go, before any is sent."""
+        target = look(self.api, repo, self.wish)
+        self._plan(name, repo, self._recipe(self._told(name)))
+        return target
+
+    def variant(self, name: str, repo: str, target: Target | None) -> None:
         """Merge one variant, publish it, and let the merge go."""
         told = self._told(name)
         recipe = self._recipe(told)
-        target = look(self.api, repo, self.wish)
-        if self.wish.dry_run:
-            self._plan(name, repo, recipe)
-            return
         out = self.run / "merged" / repo.rpartition("/")[2]
         self._merge(out, name, recipe, told)
         subject = ready(out, repo, self.wish)
-        self._note(name, subject.plan, subject.licence.license)
         subject = replace(subject, evaluation=evaluation_of(self.run, name, subject.name))
         _, published = send(self.api, out, target, subject, self.wish)
         if published is not None:
@@ -182,26 +211,22 @@ class _Work:
         self.steps[name] = "; ".join(step_lines(plan))
         self.licences[name] = licence or ""
 
-    def index(self, repo: str, title: str, repos: Mapping[str, str]) -> None:
+    def index(self, repo: str, target: Target | None, title: str, repos: Mapping[str, str]) -> None:
         """Publish the index, and put all into a collection."""
         from eval.published import index_rows, parents_of
         from surgery.hub.account import check_card
         from surgery.hub.bundle import Bundle
         from surgery.hub.publish import publish
-        from surgery.hub.sweep import TABLES, Item, collect, index_card
+        from surgery.hub.sweep import Item, collect, index_card
 
         summary = self.results.summary
         items = [Item(name, where, self.steps[name]) for name, where in repos.items()]
         rows = index_rows(self.results, [*parents_of(summary), *repos])
         shared = set(self.licences.values())
-        licence = shared.pop() if len(shared) == 1 else ""
+        licence = shared.pop() if len(shared) == 1 and shared != {"other"} else ""
         about = str(summary.get("description") or "")
         self.done.card = index_card(title, about, items, rows, licence)
-        files: dict[str, Path | bytes] = {"README.md": self.done.card.encode()}
-        files |= {f"{table}.csv": self.run / f"{table}.csv" for table in TABLES}
-        target = look(
-            self.api, repo, replace(self.wish, revision=None), kind="dataset", expected=files
-        )
+        files = {**_index_files(self.run), "README.md": self.done.card.encode()}
         if target is not None:
             check_card(self.done.card, target)
         if self.wish.dry_run or target is None:

@@ -164,7 +164,7 @@ class _Work:
         computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
         with _one_torch_thread() if computed else nullcontext():
-            do_all(jobs, workers)
+            do_all(jobs, workers, self.checkpoints.values())
 
     def with_mergekit(self) -> None:
         """Let mergekit compute every tensor, one after the other."""

@@ -112,10 +112,11 @@ def verify(
     faults += _provenance(recipe, ledger, moved)
     if faults:
         return replace(found, faults=tuple(faults))
+    how = None if ledger.engine == "mergekit" else remote  # mergekit reads folders
     with ExitStack() as stack:
         opened = {
             name: stack.enter_context(
-                _open(name, reference, ledger.models[name].revision, moved, remote)
+                _open(name, reference, ledger.models[name].revision, moved, how)
             )
             for name, reference in recipe.models.items()
         }

@@ -158,6 +158,11 @@ def _refuse_other_weights(name: str, info: CheckpointInfo) -> None:
     Raises:
         PlanError: If the folder's weights are kept another way.
     """
+    if not all((info.folder / shard).is_file() for shard in info.shards):
+        raise PlanError(
+            f"model {name!r} ({info.reference}) is read from the Hub by ranges, but mergekit reads "
+            f"folders. Fetch it whole: --remote cache."
+        )
     indexed = (info.folder / INDEX).is_file()
     if not indexed and info.shards == (SINGLE,):
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan.model import TensorOp
@@ -85,13 +85,18 @@ def copy_place(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[int
     return checkpoints[ref.model].file_range(ref.tensor)
 
 
-def do_all(jobs: Sequence[tuple[int, Callable[[Event], None]]], workers: int) -> None:
+def do_all(
+    jobs: Sequence[tuple[int, Callable[[Event], None]]],
+    workers: int,
+    checkpoints: Iterable[Checkpoint] = (),
+) -> None:
     """Do jobs on threads, the largest first; the first failure stops the rest.
 
     Args:
         jobs: Sizes and functions. A function looks at the event it is given now and then, and
             raises `Stopped` once it is set.
         workers: Number of threads.
+        checkpoints: Where jobs may wait for bytes that are on their way; given up with the jobs.
 
     Raises:
         BaseException: Whatever the first job to fail raised, or an interrupt of this thread; no
@@ -101,11 +106,15 @@ def do_all(jobs: Sequence[tuple[int, Callable[[Event], None]]], workers: int) ->
     ordered = [job for _, job in sorted(jobs, key=lambda pair: -pair[0])]
     with ThreadPoolExecutor(workers, thread_name_prefix="surgery") as pool:
         futures = [pool.submit(job, stop) for job in ordered]
+        failed = None
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [future for future in done if future.exception() is not None]
         finally:
             stop.set()
+            if failed != []:
+                for checkpoint in checkpoints:
+                    checkpoint.give_up()
             pool.shutdown(wait=True, cancel_futures=True)
     errors = [future.exception() for future in failed]
     for error in sorted(errors, key=lambda found: isinstance(found, Stopped)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import PublishError, did_you_mean
-from surgery.hub.failure import LOG_IN, explained
+from surgery.hub.failure import LOG_IN, explained, keep_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,6 +21,7 @@ def client() -> Any:
     """The Hub's client; it finds the token itself."""
     from huggingface_hub import HfApi
 
+    keep_signatures()
     return HfApi(library_name="vlm-surgery")
 
 
@@ -182,11 +183,12 @@ def _ours(api: Any, repo: str, head: str) -> frozenset[str]:
     """Names of the files that the ledger in a repository lists."""
     from pathlib import Path
 
-    found = json.loads(Path(api.hf_hub_download(repo, LEDGER, revision=head)).read_bytes())
+    path = Path(api.hf_hub_download(repo, LEDGER, revision=head))
     try:
+        found = json.loads(path.read_bytes())
         names = {each["shard"] for each in found["tensors"]}
         names |= {each["name"] for each in found["files"]}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise PublishError(
             f"{repo} has a {LEDGER} that this version cannot read. Choose another name."
         ) from None

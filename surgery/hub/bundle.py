@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,13 +17,14 @@ _PIECE = 8 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """Files that go to one repository.
+    """Files that go to one repository; each is hashed once, and taken to stay as it is.
 
     Attributes:
         files: Name in the repository to where the file is, or to its bytes.
     """
 
     files: Mapping[str, Path | bytes]
+    _known: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -45,6 +46,12 @@ class Bundle:
         return self._hash(name, hashlib.sha1(head, usedforsecurity=False))
 
     def _hash(self, name: str, digest: hashlib._Hash) -> str:
+        key = name, digest.name
+        if key not in self._known:
+            self._known[key] = self._hashed(name, digest)
+        return self._known[key]
+
+    def _hashed(self, name: str, digest: hashlib._Hash) -> str:
         content = self.files[name]
         if isinstance(content, bytes):
             digest.update(content)

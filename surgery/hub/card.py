@@ -11,6 +11,7 @@ import yaml
 from surgery.checkpoint.source import AdapterReference
 from surgery.execute.card import made_of, metadata
 from surgery.execute.files import PICTURE
+from surgery.hub.markdown import closed, code, plain, row
 from surgery.hub.parents import public_reference
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.models import pinned
@@ -109,7 +110,7 @@ def card(subject: Subject) -> str:
     parts = [
         f"---\n{yaml.safe_dump(_metadata(subject), sort_keys=False, allow_unicode=True)}---",
         f"# {subject.name}",
-        plan.recipe.description.strip(),
+        closed(plan.recipe.description),
         made_of(plan),
         f"![Which layers come from which model]({PICTURE})",
         *_scores(subject.evaluation),
@@ -139,7 +140,23 @@ def _metadata(subject: Subject) -> dict[str, Any]:
     }
     tags = {"tags": [*found["tags"], "mergekit"]} if merged else {}
     index = {"model-index": list(subject.evaluation.index)} if subject.evaluation else {}
-    return {key: value for key, value in {**head, **found, **tags, **index}.items() if value}
+    told = {**head, **found, **_base_models(subject.parents), **tags, **index}
+    return {key: value for key, value in told.items() if value}
+
+
+def _base_models(parents: Sequence[Parent]) -> dict[str, Any]:
+    """The parents on the Hub and the commits that were read: a list where one gave several."""
+    commits: dict[str, list[str | None]] = {}
+    for parent in parents:
+        if parent.repo is not None and parent.commit not in commits.setdefault(parent.repo, []):
+            commits[parent.repo].append(parent.commit)
+    return {
+        "base_model": list(commits),
+        "base_model_relation": "merge" if commits else None,
+        "base_model_revisions": {
+            repo: read[0] if len(read) == 1 else read for repo, read in commits.items()
+        },
+    }
 
 
 def _scores(evaluation: Evaluation | None) -> list[str]:
@@ -148,12 +165,12 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
         return []
     models = list(dict.fromkeys(row.variant for row in evaluation.scores))
     table: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in evaluation.scores:
-        table.setdefault((row.suite, row.task, row.measure), {})[row.variant] = row
-    shown = ["this merge" if model == evaluation.variant else model for model in models]
-    lines = [_row("suite", "task", "metric", *shown), _row(*["---"] * 3, *["---:"] * len(models))]
-    for (suite, task, measure), of in table.items():
-        lines.append(_row(suite, task, measure, *(_told(of.get(model)) for model in models)))
+    for score in evaluation.scores:
+        table.setdefault((score.suite, score.task, score.measure), {})[score.variant] = score
+    shown = ["this merge" if model == evaluation.variant else plain(model) for model in models]
+    lines = [row("suite", "task", "metric", *shown), row(*["---"] * 3, *["---:"] * len(models))]
+    for where, of in table.items():
+        lines.append(row(*map(plain, where), *(_told(of.get(model)) for model in models)))
     parts = [
         "## Scores",
         "In percent, with the 95% interval and the number of samples.",
@@ -161,33 +178,30 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
     ]
     if evaluation.differences:
         lines = [
-            _row("suite", "task", "metric", "against", "difference", "95%", "p", "n"),
-            _row(*["---"] * 4, *["---:"] * 4),
+            row("suite", "task", "metric", "against", "difference", "95%", "p", "n"),
+            row(*["---"] * 4, *["---:"] * 4),
         ]
-        lines += [_difference(row) for row in evaluation.differences]
+        lines += [_difference(each) for each in evaluation.differences]
         told = "This merge less each parent, in percentage points, on samples that both answered:"
         parts += [told, "\n".join(lines)]
     return [*parts, evaluation.settings]
 
 
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _told(row: Any) -> str:
-    if row is None or isnan(row.value):
+def _told(score: Any) -> str:
+    if score is None or isnan(score.value):
         return "-"
-    lost = f", {row.missing} missing" if row.missing else ""
-    return f"{row.value:.1%} ({row.low:.1%} to {row.high:.1%}, n={row.n:,}{lost})".replace("%", "")
+    value, low, high = (f"{100 * v:.1f}" for v in (score.value, score.low, score.high))
+    lost = f", {score.missing:,} missing" if score.missing else ""
+    return f"{value} ({low} to {high}, n={score.n:,}{lost})"
 
 
-def _difference(row: Any) -> str:
-    where = (row.suite, row.task, row.measure, row.against)
-    if isnan(row.difference):
-        return _row(*where, "-", "-", "-", str(row.n))
-    difference, low, high = (f"{100 * v:+.1f}" for v in (row.difference, row.low, row.high))
-    p = f"{row.p:.2g}" if row.p >= 0.001 else "< 0.001"
-    return _row(*where, difference, f"{low} to {high}", p, f"{row.n:,}")
+def _difference(apart: Any) -> str:
+    where = map(plain, (apart.suite, apart.task, apart.measure, apart.against))
+    if isnan(apart.difference):
+        return row(*where, "-", "-", "-", f"{apart.n:,}")
+    middle, low, high = (f"{100 * v:+.1f}" for v in (apart.difference, apart.low, apart.high))
+    p = f"{apart.p:.2g}" if apart.p >= 0.001 else "< 0.001"
+    return row(*where, middle, f"{low} to {high}", p, f"{apart.n:,}")
 
 
 def _use(subject: Subject) -> list[str]:
@@ -195,14 +209,14 @@ def _use(subject: Subject) -> list[str]:
     at = f', revision="{subject.revision}"' if subject.revision else ""
     first = "AutoProcessor" if subject.loaded.vision else "AutoTokenizer"
     name = "processor" if subject.loaded.vision else "tokenizer"
-    code = (
+    lines = (
         f"from transformers import {subject.loaded.auto}, {first}\n\n"
         f'{name} = {first}.from_pretrained("{subject.repo}"{at})\n'
         f'model = {subject.loaded.auto}.from_pretrained("{subject.repo}"{at}, dtype="auto")'
     )
     return [
         "## How to load it",
-        f"```python\n{code}\n```",
+        f"```python\n{lines}\n```",
         f"It is a `{subject.loaded.model}`, and no code of its own is needed.",
     ]
 
@@ -235,18 +249,18 @@ def _again(subject: Subject) -> list[str]:
 def _parents(subject: Subject) -> list[str]:
     """Every parent with commit, licence and fingerprint."""
     lines = [
-        _row("name", "checkpoint", "commit", "licence", "headers", "weights"),
-        _row(*["---"] * 6),
+        row("name", "checkpoint", "commit", "licence", "headers", "weights"),
+        row(*["---"] * 6),
     ]
     for parent in subject.parents:
         where = f"[{parent.repo}](https://huggingface.co/{parent.repo})" if parent.repo else (
-            f"`{parent.reference}`"
+            code(parent.reference)
         )  # fmt: skip
         commit = f"`{parent.commit}`" if parent.commit else "not on the Hub"
         weights = f"`{parent.content[:16]}`" if parent.content else "by commit"
-        stated = str(parent.licence) if parent.licence else "none stated"
+        stated = plain(str(parent.licence)) if parent.licence else "none stated"
         mark = f"`{subject.plan.models[parent.name].fingerprint[:16]}`"
-        lines.append(_row(f"`{parent.name}`", where, commit, stated, mark, weights))
+        lines.append(row(code(parent.name), where, commit, stated, mark, weights))
     told = (
         "The last two columns are fingerprints: of configuration and headers, which tell the kind "
         "of model, and of the weights themselves, where no commit names them."
@@ -280,5 +294,5 @@ def _evaluated(evaluation: Evaluation | None) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    quoted = [f"`{name}`" for name in names]
+    quoted = [code(name) for name in names]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

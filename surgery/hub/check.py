@@ -66,7 +66,10 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> Loaded:
             logging.enable_progress_bar()
     for what, names in (
         ("has no", found["missing_keys"]),
-        ("has in another shape than its configuration says", found["mismatched_keys"]),
+        (
+            "has in another shape than its configuration says",
+            [each[0] if isinstance(each, tuple) else each for each in found["mismatched_keys"]],
+        ),
     ):
         if names:
             raise PublishError(f"{folder} {what} {_listed(sorted(map(str, names)))}.")

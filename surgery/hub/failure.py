@@ -5,6 +5,8 @@ None of the client's own text is shown: it may hold signed addresses.
 
 from __future__ import annotations
 
+import logging
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,24 @@ if TYPE_CHECKING:
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 _BUSY = frozenset({429, 500, 502, 503, 504})
+
+
+_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
+
+
+class _Unsigned(logging.Filter):
+    """Takes the queries of addresses out of what the client logs: they may hold signatures."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _QUERY.sub(r"\1", record.getMessage()), ()
+        return True
+
+
+def keep_signatures() -> None:
+    """Have the Hub's client log addresses without their signatures from now on."""
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    if not any(isinstance(each, _Unsigned) for each in logger.filters):
+        logger.addFilter(_Unsigned())
 
 
 class HubBusyError(PublishError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from hashlib import file_digest, sha256
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from surgery.checkpoint.hub import fetch_file
+from surgery.checkpoint.lora import CONFIG, WEIGHTS
 from surgery.checkpoint.open import split_hub_id
 from surgery.execute.card import sources
 from surgery.execute.fingerprint import fingerprint
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from surgery.plan.model import Plan
 
 _CARD = "README.md"
+_LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
 _SPECIMEN = Stated("apache-2.0")  # this project's own
 
 
@@ -35,8 +39,8 @@ class Parent:
         repo: `org/name`, for one on the Hub.
         commit: The commit it was read at, for one on the Hub.
         licence: What its card states, or None.
-        languages: What its card states.
-        content: Fingerprint of its weights, for one that no commit names.
+        languages: What its card states, in codes that the Hub takes.
+        content: Fingerprint of its weights, for one that no commit names; of an adapter, its own.
     """
 
     name: str
@@ -98,7 +102,7 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
             folder = info.folder if index == 0 else _folder(reference)
             card = _metadata(folder / _CARD)
             stated = _SPECIMEN if reference.startswith("specimen:") else Stated.of(card)
-            content = content_of(folder) if index == 0 else None
+            content = content_of(folder) if index == 0 else _adapter_content(folder)
             told = public_reference(reference)
             yield Parent(name, told, None, None, stated, _languages(card), content)
             continue
@@ -106,6 +110,15 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
         path = fetch_file(repo, commit, _CARD)
         card = {} if path is None else _metadata(path)
         yield Parent(name, repo, repo, commit, Stated.of(card), _languages(card))
+
+
+def _adapter_content(folder: Path) -> str:
+    """sha256 over an adapter's configuration and weights."""
+    digest = sha256()
+    for name in (CONFIG, WEIGHTS):
+        with (folder / name).open("rb") as file:
+            digest.update(file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _folder(reference: str) -> Path:
@@ -126,5 +139,7 @@ def _metadata(card: Path) -> Mapping[str, Any]:
 
 def _languages(card: Mapping[str, Any]) -> tuple[str, ...]:
     said = card.get("language")
-    told = said if isinstance(said, list) else [said] if said else []
-    return tuple(str(each) for each in told)
+    told = said if isinstance(said, list) else [said]
+    # YAML takes Norwegian for a refusal. The Hub takes no cards with other than ISO 639 codes.
+    codes = ("no" if each is False else str(each).lower() for each in told)
+    return tuple(code for code in codes if _LANGUAGE.fullmatch(code))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.errors import PublishError
@@ -94,44 +94,35 @@ def publish(
         if revision is not None and not target.branch:
             api.create_branch(repo, branch=revision, repo_type=target.kind, exist_ok=True)
     copies = () if merge is None else unchanged(api, *merge)
-    commit = _Delivery(api, bundle, target, copies, message, say).deliver()
+    delivery = _Delivery(api, bundle, target, copies, message, say)
+    commit = delivery.deliver()
     compare(api, bundle, target, commit)
     place = repo if target.kind == "model" else f"{target.kind}s/{repo}"
     url = f"{api.endpoint}/{place}" + (f"/tree/{revision}" if revision else "")
-    copied = tuple(each.name for each in copies)
+    copied = tuple(each.name for each in delivery.copies)
     return Published(repo, commit, url, len(bundle.files), bundle.nbytes, copied, target.private)
 
 
 def unchanged(api: Any, parcel: Parcel, parents: Sequence[Parent]) -> tuple[Copy, ...]:
     """The weight files that are, bit for bit, a file of a parent on the Hub.
 
-    Only files of which every tensor is a copy from one such parent are looked at.
-
     Raises:
         PublishError: If the Hub cannot be asked.
     """
-    hub = {parent.name: parent for parent in parents if parent.repo is not None}
-    sources: dict[str, set[str]] = {}
-    for tensor in parcel.ledger.tensors:
-        origin = tensor.inputs[0].model if tensor.method == "copy" else ""
-        sources.setdefault(tensor.shard, set()).add(origin)
-    found = []
-    trees: dict[str, dict[str, tuple[str, int]]] = {}
-    for shard, origins in sources.items():
-        origin = next(iter(origins))
-        if len(origins) > 1 or origin not in hub:
-            continue
-        repo, commit = str(hub[origin].repo), str(hub[origin].commit)
-        if origin not in trees:
-            with explained(f"{repo}: looking at its files"):
-                trees[origin] = _weights(api, repo, commit)
-        size = parcel.bundle.size(shard)
-        same = [name for name, (_, nbytes) in trees[origin].items() if nbytes == size]
-        digest = parcel.bundle.sha256(shard) if same else ""
-        found += [
-            Copy(shard, repo, commit, name) for name in same if trees[origin][name][0] == digest
-        ][:1]
-    return tuple(found)
+    there: dict[tuple[int, str], Copy] = {}
+    for repo, commit in dict.fromkeys((p.repo, p.commit) for p in parents if p.repo and p.commit):
+        with explained(f"{repo}: looking at its files"):
+            found = _weights(api, str(repo), str(commit))
+        for name, (digest, nbytes) in found.items():
+            there.setdefault((nbytes, digest), Copy("", str(repo), str(commit), name))
+    sizes = {nbytes for nbytes, _ in there}
+    bundle = parcel.bundle
+    return tuple(
+        replace(there[key], name=shard)
+        for shard in dict.fromkeys(tensor.shard for tensor in parcel.ledger.tensors)
+        if bundle.size(shard) in sizes
+        and (key := (bundle.size(shard), bundle.sha256(shard))) in there
+    )
 
 
 def _weights(api: Any, repo: str, commit: str) -> dict[str, tuple[str, int]]:
@@ -143,9 +134,9 @@ def _weights(api: Any, repo: str, commit: str) -> dict[str, tuple[str, int]]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Delivery:
-    """Files on their way into one commit."""
+    """Files on their way into one commit; no copies any more where the Hub makes none."""
 
     api: Any
     bundle: Bundle
@@ -166,6 +157,9 @@ class _Delivery:
         return self._send()
 
     def _send(self) -> str:
+        there = self._there()
+        if there is not None:
+            return there
         if self.copies:
             try:
                 return self._with_copies()
@@ -174,6 +168,7 @@ class _Delivery:
             except PublishError:
                 repo = self.copies[0].repo
                 self.say(f"the Hub does not copy files of {repo}; they are sent instead")
+                self.copies = ()
         repo = self.target.repo
         with explained(f"{repo}: uploading"), self.bundle.staged() as folder:
             info = self.api.upload_folder(
@@ -185,6 +180,17 @@ class _Delivery:
                 delete_patterns=[_exactly(name) for name in self._stale()] or None,
             )
         return str(info.oid)
+
+    def _there(self) -> str | None:
+        """The branch's last commit, if everything is in it already."""
+        repo, kind = self.target.repo, self.target.kind
+        with explained(f"{repo}: looking at what is there"):
+            head = str(self.api.repo_info(repo, revision=self.target.revision, repo_type=kind).sha)
+            there = _files(self.api, self.target, head)
+        whole = there.keys().isdisjoint(self._stale()) and not any(
+            _wrong(self.bundle, name, there) for name in self.bundle.files
+        )
+        return head if whole else None
 
     def _with_copies(self) -> str:
         """Files of parents copied by the Hub itself, all others sent, in the same commit."""
@@ -233,10 +239,7 @@ def compare(api: Any, bundle: Bundle, target: Target, commit: str) -> None:
     """
     repo = target.repo
     with explained(f"{repo}: comparing what is there with what was sent"):
-        tree = list(
-            api.list_repo_tree(repo, revision=commit, recursive=True, repo_type=target.kind)
-        )
-    there = {each.path: each for each in tree if hasattr(each, "blob_id")}
+        there = _files(api, target, commit)
     for name in bundle.files:
         wrong = _wrong(bundle, name, there)
         if wrong:
@@ -244,6 +247,12 @@ def compare(api: Any, bundle: Bundle, target: Target, commit: str) -> None:
                 f"{repo}@{commit[:12]}: {name!r} {wrong}. Publish again; if it stays so, do not "
                 f"use what is there."
             )
+
+
+def _files(api: Any, target: Target, commit: str) -> dict[str, Any]:
+    """The files of a commit, by name."""
+    tree = api.list_repo_tree(target.repo, revision=commit, recursive=True, repo_type=target.kind)
+    return {each.path: each for each in tree if hasattr(each, "blob_id")}
 
 
 def _wrong(bundle: Bundle, name: str, there: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from surgery.hub.failure import explained
+from surgery.hub.markdown import closed, code, plain, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ TABLES = ("scores", "pairs", "recovery", "power")
 
 _NOTE = 500  # characters that the Hub keeps of a note
 _DESCRIPTION = 150
+_TITLE = 59
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,21 @@ def index_card(
     }
     head = yaml.safe_dump({k: v for k, v in metadata.items() if v}, sort_keys=False)
     models = [
-        f"| `{item.variant}` | [{item.repo}](https://huggingface.co/{item.repo}) | {item.steps} |"
+        row(
+            code(item.variant),
+            f"[{item.repo}](https://huggingface.co/{item.repo})",
+            plain(item.steps),
+        )
         for item in items
     ]
     parts = [
         f"---\n{head}---",
-        f"# {name}",
-        description.strip(),
+        f"# {plain(name)}",
+        closed(description),
         "Variants of one model, each made by moving layers between its checkpoints with "
         "vlm-surgery, all of them asked the same questions.",
         "## Models",
-        "\n".join(["| variant | repository | made of |", "|---|---|---|", *models]),
+        "\n".join([row("variant", "repository", "made of"), row(*["---"] * 3), *models]),
         "## Scores",
         "In percent, with the 95% interval and the number of samples.",
         _table(rows, _score),
@@ -95,38 +101,38 @@ def _default(table: str) -> dict[str, bool]:
 
 def _differences(rows: Sequence[Any]) -> str:
     """The paired differences, where the run compared with something."""
-    apart = [row for row in rows if row.difference is not None]
+    apart = [each for each in rows if each.difference is not None]
     if not apart:
         return ""
-    against = ", ".join(dict.fromkeys(f"`{row.difference.against}`" for row in apart))
+    against = ", ".join(dict.fromkeys(code(each.difference.against) for each in apart))
     told = f"Less {against}, on the samples that both answered, in percentage points:"
     return f"{told}\n\n{_table(apart, _difference)}"
 
 
 def _table(rows: Sequence[Any], cell: Callable[[Any], str]) -> str:
     """One line per variant, one column per suite and metric."""
-    columns = list(dict.fromkeys((row.score.suite, row.score.measure) for row in rows))
-    found = {(row.score.variant, row.score.suite, row.score.measure): row for row in rows}
+    columns = list(dict.fromkeys((each.score.suite, each.score.measure) for each in rows))
+    found = {(each.score.variant, each.score.suite, each.score.measure): each for each in rows}
     lines = [
-        f"| variant | {' | '.join(f'{suite} {measure}' for suite, measure in columns)} |",
-        f"|---|{'---:|' * len(columns)}",
+        row("variant", *(plain(f"{suite} {measure}") for suite, measure in columns)),
+        row("---", *["---:"] * len(columns)),
     ]
-    for name in dict.fromkeys(row.score.variant for row in rows):
+    for name in dict.fromkeys(each.score.variant for each in rows):
         cells = [found.get((name, *column)) for column in columns]
-        told = " | ".join("-" if row is None else cell(row) for row in cells)
-        lines.append(f"| `{name}` | {told} |")
+        lines.append(row(code(name), *("-" if each is None else cell(each) for each in cells)))
     return "\n".join(lines)
 
 
-def _score(row: Any) -> str:
-    if isnan(row.score.value):
+def _score(each: Any) -> str:
+    score = each.score
+    if isnan(score.value):
         return "-"
-    value, low, high = (f"{100 * v:.1f}" for v in (row.score.value, row.score.low, row.score.high))
-    return f"{value} ({low} to {high}, n={row.score.n:,})"
+    value, low, high = (f"{100 * v:.1f}" for v in (score.value, score.low, score.high))
+    return f"{value} ({low} to {high}, n={score.n:,})"
 
 
-def _difference(row: Any) -> str:
-    apart = row.difference
+def _difference(each: Any) -> str:
+    apart = each.difference
     if isnan(apart.difference):
         return "-"
     middle, low, high = (f"{100 * v:+.1f}" for v in (apart.difference, apart.low, apart.high))
@@ -160,7 +166,7 @@ def collect(
     """
     with explained(f"collection {title!r}"):
         made = api.create_collection(
-            title=title,
+            title=title[:_TITLE],
             namespace=namespace,
             description=description[:_DESCRIPTION] or None,
             private=private,

@@ -116,7 +116,7 @@ class Study:
             else:
                 size = piece.nbytes // len(work.starts)
                 jobs += [(size, partial(shift.chunk, work, start)) for start in work.starts]
-        do_all(jobs, crew.workers)
+        do_all(jobs, crew.workers, self.checkpoints.values())
 
     def _finish(self, piece: Piece, part: Part) -> None:
         """Keep a measured tensor; called from several threads."""

@@ -302,7 +302,9 @@ def test_stats_of_a_selection(
     folders = {name: models(True)[name] for name in ("in", "rl")}
     how = {"selector": parse_selector("language[1]"), "spectrum": SpectrumKind.TOP}
     here = study(folders, **how)
-    there = study(publish(hub, folders), **how)
+    names = publish(hub, folders)
+    hub.fail("GET /cdn/", times=None, delay=0.02)  # numbers do not come before the bytes
+    there = study(names, **how)
     pd.testing.assert_frame_equal(here.tensors, there.tensors)
     pd.testing.assert_frame_equal(here.layers, there.layers)
     read = int(here.tensors.numel.sum()) * 2 * 2 if "numel" in here.tensors else 0
@@ -456,27 +458,28 @@ def test_a_hub_that_goes_away_is_told_and_leaves_nothing(
 
 
 def test_interrupted_while_it_waits_it_ends_soon(hub: Hub, ready: int, tmp_path: Path) -> None:
-    hub.fail("GET /cdn/", times=None, skip=40, drip=(20, 0.05))
+    """Ctrl-C does not wait for bytes that are slow to come, and that nobody wants any more."""
+    hub.fail("GET /cdn/", times=None, skip=12, drip=(100, 0.1))
     process = merging(hub, tmp_path)
-    while sent(hub) < 30_000:
+    while sent(hub) < 12 * PIECE // 2:
         time.sleep(0.01)
-    time.sleep(1)
+    time.sleep(0.7)
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
     try:
         code, told = finished(process)
     finally:
         process.kill()
+    assert time.monotonic() - begun < 2
     assert (code, "Traceback" in told) == (130, False)
-    assert time.monotonic() - begun < 3
     assert not (tmp_path / "made").exists()
 
 
 def test_a_worker_that_fails_does_not_wait_for_the_hub(
     hub: Hub, ready: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full for one, while another waits for bytes that are slow to come."""
-    hub.fail("GET /cdn/models/org/in", times=None, skip=12, drip=(20, 0.05))
+    """One thread fails while another waits for bytes that are slow to come."""
+    hub.fail("GET /cdn/models/org/in", times=None, skip=12, drip=(100, 0.1))
     text = (tmp_path / "r.yaml").read_text()
 
     def fail(*_: Any) -> None:
@@ -486,17 +489,24 @@ def test_a_worker_that_fails_does_not_wait_for_the_hub(
     begun = time.monotonic()
     with pytest.raises(CheckpointError, match="the other one"):
         ranged(text, tmp_path / "made")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 2
 
 
 def test_mergekit_reads_folders_so_it_gets_them(
-    hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path
+    hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path, surgery: Surgery
 ) -> None:
-    folders = models(True)
-    merge(recipe_text(folders, MIX.format("linear")), tmp_path / "wanted", engine="mergekit")
-    text = recipe_text(publish(hub, folders), MIX.format("linear"))
-    ranged(text, tmp_path / "made", Remote.RANGES, engine="mergekit")
+    folders = {name: models(True)[name] for name in ("in", "rl")}
+    steps = MIX.format("linear")
+    merge(recipe_text(folders, steps), tmp_path / "wanted", engine="mergekit")
+    (tmp_path / "r.yaml").write_text(recipe_text(publish(hub, folders), steps))
+    assert surgery("merge", "r.yaml", "ours", "-q", "--remote", "ranges").returncode == 0
+    how = ("--engine", "mergekit", "--remote", "ranges")
+    done = surgery("merge", "r.yaml", "made", "-q", *how)
+    assert (done.returncode, done.stderr) == (0, "")
     same(tmp_path / "made", tmp_path / "wanted")
+    shutil.rmtree(tmp_path / "cache")
+    done = surgery("verify", "made", "--remote", "ranges")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_local_models_need_no_network(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from huggingface_hub import file_download
+from huggingface_hub.utils import _http
+
+import surgery.hub.publish
 from surgery import specimen
 from surgery.execute.run import execute
 from surgery.hub.account import Target, client
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
+
+    import pytest
 
     from surgery.hub.card import Evaluation, Subject
     from tests.hub import Hub
@@ -123,6 +131,15 @@ def written(hub: Hub) -> list[str]:
     return [text for text in hub.asked
             if not text.startswith(("GET", "HEAD")) and "/validate-yaml" not in text
             and "/paths-info/" not in text]  # fmt: skip
+
+
+def sleepless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The client's naps, and ours before another attempt, which are not taken."""
+    naps: list[float] = []
+    clock = SimpleNamespace(sleep=naps.append, time=time.time, monotonic=time.monotonic)
+    for module in (_http, file_download, surgery.hub.publish):
+        monkeypatch.setattr(module, "time", clock)
+    return naps
 
 
 def scored(**more: Any) -> Evaluation:

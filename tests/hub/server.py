@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -281,7 +281,8 @@ class _Server(ThreadingHTTPServer):
         self.server_close()
         with self._guard:
             for connection in self._open:
-                connection.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # the other side may have gone
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The card as its readers meet it: rendered, validated by the Hub, and by people who have no more."""
+"""The card as its readers meet it: rendered, validated by the Hub, with nothing else at hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from surgery.hub.account import Target, check_card, client
+from surgery.hub.account import Target, check_card
 from surgery.hub.card import card
 from surgery.hub.parcel import Parcel, pack
 from surgery.hub.sweep import Item, index_card, slug

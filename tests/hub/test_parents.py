@@ -1,0 +1,238 @@
+"""What is known of the models that a merge descends from, and where it was read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from surgery.errors import CheckpointError, PublishError
+from surgery.hub.licence import Stated
+from surgery.hub.parents import Parent, content_of, parents_of, public_reference
+from surgery.hub.prepare import plan_again, settle
+from tests.checkpoint.test_adapter import train
+from tests.hub.cards import front_matter
+from tests.hub.merges import CARD, MIDDLE, merged, packed, parents, sleepless, stage
+from tests.hub.test_card import code, every_byte, tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.hub import Hub
+
+ADAPTED = """\
+models:
+  in: {base: IN, adapter: ADAPTER}
+  rl: 'specimen:rl'
+base: in
+steps: [{transplant: 'language[mid]', from: rl}]
+"""
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of IN, with what it merges to taken away."""
+    import shutil
+
+    from surgery import specimen
+
+    folder = train(specimen.path("in"), tmp_path_factory.mktemp("made") / "adapter",
+                   target_modules=["q_proj"])  # fmt: skip
+    shutil.rmtree(folder / "merged")
+    (folder / "README.md").write_text("---\nlicense: mit\nlanguage: de\n---\n")
+    return folder
+
+
+def found(out: Path) -> dict[str, Parent]:
+    from surgery.checkpoint.ledger import read_ledger
+
+    told = parents_of(plan_again(out, read_ledger(out), {}))
+    return {each.reference: each for each in told}
+
+
+def test_cards_on_the_hub_are_read_at_the_commit_of_the_weights(hub: Hub, tmp_path: Path) -> None:
+    models = parents(hub, tmp_path)
+    out = merged(tmp_path / "out", **models)
+    read = {name: hub.store.find(name).head("main").id for name in models.values()}
+    later = tmp_path / "parents" / "rl"
+    (later / "README.md").write_text("---\nlicense: cc-by-nc-4.0\nlanguage: [zh]\n---\n")
+    hub.add("org/rl", later)
+    told = found(out)
+    assert told.keys() == {"org/in", "org/rl"}
+    for repo, parent in told.items():
+        assert (parent.repo, parent.commit) == (repo, read[repo])
+        assert (parent.licence, parent.languages) == (Stated("apache-2.0"), ("en",))
+        assert parent.content is None
+
+
+def test_a_folders_card_is_read_where_it_is(tmp_path: Path) -> None:
+    for name, licence in (("in", "mit"), ("rl", "other\nlicense_name: own\nlicense_link: X")):
+        stage(name, tmp_path / name, f"---\nlicense: {licence}\n---\n")
+    told = found(merged(tmp_path / "out", **{"in": tmp_path / "in", "rl": tmp_path / "rl"}))
+    assert told["in"].licence == Stated("mit")
+    assert told["rl"].licence == Stated("other", "own", "X")
+    assert told["in"].repo is told["in"].commit is None
+    assert told["in"].content == content_of(tmp_path / "in") != told["rl"].content
+
+
+def test_the_shipped_models_are_under_our_own_licence(tmp_path: Path) -> None:
+    told = found(merged(tmp_path / "out"))
+    assert {(p.licence, p.repo) for p in told.values()} == {(Stated("apache-2.0"), None)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "no front matter",
+        "---\n: [broken\n---\n",
+        "---\nlicense: [\n---\n",
+        "---\n- a list\n---\n",
+        "---\ntext\n---\n",
+        "---\nlicense:\n---\n",
+        "---\nlicense: null\n---\nA card.",
+        "\x00\x01",
+    ],
+)
+def test_a_card_that_cannot_be_read_states_nothing(
+    hub: Hub, tmp_path: Path, text: str | None
+) -> None:
+    folder = stage("in", tmp_path / "local", text)
+    hub.add("org/in", folder)
+    for where in (folder, "org/in"):
+        (parent, _) = found(merged(tmp_path / str(where).replace("/", "-"), **{"in": where}))
+        told = found(tmp_path / str(where).replace("/", "-"))[parent]
+        assert (told.licence, told.languages) == (None, ())
+        with pytest.raises(PublishError, match=r"states no licence.*--license ID"):
+            settle([told], None)
+
+
+def test_bytes_that_are_no_text_state_nothing(tmp_path: Path) -> None:
+    folder = stage("in", tmp_path / "in")
+    (folder / "README.md").write_bytes(b"---\nlicense: \xff\xfe\n---\n")
+    assert found(merged(tmp_path / "out", **{"in": folder}))["in"].licence is None
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("en", ("en",)),
+        ("[en, zh]", ("en", "zh")),
+        ("[no, sv]", ("no", "sv")),  # which YAML reads as False
+        ("no", ("no",)),
+        ("English", ()),
+        ("[EN, multilingual, en-US]", ("en", "multilingual")),
+        ("{a: b}", ()),
+        ("", ()),
+    ],
+)
+def test_languages_are_those_that_the_hub_takes(
+    tmp_path: Path, said: str, told: tuple[str, ...]
+) -> None:
+    folder = stage("in", tmp_path / "in", f"---\nlicense: mit\nlanguage: {said}\n---\n")
+    assert found(merged(tmp_path / "out", **{"in": folder}))["in"].languages == told
+
+
+def test_licences_combine_and_doubts_are_named() -> None:
+    one = Parent("in", "org/in", "org/in", "1" * 40, Stated("mit"), ())
+    two = replace(one, name="rl", reference="org/rl", licence=Stated("apache-2.0"))
+    assert settle([one, two], None).license == "apache-2.0"
+    closed = replace(two, licence=Stated("cc-by-nc-4.0"))
+    with pytest.raises(PublishError, match=r"rl \(org/rl\) is under cc-by-nc-4.0.*no commercial"):
+        settle([one, closed], None)
+    confirmed = settle([one, closed], "cc-by-nc-4.0")
+    assert (confirmed.license, len(confirmed.doubts)) == ("cc-by-nc-4.0", 1)
+    against = replace(one, licence=Stated("gpl-2.0"))
+    with pytest.raises(PublishError, match="in conflict"):
+        settle([against, two], None)
+    with pytest.raises(PublishError, match="not an id"):
+        settle([one], "appache-2.0")
+
+
+@pytest.mark.parametrize("trouble", ["gated", "gone", "broken"])
+def test_a_card_that_may_not_be_read_stops_it(
+    hub: Hub, tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleepless(monkeypatch)
+    out = merged(tmp_path / "out", **parents(hub, tmp_path))
+    if trouble == "gated":
+        hub.gated.add("org/rl")
+    elif trouble == "gone":
+        del hub.store.repos["models", "org/rl"]
+    else:
+        hub.broken = 503
+    with pytest.raises(CheckpointError, match="org/"):
+        found(out)
+
+
+def test_an_adapter_is_a_parent_of_its_own(hub: Hub, tmp_path: Path, adapter: Path) -> None:
+    commit = hub.add("org/adapter", adapter)
+    base = hub.add("org/in", stage("in", tmp_path / "in"))
+    text = ADAPTED.replace("IN", "org/in").replace("ADAPTER", "org/adapter")
+    made = packed(merged(tmp_path / "out", text))
+    told = front_matter(made.card)
+    assert told["base_model"] == ["org/in", "org/adapter"]
+    assert told["base_model_revisions"] == {"org/in": base, "org/adapter": commit}
+    assert (told["license"], told["language"]) == ("apache-2.0", ["en", "de"])
+    (models,) = tables(made.card)
+    assert [row[:4] for row in models[1:]] == [
+        ["in", "org/in", base, "apache-2.0"],
+        ["in", "org/adapter", commit, "mit"],
+        ["rl", "specimen:rl", "not on the Hub", "apache-2.0"],
+    ]
+    recipe = made.bundle.files["recipe.yaml"].decode()
+    assert f"hf://org/adapter@{commit}" in recipe
+    assert f"hf://org/in@{base}" in recipe
+
+
+def test_a_local_adapter_tells_no_path_and_has_a_fingerprint(
+    tmp_path: Path, adapter: Path, hub: Hub
+) -> None:
+    import shutil
+
+    secret = tmp_path / "SECRETDIR"
+    shutil.copytree(adapter, secret / "tuned")
+    commit = hub.add("org/in", stage("in", tmp_path / "in"))
+    text = ADAPTED.replace("IN", "org/in").replace("ADAPTER", str(secret / "tuned"))
+    made = packed(merged(tmp_path / "out", text))
+    assert b"SECRETDIR" not in every_byte(made)
+    (models,) = tables(made.card)
+    assert models[2][:3] == ["in", "tuned", "not on the Hub"]
+    assert len(models[2][5]) == 16
+    assert models[1][2] == commit
+    assert "--model in=" in code(made.card)["sh"]
+
+
+def test_a_moved_model_is_read_where_it_is_now(hub: Hub, tmp_path: Path) -> None:
+    out = merged(tmp_path / "out", **{"in": stage("in", tmp_path / "old", None)})
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "new" / "README.md").write_text(CARD)
+    made = packed(out, models={"in": str(tmp_path / "new")})
+    assert "| `in` | `new` |" in made.card
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ("org/in", "org/in"),
+        ("hf://org/in@abc", "hf://org/in@abc"),
+        ("specimen:in", "specimen:in"),
+        ("/a/b/c", "c"),
+        ("~/models/in", "in"),
+        ("../x/", "x"),
+        ("./here/in", "in"),
+    ],
+)
+def test_public_references(reference: str, told: str) -> None:
+    assert public_reference(reference) == told
+
+
+def test_a_folder_with_a_repositorys_name_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage("in", tmp_path / "org" / "in")
+    told = found(merged(tmp_path / "out", MIDDLE, **{"in": "org/in"}))
+    assert told["in"].repo is None

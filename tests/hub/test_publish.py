@@ -1,0 +1,590 @@
+"""One commit, whole or not at all, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from surgery.errors import PublishError
+from surgery.hub.account import Account, Target, client
+from surgery.hub.bundle import Bundle
+from surgery.hub.failure import HubBusyError
+from surgery.hub.publish import compare, publish
+from surgery.hub.sweep import collect
+from tests.hub import READ_TOKEN, TOKEN, Hub
+from tests.hub.merges import (
+    CARD,
+    COPY,
+    MIDDLE,
+    REPO,
+    asked,
+    listing,
+    look,
+    merged,
+    packed,
+    send,
+    shards,
+    sleepless,
+    subject,
+    written,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from surgery.hub.parcel import Parcel
+
+# The client sends large files in a way that its HTTP library would rather see changed.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+
+COMMIT = f"POST /api/models/{REPO}/commit/"
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    return sleepless(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
+    """Four shards, all of the shipped checkpoints."""
+    return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
+
+
+def same(hub: Hub, made: Parcel, repo: str = REPO, revision: str = "main") -> bool:
+    there = hub.files(repo, revision)
+    there.pop(".gitattributes", None)
+    return there.keys() == made.bundle.files.keys() and all(
+        there[name] == (data if isinstance(data, bytes) else data.read_bytes())
+        for name, data in made.bundle.files.items()
+    )
+
+
+def whole(hub: Hub) -> bool:
+    """Whether every large object was received once and not a byte more."""
+    sizes = {
+        oid: len(data)
+        for repo in hub.store.repos.values()
+        for oid, data in repo.objects.items()
+        if oid in hub.received
+    }
+    return dict(hub.received) == sizes
+
+
+def test_one_commit_and_every_byte_once(hub: Hub, made: Parcel) -> None:
+    done = send(made)
+    assert same(hub, made)
+    assert asked(hub, COMMIT) == 1
+    assert whole(hub)
+    assert done.commit == hub.store.find(REPO).head("main").id
+    assert (done.files, done.nbytes) == (len(made.bundle.files), made.bundle.nbytes)
+    assert (done.private, done.copied) == (True, ())
+    assert done.url == f"{hub.endpoint}/{REPO}"
+    assert hub.store.find(REPO).private
+    assert hub.unknown == []
+
+
+def test_public_only_where_told_so(hub: Hub, made: Parcel) -> None:
+    done = send(made, private=False)
+    assert not hub.store.find(REPO).private
+    assert not done.private
+
+
+def test_what_is_there_already_is_left(hub: Hub, made: Parcel) -> None:
+    first = send(made)
+    hub.received.clear()
+    again = send(made)
+    assert again.commit == first.commit
+    assert len(list(hub.store.find(REPO).history(hub.store.find(REPO).head("main")))) == 2
+    assert not hub.received
+
+
+# Trouble.
+
+
+@pytest.mark.parametrize("status", [500, 504, 429])
+@pytest.mark.parametrize("where", ["PUT /upload", "/preupload/", "objects/batch"])
+def test_a_hub_with_hiccups(hub: Hub, made: Parcel, status: int, where: str) -> None:
+    fault = hub.fail(where, times=2, status=status, retry_after=1 if status == 429 else None)
+    send(made)
+    assert fault.hits == 2
+    assert same(hub, made)
+    assert asked(hub, COMMIT) == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_commit_that_is_refused_for_now(hub: Hub, made: Parcel, status: int) -> None:
+    fault = hub.fail(COMMIT, times=2, status=status)
+    hub.received.clear()
+    send(made)
+    assert fault.hits == 2
+    assert same(hub, made)
+    assert whole(hub)  # nothing was sent again for that
+
+
+def test_the_hub_says_how_long_to_wait(hub: Hub, made: Parcel, slept: list[float]) -> None:
+    hub.fail("PUT /upload", status=429, retry_after=37)
+    send(made)
+    assert any(37 <= nap <= 39 for nap in slept)
+
+
+@pytest.mark.parametrize("after", [0, 1, 1000, 100_000])
+def test_connections_that_break_in_an_upload(hub: Hub, made: Parcel, after: int) -> None:
+    fault = hub.fail("PUT /upload", skip=1, times=2, reset_upload=after)
+    send(made)
+    assert fault.hits == 2
+    assert same(hub, made)
+    assert asked(hub, COMMIT) == 1
+
+
+def test_an_upload_in_parts(hub: Hub, made: Parcel) -> None:
+    hub.chunk_size = 200_000
+    hub.fail("PUT /upload", skip=3, times=2, reset_upload=5000)
+    hub.fail("PUT /upload", skip=5, times=1, status=500)
+    send(made)
+    assert same(hub, made)
+
+
+def test_an_answer_to_the_commit_that_is_lost(hub: Hub, made: Parcel) -> None:
+    hub.fail(COMMIT, lost=True)
+    done = send(made)
+    assert same(hub, made)
+    repo = hub.store.find(REPO)
+    assert done.commit == repo.head("main").id
+    assert len(list(repo.history(repo.head("main")))) == 2  # the first is the hub's own
+    assert whole(hub)
+
+
+def test_so_is_one_of_an_update_with_files_to_delete(
+    hub: Hub, made: Parcel, tmp_path: Path
+) -> None:
+    old = Bundle({**made.bundle.files, "old.txt": b"old"})
+    send(replace(made, bundle=old))
+    target = replace(look(), ours=look().ours | {"old.txt"})
+    hub.fail(COMMIT, lost=True)
+    publish(client(), made.bundle, target, "A merge")
+    assert same(hub, made)
+
+
+def test_a_hub_that_stays_down(hub: Hub, made: Parcel, slept: list[float]) -> None:
+    hub.fail(COMMIT, times=None, status=503)
+    said: list[str] = []
+    with pytest.raises(HubBusyError, match=rf"{REPO}: uploading: the Hub answered with status 503"):
+        publish(client(), made.bundle, look(), "A merge", say=said.append)
+    assert len(said) == 4
+    assert all("Trying again in" in text for text in said)
+    assert {2.0, 4.0, 8.0, 16.0} <= set(slept)
+    assert hub.files(REPO).keys() == {".gitattributes"}
+    hub.faults.clear()
+    hub.received.clear()
+    send(made)  # once more, later
+    assert not hub.received
+    assert same(hub, made)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 413, 418])
+def test_a_refusal_is_not_asked_for_twice(hub: Hub, made: Parcel, status: int) -> None:
+    fault = hub.fail(COMMIT, times=None, status=status)
+    with pytest.raises(PublishError, match=f"{REPO}: uploading: ") as error:
+        send(made)
+    assert not isinstance(error.value, HubBusyError)
+    assert fault.hits == 1
+    assert "http" not in str(error.value)
+
+
+def test_signatures_are_in_no_message_and_no_warning(
+    hub: Hub, made: Parcel, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.fail("PUT /upload", times=None, status=500)
+    said: list[str] = []
+    with (
+        caplog.at_level(logging.DEBUG, "huggingface_hub"),
+        pytest.raises(PublishError) as error,
+    ):
+        publish(client(), made.bundle, look(), "A merge", say=said.append)
+    told = "\n".join([str(error.value), *said, caplog.text])
+    assert "HTTP Error 500" in told
+    for word in ("signature=", TOKEN, "Bearer"):
+        assert word not in told
+
+
+def test_a_reset_does_not_tell_them_either(
+    hub: Hub, made: Parcel, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.fail("PUT /upload", times=3, reset_upload=10)
+    with caplog.at_level(logging.DEBUG, "huggingface_hub"):
+        send(made)
+    assert "thrown while requesting" in caplog.text
+    assert "signature=" not in caplog.text
+
+
+# What is there must be what was sent.
+
+
+def test_another_content_there_is_refused(hub: Hub, made: Parcel) -> None:
+    send(made)
+    shard = "model-00002-of-00004.safetensors"
+    repo = hub.store.find(REPO)
+    for name in (shard, "config.json"):
+        good = repo.head("main").files[name].data
+        for bad in (good[:-1] + b"?", good[:-1], good + b"!", b""):
+            repo.change(name, bad)
+            with pytest.raises(PublishError, match=rf"{name}' has .* there, .* here.*do not use"):
+                compare(client(), made.bundle, look(), repo.head("main").id)
+        repo.change(name, good)
+    del repo.head("main").files[shard]
+    with pytest.raises(PublishError, match=f"{shard}' is not there"):
+        compare(client(), made.bundle, look(), repo.head("main").id)
+
+
+def test_it_is_found_out_at_once(hub: Hub, made: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that keeps something else than it was sent."""
+    from tests.hub.store import Repo
+
+    commit = Repo.commit
+
+    def spoilt(self: Repo, *given: object, **more: object) -> object:
+        made = commit(self, *given, **more)
+        self.change("tokenizer.json", b"{}")
+        return made
+
+    monkeypatch.setattr(Repo, "commit", spoilt)
+    with pytest.raises(PublishError, match=r"somebody/mixed@\w{12}: 'tokenizer\.json' has"):
+        send(made)
+
+
+def test_listings_of_several_pages_are_read_whole(hub: Hub, made: Parcel) -> None:
+    hub.page_size = 3
+    send(made)
+    assert same(hub, made)
+
+
+# Files that a parent on the Hub has already.
+
+
+@pytest.fixture
+def halves(hub: Hub, tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
+    """A merge that leaves some shards of its base as they are, and how often its base is there."""
+    models = shards(hub, tmp_path)
+    return merged(tmp_path / "out", **models), models
+
+
+def with_parents(out: Path, said: list[str] | None = None, repo: str = REPO):
+    of = subject(out, repo)
+    parcel = packed(out, repo)
+    say = (said if said is not None else []).append
+    merge = (parcel, of.parents)
+    return parcel, publish(client(), parcel.bundle, look(repo), "A merge", merge=merge, say=say)
+
+
+def unchanged(hub: Hub, out: Path) -> set[str]:
+    there = hub.files("org/in")
+    return {
+        path.name for path in out.glob("*.safetensors") if there.get(path.name) == path.read_bytes()
+    }
+
+
+def test_unchanged_shards_are_copied_by_the_hub(hub: Hub, halves: tuple) -> None:
+    out, _ = halves
+    hub.xet_hashes = True
+    kept = unchanged(hub, out)
+    assert 0 < len(kept) < 4
+    hub.forget()
+    parcel, done = with_parents(out)
+    assert set(done.copied) == kept
+    assert same(hub, parcel)
+    assert asked(hub, COMMIT) == 1
+    assert not {parcel.bundle.sha256(name) for name in kept} & hub.received.keys()
+    assert sum(hub.received.values()) == sum(
+        parcel.bundle.size(name)
+        for name in parcel.bundle.files
+        if name.endswith((".safetensors", ".png")) and name not in kept
+    )
+    assert hub.unknown == []
+
+
+def test_without_such_hashes_they_are_sent(hub: Hub, halves: tuple) -> None:
+    out, _ = halves
+    hub.forget()
+    parcel, done = with_parents(out)
+    assert done.copied == ()
+    assert {parcel.bundle.sha256(name) for name in unchanged(hub, out)} < hub.received.keys()
+    assert same(hub, parcel)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_where_the_hub_does_not_copy_they_are_sent(hub: Hub, halves: tuple, status: int) -> None:
+    out, _ = halves
+    hub.xet_hashes = True
+    hub.fail("/lfs-files/duplicate", times=None, status=status)
+    said: list[str] = []
+    parcel, done = with_parents(out, said)
+    assert same(hub, parcel)
+    assert said == ["the Hub does not copy files of org/in; they are sent instead"]
+    assert done.copied == ()
+    assert asked(hub, COMMIT) == 1
+
+
+def test_a_busy_hub_copies_later(hub: Hub, halves: tuple) -> None:
+    out, _ = halves
+    hub.xet_hashes = True
+    hub.fail("/lfs-files/duplicate", times=1, status=503)
+    parcel, done = with_parents(out)
+    assert same(hub, parcel)
+    assert set(done.copied) == unchanged(hub, out)
+
+
+def test_with_copies_a_lost_answer_makes_no_second_commit(hub: Hub, halves: tuple) -> None:
+    out, _ = halves
+    hub.xet_hashes = True
+    hub.fail(COMMIT, lost=True)
+    parcel, _ = with_parents(out)
+    assert same(hub, parcel)
+    repo = hub.store.find(REPO)
+    assert len(list(repo.history(repo.head("main")))) == 2
+
+
+def test_with_copies_what_is_there_is_left(hub: Hub, halves: tuple) -> None:
+    out, _ = halves
+    hub.xet_hashes = True
+    _, first = with_parents(out)
+    parcel, again = with_parents(out)
+    assert same(hub, parcel)
+    assert again.commit == first.commit
+
+
+def test_with_copies_stale_files_go_in_spite_of_a_lost_answer(hub: Hub, halves: tuple) -> None:
+    out, _ = halves
+    hub.xet_hashes = True
+    parcel = packed(out)
+    old = Bundle({**parcel.bundle.files, "old.txt": b"old"})
+    send(replace(parcel, bundle=old))
+    target = replace(look(), ours=look().ours | {"old.txt"})
+    hub.fail(COMMIT, lost=True)
+    merge = (parcel, subject(out).parents)
+    said: list[str] = []
+    publish(client(), parcel.bundle, target, "A merge", merge=merge, say=said.append)
+    assert same(hub, parcel)
+    assert not any("does not copy" in text for text in said)
+
+
+def test_a_parent_at_another_commit_is_not_taken_for_it(hub: Hub, halves: tuple) -> None:
+    """The branch moved; the copies come from the commit that was read."""
+    out, _ = halves
+    hub.xet_hashes = True
+    kept = unchanged(hub, out)
+    repo = hub.store.find("org/in")
+    moved = {name: replace(blob, data=blob.data[::-1])
+             for name, blob in repo.head("main").files.items()
+             if name.endswith(".safetensors")}  # fmt: skip
+    repo.commit("main", {**repo.head("main").files, **moved}, "Moved")
+    parcel, done = with_parents(out)
+    assert set(done.copied) == kept
+    assert same(hub, parcel)
+
+
+# Who may, and where.
+
+
+def test_who_is_asked(hub: Hub) -> None:
+    found = Account.current(client())
+    assert (found.name, dict(found.roles), found.role) == (
+        "somebody", {"org": "admin", "lab": "write"}, "write",
+    )  # fmt: skip
+    for namespace in ("somebody", "org", "lab"):
+        found.check(namespace)
+    with pytest.raises(PublishError, match=r"'orgg' is neither you nor .* Did you mean 'org'\?"):
+        found.check("orgg")
+
+
+def test_a_reader_in_an_organization(hub: Hub) -> None:
+    hub.orgs["readers"] = "read"
+    with pytest.raises(PublishError, match=r"you are 'read' in 'readers'.*publish as 'somebody'"):
+        Account.current(client()).check("readers")
+
+
+def test_a_token_that_only_reads(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    with pytest.raises(PublishError, match="may only read") as error:
+        Account.current(client()).check("somebody")
+    assert READ_TOKEN not in str(error.value)
+
+
+def test_a_token_nobody_knows(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_thisOneWasRevoked")
+    with pytest.raises(PublishError, match=r"does not know the token.*hf auth login") as error:
+        Account.current(client())
+    assert "Revoked" not in str(error.value)
+
+
+def test_no_token(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(PublishError, match=r"nobody is logged in.*hf auth login"):
+        Account.current(client())
+
+
+def test_a_repository_with_files_of_somebody_is_left_alone(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.safetensors").write_bytes(b"1")
+    hub.add(REPO, tmp_path / "theirs", private=True)
+    with pytest.raises(PublishError, match=r"there already.*model\.safetensors.*another name"):
+        look()
+    assert written(hub) == []
+
+
+@pytest.mark.parametrize("ledger", ["{}", "[]", "not json", '{"tensors": [1], "files": []}', ""])
+def test_a_ledger_there_that_is_none(hub: Hub, tmp_path: Path, ledger: str) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "surgery.json").write_text(ledger)
+    (tmp_path / "theirs" / "weights.bin").write_bytes(b"1")
+    hub.add(REPO, tmp_path / "theirs", private=True)
+    with pytest.raises(PublishError, match=r"surgery\.json that this version cannot read"):
+        look()
+
+
+def test_an_empty_repository_and_one_with_a_card_are_taken(hub: Hub, made: Parcel) -> None:
+    api = client()
+    api.create_repo(REPO, private=True)
+    api.upload_file(path_or_fileobj=CARD.encode(), path_in_repo="README.md", repo_id=REPO)
+    send(made)
+    assert same(hub, made)
+
+
+def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Parcel) -> None:
+    send(made, private=False)
+    with pytest.raises(PublishError, match=r"is public\. Say --public"):
+        look().check_visibility(private=True)
+    look().check_visibility(private=False)
+    with pytest.raises(PublishError, match=r"is private\. Say --private"):
+        replace(look(), private=True).check_visibility(private=False)
+
+
+def test_an_update_takes_away_what_is_stale_and_nothing_else(
+    hub: Hub, made: Parcel, tmp_path: Path
+) -> None:
+    send(made)
+    api = client()
+    for name in ("mine.txt", "figures/one.txt"):
+        api.upload_file(path_or_fileobj=b"mine", path_in_repo=name, repo_id=REPO)
+    new = packed(merged(tmp_path / "new", MIDDLE))  # one shard where there were four
+    send(new)
+    there = hub.files(REPO)
+    assert there.keys() == {
+        *new.bundle.files, ".gitattributes", "mine.txt", "figures/one.txt",
+    }  # fmt: skip
+    assert there["mine.txt"] == b"mine"
+
+
+def test_a_stale_name_is_no_pattern(hub: Hub, made: Parcel) -> None:
+    names = ("a[1].txt", "a1.txt", "b*.txt", "bc.txt")
+    old = Bundle({**made.bundle.files, **dict.fromkeys(names, b"x")})
+    send(replace(made, bundle=old))
+    target = replace(look(), ours=look().ours | {"a[1].txt", "b*.txt"})
+    publish(client(), made.bundle, target, "A merge")
+    assert hub.files(REPO).keys() - made.bundle.files.keys() == {
+        ".gitattributes", "a1.txt", "bc.txt",
+    }  # fmt: skip
+
+
+def test_a_branch_of_its_own(hub: Hub, made: Parcel, tmp_path: Path) -> None:
+    first = send(made)
+    new = packed(merged(tmp_path / "new", MIDDLE), revision="half/way")
+    done = send(new, revision="half/way")
+    assert hub.store.find(REPO).head("main").id == first.commit
+    assert same(hub, new, revision="half/way")
+    assert same(hub, made)
+    assert done.url.endswith("/tree/half/way")
+    again = send(new, revision="half/way")
+    assert again.commit == done.commit
+
+
+def test_a_branch_of_a_repository_that_is_new(hub: Hub, made: Parcel) -> None:
+    send(made, revision="half")
+    assert same(hub, made, revision="half")
+    assert hub.files(REPO).keys() == {".gitattributes"}
+
+
+def test_main_by_its_name(hub: Hub, made: Parcel) -> None:
+    send(made, revision="main")
+    assert same(hub, made)
+
+
+def test_a_tag_is_no_branch(hub: Hub, made: Parcel) -> None:
+    send(made)
+    client().create_tag(REPO, tag="v1")
+    other = replace(made, bundle=Bundle({**made.bundle.files, "new.txt": b"new"}))
+    with pytest.raises(PublishError):
+        send(other, revision="v1")
+    assert same(hub, made, revision="v1")
+
+
+@pytest.mark.parametrize("where", ["/api/repos/create", "/branch/"])
+def test_making_it_may_fail(hub: Hub, made: Parcel, where: str) -> None:
+    hub.fail(where, status=403)
+    with pytest.raises(PublishError, match="making the repository: the token may not do that"):
+        send(made, revision="half")
+    send(made, revision="half")
+    assert same(hub, made, revision="half")
+
+
+def test_a_lost_answer_to_making_it(hub: Hub, made: Parcel) -> None:
+    hub.fail("/api/repos/create", lost=True)
+    try:
+        send(made)
+    except HubBusyError:
+        send(made)
+    assert same(hub, made)
+
+
+def test_somebody_else_published_meanwhile(hub: Hub, made: Parcel, tmp_path: Path) -> None:
+    """What was looked at is not what is there: their files do not go by mistake."""
+    send(made)
+    target = look()
+    (tmp_path / "theirs").mkdir()
+    api = client()
+    api.upload_file(path_or_fileobj=b"theirs", path_in_repo="theirs.txt", repo_id=REPO)
+    new = packed(merged(tmp_path / "new", MIDDLE))
+    publish(api, new.bundle, target, "A merge")
+    assert hub.files(REPO)["theirs.txt"] == b"theirs"
+
+
+# Collections.
+
+
+def test_a_collection_is_made_once(hub: Hub, made: Parcel) -> None:
+    send(made)
+    note = "x" * 600
+    for _ in range(2):
+        url = collect(
+            client(), "somebody", "Mine", "d" * 200, [(REPO, "model", note)], private=True
+        )
+        (shelf,) = hub.collections.values()
+        assert url == f"{hub.endpoint}/collections/{shelf['slug']}"
+        assert [item["id"] for item in shelf["items"]] == [REPO]
+        assert shelf["private"]
+    assert re.fullmatch("d{150}", shelf["description"])
+
+
+def test_a_dataset_goes_as_one(hub: Hub) -> None:
+    files = {"README.md": b"---\nlicense: mit\n---\nAn index.\n", "scores.csv": b"a,b\n"}
+    target = Target.look(client(), REPO, private=True, kind="dataset")
+    done = publish(client(), Bundle(files), target, "Index")
+    assert hub.files(REPO, kind="datasets").keys() == {*files, ".gitattributes"}
+    assert done.url == f"{hub.endpoint}/datasets/{REPO}"
+    again = Target.look(client(), REPO, private=True, kind="dataset", expected=files)
+    assert publish(client(), Bundle(files), again, "Index").commit == done.commit
+
+
+def test_nothing_here_is_changed(hub: Hub, tmp_path: Path) -> None:
+    out = merged(tmp_path / "out")
+    before = listing(out)
+    send(packed(out))
+    assert listing(out) == before
