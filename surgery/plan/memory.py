@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 INTERPRETER = 130 << 20
 """Python with this package and the command line's libraries, upper bound."""
 
-TORCH = 420 << 20
+TORCH = 440 << 20
 """What importing torch and, for `merge`, mergekit adds, upper bound."""
 
 COPY = 1 << 20
