@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import re
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -123,7 +124,8 @@ def fetch_weights(snapshot: Snapshot) -> None:
         CheckpointError: If they cannot be fetched.
     """
     with explained_client(snapshot.repo, snapshot.commit):
-        _snapshot(snapshot.repo, snapshot.commit, [escape(s) for s in snapshot.shards], [])
+        wanted = [escape(shard) for shard in snapshot.shards]
+        _snapshot(snapshot.repo, snapshot.commit, wanted, [], bars=sys.stderr.isatty())
 
 
 def fetch_all(repo: str, revision: str | None) -> Path:
@@ -140,7 +142,7 @@ def fetch_all(repo: str, revision: str | None) -> Path:
         CheckpointError: If it does not exist, may not be read or cannot be fetched.
     """
     with explained_client(repo, revision):
-        return _snapshot(repo, revision, ["*"], _UNWANTED)
+        return _snapshot(repo, revision, ["*"], _UNWANTED, bars=sys.stderr.isatty())
 
 
 def fetch_file(repo: str, revision: str | None, name: str) -> Path | None:
@@ -161,7 +163,8 @@ def fetch_file(repo: str, revision: str | None, name: str) -> Path | None:
 
     with explained_client(repo, revision):
         try:
-            return Path(hf_hub_download(repo, name, revision=revision, library_name=_LIBRARY))
+            with without_bars():
+                return Path(hf_hub_download(repo, name, revision=revision, library_name=_LIBRARY))
         except errors.RemoteEntryNotFoundError:
             return None
 
@@ -209,24 +212,49 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
 
 
 def _snapshot(
-    repo: str, revision: str | None, wanted: Sequence[str], unwanted: Sequence[str]
+    repo: str,
+    revision: str | None,
+    wanted: Sequence[str],
+    unwanted: Sequence[str],
+    *,
+    bars: bool = False,
 ) -> Path:
     """Files of a repository in the Hub's cache, at the commit that was first read."""
     from huggingface_hub import constants, snapshot_download
 
     key = (constants.ENDPOINT, repo, revision)
-    folder = Path(
-        snapshot_download(
-            repo,
-            revision=_pinned.get(key, revision),
-            allow_patterns=list(wanted),
-            ignore_patterns=list(unwanted) or None,
-            library_name=_LIBRARY,
+    with nullcontext() if bars else without_bars():
+        folder = Path(
+            snapshot_download(
+                repo,
+                revision=_pinned.get(key, revision),
+                allow_patterns=list(wanted),
+                ignore_patterns=list(unwanted) or None,
+                library_name=_LIBRARY,
+            )
         )
-    )
     if not _COMMIT.fullmatch(_pinned.setdefault(key, folder.name)):
         raise CheckpointError(f"{repo}: the Hub calls its commit {folder.name[:80]!r}.")
     return folder
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the client's progress bars: nobody waits for small files, and a log shows none."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def _listing(repo: str, commit: str, folder: Path) -> tuple[list[str], bool]:

@@ -127,8 +127,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
     console = stdout()
     console.print(f"{summary['out']}: {', '.join(parts)}", soft_wrap=True)
     if summary["fetched_bytes"]:
-        ranged = [cost for cost in summary["fetch"].values() if cost["way"] == "ranges"]
-        said = sum(cost["ranges"] + cost["headers"] for cost in ranged)
+        costs = list(summary["fetch"].values())
+        said = sum(cost["headers"] for cost in costs)
+        said += sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
         console.print(
             f"fetched {size(summary['fetched_bytes'])} by range; the plan said {size(said)}"
         )
