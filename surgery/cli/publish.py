@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,7 +103,7 @@ def command(
 
     wish = Wish(private, dry_run, revision, collection, licence, bindings(model), remote,
                 quiet or json)  # fmt: skip
-    if wish.quiet:
+    if wish.quiet or not sys.stderr.isatty():
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         disable_progress_bars()

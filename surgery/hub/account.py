@@ -11,7 +11,7 @@ from surgery.errors import PublishError, did_you_mean
 from surgery.hub.failure import LOG_IN, explained, keep_signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 _OWN = ".gitattributes"
 _ROLES = frozenset({"write", "admin", "contributor"})
@@ -153,13 +153,16 @@ class Target:
         return target
 
     def _check(self) -> None:
-        strange = sorted(self.files - self.ours - {_OWN, "README.md"})
-        if strange and LEDGER not in self.files:
-            shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+        if self.others and LEDGER not in self.files:
             raise PublishError(
                 f"{self.repo} is there already and has files that were not published by this "
-                f"toolkit ({shown}). Choose another name."
+                f"toolkit ({shortened(self.others)}). Choose another name."
             )
+
+    @property
+    def others(self) -> list[str]:
+        """Files there that no publication put there."""
+        return sorted(self.files - self.ours - {_OWN, "README.md"})
 
     def check_visibility(self, *, private: bool) -> None:
         """Refuse a repository that more people see, or fewer, than was asked for.
@@ -177,6 +180,11 @@ class Target:
     def stale(self, wanted: Mapping[str, object]) -> list[str]:
         """Files of an earlier publication that the new one does not have."""
         return sorted((self.ours & self.files) - wanted.keys())
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first names of a list."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _ours(api: Any, repo: str, head: str) -> frozenset[str]:

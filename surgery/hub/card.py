@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from surgery.checkpoint.source import AdapterReference
-from surgery.execute.card import made_of, metadata
+from surgery.execute.card import made_of, metadata, sources
 from surgery.execute.files import PICTURE
 from surgery.hub.markdown import closed, code, plain, row
 from surgery.hub.parents import public_reference
@@ -89,9 +89,28 @@ def published_plan(plan: Plan) -> Plan:
     return replace(plan, recipe=replace(plan.recipe, models=public), models=infos)
 
 
-def pinned_recipe(plan: Plan) -> Recipe:
-    """A plan's recipe with every repository at the commit that was read."""
+def published_recipe(plan: Plan) -> Recipe:
+    """A plan's recipe with every repository at the commit that was read.
+
+    Models that are in folders have no reference: a folder of that name elsewhere is another model.
+    """
+    recipe = _pinned(plan)
+    return replace(
+        recipe,
+        models={
+            name: reference if all(map(_is_anywhere, sources(reference))) else None
+            for name, reference in recipe.models.items()
+        },
+    )
+
+
+def _pinned(plan: Plan) -> Recipe:
     return pinned(plan.recipe, {name: info.revision for name, info in plan.models.items()})
+
+
+def _is_anywhere(reference: str) -> bool:
+    """Whether a pinned reference means the same on any machine."""
+    return reference.startswith(("hf://", "specimen:"))
 
 
 def _public(reference: Reference | None) -> Reference | None:
@@ -119,7 +138,7 @@ def card(subject: Subject) -> str:
         *_parents(subject),
         *_limits(subject),
         "## Recipe",
-        f"```yaml\n{to_yaml(pinned_recipe(plan)).strip()}\n```",
+        f"```yaml\n{to_yaml(published_recipe(plan)).strip()}\n```",
         f"`surgery.json` names the source and the sha256 of every tensor, and how each was made. "
         f"Moving layers between checkpoints of one model follows [arXiv 2602.12395]({PAPER}).",
     ]
@@ -224,13 +243,8 @@ def _use(subject: Subject) -> list[str]:
 def _again(subject: Subject) -> list[str]:
     """How to make it again, as one command."""
     at = f"@{subject.revision}" if subject.revision else ""
-    local = [
-        name
-        for name, reference in pinned_recipe(subject.plan).models.items()
-        if any(p.name == name and p.repo is None for p in subject.parents)
-        and not str(reference).startswith("specimen:")
-    ]
-    bound = "".join(f" --model {name}=FOLDER" for name in local)
+    local = published_recipe(subject.plan).unbound
+    bound = "".join(f" --model {name}={_place(subject.plan, name)}" for name in local)
     version = subject.ledger.versions.get("vlm-surgery", "")
     told = (
         f"Made with vlm-surgery {version}. This makes the same weights again, byte for byte, and "
@@ -244,6 +258,13 @@ def _again(subject: Subject) -> list[str]:
     )
     command = f"surgery merge hf://{subject.repo}{at} {subject.name}{bound}"
     return ["## How to make it again", f"```sh\n{command}\n```", told, missing]
+
+
+def _place(plan: Plan, name: str) -> str:
+    """A reference with FOLDER for what is on one machine alone, as a shell wants it."""
+    parts = sources(_pinned(plan).models[name])
+    told = " + ".join(part if _is_anywhere(part) else "FOLDER" for part in parts)
+    return f'"{told}"' if " " in told else told
 
 
 def _parents(subject: Subject) -> list[str]:

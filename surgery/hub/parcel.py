@@ -13,7 +13,7 @@ from surgery.checkpoint.ledger import LEDGER, FileEntry
 from surgery.errors import PlanError
 from surgery.execute.files import CARD, PICTURE, RESULTS
 from surgery.hub.bundle import Bundle
-from surgery.hub.card import card, pinned_recipe
+from surgery.hub.card import card, published_recipe
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.load import PUBLISHED
 
@@ -55,7 +55,7 @@ def pack(out: Path, subject: Subject, picture: bytes) -> Parcel:
     made: dict[str, bytes] = {
         CARD: text.encode(),
         PICTURE: picture,
-        PUBLISHED: to_yaml(pinned_recipe(plan)).encode(),
+        PUBLISHED: to_yaml(published_recipe(plan)).encode(),
     }
     if subject.evaluation is not None:
         for name, entries in subject.evaluation.results.items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.errors import PublishError
+from surgery.hub.account import shortened
 from surgery.hub.failure import HubBusyError, explained
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ def publish(
             api.create_repo(repo, private=target.private, repo_type=target.kind, exist_ok=True)
         if revision is not None and not target.branch:
             api.create_branch(repo, branch=revision, repo_type=target.kind, exist_ok=True)
+    others = [name for name in target.others if name not in bundle.files]
+    if others and merge is not None:
+        say(
+            f"{repo} has files of its own ({shortened(others)}), which are left as they are; "
+            f"'surgery verify {repo}' will name them"
+        )
     copies = () if merge is None else unchanged(api, *merge)
     delivery = _Delivery(api, bundle, target, copies, message, say)
     commit = delivery.deliver()
@@ -147,14 +154,19 @@ class _Delivery:
 
     def deliver(self) -> str:
         """Send everything, again while the Hub is busy or the connection breaks; the commit."""
-        for attempt in range(1, _ATTEMPTS):
+        attempt = 1
+        while True:
             try:
                 return self._send()
             except HubBusyError as error:
+                if attempt == _ATTEMPTS:
+                    raise HubBusyError(
+                        f"{error} Publish again later; what has arrived is not sent a second time."
+                    ) from error
                 wait = _WAIT * 2 ** (attempt - 1)
                 self.say(f"{error} Trying again in {wait:.0f} s")
                 time.sleep(wait)
-        return self._send()
+                attempt += 1
 
     def _send(self) -> str:
         there = self._there()
@@ -185,7 +197,11 @@ class _Delivery:
         """The branch's last commit, if everything is in it already."""
         repo, kind = self.target.repo, self.target.kind
         with explained(f"{repo}: looking at what is there"):
-            head = str(self.api.repo_info(repo, revision=self.target.revision, repo_type=kind).sha)
+            info = self.api.repo_info(repo, revision=self.target.revision, repo_type=kind)
+            if bool(info.private) != self.target.private:
+                seen = "private" if info.private else "public"
+                raise PublishError(f"{repo} is {seen} by now, and nothing was sent. Look at it.")
+            head = str(info.sha)
             there = _files(self.api, self.target, head)
         whole = there.keys().isdisjoint(self._stale()) and not any(
             _wrong(self.bundle, name, there) for name in self.bundle.files

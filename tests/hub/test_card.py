@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
+from matplotlib.text import Text
 
 from surgery.hub.account import Target, check_card
 from surgery.hub.card import card
 from surgery.hub.parcel import Parcel, pack
 from surgery.hub.sweep import Item, index_card, slug
+from surgery.report.layers import layers_figure
 from tests.hub.cards import check, front_matter
 from tests.hub.merges import (
     MIDDLE,
@@ -240,6 +242,9 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
     assert "`in`" in made.card
     assert code(made.card)["sh"].endswith("--model in=FOLDER --model rl=FOLDER\n")
     assert "`in` and `rl` are not on the Hub" in made.card
+    drawn = [text.get_text() for text in layers_figure(subject(out).plan).findobj(Text)]
+    assert "in (base)" in drawn
+    assert not any("SECRETDIR" in text for text in drawn)
 
 
 def test_neither_is_one_that_is_bound_or_relative(

@@ -11,6 +11,7 @@ from surgery.errors import CheckpointError, PublishError
 from surgery.hub.licence import Stated
 from surgery.hub.parents import Parent, content_of, parents_of, public_reference
 from surgery.hub.prepare import plan_again, settle
+from surgery.recipe import parse_recipe
 from tests.checkpoint.test_adapter import train
 from tests.hub.cards import front_matter
 from tests.hub.merges import CARD, MIDDLE, merged, packed, parents, sleepless, stage
@@ -202,7 +203,8 @@ def test_a_local_adapter_tells_no_path_and_has_a_fingerprint(
     assert models[2][:3] == ["in", "tuned", "not on the Hub"]
     assert len(models[2][5]) == 16
     assert models[1][2] == commit
-    assert "--model in=" in code(made.card)["sh"]
+    assert f'--model in="hf://org/in@{commit} + FOLDER"' in code(made.card)["sh"]
+    assert parse_recipe(made.bundle.files["recipe.yaml"].decode()).unbound == ("in",)
 
 
 def test_a_moved_model_is_read_where_it_is_now(hub: Hub, tmp_path: Path) -> None:

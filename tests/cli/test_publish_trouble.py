@@ -1,0 +1,267 @@
+"""Publishing that is killed and goes on, and a token that is nowhere."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from huggingface_hub import constants
+
+from surgery.hub.parcel import pack
+from surgery.report.layers import layers_png
+from tests.cli.conftest import environment
+from tests.cli.publishing import runs
+from tests.hub.merges import (
+    COPY,
+    REPO,
+    asked,
+    listing,
+    merged,
+    sleepless,
+    subject,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.cli.publishing import Surgery
+    from tests.hub import Hub
+
+# The client sends large files in a way that its HTTP library would rather see changed.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+
+
+@pytest.fixture
+def room(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A merge and runs in the folder where commands run."""
+    shutil.copytree(runs(tmp_path_factory), tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+# Interrupted for real.
+
+
+def published(hub: Hub, out: Path) -> bool:
+    """Whether the hub has what an uninterrupted publication makes, byte for byte."""
+    of = subject(out)
+    files = pack(out, of, layers_png(of.plan)).bundle.files
+    there = hub.files(REPO)
+    there.pop(".gitattributes", None)
+    return there == {
+        name: data if isinstance(data, bytes) else data.read_bytes() for name, data in files.items()
+    }
+
+
+def start(tmp_path: Path, *arguments: str, code: str = "", **more: str) -> subprocess.Popen[str]:
+    """`surgery ...` as a process that talks to the hub."""
+    (tmp_path / "tmp").mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{code}\nfrom surgery.cli.main import main\nmain()", *arguments],
+        cwd=tmp_path,
+        env=environment(HF_HUB_OFFLINE="0", TMPDIR=str(tmp_path / "tmp"), **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kept(hub: Hub) -> set[str]:
+    with hub.lock:
+        repo = hub.store.find(REPO)
+        return set(repo.objects) if repo else set()
+
+
+def left_over(tmp_path: Path) -> int:
+    return len(list((tmp_path / "tmp").glob("surgery-publish-*")))
+
+
+def until_it_is_done(
+    hub: Hub, tmp_path: Path, signals: list[signal.Signals], seed: int
+) -> Counter[str]:
+    """Publish, interrupted by each signal once in the middle of the upload; what was sent again."""
+    draw, again = random.Random(seed), Counter[str]()
+    for sent in [*signals, None]:
+        before, hub.received = kept(hub), Counter()
+        puts, staged = asked(hub, "PUT /upload"), left_over(tmp_path)
+        running = start(tmp_path, "publish", "out", REPO)
+        if sent is not None:
+            while running.poll() is None and asked(hub, "PUT /upload") == puts:
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.5))
+            running.send_signal(sent)
+        out, err = running.communicate(timeout=120)
+        again.update({oid: n for oid, n in hub.received.items() if oid in before})
+        if sent is None or running.returncode == 0:
+            assert running.returncode == 0, err
+            assert "every file there has the hash of the one here" in out
+            continue
+        assert running.returncode == (130 if sent is signal.SIGINT else -sent)
+        assert "Traceback" not in err
+        assert not any(name.endswith(".safetensors") for name in hub.files(REPO))
+        if sent is signal.SIGINT:  # SIGKILL leaves a folder of links behind
+            assert left_over(tmp_path) == staged
+    assert before  # something had arrived when the last attempt began
+    return again
+
+
+KILLS = [
+    pytest.param([signal.SIGKILL], 0, id="killed"),
+    *(
+        pytest.param([signal.SIGINT, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], seed,
+                     marks=pytest.mark.slow)
+        for seed in range(1, 4)
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("signals", "seed"), KILLS)
+def test_interrupted_it_goes_on_and_ends_the_same(
+    hub: Hub, tmp_path: Path, signals: list[signal.Signals], seed: int
+) -> None:
+    out = merged(tmp_path / "out", COPY)
+    before = listing(out)
+    hub.chunk_size = 250_000
+    hub.fail("PUT /upload", times=None, delay=0.12)
+    again = until_it_is_done(hub, tmp_path, signals, seed)
+    assert not again  # what had arrived was not sent a second time
+    assert published(hub, out)
+    assert listing(out) == before
+    assert asked(hub, f"POST /api/models/{REPO}/commit/") == 1
+
+
+# The token.
+
+SECRETS = (b"SecretThatNobodyMaySee", b"SecretThatMayOnlyRead")
+
+
+@pytest.fixture
+def bodies(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """All that the server receives, but for the headers of authorization."""
+    from tests.hub.server import _Handler
+
+    found: list[bytes] = []
+    read = _Handler._body
+
+    def body(self: Any, *given: Any) -> bytes:
+        shown = {k: v for k, v in self.headers.items() if k.lower() != "authorization"}
+        data = read(self, *given)
+        found.append(f"{self.requestline} {shown}".encode() + data)
+        return data
+
+    monkeypatch.setattr(_Handler, "_body", body)
+    return found
+
+
+def seen(*folders: Path, but: Path | None = None) -> list[str]:
+    """Files below some folders that hold a token."""
+    paths = [path for folder in folders for path in folder.rglob("*")]
+    return [
+        str(path)
+        for path in paths
+        if path.is_file() and path != but and any(word in path.read_bytes() for word in SECRETS)
+    ]
+
+
+TROUBLE = (
+    ("whoami", {"status": 500}),
+    ("/api/repos/create", {"status": 403}),
+    ("objects/batch", {"status": 401, "times": None}),
+    ("PUT /upload", {"status": 500, "times": None}),
+    ("PUT /upload", {"status": 403, "times": None}),
+    ("PUT /upload", {"reset_upload": 10, "times": None}),
+    ("/commit/", {"status": 412, "times": None}),
+    ("/commit/", {"lost": True, "times": None}),
+    ("/tree/", {"status": 404, "times": None}),
+    ("validate-yaml", {"status": 400, "times": None}),
+)
+
+
+def in_every_way(hub: Hub, surgery: Surgery, troubles: Sequence[tuple[str, dict]]) -> str:
+    """Good commands and bad ones; all that they said."""
+    told = []
+
+    def run(*arguments: object) -> None:
+        done = surgery(*arguments)
+        told.append(done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr, done.stderr
+
+    run("publish", "out", REPO, "--dry-run")
+    for match, trouble in troubles:
+        hub.fail(match, **trouble)
+        run("publish", "out", REPO)
+        hub.faults.clear()
+    run("publish", "out", REPO, "--run", "run", "--collection", "Mine")
+    run("verify", REPO)
+    hub.fail("GET /cdn", status=403, times=None)
+    run("verify", f"{REPO}@main")
+    hub.faults.clear()
+    run("merge", f"hf://{REPO}", "again")
+    run("publish", "out", "nobody/x")
+    run("publish", "--sweep", "many", "somebody")
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_the_token_is_nowhere(
+    hub: Hub, surgery: Surgery, room: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, bodies: list[bytes], place: str,
+) -> None:  # fmt: skip
+    import logging
+
+    from tests.hub import READ_TOKEN, TOKEN
+
+    sleepless(monkeypatch)
+    file = room / "token"
+    if place == "file":
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+        file.write_text(TOKEN)
+    with caplog.at_level(logging.DEBUG):
+        for name in ("huggingface_hub", "httpx2", "httpcore2", "urllib3"):
+            caplog.set_level(logging.DEBUG, name)
+        told = in_every_way(hub, surgery, TROUBLE if place == "environment" else TROUBLE[3:4])
+        if place == "environment":
+            for token in (READ_TOKEN, "hf_SecretThatNobodyMaySeeEither"):
+                monkeypatch.setenv("HF_TOKEN", token)
+                done = surgery("publish", "out", REPO)
+                assert done.returncode == 2
+                told += done.stdout + done.stderr
+    assert "signature" not in told
+    assert any(TOKEN in header for header in hub.headers)
+    everything = [told.encode(), caplog.text.encode(), *bodies]
+    assert not [text for text in everything if any(word in text for word in SECRETS)]
+    assert not seen(room, but=file)
+    for (_, _), repo in hub.store.repos.items():
+        for commit in repo.commits.values():
+            for blob in commit.files.values():
+                assert not any(word in blob.data for word in SECRETS)
+
+
+def test_the_token_is_nowhere_in_a_process(hub: Hub, room: Path, bodies: list[bytes]) -> None:
+    """With everything logged that there is to log."""
+    log = (
+        "import logging, types, time\nlogging.basicConfig(level=logging.DEBUG)\n"
+        "import huggingface_hub.utils._http as http, surgery.hub.publish as publish\n"
+        "http.time = publish.time = types.SimpleNamespace(\n"
+        "    sleep=lambda _: None, time=time.time, monotonic=time.monotonic)\n"
+    )
+    loud = {"HF_HUB_VERBOSITY": "debug", "HF_DEBUG": "1"}
+    hub.fail("PUT /upload", times=12, status=500)  # more than the client takes
+    done = start(room, "publish", "out", REPO, code=log, **loud)
+    told = "".join(done.communicate(timeout=120))
+    assert done.returncode == 0, told
+    assert "Trying again" in told
+    assert "DEBUG" in told
+    assert "authorization" in told.lower()  # the client does tell of its headers
+    assert not [text for text in (told.encode(), *bodies) if any(w in text for w in SECRETS)]
+    assert not seen(room)
+    assert os.environ["HF_TOKEN"].encode()[-10:] in SECRETS[0]

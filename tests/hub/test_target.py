@@ -1,0 +1,272 @@
+"""Where a publication may go: accounts, repositories, branches, what stands there already."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from surgery.errors import PublishError
+from surgery.hub.account import Account, Target, client
+from surgery.hub.bundle import Bundle
+from surgery.hub.failure import HubBusyError
+from surgery.hub.publish import publish
+from surgery.hub.sweep import collect
+from tests.hub import READ_TOKEN, Hub
+from tests.hub.merges import (
+    CARD,
+    COPY,
+    MIDDLE,
+    REPO,
+    listing,
+    look,
+    merged,
+    packed,
+    send,
+    sleepless,
+    written,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from surgery.hub.parcel import Parcel
+
+# The client sends large files in a way that its HTTP library would rather see changed.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    return sleepless(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
+    """Four shards, all of the shipped checkpoints."""
+    return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
+
+
+def same(hub: Hub, made: Parcel, repo: str = REPO, revision: str = "main") -> bool:
+    there = hub.files(repo, revision)
+    there.pop(".gitattributes", None)
+    return there.keys() == made.bundle.files.keys() and all(
+        there[name] == (data if isinstance(data, bytes) else data.read_bytes())
+        for name, data in made.bundle.files.items()
+    )
+
+
+# Who may, and where.
+
+
+def test_who_is_asked(hub: Hub) -> None:
+    found = Account.current(client())
+    assert (found.name, dict(found.roles), found.role) == (
+        "somebody", {"org": "admin", "lab": "write"}, "write",
+    )  # fmt: skip
+    for namespace in ("somebody", "org", "lab"):
+        found.check(namespace)
+    with pytest.raises(PublishError, match=r"'orgg' is neither you nor .* Did you mean 'org'\?"):
+        found.check("orgg")
+
+
+def test_a_reader_in_an_organization(hub: Hub) -> None:
+    hub.orgs["readers"] = "read"
+    with pytest.raises(PublishError, match=r"you are 'read' in 'readers'.*publish as 'somebody'"):
+        Account.current(client()).check("readers")
+
+
+def test_a_token_that_only_reads(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    with pytest.raises(PublishError, match="may only read") as error:
+        Account.current(client()).check("somebody")
+    assert READ_TOKEN not in str(error.value)
+
+
+def test_a_token_nobody_knows(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_thisOneWasRevoked")
+    with pytest.raises(PublishError, match=r"does not know the token.*hf auth login") as error:
+        Account.current(client())
+    assert "Revoked" not in str(error.value)
+
+
+def test_no_token(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(PublishError, match=r"nobody is logged in.*hf auth login"):
+        Account.current(client())
+
+
+def test_a_repository_with_files_of_somebody_is_left_alone(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.safetensors").write_bytes(b"1")
+    hub.add(REPO, tmp_path / "theirs", private=True)
+    with pytest.raises(PublishError, match=r"there already.*model\.safetensors.*another name"):
+        look()
+    assert written(hub) == []
+
+
+@pytest.mark.parametrize("ledger", ["{}", "[]", "not json", '{"tensors": [1], "files": []}', ""])
+def test_a_ledger_there_that_is_none(hub: Hub, tmp_path: Path, ledger: str) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "surgery.json").write_text(ledger)
+    (tmp_path / "theirs" / "weights.bin").write_bytes(b"1")
+    hub.add(REPO, tmp_path / "theirs", private=True)
+    with pytest.raises(PublishError, match=r"surgery\.json that this version cannot read"):
+        look()
+
+
+def test_an_empty_repository_and_one_with_a_card_are_taken(hub: Hub, made: Parcel) -> None:
+    api = client()
+    api.create_repo(REPO, private=True)
+    api.upload_file(path_or_fileobj=CARD.encode(), path_in_repo="README.md", repo_id=REPO)
+    send(made)
+    assert same(hub, made)
+
+
+def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Parcel) -> None:
+    send(made, private=False)
+    with pytest.raises(PublishError, match=r"is public\. Say --public"):
+        look().check_visibility(private=True)
+    look().check_visibility(private=False)
+    with pytest.raises(PublishError, match=r"is private\. Say --private"):
+        replace(look(), private=True).check_visibility(private=False)
+
+
+def test_an_update_takes_away_what_is_stale_and_nothing_else(
+    hub: Hub, made: Parcel, tmp_path: Path
+) -> None:
+    send(made)
+    api = client()
+    for name in ("mine.txt", "figures/one.txt"):
+        api.upload_file(path_or_fileobj=b"mine", path_in_repo=name, repo_id=REPO)
+    new = packed(merged(tmp_path / "new", MIDDLE))  # one shard where there were four
+    said: list[str] = []
+    publish(api, new.bundle, look(), "A merge", merge=(new, ()), say=said.append)
+    (told,) = said
+    assert "files of its own (figures/one.txt, mine.txt), which are left" in told
+    there = hub.files(REPO)
+    assert there.keys() == {
+        *new.bundle.files, ".gitattributes", "mine.txt", "figures/one.txt",
+    }  # fmt: skip
+    assert there["mine.txt"] == b"mine"
+
+
+def test_a_stale_name_is_no_pattern(hub: Hub, made: Parcel) -> None:
+    names = ("a[1].txt", "a1.txt", "b*.txt", "bc.txt")
+    old = Bundle({**made.bundle.files, **dict.fromkeys(names, b"x")})
+    send(replace(made, bundle=old))
+    target = replace(look(), ours=look().ours | {"a[1].txt", "b*.txt"})
+    publish(client(), made.bundle, target, "A merge")
+    assert hub.files(REPO).keys() - made.bundle.files.keys() == {
+        ".gitattributes", "a1.txt", "bc.txt",
+    }  # fmt: skip
+
+
+def test_a_branch_of_its_own(hub: Hub, made: Parcel, tmp_path: Path) -> None:
+    first = send(made)
+    new = packed(merged(tmp_path / "new", MIDDLE), revision="half/way")
+    done = send(new, revision="half/way")
+    assert hub.store.find(REPO).head("main").id == first.commit
+    assert same(hub, new, revision="half/way")
+    assert same(hub, made)
+    assert done.url.endswith("/tree/half/way")
+    again = send(new, revision="half/way")
+    assert again.commit == done.commit
+
+
+def test_a_branch_of_a_repository_that_is_new(hub: Hub, made: Parcel) -> None:
+    send(made, revision="half")
+    assert same(hub, made, revision="half")
+    assert hub.files(REPO).keys() == {".gitattributes"}
+
+
+def test_main_by_its_name(hub: Hub, made: Parcel) -> None:
+    send(made, revision="main")
+    assert same(hub, made)
+
+
+def test_a_tag_is_no_branch(hub: Hub, made: Parcel) -> None:
+    send(made)
+    client().create_tag(REPO, tag="v1")
+    other = replace(made, bundle=Bundle({**made.bundle.files, "new.txt": b"new"}))
+    with pytest.raises(PublishError):
+        send(other, revision="v1")
+    assert same(hub, made, revision="v1")
+
+
+@pytest.mark.parametrize("where", ["/api/repos/create", "/branch/"])
+def test_making_it_may_fail(hub: Hub, made: Parcel, where: str) -> None:
+    hub.fail(where, status=403)
+    with pytest.raises(PublishError, match="making the repository: the token may not do that"):
+        send(made, revision="half")
+    send(made, revision="half")
+    assert same(hub, made, revision="half")
+
+
+def test_a_lost_answer_to_making_it(hub: Hub, made: Parcel) -> None:
+    hub.fail("/api/repos/create", lost=True)
+    try:
+        send(made)
+    except HubBusyError:
+        send(made)
+    assert same(hub, made)
+
+
+def test_somebody_else_published_meanwhile(hub: Hub, made: Parcel, tmp_path: Path) -> None:
+    """What was looked at is not what is there: their files do not go by mistake."""
+    send(made)
+    target = look()
+    (tmp_path / "theirs").mkdir()
+    api = client()
+    api.upload_file(path_or_fileobj=b"theirs", path_in_repo="theirs.txt", repo_id=REPO)
+    new = packed(merged(tmp_path / "new", MIDDLE))
+    publish(api, new.bundle, target, "A merge")
+    assert hub.files(REPO)["theirs.txt"] == b"theirs"
+
+
+def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, made: Parcel) -> None:
+    target = look()
+    client().create_repo(REPO, private=False)
+    with pytest.raises(PublishError, match="is public by now, and nothing was sent"):
+        publish(client(), made.bundle, target, "A merge")
+    assert not hub.received
+    assert hub.files(REPO).keys() == {".gitattributes"}
+
+
+# Collections.
+
+
+def test_a_collection_is_made_once(hub: Hub, made: Parcel) -> None:
+    send(made)
+    note = "x" * 600
+    for _ in range(2):
+        url = collect(
+            client(), "somebody", "Mine", "d" * 200, [(REPO, "model", note)], private=True
+        )
+        (shelf,) = hub.collections.values()
+        assert url == f"{hub.endpoint}/collections/{shelf['slug']}"
+        assert [item["id"] for item in shelf["items"]] == [REPO]
+        assert shelf["private"]
+    assert re.fullmatch("d{150}", shelf["description"])
+
+
+def test_a_dataset_goes_as_one(hub: Hub) -> None:
+    files = {"README.md": b"---\nlicense: mit\n---\nAn index.\n", "scores.csv": b"a,b\n"}
+    target = Target.look(client(), REPO, private=True, kind="dataset")
+    done = publish(client(), Bundle(files), target, "Index")
+    assert hub.files(REPO, kind="datasets").keys() == {*files, ".gitattributes"}
+    assert done.url == f"{hub.endpoint}/datasets/{REPO}"
+    again = Target.look(client(), REPO, private=True, kind="dataset", expected=files)
+    assert publish(client(), Bundle(files), again, "Index").commit == done.commit
+
+
+def test_nothing_here_is_changed(hub: Hub, tmp_path: Path) -> None:
+    out = merged(tmp_path / "out")
+    before = listing(out)
+    send(packed(out))
+    assert listing(out) == before
