@@ -8,10 +8,12 @@ module never sees it.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +40,7 @@ _BELOW = "*/*"
 _TEMPLATES = "additional_chat_templates/*.jinja"
 _LIBRARY = "vlm-surgery"
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 _UNWANTED = ("*.py", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -129,7 +132,7 @@ def fetch_weights(snapshot: Snapshot) -> None:
 
 
 def fetch_all(repo: str, revision: str | None) -> Path:
-    """Bring every file of a repository into the Hub's cache, but for code and pickles.
+    """Bring every file of a repository into the Hub's cache; one that has code is refused.
 
     Args:
         repo: `org/name`.
@@ -142,7 +145,15 @@ def fetch_all(repo: str, revision: str | None) -> Path:
         CheckpointError: If it does not exist, may not be read or cannot be fetched.
     """
     with explained_client(repo, revision):
-        return _snapshot(repo, revision, ["*"], _UNWANTED, bars=sys.stderr.isatty())
+        folder = _snapshot(repo, revision, ["*"], _UNWANTED, bars=sys.stderr.isatty())
+        names, _ = _listing(repo, folder.name, folder)
+    left = sorted(name for name in names if any(fnmatch(name, each) for each in _UNWANTED))
+    if left:
+        raise CheckpointError(
+            f"{repo}@{folder.name[:12]}: has {left[0]!r}, code or a pickle, which no merge has and "
+            f"nothing here fetches. Do not use what is there."
+        )
+    return folder
 
 
 def fetch_file(repo: str, revision: str | None, name: str) -> Path | None:
@@ -275,6 +286,21 @@ def http_error() -> type[Exception]:
     return found
 
 
+class _Unsigned(logging.Filter):
+    """Takes the queries of addresses out of what the client logs: they may hold signatures."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _QUERY.sub(r"\1", record.getMessage()), ()
+        return True
+
+
+def keep_signatures() -> None:
+    """Have the Hub's client log addresses without their signatures from now on."""
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    if not any(isinstance(each, _Unsigned) for each in logger.filters):
+        logger.addFilter(_Unsigned())
+
+
 @contextmanager
 def explained_client(repo: str, revision: str | None) -> Iterator[None]:
     """Turn the client's errors into one sentence each; none of its text, which may say too much."""
@@ -282,6 +308,7 @@ def explained_client(repo: str, revision: str | None) -> Iterator[None]:
 
     page = f"https://huggingface.co/{repo}"
     at = f"{repo}@{revision}" if revision else repo
+    keep_signatures()
     try:
         yield
     except errors.GatedRepoError as error:

@@ -84,17 +84,20 @@ def publish_merge(
 
 
 def look(api: Any, repo: str, wish: Wish, **kind: Any) -> Target | None:
-    """Look at who publishes and where to; None for a dry run without a network.
+    """Look at who publishes and where to; None for a dry run without a network or a login.
 
     Raises:
         PublishError: If the account may not write there, or something is in the way.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_token
 
     from surgery.hub.account import Account, Target
 
     if wish.dry_run and constants.HF_HUB_OFFLINE:
         wish.say("HF_HUB_OFFLINE is set: the account and what is at the target are not looked at")
+        return None
+    if wish.dry_run and get_token() is None:
+        wish.say("nobody is logged in to the Hub: what is at the target is not looked at")
         return None
     Account.current(api).check(repo.partition("/")[0])
     target = Target.look(api, repo, wish.revision, private=wish.private, **kind)
@@ -127,6 +130,7 @@ def send(
     """
     from surgery.hub.account import check_card
     from surgery.hub.parcel import pack
+    from surgery.hub.prepare import check_still_holds
     from surgery.hub.publish import publish
     from surgery.report.layers import layers_png
 
@@ -137,7 +141,9 @@ def send(
         return parcel, None
     message = f"Merge {subject.plan.recipe.name}"
     merge = (parcel, subject.parents)
-    return parcel, publish(api, parcel.bundle, target, message, merge=merge, say=wish.say)
+    published = publish(api, parcel.bundle, target, message, merge=merge, say=wish.say)
+    check_still_holds(out)
+    return parcel, published
 
 
 def evaluation(out: Path, run: Path, name: str) -> Evaluation:
@@ -193,5 +199,6 @@ def _settings(summary: Mapping[str, Any]) -> str:
     )
     return (
         f"Prompt style `{summary.get('style')}`, grader `{summary.get('grader')}`, {drawn}; p is "
-        f"exact and two-sided, uncorrected. Measured with {made}."
+        f"exact and two-sided, and corrected by Holm over all variants and tasks of the run. "
+        f"Measured with {made}."
     )

@@ -208,7 +208,7 @@ class _Work:
     def _note(self, name: str, plan: Plan, licence: str | None) -> None:
         from surgery.execute.card import step_lines
 
-        self.steps[name] = "; ".join(step_lines(plan))
+        self.steps[name] = "; ".join([plan.recipe.base, *step_lines(plan)])
         self.licences[name] = licence or ""
 
     def index(self, repo: str, target: Target | None, title: str, repos: Mapping[str, str]) -> None:

@@ -68,12 +68,18 @@ def hub_parents(plan: Plan) -> dict[str, str]:
     }
 
 
-def made_of(plan: Plan) -> str:
-    """What comes from where, as a sentence and a list of steps."""
+def made_of(plan: Plan, base: str = "") -> str:
+    """What comes from where, as a sentence and a list of steps.
+
+    Args:
+        plan: What was done.
+        base: What the base is called; its name in the recipe when absent.
+    """
     steps = [f"- {line}" for line in step_lines(plan)]
+    base = base or f"`{plan.recipe.base}`"
     told = (
-        f"A merge made with vlm-surgery. Every tensor comes from `{plan.recipe.base}` except where "
-        "these steps say otherwise:"
+        f"A merge made with vlm-surgery. Every tensor comes from {base} except where these steps "
+        "say otherwise:"
     )
     return told + "\n\n" + ("\n".join(steps) or "- none: a copy of the base")
 

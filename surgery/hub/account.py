@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from surgery.checkpoint.hub import keep_signatures
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import PublishError, did_you_mean
-from surgery.hub.failure import LOG_IN, explained, keep_signatures
+from surgery.hub.failure import LOG_IN, explained
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -171,10 +172,12 @@ class Target:
             PublishError: If it is there already and is the other way.
         """
         if self.exists and self.private != private:
-            found, option = ("private", "--private") if self.private else ("public", "--public")
             raise PublishError(
-                f"{self.repo} is there already and is {found}. Say {option} to publish to it as it "
-                f"is, or change it in its settings on the Hub first."
+                f"{self.repo} is there already and is private, which --public does not change. "
+                f"Make it public in its settings on the Hub, or leave --public out."
+                if self.private
+                else f"{self.repo} is there already and is public. Say --public to publish to it "
+                f"all the same, or make it private in its settings on the Hub first."
             )
 
     def stale(self, wanted: Mapping[str, object]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from surgery.checkpoint.failure import size_text
 from surgery.checkpoint.source import AdapterReference
 from surgery.execute.card import made_of, metadata, sources
 from surgery.execute.files import PICTURE
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from surgery.plan.model import Plan
     from surgery.recipe.recipe import Recipe, Reference
 
+_ASK = """\
+messages = [{"role": "user", "content": [
+    {"type": "image", "url": "photo.jpg"},
+    {"type": "text", "text": "What is in the picture?"},
+]}]
+inputs = processor.apply_chat_template(
+    messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+).to(model.device, model.dtype)
+answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1]:]
+print(processor.decode(answer, skip_special_tokens=True))"""
 PAPER = "https://arxiv.org/abs/2602.12395"
 
 
@@ -38,7 +49,7 @@ class Evaluation:
         scores: Of the merge and of its parents, one metric each: `variant`, `suite`, `task`,
             `measure`, `value`, `low`, `high` (shares, 95%), `n`, `missing`.
         differences: The merge against each parent on the samples that both answered: `against`,
-            `suite`, `task`, `measure`, `difference`, `low`, `high`, `p`, `n`.
+            `suite`, `task`, `measure`, `difference`, `low`, `high`, `p`, `p_holm`, `n`.
         settings: How answers were asked for and read, as a sentence.
         results: Entries for `.eval_results/`, by file name.
         index: The model-index that older readers know.
@@ -130,7 +141,7 @@ def card(subject: Subject) -> str:
         f"---\n{yaml.safe_dump(_metadata(subject), sort_keys=False, allow_unicode=True)}---",
         f"# {subject.name}",
         closed(plan.recipe.description),
-        made_of(plan),
+        made_of(plan, _base(subject)),
         f"![Which layers come from which model]({PICTURE})",
         *_scores(subject.evaluation),
         *_use(subject),
@@ -143,6 +154,19 @@ def card(subject: Subject) -> str:
         f"Moving layers between checkpoints of one model follows [arXiv 2602.12395]({PAPER}).",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _base(subject: Subject) -> str:
+    """The base by its name in the recipe, and where it is."""
+    name = subject.plan.recipe.base
+    parent = next((each for each in subject.parents if each.name == name), None)
+    return f"{code(name)} ({_link(parent)})" if parent is not None else code(name)
+
+
+def _link(parent: Parent) -> str:
+    if parent.repo is None:
+        return code(parent.reference)
+    return f"[{parent.repo}](https://huggingface.co/{parent.repo})"
 
 
 def _metadata(subject: Subject) -> dict[str, Any]:
@@ -197,11 +221,13 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
     ]
     if evaluation.differences:
         lines = [
-            row("suite", "task", "metric", "against", "difference", "95%", "p", "n"),
-            row(*["---"] * 4, *["---:"] * 4),
+            row("suite", "task", "metric", "against", "difference", "95%", "p", "p (Holm)", "n"),
+            row(*["---"] * 4, *["---:"] * 5),
         ]
         lines += [_difference(each) for each in evaluation.differences]
-        told = "This merge less each parent, in percentage points, on samples that both answered:"
+        told = (
+            "This merge less each other model, in percentage points, on samples that both answered:"
+        )
         parts += [told, "\n".join(lines)]
     return [*parts, evaluation.settings]
 
@@ -217,10 +243,15 @@ def _told(score: Any) -> str:
 def _difference(apart: Any) -> str:
     where = map(plain, (apart.suite, apart.task, apart.measure, apart.against))
     if isnan(apart.difference):
-        return row(*where, "-", "-", "-", f"{apart.n:,}")
+        return row(*where, "-", "-", "-", "-", f"{apart.n:,}")
     middle, low, high = (f"{100 * v:+.1f}" for v in (apart.difference, apart.low, apart.high))
-    p = f"{apart.p:.2g}" if apart.p >= 0.001 else "< 0.001"
-    return row(*where, middle, f"{low} to {high}", p, f"{apart.n:,}")
+    return row(*where, middle, f"{low} to {high}", _p(apart.p), _p(apart.p_holm), f"{apart.n:,}")
+
+
+def _p(p: float) -> str:
+    if isnan(p):
+        return "-"
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 def _use(subject: Subject) -> list[str]:
@@ -233,11 +264,15 @@ def _use(subject: Subject) -> list[str]:
         f'{name} = {first}.from_pretrained("{subject.repo}"{at})\n'
         f'model = {subject.loaded.auto}.from_pretrained("{subject.repo}"{at}, dtype="auto")'
     )
-    return [
-        "## How to load it",
-        f"```python\n{lines}\n```",
-        f"It is a `{subject.loaded.model}`, and no code of its own is needed.",
-    ]
+    if subject.loaded.vision:
+        lines += f"\n\n{_ASK}"
+    plan = subject.plan
+    dtypes = " and ".join(dict.fromkeys(op.dtype.torch_name for op in plan.ops))
+    told = (
+        f"It is a `{subject.loaded.model}` with {sum(op.numel for op in plan.ops):,} "
+        f"parameters in {dtypes}, {size_text(plan.nbytes)}; no code of its own is needed."
+    )
+    return ["## How to load it", f"```python\n{lines}\n```", told]
 
 
 def _again(subject: Subject) -> list[str]:
@@ -270,21 +305,20 @@ def _place(plan: Plan, name: str) -> str:
 def _parents(subject: Subject) -> list[str]:
     """Every parent with commit, licence and fingerprint."""
     lines = [
-        row("name", "checkpoint", "commit", "licence", "headers", "weights"),
+        row("name", "checkpoint", "commit", "licence", "kind", "content"),
         row(*["---"] * 6),
     ]
     for parent in subject.parents:
-        where = f"[{parent.repo}](https://huggingface.co/{parent.repo})" if parent.repo else (
-            code(parent.reference)
-        )  # fmt: skip
         commit = f"`{parent.commit}`" if parent.commit else "not on the Hub"
-        weights = f"`{parent.content[:16]}`" if parent.content else "by commit"
+        if parent.reference.startswith("specimen:"):
+            commit = "ships with vlm-surgery"
+        content = f"`{parent.content[:16]}`" if parent.content else "by commit"
         stated = plain(str(parent.licence)) if parent.licence else "none stated"
         mark = f"`{subject.plan.models[parent.name].fingerprint[:16]}`"
-        lines.append(row(code(parent.name), where, commit, stated, mark, weights))
+        lines.append(row(code(parent.name), _link(parent), commit, stated, mark, content))
     told = (
-        "The last two columns are fingerprints: of configuration and headers, which tell the kind "
-        "of model, and of the weights themselves, where no commit names them."
+        "The last two columns are fingerprints: the kind of model (its configuration and the names "
+        "and shapes of its tensors), and its very weights, where no commit stands for them."
     )
     return ["## Parents", "\n".join(lines), told]
 

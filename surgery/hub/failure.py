@@ -5,8 +5,6 @@ None of the client's own text is shown: it may hold signed addresses.
 
 from __future__ import annotations
 
-import logging
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,24 +16,6 @@ if TYPE_CHECKING:
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 _BUSY = frozenset({429, 500, 502, 503, 504})
-
-
-_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
-
-
-class _Unsigned(logging.Filter):
-    """Takes the queries of addresses out of what the client logs: they may hold signatures."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _QUERY.sub(r"\1", record.getMessage()), ()
-        return True
-
-
-def keep_signatures() -> None:
-    """Have the Hub's client log addresses without their signatures from now on."""
-    logger = logging.getLogger("huggingface_hub.utils._http")
-    if not any(isinstance(each, _Unsigned) for each in logger.filters):
-        logger.addFilter(_Unsigned())
 
 
 class HubBusyError(PublishError):
@@ -86,9 +66,11 @@ def _http_cause(error: BaseException) -> BaseException | None:
 def _refusal(what: str, status: int | None) -> PublishError:
     """A sentence for a status; for none, the connection broke."""
     if status is None:
-        return HubBusyError(f"{what}: the connection to the Hub broke off.")
+        return HubBusyError(f"{what}: the connection to the Hub broke off. Try again.")
     if status in _BUSY:
-        return HubBusyError(f"{what}: the Hub answered with status {status}.")
+        return HubBusyError(
+            f"{what}: the Hub answered with status {status}: it is busy. Try again."
+        )
     told = {
         400: "the Hub does not take it as it is",
         401: f"the Hub does not know the token. {LOG_IN}",

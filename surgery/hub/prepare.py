@@ -77,6 +77,24 @@ def prepare(
     return Subject(repo, published_plan(plan), ledger, loaded, parents, settled, None, revision)
 
 
+def check_still_holds(out: Path) -> None:
+    """See that what was sent is what was proven: the folder has not changed meanwhile.
+
+    Args:
+        out: The merge, whose files on the Hub are those here.
+
+    Raises:
+        PublishError: If a tensor or file is not as the ledger says.
+    """
+    found = verify(out, inputs=False)
+    if not found.ok:
+        first = found.faults[0]
+        raise PublishError(
+            f"{out} changed while it was being published: {first.where} {first.what}. Do not use "
+            f"what is on the Hub; mend the merge, and publish it again."
+        )
+
+
 def settle(parents: Sequence[Parent], licence: str | None) -> Combined:
     """The licence that a merge carries.
 

@@ -161,10 +161,12 @@ class _Delivery:
             except HubBusyError as error:
                 if attempt == _ATTEMPTS:
                     raise HubBusyError(
-                        f"{error} Publish again later; what has arrived is not sent a second time."
+                        f"{error} What has arrived is not sent a second time."
                     ) from error
                 wait = _WAIT * 2 ** (attempt - 1)
-                self.say(f"{error} Trying again in {wait:.0f} s")
+                self.say(
+                    f"{error.args[0].removesuffix(' Try again.')} Trying again in {wait:.0f} s"
+                )
                 time.sleep(wait)
                 attempt += 1
 

@@ -35,7 +35,9 @@ def load_recipe(path_or_name: str | Path, models: Mapping[str, str] | None = Non
         RecipeError: If there is no such recipe, or something in it is wrong; says where.
     """
     path = find_recipe(path_or_name)
-    return _parse(read_text(path), str(path), path, models or {})
+    # What somebody else wrote reaches no file of this machine.
+    own = not str(path_or_name).startswith("hf://")
+    return _parse(read_text(path), str(path), path if own else None, models or {})
 
 
 def parse_recipe(

@@ -106,7 +106,7 @@ def test_an_unbound_model_says_how_to_bind_it(process: Process) -> None:
 
 
 def test_a_bug_shows_its_traceback(process: Process) -> None:
-    code = "import surgery.checkpoint.open as i\ni.open_checkpoint = lambda model: 1 // 0"
+    code = "import surgery.checkpoint.open as i\ni.open_checkpoint = lambda *_: 1 // 0"
     done = process("inspect", "x", code=code)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -117,7 +117,7 @@ def test_a_bug_shows_its_traceback(process: Process) -> None:
 def test_an_interrupt_is_one_line(process: Process) -> None:
     code = (
         "import surgery.checkpoint.open as i\n"
-        "def stop(model): raise KeyboardInterrupt\n"
+        "def stop(*_): raise KeyboardInterrupt\n"
         "i.open_checkpoint = stop"
     )
     done = process("inspect", "x", code=code)

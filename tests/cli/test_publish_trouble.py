@@ -265,3 +265,63 @@ def test_the_token_is_nowhere_in_a_process(hub: Hub, room: Path, bodies: list[by
     assert not [text for text in (told.encode(), *bodies) if any(w in text for w in SECRETS)]
     assert not seen(room)
     assert os.environ["HF_TOKEN"].encode()[-10:] in SECRETS[0]
+
+
+# What changes, or was put there by others.
+
+
+def test_a_merge_that_changes_on_its_way_is_told(
+    hub: Hub, surgery: Surgery, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the proof and the upload one byte of a weight changes: what is there is told of."""
+    from surgery.hub import parcel
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        path = room / "out" / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        return pack(*arguments, **named)
+
+    monkeypatch.setattr(parcel, "pack", late)
+    done = surgery("publish", "out", REPO, "--quiet")
+    assert done.returncode == 2
+    assert "out changed while it was being published" in done.stderr
+    assert "Do not use what is on the Hub" in done.stderr
+
+
+def test_a_published_merge_with_code_beside_it_is_refused(
+    hub: Hub, surgery: Surgery, room: Path
+) -> None:
+    from huggingface_hub import HfApi
+
+    assert surgery("publish", "out", REPO, "--quiet").returncode == 0
+    HfApi().upload_file(path_or_fileobj=b"raise SystemExit", path_in_repo="a.py", repo_id=REPO)
+    done = surgery("verify", REPO)
+    assert done.returncode == 2
+    assert "'a.py', code or a pickle, which no merge has" in done.stderr
+
+
+def test_a_published_recipe_reaches_no_file_of_this_machine(
+    hub: Hub, surgery: Surgery, room: Path
+) -> None:
+    (room / "there").mkdir()
+    (room / "there" / "recipe.yaml").write_text("extends: ./secret\n")
+    (room / "secret.yaml").write_text("base: in\n")
+    hub.add("org/sly", room / "there")
+    done = surgery("merge", "hf://org/sly", "made")
+    assert done.returncode == 2
+    assert "secret" in done.stderr
+    assert not (room / "made").exists()
+
+
+def test_a_dry_run_asks_for_no_login(
+    hub: Hub, surgery: Surgery, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(room / "no-token"))
+    done = surgery("publish", "out", REPO, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "nobody is logged in" in done.stderr
+    assert "## How to make it again" in done.stdout
+    assert not [line for line in hub.asked if line.startswith("POST /api/repos")]

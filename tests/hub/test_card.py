@@ -140,8 +140,8 @@ def test_scores_stand_beside_the_parents(plain: Subject) -> None:
         ["gsm8k", "empty", "accuracy", "-", "-"],
     ]  # fmt: skip
     assert against[1:] == [
-        ["gsm8k", "gsm8k", "accuracy", "in", "+5.0", "-1.0 to +11.0", "< 0.001", "1,200"],
-        ["gsm8k", "empty", "accuracy", "in", "-", "-", "-", "0"],
+        ["gsm8k", "gsm8k", "accuracy", "in", "+5.0", "-1.0 to +11.0", "< 0.001", "0.001", "1,200"],
+        ["gsm8k", "empty", "accuracy", "in", "-", "-", "-", "-", "0"],
     ]
     assert models[0][0] == "name"
     assert "nan" not in text.lower()

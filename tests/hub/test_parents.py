@@ -181,7 +181,7 @@ def test_an_adapter_is_a_parent_of_its_own(hub: Hub, tmp_path: Path, adapter: Pa
     assert [row[:4] for row in models[1:]] == [
         ["in", "org/in", base, "apache-2.0"],
         ["in", "org/adapter", commit, "mit"],
-        ["rl", "specimen:rl", "not on the Hub", "apache-2.0"],
+        ["rl", "specimen:rl", "ships with vlm-surgery", "apache-2.0"],
     ]
     recipe = made.bundle.files["recipe.yaml"].decode()
     assert f"hf://org/adapter@{commit}" in recipe

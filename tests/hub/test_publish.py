@@ -170,7 +170,7 @@ def test_a_hub_that_stays_down(hub: Hub, made: Parcel, slept: list[float]) -> No
     said: list[str] = []
     with pytest.raises(HubBusyError, match=f"{REPO}: uploading: .* status 503") as error:
         publish(client(), made.bundle, look(), "A merge", say=said.append)
-    assert str(error.value).endswith("what has arrived is not sent a second time.")
+    assert str(error.value).endswith("What has arrived is not sent a second time.")
     assert len(said) == 4
     assert all("Trying again in" in text for text in said)
     assert {2.0, 4.0, 8.0, 16.0} <= set(slept)

@@ -133,7 +133,7 @@ def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Parcel) -> No
     with pytest.raises(PublishError, match=r"is public\. Say --public"):
         look().check_visibility(private=True)
     look().check_visibility(private=False)
-    with pytest.raises(PublishError, match=r"is private\. Say --private"):
+    with pytest.raises(PublishError, match="is private, which --public does not change"):
         replace(look(), private=True).check_visibility(private=False)
 
 
