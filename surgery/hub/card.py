@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surgery.plan.model import Plan
     from surgery.recipe.recipe import Recipe, Reference
 
-_ASK = """\
+ASK = """\
 messages = [{"role": "user", "content": [
     {"type": "image", "url": "photo.jpg"},
     {"type": "text", "text": "What is in the picture?"},
@@ -265,7 +265,7 @@ def _use(subject: Subject) -> list[str]:
         f'model = {subject.loaded.auto}.from_pretrained("{subject.repo}"{at}, dtype="auto")'
     )
     if subject.loaded.vision:
-        lines += f"\n\n{_ASK}"
+        lines += f"\n\n{ASK}"
     plan = subject.plan
     dtypes = " and ".join(dict.fromkeys(op.dtype.torch_name for op in plan.ops))
     told = (

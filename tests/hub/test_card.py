@@ -367,3 +367,22 @@ def test_a_repository_may_be_called_what_a_slug_is() -> None:
 def test_pack_lists_what_it_makes(plain: Subject, tmp_path: Path) -> None:
     made = pack(merged(tmp_path / "out"), plain, PICTURE)
     assert made.bundle.files["README.md"] == made.card.encode()
+
+
+def test_the_way_to_ask_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the card says of asking about a picture, typed as it stands."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from surgery.hub.card import ASK
+    from tests.eval.engines.test_families import save_llava
+    from tests.eval.samples import picture
+
+    save_llava(tmp_path / "model", "llava")
+    (tmp_path / "photo.jpg").write_bytes(picture("red").data)
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "processor": AutoProcessor.from_pretrained("model"),
+        "model": AutoModelForImageTextToText.from_pretrained("model", dtype="auto"),
+    }
+    exec(ASK.replace("max_new_tokens=256", "max_new_tokens=4"), names)
+    assert names["answer"].shape[0] <= 4
