@@ -70,43 +70,6 @@ class CardScore:
 
 
 @dataclass(frozen=True)
-class CardDifference:
-    """A variant less another model, on the samples that both answered.
-
-    Attributes:
-        variant: The variant.
-        against: The other model.
-        suite: The suite.
-        task: Its task, or several taken together, as in `CardScore`.
-        measure: The metric.
-        difference: The variant's share less the other's; nan when they share no sample.
-        low: Lower end of its 95% interval.
-        high: Upper end.
-        p: Two-sided exact p.
-        p_holm: p after Holm's correction over all variants and single tasks of the run, as in its
-            `pairs.csv`: that one variant was chosen to be published does not make it smaller. nan
-            for tasks taken together.
-        n: Samples that both answered.
-        clusters: Independent groups among them.
-        dropped: Samples left out because one of the two is missing a response.
-    """
-
-    variant: str
-    against: str
-    suite: str
-    task: str
-    measure: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    n: int
-    clusters: int
-    dropped: int
-
-
-@dataclass(frozen=True)
 class IndexRow:
     """A variant's metric in the index of a sweep.
 
@@ -117,7 +80,7 @@ class IndexRow:
     """
 
     score: CardScore
-    difference: CardDifference | None
+    difference: Pair | None
 
 
 def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[CardScore, ...]:
@@ -142,7 +105,7 @@ def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[
 
 def differences_for(
     records: Sequence[Graded], variant: str, parents: Sequence[str]
-) -> tuple[CardDifference, ...]:
+) -> tuple[Pair, ...]:
     """A variant against each of its parents, paired on identical samples.
 
     Args:
@@ -156,7 +119,7 @@ def differences_for(
     known = list(dict.fromkeys(record.variant for record in records))
     _known(variant, known)
     return tuple(
-        _difference(pair)
+        pair
         for parent in dict.fromkeys(parents)
         if parent != variant
         for pair in pairs(records, parent)
@@ -182,7 +145,7 @@ def index_rows(results: Results, names: Sequence[str]) -> tuple[IndexRow, ...]:
     rows = []
     for score in (one for name in dict.fromkeys(names) for one in shown if one.variant == name):
         pair = compared.get((score.variant, score.suite, score.task, score.measure))
-        rows.append(IndexRow(score, None if pair is None else _difference(pair)))
+        rows.append(IndexRow(score, pair))
     return tuple(rows)
 
 
@@ -243,13 +206,6 @@ def _card_scores(scores: Iterable[Score]) -> list[CardScore]:
         for s in scores
         if s.measure in NAMES
     ]  # fmt: skip
-
-
-def _difference(pair: Pair) -> CardDifference:
-    return CardDifference(
-        pair.variant, pair.against, pair.suite, pair.task, pair.measure, pair.difference, pair.low,
-        pair.high, pair.p, pair.p_holm, pair.n, pair.clusters, pair.dropped,
-    )  # fmt: skip
 
 
 def _check(names: Iterable[str], summary: Mapping[str, Any]) -> None:

@@ -144,7 +144,8 @@ def sleepless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def scored(**more: Any) -> Evaluation:
     """Scores of the merge and of one parent, made up."""
-    from eval.published import CardDifference, CardScore
+    from eval.compare import Pair
+    from eval.published import CardScore
     from surgery.hub.card import Evaluation
 
     def score(variant: str, **other: Any) -> CardScore:
@@ -155,10 +156,10 @@ def scored(**more: Any) -> Evaluation:
 
     nan = float("nan")
     lost = {"task": "empty", "value": nan, "low": nan, "high": nan, "n": 0}
-    away = CardDifference("middle", "in", "gsm8k", "gsm8k", "accuracy", 0.05, -0.01, 0.11, 0.0004,
-                          0.001, 1200, 1200, 34)  # fmt: skip
-    none = CardDifference("middle", "in", "gsm8k", "empty", "accuracy", nan, nan, nan, nan, nan,
-                          0, 0, 0)  # fmt: skip
+    away = Pair("middle", "in", "gsm8k", "gsm8k", "accuracy", 0.05, -0.01, 0.11, 0.0004,
+                0.001, 1200, 1200, 90, 30, 34)  # fmt: skip
+    none = Pair("middle", "in", "gsm8k", "empty", "accuracy", nan, nan, nan, nan, nan,
+                0, 0, 0, 0, 0)  # fmt: skip
     told = {
         "variant": "middle",
         "scores": [score("middle"), score("in", missing=7), score("middle", **lost),
