@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,12 @@ def pairs(tmp_path: Path) -> Callable[..., Path]:
         return folder.parent
 
     return write
+
+
+@pytest.fixture
+def room(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A merge and runs in the folder where commands run."""
+    from tests.cli.publishing import runs
+
+    shutil.copytree(runs(tmp_path_factory), tmp_path, dirs_exist_ok=True)
+    return tmp_path

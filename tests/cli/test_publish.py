@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants, snapshot_download
 
 from surgery.checkpoint.hub import fetch_all
-from tests.cli.publishing import ok, runs
+from tests.cli.publishing import ok
 from tests.hub.cards import check, front_matter
 from tests.hub.merges import (
     CARD,
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
 
     from tests.cli.publishing import Surgery
     from tests.hub import Hub
-
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
-
-@pytest.fixture
-def room(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
-    """A merge and runs in the folder where commands run."""
-    shutil.copytree(runs(tmp_path_factory), tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 def weights(folder: Path) -> dict[str, bytes]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.cli.publishing import ok, runs
+from tests.cli.publishing import ok
 from tests.hub.merges import (
     REPO,
     listing,
@@ -21,18 +18,10 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
+    import pytest
+
     from tests.cli.publishing import Surgery
     from tests.hub import Hub
-
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
-
-@pytest.fixture
-def room(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
-    """A merge and runs in the folder where commands run."""
-    shutil.copytree(runs(tmp_path_factory), tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 # Collections and sweeps.

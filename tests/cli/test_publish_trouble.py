@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from huggingface_hub import constants
 from surgery.hub.parcel import pack
 from surgery.report.layers import layers_png
 from tests.cli.conftest import environment
-from tests.cli.publishing import runs
 from tests.hub.merges import (
     COPY,
     REPO,
@@ -35,16 +33,6 @@ if TYPE_CHECKING:
 
     from tests.cli.publishing import Surgery
     from tests.hub import Hub
-
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
-
-@pytest.fixture
-def room(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
-    """A merge and runs in the folder where commands run."""
-    shutil.copytree(runs(tmp_path_factory), tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 # Interrupted for real.

@@ -9,11 +9,25 @@ import pytest
 from huggingface_hub import HfApi
 
 from tests.hub.made import CARD
+from tests.hub.merges import COPY, merged, packed, sleepless
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from surgery.hub.parcel import Parcel
     from tests.hub import Hub
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited for the hub, without waiting."""
+    return sleepless(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
+    """Four shards, all of the shipped checkpoints, ready to be sent."""
+    return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
 
 
 @pytest.fixture

@@ -169,3 +169,13 @@ def scored(**more: Any) -> Evaluation:
         **more,
     }  # fmt: skip
     return Evaluation(**told)
+
+
+def same(hub: Hub, made: Parcel, repo: str = REPO, revision: str = "main") -> bool:
+    """Whether a repository holds just what was sent, byte for byte."""
+    there = hub.files(repo, revision)
+    there.pop(".gitattributes", None)
+    return there.keys() == made.bundle.files.keys() and all(
+        there[name] == (data if isinstance(data, bytes) else data.read_bytes())
+        for name, data in made.bundle.files.items()
+    )

@@ -26,9 +26,6 @@ from huggingface_hub.utils import _http
 
 from tests.hub import TOKEN, Hub
 
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
 SIZE = 100_000
 
 NAMES = ("a.safetensors", "b.safetensors", "c.safetensors")

@@ -15,15 +15,14 @@ from surgery.hub.failure import HubBusyError
 from surgery.hub.publish import compare, publish
 from tests.hub import TOKEN, Hub
 from tests.hub.merges import (
-    COPY,
     REPO,
     asked,
     look,
     merged,
     packed,
+    same,
     send,
     shards,
-    sleepless,
     subject,
 )
 
@@ -33,30 +32,9 @@ if TYPE_CHECKING:
 
     from surgery.hub.parcel import Parcel
 
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+pytestmark = pytest.mark.usefixtures("slept")
 
 COMMIT = f"POST /api/models/{REPO}/commit/"
-
-
-@pytest.fixture(autouse=True)
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return sleepless(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
-    """Four shards, all of the shipped checkpoints."""
-    return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
-
-
-def same(hub: Hub, made: Parcel, repo: str = REPO, revision: str = "main") -> bool:
-    there = hub.files(repo, revision)
-    there.pop(".gitattributes", None)
-    return there.keys() == made.bundle.files.keys() and all(
-        there[name] == (data if isinstance(data, bytes) else data.read_bytes())
-        for name, data in made.bundle.files.items()
-    )
 
 
 def whole(hub: Hub) -> bool:

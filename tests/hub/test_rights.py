@@ -18,9 +18,6 @@ from huggingface_hub.errors import (
 from tests.hub import READ_TOKEN, Hub
 from tests.hub.made import CARD, REPO, contents
 
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
 
 def test_who_asks(hub: Hub, api: HfApi) -> None:
     me = api.whoami()

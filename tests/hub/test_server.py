@@ -27,9 +27,6 @@ from huggingface_hub.errors import (
 from tests.hub import READ_TOKEN, TOKEN, Hub
 from tests.hub.made import REPO, contents
 
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
 
 def digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()

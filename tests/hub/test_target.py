@@ -17,15 +17,14 @@ from surgery.hub.sweep import collect
 from tests.hub import READ_TOKEN, Hub
 from tests.hub.merges import (
     CARD,
-    COPY,
     MIDDLE,
     REPO,
     listing,
     look,
     merged,
     packed,
+    same,
     send,
-    sleepless,
     written,
 )
 
@@ -34,28 +33,7 @@ if TYPE_CHECKING:
 
     from surgery.hub.parcel import Parcel
 
-# The client sends large files in a way that its HTTP library would rather see changed.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return sleepless(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
-    """Four shards, all of the shipped checkpoints."""
-    return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
-
-
-def same(hub: Hub, made: Parcel, repo: str = REPO, revision: str = "main") -> bool:
-    there = hub.files(repo, revision)
-    there.pop(".gitattributes", None)
-    return there.keys() == made.bundle.files.keys() and all(
-        there[name] == (data if isinstance(data, bytes) else data.read_bytes())
-        for name, data in made.bundle.files.items()
-    )
+pytestmark = pytest.mark.usefixtures("slept")
 
 
 # Who may, and where.
