@@ -49,7 +49,7 @@ def eval_results(
 
     files = {}
     for score in _told(scores, variant):
-        source = _benchmark(score)
+        source = _benchmark(score, summary)
         if source is None:
             continue
         name, _, revision = source.hub.partition("@")
@@ -86,7 +86,7 @@ def model_index(
 
     found = []
     for score in _told(scores, variant):
-        source = _benchmark(score)
+        source = _benchmark(score, summary)
         hub, _, revision = (source.hub if source else "").partition("@")
         configs = source.configs if source else ()
         told = f"n = {score.n}, {_interval(score)}"
@@ -111,12 +111,13 @@ def _told(scores: Iterable[CardScore], variant: str) -> list[CardScore]:
     return [s for s in scores if s.variant == variant and not s.together and not isnan(s.value)]
 
 
-def _benchmark(score: CardScore) -> Benchmark | None:
-    """The published data set that a task is from."""
+def _benchmark(score: CardScore, summary: Mapping[str, Any]) -> Benchmark | None:
+    """The published data set that a task is from, unless the run read it from a folder."""
     parts = SUITES[score.suite].parts if score.suite in SUITES else ()
     for part in parts:
         if (part.name, part.metric) == (score.task, score.measure):
-            return part.benchmark
+            local = part.benchmark.name in summary.get("local", ())
+            return None if local else part.benchmark
     return None
 
 

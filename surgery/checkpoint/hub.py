@@ -117,7 +117,10 @@ def fetch_small(repo: str, revision: str | None) -> Snapshot:
         shards = from_index(folder).names if chosen == INDEX else (chosen,)
         if any(name.startswith("additional_chat_templates/") for name in names):
             _snapshot(repo, commit, [_TEMPLATES], [])
-    return Snapshot(repo, commit, folder, shards)
+    snapshot = Snapshot(repo, commit, folder, shards)
+    if not reached and not snapshot.is_whole:
+        raise CheckpointError(_unreachable(repo))  # at once, not after many tries
+    return snapshot
 
 
 def fetch_weights(snapshot: Snapshot) -> None:
@@ -234,6 +237,8 @@ def _snapshot(
     from huggingface_hub import constants, snapshot_download
 
     key = (constants.ENDPOINT, repo, revision)
+    if key not in _pinned and not _COMMIT.fullmatch(revision or ""):
+        _check_there(repo, revision)
     with nullcontext() if bars else without_bars():
         folder = Path(
             snapshot_download(
@@ -266,6 +271,22 @@ def without_bars() -> Iterator[None]:
         yield
     finally:
         enable_progress_bars()
+
+
+def _check_there(repo: str, revision: str | None) -> None:
+    """Hear a refusal of the Hub's; its client would take what the cache has from earlier times.
+
+    A commit that is named by its hash stays what it was, whatever became of its repository.
+    """
+    from huggingface_hub import HfApi, errors
+
+    try:
+        HfApi(library_name=_LIBRARY).model_info(repo, revision=revision)
+    except errors.OfflineModeIsEnabled:
+        return
+    except http_error() as error:
+        if 400 <= (status_of(error) or 0) < 500:
+            raise
 
 
 def _listing(repo: str, commit: str, folder: Path) -> tuple[list[str], bool]:

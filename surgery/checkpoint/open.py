@@ -36,7 +36,7 @@ def open_checkpoint(reference: str | AdapterReference, remote: Remote | None = N
     Raises:
         CheckpointError: If it cannot be found, fetched or read safely.
     """
-    reference = _parsed(reference)
+    reference = parse_reference(reference)
     if isinstance(reference, AdapterReference):
         from surgery.checkpoint.adapter import AdapterCheckpoint
 
@@ -77,10 +77,10 @@ def open_recorded(
     Raises:
         CheckpointError: If it cannot be found, fetched or read safely.
     """
-    return open_checkpoint(pinned_reference(_parsed(reference), revision), remote)
+    return open_checkpoint(pinned_reference(reference, revision), remote)
 
 
-def _parsed(reference: str | AdapterReference) -> str | AdapterReference:
+def parse_reference(reference: str | AdapterReference) -> str | AdapterReference:
     """`BASE + ADAPTER` taken apart, as `AdapterReference` prints itself."""
     if isinstance(reference, AdapterReference):
         return reference
@@ -99,6 +99,7 @@ def pinned_reference(
         reference: Any.
         commit: What `CheckpointInfo.revision` said; two joined by ` + ` for an adapter.
     """
+    reference = parse_reference(reference)
     if isinstance(reference, AdapterReference):
         base, _, adapter = (commit or "").partition(" + ")
         return AdapterReference(_pinned(reference.base, base), _pinned(reference.adapter, adapter))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 8
 """As many requests are under way at once, in the whole process."""
 
-PIECE: Final = 16 << 20
+PIECE: Final = 32 << 20
 """Bytes of one request at most; what an interruption loses is smaller."""
 
 _ATTEMPTS: Final = 6
@@ -52,6 +52,10 @@ class _Broken(Exception):  # noqa: N818 - not an error: it is tried again
     def __init__(self, said: str, wish: float = 0.0) -> None:
         super().__init__(said)
         self.wish = wish
+
+
+class _WrongError(CheckpointError):
+    """An answer that is not what was asked for."""
 
 
 class RangedFile:
@@ -159,6 +163,9 @@ class RangedFile:
                     ) from trouble
                 # Not asleep: whoever closes the file does not want to wait for that.
                 self._stop.wait(max(trouble.wish, min(_PAUSE * 2**idle, _LONGEST_PAUSE)))
+        except _WrongError:
+            done = start  # who sends what was not asked for may have done so before
+            raise
         finally:
             self.part.keep(start, done)
 
@@ -194,7 +201,7 @@ class RangedFile:
                 if self._stop.is_set():
                     raise Stopped
                 if done + len(chunk) > end:
-                    raise CheckpointError(f"{self.file}: more bytes came than were announced.")
+                    raise _WrongError(f"{self.file}: more bytes came than were announced.")
                 self.part.write(done, chunk)
                 done += len(chunk)
                 with self._lock:
@@ -225,20 +232,26 @@ class RangedFile:
             hf_raise_for_status(response)
         content = _content([*response.history, response])
         if content is not None and content != self.file.content:
-            raise CheckpointError(
+            raise _WrongError(
                 f"{self.file}: changed while it was read: it was {self.file.content[:16]}..., now "
                 f"the Hub answers with {content[:16]}... Nothing was written; start again."
             )
         if response.status_code == 200:
-            raise CheckpointError(
+            raise _WrongError(
                 f"{self.file}: asked for a range, the server sends whole files only. Fetch the "
                 f"model whole: --remote cache."
+            )
+        packed = response.headers.get("content-encoding", "identity")
+        if packed != "identity":
+            raise _WrongError(
+                f"{self.file}: asked for plain bytes, a server or proxy sends them as "
+                f"{packed[:40]}. Fetch the model whole: --remote cache."
             )
         told = response.headers.get("content-range", "")
         match = _RANGE.fullmatch(told.strip())
         first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
         if not (first == start <= last < end and size == self.file.size):
-            raise CheckpointError(
+            raise _WrongError(
                 f"{self.file}: asked for bytes {start}-{end - 1} of {self.file.size}, the server "
                 f"answers with {told[:80] or 'no range'!r}. It changed, or a proxy stands between; "
                 f"start again, or fetch it whole: --remote cache."

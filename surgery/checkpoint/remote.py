@@ -85,8 +85,21 @@ class RemoteCheckpoint:
             self._ranged = undo.enter_context(
                 LocalCheckpoint(snapshot.folder, reference, snapshot.commit, folder)
             )
+            self._check_same(folder)
             self._open = undo.pop_all()
         self._headers = self.fetched
+
+    def _check_same(self, folder: Path) -> None:
+        """Refuse to read one file and fill another: a folder that was removed meanwhile."""
+        for name, ranged in self._files.items():
+            tensors = (t for t in self._ranged.info.tensors.values() if t.shard == name)
+            header = next(tensors, None)
+            place = self._ranged.file_range(header.name) if header is not None else None
+            if place is not None and not ranged.part.is_open_as(place[0]):
+                raise CheckpointError(
+                    f"{folder / name}: was removed while it was being read. Start again, and let "
+                    f"the folder be while something runs."
+                )
 
     @property
     def info(self) -> CheckpointInfo:

@@ -143,13 +143,20 @@ class PartialFile:
         """
         if start >= end:
             return
-        with explained(self.path), self._lock:
+        with explained(self.path):
             os.fdatasync(self._descriptor)
             with self._listed() as told:
-                # Another process may have thrown this file away and begun anew.
-                if self.path.stat().st_ino == os.fstat(self._descriptor).st_ino:
+                # Somebody may have thrown this file away, and another process begun anew.
+                if self.path.is_file() and (
+                    self.path.stat().st_ino == os.fstat(self._descriptor).st_ino
+                ):
                     told.write(f"{start} {end}\n".encode())
-            self._held.add(start, end)
+            with self._lock:
+                self._held.add(start, end)
+
+    def is_open_as(self, descriptor: int) -> bool:
+        """Whether another descriptor is open on this very file, not on one that took its name."""
+        return os.path.sameopenfile(self._descriptor, descriptor)
 
     def close(self) -> None:
         """Close the file."""

@@ -116,7 +116,7 @@ def command(
         variants, work, out, quiet=quiet or json, wanted=processes,
         server=None if server is None else (server, concurrency, key_variable),
     )  # fmt: skip
-    settings = {"samples": samples, "seed": seed}
+    settings = {"samples": samples, "seed": seed, "local": sorted(bindings(data))}
     finish(asked, work, out, compared, grader=grader, judge=judge, key=key_variable,
            settings=settings, json=json)  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.checkpoint.source import Remote
-from surgery.cli.console import print_json, stderr, stdout
+from surgery.cli.console import print_json, show_warning, stderr, stdout
 from surgery.cli.options import (
     Json,
     Models,
@@ -79,6 +79,8 @@ def command(
                 progress=progress,
             )
         came = sum(checkpoint.fetched for checkpoint in checkpoints.values())
+    if recipe.startswith("hf://"):
+        _compare_with_published(recipe, ledger)
     summary = _summary(plan, ledger, out, progress.seconds) | {
         "fetched_bytes": came,
         "fetch": {name: fetch_record(cost) for name, cost in fetched.items()},
@@ -87,6 +89,20 @@ def command(
         print_json(summary)
     elif not quiet:
         _print_summary(summary)
+
+
+def _compare_with_published(reference: str, ledger: Ledger) -> None:
+    """Warn if a published merge comes out otherwise here: another parent, or other versions."""
+    from surgery.checkpoint.hub import fetch_file
+    from surgery.checkpoint.ledger import LEDGER, read_ledger
+    from surgery.checkpoint.open import split_hub_id
+
+    path = fetch_file(*split_hub_id(reference), LEDGER)
+    if path is None or read_ledger(path.parent).fingerprint != ledger.fingerprint:
+        show_warning(
+            f"these are not the weights that {reference} has: a model bound with --model is "
+            "another one, or other versions computed them"
+        )
 
 
 def _print_plan(plan: Plan, fetched: dict[str, Fetch]) -> None:
@@ -126,13 +142,14 @@ def _print_summary(summary: dict[str, Any]) -> None:
     ]
     console = stdout()
     console.print(f"{summary['out']}: {', '.join(parts)}", soft_wrap=True)
-    if summary["fetched_bytes"]:
+    if summary["fetch"]:
         costs = list(summary["fetch"].values())
-        said = sum(cost["headers"] for cost in costs)
-        said += sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
-        console.print(
-            f"fetched {size(summary['fetched_bytes'])} by range; the plan said {size(said)}"
-        )
+        headers = sum(cost["headers"] for cost in costs)
+        said = sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
+        whole = sum(cost["whole"] for cost in costs if cost["way"] == "cache")
+        told = f"fetched {size(summary['fetched_bytes'])} by range: the plan said {size(said)}"
+        told += f", headers {size(headers)}" if headers else ""
+        console.print(told + (f"; and {size(whole)} whole" if whole else ""), soft_wrap=True)
     console.print(f"check it with: surgery verify {summary['out']}", soft_wrap=True)
 
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from surgery.cli.publishing import Wish
     from surgery.hub.publish import Published
 
+_BRANCH = re.compile(r"[A-Za-z0-9][\w./-]{0,99}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 What = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="OUT",
         help="What 'surgery merge' wrote; with --sweep left out.",
@@ -61,6 +62,9 @@ Revision = Annotated[
     str | None,
     typer.Option("--revision", metavar="B", help="The branch it goes to; made if need be."),
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace another merge that is there.")
+]
 Collection = Annotated[
     str | None,
     typer.Option("--collection", metavar="TITLE", help="Put it into this collection, too."),
@@ -77,7 +81,7 @@ License = Annotated[
 
 
 def command(
-    what: What,
+    what: What = None,
     where: Where = None,
     *,
     sweep: Sweep = None,
@@ -88,6 +92,7 @@ def command(
     revision: Revision = None,
     collection: Collection = None,
     licence: License = None,
+    overwrite: Overwrite = False,
     model: Models = None,
     remote: RemoteOption = Remote.AUTO,
     json: Json = False,
@@ -102,7 +107,12 @@ def command(
     from surgery.cli.publishing import Wish
 
     wish = Wish(private, dry_run, revision, collection, licence, bindings(model), remote,
-                quiet or json)  # fmt: skip
+                quiet or json, overwrite)  # fmt: skip
+    if revision is not None and not _BRANCH.fullmatch(revision):
+        raise typer.BadParameter(
+            f"{revision!r} is no name of a branch. Expected letters, digits, '-', '_', '.', '/'.",
+            param_hint="--revision",
+        )
     if wish.quiet or not sys.stderr.isatty():
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
@@ -119,17 +129,17 @@ def command(
 
 
 def _one(
-    what: str, where: str | None, wish: Wish, run: Path | None, pick: list[str] | None
+    what: str | None, where: str | None, wish: Wish, run: Path | None, pick: list[str] | None
 ) -> dict[str, Any]:
     """Publish one merge."""
     from surgery.cli.publishing import publish_merge
 
     if pick:
         raise typer.BadParameter("picks among the variants of a --sweep.", param_hint="--pick")
-    if where is None:
+    if what is None or where is None:
         raise typer.BadParameter(
-            "is missing: where the merge goes, for example me/my-merge.",
-            param_hint="NAMESPACE/NAME",
+            "give a merge and where it goes: surgery publish OUT me/my-merge",
+            param_hint="OUT NAMESPACE/NAME",
         )
     repo = _repo(where)
     parcel, published = publish_merge(Path(what), repo, wish, run)
@@ -145,12 +155,12 @@ def _one(
 
 
 def _several(
-    what: str, where: str | None, wish: Wish, sweep: Path, pick: list[str] | None
+    what: str | None, where: str | None, wish: Wish, sweep: Path, pick: list[str] | None
 ) -> dict[str, Any]:
     """Publish the variants of a sweep."""
     from surgery.cli.publishing_sweep import publish_sweep
 
-    if where is not None or not _NAME.fullmatch(what):
+    if what is None or where is not None or not _NAME.fullmatch(what):
         raise typer.BadParameter(
             "with --sweep give the namespace alone: surgery publish --sweep RUN NAMESPACE",
             param_hint="NAMESPACE",
@@ -187,7 +197,8 @@ def _repo(text: str) -> str:
     if not (slash and good and "--" not in name):
         raise typer.BadParameter(
             f"{text!r} is not namespace/name. Expected your user name or an organization, '/', and "
-            f"a name of letters, digits, '-', '_' and '.'.",
+            f"a name of letters, digits, '-', '_' and '.', not beginning with one of these, and "
+            f"without '--' and '..'.",
             param_hint="NAMESPACE/NAME",
         )
     return text

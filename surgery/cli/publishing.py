@@ -32,6 +32,7 @@ class Wish:
         models: Where the recipe's models are now, for those that moved.
         remote: How models on the Hub come here.
         quiet: Whether nothing but errors is said.
+        overwrite: Whether another merge that is there may be replaced.
     """
 
     private: bool = True
@@ -42,6 +43,7 @@ class Wish:
     models: Mapping[str, str] = field(default_factory=dict)
     remote: Remote = Remote.AUTO
     quiet: bool = False
+    overwrite: bool = False
 
     def say(self, text: str) -> None:
         """Tell what is being done, on stderr."""
@@ -114,10 +116,13 @@ def ready(out: Path, repo: str, wish: Wish) -> Subject:
     from surgery.hub.prepare import prepare
 
     with ByteProgress(f"proving {out.name}", None, quiet=wish.quiet) as progress:
-        return prepare(
+        subject = prepare(
             out, repo, models=wish.models, licence=wish.licence, revision=wish.revision,
             remote=wish.remote, progress=progress,
         )  # fmt: skip
+    for doubt in subject.licence.doubts:
+        wish.say(f"licence {subject.licence.license}, as you settled it: {doubt}")
+    return subject
 
 
 def send(
@@ -130,20 +135,33 @@ def send(
     """
     from surgery.hub.account import check_card
     from surgery.hub.parcel import pack
-    from surgery.hub.prepare import check_still_holds
+    from surgery.hub.prepare import check_parents_may_be_seen, check_still_holds
     from surgery.hub.publish import publish
     from surgery.report.layers import layers_png
 
     parcel = pack(out, subject, layers_png(subject.plan))
     if target is not None:
+        target.check_content(subject.ledger.fingerprint, overwrite=wish.overwrite)
         check_card(parcel.card, target)
+        if target.content is not None:
+            wish.say(_replaced(target, subject))
     if wish.dry_run or target is None:
         return parcel, None
+    check_parents_may_be_seen(api, subject.parents, target)
     message = f"Merge {subject.plan.recipe.name}"
     merge = (parcel, subject.parents)
     published = publish(api, parcel.bundle, target, message, merge=merge, say=wish.say)
     check_still_holds(out)
     return parcel, published
+
+
+def _replaced(target: Target, subject: Subject) -> str:
+    """What becomes of the publication that is there."""
+    same = target.content == subject.ledger.fingerprint
+    told = f"{target.repo} is there already, " + (
+        "with these weights; its card is written anew" if same else "and is replaced"
+    )
+    return told if subject.evaluation else f"{told}, without scores: --run gives them"
 
 
 def evaluation(out: Path, run: Path, name: str) -> Evaluation:
@@ -176,7 +194,10 @@ def evaluation_of(run: Path, variant: str, name: str) -> Evaluation:
 
     results = load_results(run)
     summary = results.summary
-    parents = [parent for parent in parents_of(summary) if parent != variant]
+    plain = [parent for parent in parents_of(summary) if parent != variant]
+    # A sweep may score models that are no parents of its variants.
+    ends = [summary.get(key) for key in ("base", "donor")]
+    parents = [parent for parent in plain if parent in ends] or plain
     scores = scores_for(results, variant, parents)
     return Evaluation(
         variant=variant,
@@ -199,6 +220,6 @@ def _settings(summary: Mapping[str, Any]) -> str:
     )
     return (
         f"Prompt style `{summary.get('style')}`, grader `{summary.get('grader')}`, {drawn}; p is "
-        f"exact and two-sided, and corrected by Holm over all variants and tasks of the run. "
+        f"exact and two-sided, and then corrected (Holm) over variants and tasks. "
         f"Measured with {made}."
     )

@@ -61,7 +61,7 @@ def publish_sweep(run: Path, namespace: str, wish: Wish, picks: Sequence[str]) -
     for told in left_out:
         wish.say(f"left out: {told}")
     title = wish.collection or str(results.summary.get("sweep") or run.resolve().name)
-    work = _Work(run, client(), wish, results, done)
+    work = _Work(run, client(), wish, results, done, picks)
     repos = {name: f"{namespace}/{slug(f'{title}-{name}')}" for name in names}
     _check_apart(repos)
     index = f"{namespace}/{slug(title)}"
@@ -128,6 +128,7 @@ class _Work:
     wish: Wish
     results: Results
     done: Done
+    picks: Sequence[str] = ()
     steps: dict[str, str] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
 
@@ -217,15 +218,19 @@ class _Work:
         from surgery.hub.account import check_card
         from surgery.hub.bundle import Bundle
         from surgery.hub.publish import publish
-        from surgery.hub.sweep import Item, collect, index_card
+        from surgery.hub.sweep import Chosen, Item, collect, index_card
 
         summary = self.results.summary
         items = [Item(name, where, self.steps[name]) for name, where in repos.items()]
-        rows = index_rows(self.results, [*parents_of(summary), *repos])
+        plain = parents_of(summary)
+        names = [str(one["name"]) for one in summary["variants"]]
+        rows = index_rows(self.results, [*plain, *(n for n in names if n not in plain)])
+        others = [name for name in names if name not in plain and name not in repos]
+        chosen = Chosen(self.picks, tuple(others))
         shared = set(self.licences.values())
         licence = shared.pop() if len(shared) == 1 and shared != {"other"} else ""
         about = str(summary.get("description") or "")
-        self.done.card = index_card(title, about, items, rows, licence)
+        self.done.card = index_card(title, about, items, rows, licence=licence, chosen=chosen)
         files = {**_index_files(self.run), "README.md": self.done.card.encode()}
         if target is not None:
             check_card(self.done.card, target)

@@ -44,6 +44,7 @@ def command(
     compared = Comparison(found.against, found.base, found.donor)
     check_names(compared, [variant.name for variant in found.variants])
     asked = ask(found.variants, work, out, quiet=quiet or json, wanted=processes)
-    settings = {"sweep": found.name, "samples": found.samples, "seed": found.seed}
+    settings = {"sweep": found.name, "samples": found.samples, "seed": found.seed,
+                "local": sorted(found.data)}  # fmt: skip
     finish(asked, work, out, compared, grader=found.grader, judge=judge, key=key_variable,
            settings=settings, json=json)  # fmt: skip

@@ -74,9 +74,16 @@ def _folder(out: str) -> Path:
         raise CheckpointError(
             f"{out}: no such folder; expected one that 'surgery merge' wrote, or org/name."
         )
-    from surgery.checkpoint.hub import fetch_all
+    from surgery.checkpoint.hub import fetch_all, fetch_file
+    from surgery.checkpoint.ledger import LEDGER
 
-    return fetch_all(*split_hub_id(out))
+    repo, revision = split_hub_id(out)
+    if fetch_file(repo, revision, LEDGER) is None:  # before all its weights are fetched
+        raise CheckpointError(
+            f"{out} has no {LEDGER}, so 'surgery publish' did not put it there; only its work can "
+            f"be proven. 'surgery inspect {out}' shows what is there."
+        )
+    return fetch_all(repo, revision)
 
 
 def _nbytes(entry: Any) -> int:

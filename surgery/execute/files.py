@@ -81,7 +81,24 @@ def copied_files(folder: Path) -> dict[str, bytes]:
     Raises:
         CheckpointError: If one cannot be read, or leads out of its folder.
     """
-    return {name: read_file(folder, name) for name in _names(folder)}
+    return {name: _without_paths(name, read_file(folder, name)) for name in _names(folder)}
+
+
+def _without_paths(name: str, data: bytes) -> bytes:
+    """A file without where, on somebody's disk, a model was before; libraries write that down."""
+    if not name.endswith("config.json") or b"name_or_path" not in data:
+        return data
+    try:
+        parsed = json.loads(data)
+    except ValueError:
+        return data
+    if not isinstance(parsed, dict):
+        return data
+    for key in ("_name_or_path", "name_or_path"):
+        if isinstance(parsed.get(key), str) and parsed[key].startswith(("/", "~", ".")):
+            del parsed[key]
+            data = (json.dumps(parsed, indent=2, ensure_ascii=False) + "\n").encode()
+    return data
 
 
 def _names(folder: Path) -> list[str]:

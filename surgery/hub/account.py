@@ -94,6 +94,7 @@ class Target:
         files: Names of the files there.
         ours: Names of those that an earlier publication put there.
         kind: `model` or `dataset`.
+        content: Fingerprint of the merge that is there, if one is.
     """
 
     repo: str
@@ -105,6 +106,7 @@ class Target:
     files: frozenset[str]
     ours: frozenset[str]
     kind: str = "model"
+    content: str | None = None
 
     @classmethod
     def look(
@@ -148,8 +150,12 @@ class Target:
             else:
                 head = info.sha
             files = frozenset(api.list_repo_files(repo, revision=head, repo_type=kind))
-            ours = _ours(api, repo, head) if LEDGER in files else frozenset(expected)
-        target = cls(repo, revision, True, branch, bool(info.private), head, files, ours, kind)
+            ours, content = (
+                _ours(api, repo, head) if LEDGER in files else (frozenset(expected), None)
+            )
+        target = cls(
+            repo, revision, True, branch, bool(info.private), head, files, ours, kind, content
+        )
         target._check()
         return target
 
@@ -180,6 +186,23 @@ class Target:
                 f"all the same, or make it private in its settings on the Hub first."
             )
 
+    def check_content(self, content: str, *, overwrite: bool) -> None:
+        """Refuse to put one merge in the place of another, unless that is wanted.
+
+        Args:
+            content: Fingerprint of the merge that is to go there.
+            overwrite: Whether another one may be replaced.
+
+        Raises:
+            PublishError: If another one is there.
+        """
+        if self.content not in (None, content) and not overwrite:
+            raise PublishError(
+                f"{self.repo} holds another merge ({str(self.content)[:12]}..., this one is "
+                f"{content[:12]}...). Choose another name or --revision, or say --overwrite to "
+                f"replace it."
+            )
+
     def stale(self, wanted: Mapping[str, object]) -> list[str]:
         """Files of an earlier publication that the new one does not have."""
         return sorted((self.ours & self.files) - wanted.keys())
@@ -190,8 +213,8 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _ours(api: Any, repo: str, head: str) -> frozenset[str]:
-    """Names of the files that the ledger in a repository lists."""
+def _ours(api: Any, repo: str, head: str) -> tuple[frozenset[str], str]:
+    """Names of the files that the ledger in a repository lists, and the fingerprint it tells."""
     from pathlib import Path
 
     path = Path(api.hf_hub_download(repo, LEDGER, revision=head))
@@ -199,11 +222,12 @@ def _ours(api: Any, repo: str, head: str) -> frozenset[str]:
         found = json.loads(path.read_bytes())
         names = {each["shard"] for each in found["tensors"]}
         names |= {each["name"] for each in found["files"]}
+        content = str(found["fingerprint"])
     except (KeyError, TypeError, ValueError):
         raise PublishError(
             f"{repo} has a {LEDGER} that this version cannot read. Choose another name."
         ) from None
-    return frozenset({LEDGER, "model.safetensors.index.json", *names})
+    return frozenset({LEDGER, "model.safetensors.index.json", *names}), content
 
 
 def check_card(text: str, target: Target) -> None:

@@ -36,6 +36,16 @@ class Bundle:
         content = self.files[name]
         return len(content) if isinstance(content, bytes) else content.stat().st_size
 
+    def head(self, name: str, count: int) -> bytes:
+        """The first bytes of a file; of one with weights, its header alone."""
+        content = self.files[name]
+        if isinstance(content, bytes):
+            return content[:count]
+        with content.open("rb") as file:
+            if name.endswith(".safetensors"):
+                count = min(count, int.from_bytes(file.read(8), "little"))
+            return file.read(count)
+
     def sha256(self, name: str) -> str:
         """sha256 of a file in hex, as the Hub names large files."""
         return self._hash(name, hashlib.sha256())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from surgery.plan.model import Plan
     from surgery.recipe.recipe import Recipe, Reference
 
+METRICS = (
+    "`M_vis`: right with the image and wrong with a black one. `M_v2r`: right with the image, and "
+    "right with a black one and a description. `M_rea`: right in text. All three are those of "
+    "[arXiv 2602.12395](https://arxiv.org/abs/2602.12395)."
+)
 ASK = """\
 messages = [{"role": "user", "content": [
     {"type": "image", "url": "photo.jpg"},
@@ -95,7 +101,10 @@ class Subject:
 
 def published_plan(plan: Plan) -> Plan:
     """A plan without the paths of this machine: a folder is named by its own name alone."""
-    public = {name: _public(reference) for name, reference in plan.recipe.models.items()}
+    public = {
+        name: _public(reference, plan.models[name].revision)
+        for name, reference in plan.recipe.models.items()
+    }
     infos = {name: replace(info, reference=str(public[name])) for name, info in plan.models.items()}
     return replace(plan, recipe=replace(plan.recipe, models=public), models=infos)
 
@@ -124,10 +133,13 @@ def _is_anywhere(reference: str) -> bool:
     return reference.startswith(("hf://", "specimen:"))
 
 
-def _public(reference: Reference | None) -> Reference | None:
+def _public(reference: Reference | None, revision: str | None) -> Reference | None:
     if isinstance(reference, AdapterReference):
-        return AdapterReference(*map(public_reference, (reference.base, reference.adapter)))
-    return None if reference is None else public_reference(reference)
+        base, _, adapter = (revision or "").partition(" + ")
+        return AdapterReference(
+            public_reference(reference.base, base), public_reference(reference.adapter, adapter)
+        )
+    return None if reference is None else public_reference(reference, revision)
 
 
 def card(subject: Subject) -> str:
@@ -216,6 +228,7 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
         lines.append(row(*map(plain, where), *(_told(of.get(model)) for model in models)))
     parts = [
         "## Scores",
+        METRICS,
         "In percent, with the 95% interval and the number of samples.",
         "\n".join(lines),
     ]
@@ -271,6 +284,7 @@ def _use(subject: Subject) -> list[str]:
     told = (
         f"It is a `{subject.loaded.model}` with {sum(op.numel for op in plan.ops):,} "
         f"parameters in {dtypes}, {size_text(plan.nbytes)}; no code of its own is needed."
+        + (" Processors of some families need torchvision." if subject.loaded.vision else "")
     )
     return ["## How to load it", f"```python\n{lines}\n```", told]
 
@@ -330,15 +344,24 @@ def _limits(subject: Subject) -> list[str]:
         "whole, and nothing was done for its safety: what its parents get wrong it may get wrong "
         "more often.",
         _evaluated(subject.evaluation),
-        *(f"Licence: {doubt}" for doubt in subject.licence.doubts),
-        *(f"{note}" for note in subject.plan.notes),
+        *(_settled(subject.licence, doubt) for doubt in subject.licence.doubts),
+        *map(plain, subject.plan.notes),
     ]
     if subject.loaded.unused:
         limits.append(
             f"{len(subject.loaded.unused)} of its tensors are not used by "
-            f"`{subject.loaded.model}` (first: `{subject.loaded.unused[0]}`)."
+            f"`{subject.loaded.model}` (first: {code(subject.loaded.unused[0])})."
         )
     return ["## What it is not good for", "\n".join(f"- {limit}" for limit in limits if limit)]
+
+
+def _settled(licence: Combined, doubt: str) -> str:
+    """A doubt about the licence, without the advice to whom it was for."""
+    told = re.sub(r"[:,;.][^:;.]*--license.*$", "", doubt, flags=re.DOTALL)
+    stated = licence.name or licence.license
+    return (
+        f"Its publisher settled the licence as {plain(str(stated))}, knowing this: {plain(told)}."
+    )
 
 
 def _evaluated(evaluation: Evaluation | None) -> str:

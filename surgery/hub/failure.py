@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may write"
+_DUPLICATE = "/lfs-files/duplicate"
 _BUSY = frozenset({429, 500, 502, 503, 504})
+
+
+class CopyRefusedError(PublishError):
+    """The Hub does not copy a file from one repository to another."""
 
 
 class HubBusyError(PublishError):
@@ -40,6 +45,8 @@ def explained(what: str) -> Iterator[None]:
         raise PublishError(f"{what}: HF_HUB_OFFLINE forbids it. Unset it to publish.") from error
     except errors.LocalTokenNotFoundError as error:
         raise PublishError(f"{what}: nobody is logged in to the Hub. {LOG_IN}.") from error
+    except errors.FileDuplicationError as error:
+        raise CopyRefusedError(f"{what}: the Hub does not copy these files.") from error
     except errors.HFValidationError as error:
         raise PublishError(
             f"{what}: expected namespace/name of letters, digits, '-', '_' and '.'."
@@ -52,7 +59,10 @@ def explained(what: str) -> Iterator[None]:
             raise PublishError(
                 f"{what}: the Hub's client gave up ({type(error).__name__})."
             ) from error
-        raise _refusal(what, status_of(found)) from error
+        refusal = _refusal(what, status_of(found))
+        if _DUPLICATE in _address(found) and not isinstance(refusal, HubBusyError):
+            raise CopyRefusedError(*refusal.args) from error
+        raise refusal from error
 
 
 def _http_cause(error: BaseException) -> BaseException | None:
@@ -61,6 +71,15 @@ def _http_cause(error: BaseException) -> BaseException | None:
     while found is not None and not isinstance(found, http_error()):
         found = found.__cause__ or found.__context__
     return found
+
+
+def _address(error: BaseException) -> str:
+    """Where a failed request went."""
+    # The client's errors refuse to tell of a request that was never sent.
+    try:
+        return str(getattr(error, "request", None) and error.request.url)  # type: ignore[attr-defined]
+    except RuntimeError:
+        return ""
 
 
 def _refusal(what: str, status: int | None) -> PublishError:

@@ -25,6 +25,7 @@ the others may go; where no parent's licence is such, there is a conflict. Sourc
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -50,7 +51,7 @@ class Kind(StrEnum):
 # Each goes into all that follow, from the least demanding on.
 _NOTICES = (
     "unlicense", "cc0-1.0", "pddl", "wtfpl",
-    "isc", "mit", "bsl-1.0", "zlib", "postgresql", "ncsa", "bsd-2-clause", "bsd-3-clause",
+    "isc", "mit", "bsl-1.0", "zlib", "postgresql", "bsd-2-clause", "ncsa", "bsd-3-clause",
     "bsd-3-clause-clear", "cdla-permissive-2.0",
 )  # fmt: skip
 _PERMISSIVE = (
@@ -103,6 +104,7 @@ _NAMED = {
     "licence above 100 million monthly users",
     "deepseek": "has limits on use that must be passed on",
 }
+_WORD = re.compile(r"[\w.+\-:/#%?=&@~() ]{1,200}", re.ASCII)
 _FAMILIES = ("bsd", "cc", "gfdl", "gpl", "lgpl", "odbl", "odc-by", "openrail")
 
 KINDS: Mapping[str, Kind] = {
@@ -119,7 +121,7 @@ _INTO: Mapping[str, tuple[str, ...]] = {
     "etalab-2.0": ("cc-by-4.0",),
     "cc-by-4.0": ("apache-2.0", "lgpl-2.1", "gpl-2.0"),
     "apache-2.0": (
-        "mpl-2.0", "epl-2.0", "eupl-1.2", "cc-by-sa-4.0", "other", *_COMMUNITY, *_NON_COMMERCIAL,
+        "mpl-2.0", "epl-2.0", "eupl-1.2", "other", *_COMMUNITY, *_NON_COMMERCIAL,
     ),
     "ecl-2.0": ("gpl-3.0",),
     "artistic-2.0": ("gpl-2.0", "gpl-3.0"),
@@ -134,6 +136,12 @@ _INTO: Mapping[str, tuple[str, ...]] = {
     "cc-by-nc-sa-2.0": ("cc-by-nc-sa-3.0",),
     "cc-by-nc-sa-3.0": ("cc-by-nc-sa-4.0",),
 }  # fmt: skip
+
+
+def _word(said: object) -> str:
+    """What a card says, if it is a name or an address; what strangers wrote goes into our card."""
+    text = said.strip() if isinstance(said, str) else ""
+    return text if _WORD.fullmatch(text) else ""
 
 
 @dataclass(frozen=True, order=True)
@@ -157,12 +165,15 @@ class Stated:
         A list of one licence counts as that one; a list of several as one that no rule knows.
         """
         said = card.get("license")
-        told = ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
-        if not told.strip():
+        each = [_word(one) for one in (said if isinstance(said, list) else [said])[:5]]
+        told = ", ".join(each).lower()
+        if said in (None, "", []):
             return None
-        name, link = (str(card.get(f"license_{key}") or "").strip() for key in ("name", "link"))
-        own = told.strip().lower() == "other"
-        return cls(told.strip().lower(), name if own else "", link if own else "")
+        if not all(each):
+            return cls("unknown")
+        own = told == "other"
+        name, link = (_word(card.get(f"license_{key}")) if own else "" for key in ("name", "link"))
+        return cls(told, name, link)
 
     def __str__(self) -> str:
         if self.license != "other" or not self.name:
@@ -213,11 +224,6 @@ def may_go_into(part: str, whole: str) -> bool:
     return any(may_go_into(step, whole) for step in _INTO.get(part, ()))
 
 
-def conditions(license: str) -> str:
-    """What a community or non-commercial licence asks of who passes a model on; else empty."""
-    return _COMMUNITY.get(license) or _NON_COMMERCIAL.get(license, "")
-
-
 def combine(parents: Mapping[str, Stated | None]) -> Combined:
     """What licence a merge of these models may carry, and what is doubtful about it.
 
@@ -238,7 +244,7 @@ def combine(parents: Mapping[str, Stated | None]) -> Combined:
         groups.setdefault(parents[name], []).append(name)
     clear = sorted(stated for stated in groups if stated is not None and _is_clear(stated))
     top = next((s for s in clear if all(_goes(other, s) for other in clear)), None)
-    doubts = [_doubt(stated, names, len(groups) > 1) for stated, names in groups.items()]
+    doubts = [_doubt(stated, names) for stated, names in groups.items()]
     doubts += _conflicts(clear, groups) if top is None else []
     told = tuple(doubt for doubt in doubts if doubt)
     if top is None or len(clear) < len(groups):
@@ -311,7 +317,7 @@ def _goes(part: Stated, whole: Stated) -> bool:
     return may_go_into(part.license, whole.license)
 
 
-def _doubt(stated: Stated | None, names: list[str], mixed: bool) -> str:
+def _doubt(stated: Stated | None, names: list[str]) -> str:
     """What is doubtful about one licence, whoever else is there; empty where nothing is."""
     who = _listed(names)
     are, state = ("is", "states") if len(names) == 1 else ("are", "state")
@@ -326,10 +332,10 @@ def _doubt(stated: Stated | None, names: list[str], mixed: bool) -> str:
             f"{who} {state} the licence {stated.license!r}, which is no id of the Hub."
             f"{_near(stated.license)} Read its terms, then confirm with --license ID."
         )
-    return _of_kind(stated, f"{who} {are} under {stated}", mixed)
+    return _of_kind(stated, f"{who} {are} under {stated}")
 
 
-def _of_kind(stated: Stated, under: str, mixed: bool) -> str:
+def _of_kind(stated: Stated, under: str) -> str:
     """The doubt about a licence that the Hub knows."""
     then = f"confirm with --license {stated.option}."
     match KINDS[stated.license]:
@@ -342,7 +348,7 @@ def _of_kind(stated: Stated, under: str, mixed: bool) -> str:
             )
         case Kind.NON_COMMERCIAL:
             return f"{under}, which {_NON_COMMERCIAL[stated.license]}; this binds the merge: {then}"
-        case Kind.COMMUNITY if mixed:
+        case Kind.COMMUNITY:
             told = _COMMUNITY[stated.license]
             return f"{under}, whose conditions bind all of it ({told}): meet them, then {then}"
     return ""

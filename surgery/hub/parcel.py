@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from surgery.checkpoint.folder import INDEX
 from surgery.checkpoint.ledger import LEDGER, FileEntry
-from surgery.errors import PlanError
+from surgery.errors import PlanError, PublishError
 from surgery.execute.files import CARD, PICTURE, RESULTS
 from surgery.hub.bundle import Bundle
 from surgery.hub.card import card, published_recipe
@@ -18,10 +19,13 @@ from surgery.recipe.dump import to_yaml
 from surgery.recipe.load import PUBLISHED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from surgery.checkpoint.ledger import Ledger
     from surgery.hub.card import Subject
+    from surgery.plan.model import Plan
+
+
+_SEARCHED = 16 << 20
+"""Bytes of a file that are searched: all of a small one, the header of one with weights."""
 
 
 @dataclass(frozen=True)
@@ -89,4 +93,28 @@ def pack(out: Path, subject: Subject, picture: bytes) -> Parcel:
     files |= {entry.name: out / entry.name for entry in kept}
     files |= made
     files[LEDGER] = new.to_json()
-    return Parcel(Bundle(dict(sorted(files.items()))), new, text)
+    bundle = Bundle(dict(sorted(files.items())))
+    _check_private(out, bundle, plan)
+    return Parcel(bundle, new, text)
+
+
+def _check_private(out: Path, bundle: Bundle, plan: Plan) -> None:
+    """Refuse to publish where, on this machine, something is.
+
+    Raises:
+        PublishError: If a path of the user or of a model stands in a file.
+    """
+    places = {str(Path.home()), str(out.resolve())}
+    places |= {str(info.folder.resolve()) for info in plan.models.values() if not info.revision}
+    hidden = [place.encode() for place in places if place.count("/") > 1 or place == "/root"]
+    for name in bundle.files:
+        if bundle.size(name) > _SEARCHED and not name.endswith(".safetensors"):
+            continue
+        data = bundle.head(name, _SEARCHED)
+        for place in hidden:
+            if place + b"/" in data or place + b'"' in data:
+                raise PublishError(
+                    f"{out / name}: names {place.decode(errors='replace')!r}, a place on this "
+                    f"machine. Remove it from the model it comes from, merge again, and publish "
+                    f"that."
+                )

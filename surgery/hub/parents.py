@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from surgery.plan.model import Plan
 
 _CARD = "README.md"
+_LARGEST = 1 << 20
 _LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
 _SPECIMEN = Stated("apache-2.0")  # this project's own
 
@@ -63,7 +64,8 @@ def parents_of(plan: Plan) -> tuple[Parent, ...]:
     Raises:
         CheckpointError: If a card on the Hub cannot be fetched.
     """
-    used = {ref.model for op in plan.ops for ref in op.inputs}
+    # The base gives its configuration and tokenizer even where no weight of it is left.
+    used = {plan.recipe.base, *(ref.model for op in plan.ops for ref in op.inputs)}
     return tuple(
         parent for name in plan.recipe.models if name in used for parent in _parents(plan, name)
     )
@@ -81,15 +83,18 @@ def content_of(folder: Path) -> str:
         return fingerprint(plan, models).whole
 
 
-def public_reference(reference: str) -> str:
-    """A reference without what it tells of this machine: of a folder, its own name alone."""
-    if reference.startswith(("specimen:", "hf://")):
+def public_reference(reference: str, commit: str | None) -> str:
+    """A reference without what it tells of this machine: of a folder, its own name alone.
+
+    Args:
+        reference: One folder, repository or `specimen:STAGE`.
+        commit: The commit it was read at, if it is on the Hub.
+    """
+    if reference.startswith("specimen:") or commit not in (None, "", "local"):
         return reference
     from pathlib import Path
 
-    path = Path(reference)
-    looks_local = reference.startswith(("/", ".", "~")) or path.exists()
-    return path.expanduser().resolve().name if looks_local else reference
+    return Path(reference).expanduser().resolve().name
 
 
 def _parents(plan: Plan, name: str) -> Iterator[Parent]:
@@ -103,13 +108,22 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
             card = _metadata(folder / _CARD)
             stated = _SPECIMEN if reference.startswith("specimen:") else Stated.of(card)
             content = content_of(folder) if index == 0 else _adapter_content(folder)
-            told = public_reference(reference)
+            told = public_reference(reference, None)
             yield Parent(name, told, None, None, stated, _languages(card), content)
             continue
         repo, _ = split_hub_id(reference)
         path = fetch_file(repo, commit, _CARD)
         card = {} if path is None else _metadata(path)
-        yield Parent(name, repo, repo, commit, Stated.of(card), _languages(card))
+        stated = _linked(Stated.of(card), repo, commit)
+        yield Parent(name, repo, repo, commit, stated, _languages(card))
+
+
+def _linked(stated: Stated | None, repo: str, commit: str) -> Stated | None:
+    """A licence whose link leads there from anywhere, not only from its own repository."""
+    if stated is None or not stated.link or "://" in stated.link:
+        return stated
+    link = f"https://huggingface.co/{repo}/blob/{commit}/{stated.link.lstrip('/')}"
+    return replace(stated, link=link)
 
 
 def _adapter_content(folder: Path) -> str:
@@ -132,14 +146,21 @@ def _metadata(card: Path) -> Mapping[str, Any]:
     from huggingface_hub import metadata_load
 
     try:
+        if card.stat().st_size > _LARGEST:
+            return {}
         return metadata_load(card) or {}
     except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError):
         return {}
 
 
+def _is_short(said: object) -> bool:
+    """Whether it is a word, and not a structure that grows when it is written out."""
+    return said is False or (isinstance(said, str) and len(said) < 20)
+
+
 def _languages(card: Mapping[str, Any]) -> tuple[str, ...]:
     said = card.get("language")
-    told = said if isinstance(said, list) else [said]
+    told = said[:50] if isinstance(said, list) else [said]
     # YAML takes Norwegian for a refusal. The Hub takes no cards with other than ISO 639 codes.
-    codes = ("no" if each is False else str(each).lower() for each in told)
+    codes = ("no" if each is False else str(each).lower() for each in told if _is_short(each))
     return tuple(code for code in codes if _LANGUAGE.fullmatch(code))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.open import open_checkpoint, open_recorded
@@ -12,6 +12,7 @@ from surgery.errors import PublishError
 from surgery.execute.verify import verify
 from surgery.hub.card import Subject, published_plan
 from surgery.hub.check import check_loads
+from surgery.hub.failure import explained
 from surgery.hub.licence import combine, confirm
 from surgery.hub.parents import parents_of
 from surgery.plan import make_plan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.checkpoint.ledger import Ledger
+    from surgery.hub.account import Target
     from surgery.hub.licence import Combined
     from surgery.hub.parents import Parent
     from surgery.plan.model import Plan
@@ -55,6 +57,8 @@ def prepare(
         PublishError: If the merge does not hold or load, or its licence is doubtful.
         SurgeryError: If a parent is not there.
     """
+    if not out.is_dir():
+        raise PublishError(f"{out}: no such folder; expected one that 'surgery merge' wrote.")
     if not (out / LEDGER).is_file():
         raise PublishError(
             f"{out} has no {LEDGER}: expected a folder that 'surgery merge' wrote. Only what can "
@@ -93,6 +97,24 @@ def check_still_holds(out: Path) -> None:
             f"{out} changed while it was being published: {first.where} {first.what}. Do not use "
             f"what is on the Hub; mend the merge, and publish it again."
         )
+
+
+def check_parents_may_be_seen(api: Any, parents: Sequence[Parent], target: Target) -> None:
+    """Refuse to show weights of private repositories to everybody.
+
+    Raises:
+        PublishError: If a parent is private and the target is public.
+    """
+    if target.private:
+        return
+    for repo in dict.fromkeys(parent.repo for parent in parents if parent.repo):
+        with explained(f"{repo}: looking at who may see it"):
+            private = bool(api.model_info(repo).private)
+        if private:
+            raise PublishError(
+                f"{repo} is private, and {target.repo} would show its weights to everybody. Leave "
+                f"--public out, or make {repo} public first."
+            )
 
 
 def settle(parents: Sequence[Parent], licence: str | None) -> Combined:

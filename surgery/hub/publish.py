@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from surgery.errors import PublishError
 from surgery.hub.account import shortened
-from surgery.hub.failure import HubBusyError, explained
+from surgery.hub.failure import CopyRefusedError, HubBusyError, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,6 +151,7 @@ class _Delivery:
     copies: Sequence[Copy]
     message: str
     say: Callable[[str], None]
+    head: str | None = None
 
     def deliver(self) -> str:
         """Send everything, again while the Hub is busy or the connection breaks; the commit."""
@@ -177,9 +178,7 @@ class _Delivery:
         if self.copies:
             try:
                 return self._with_copies()
-            except HubBusyError:
-                raise
-            except PublishError:
+            except CopyRefusedError:
                 repo = self.copies[0].repo
                 self.say(f"the Hub does not copy files of {repo}; they are sent instead")
                 self.copies = ()
@@ -191,6 +190,7 @@ class _Delivery:
                 folder_path=folder,
                 revision=self.target.revision,
                 commit_message=self.message,
+                parent_commit=self.head,
                 delete_patterns=[_exactly(name) for name in self._stale()] or None,
             )
         return str(info.oid)
@@ -203,7 +203,7 @@ class _Delivery:
             if bool(info.private) != self.target.private:
                 seen = "private" if info.private else "public"
                 raise PublishError(f"{repo} is {seen} by now, and nothing was sent. Look at it.")
-            head = str(info.sha)
+            self.head = head = str(info.sha)
             there = _files(self.api, self.target, head)
         whole = there.keys().isdisjoint(self._stale()) and not any(
             _wrong(self.bundle, name, there) for name in self.bundle.files
@@ -237,6 +237,7 @@ class _Delivery:
                 operations,
                 commit_message=self.message,
                 revision=self.target.revision,
+                parent_commit=self.head,
             )
         return str(info.oid)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from surgery.errors import PublishError
+from surgery.hub.card import METRICS
 from surgery.hub.failure import explained
 from surgery.hub.markdown import closed, code, plain, row
 
@@ -38,6 +40,19 @@ class Item:
     steps: str
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """How the published variants were chosen.
+
+    Attributes:
+        picks: What they had to fulfil.
+        others: Variants that were scored and are not published.
+    """
+
+    picks: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+
 def slug(text: str) -> str:
     """A name as a repository may have it."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
@@ -45,7 +60,13 @@ def slug(text: str) -> str:
 
 
 def index_card(
-    name: str, description: str, items: Sequence[Item], rows: Sequence[Any], licence: str
+    name: str,
+    description: str,
+    items: Sequence[Item],
+    rows: Sequence[Any],
+    *,
+    licence: str = "",
+    chosen: Chosen = Chosen(),
 ) -> str:
     """The card of a sweep: every published variant with what it is made of and what it scores.
 
@@ -57,6 +78,7 @@ def index_card(
             `score` (`variant`, `suite`, `measure`, `value`, `low`, `high`, `n`) and a `difference`
             (`against`, `difference`, `low`, `high`) or None.
         licence: The Hub's id, or "" where the variants do not share one.
+        chosen: How the published ones were chosen.
     """
     metadata: dict[str, Any] = {
         "license": licence,
@@ -84,7 +106,9 @@ def index_card(
         "vlm-surgery, all of them asked the same questions.",
         "## Models",
         "\n".join([row("variant", "repository", "made of"), row(*["---"] * 3), *models]),
+        _choice(chosen, len(items)),
         "## Scores",
+        METRICS,
         "In percent, with the 95% interval and the number of samples.",
         _table(rows, _score),
         _differences(rows),
@@ -93,6 +117,21 @@ def index_card(
         "comes back, `power.csv` what the samples can show.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _choice(chosen: Chosen, count: int) -> str:
+    """That some were chosen by their scores, which makes these scores look better than they are."""
+    if not chosen.others:
+        return ""
+    others = ", ".join(map(code, chosen.others))
+    told = f"{count} of {count + len(chosen.others)} variants are published; not {others}."
+    if not chosen.picks:
+        return told
+    picks = " and ".join(map(code, chosen.picks))
+    return (
+        f"{told} They were chosen by {picks} on the very scores below, by the numbers as they are "
+        "and not by their intervals: what is best of several by chance looks better than it is."
+    )
 
 
 def _default(table: str) -> dict[str, bool]:
@@ -172,6 +211,11 @@ def collect(
             private=private,
             exists_ok=True,
         )
+        if private and made.private is False:
+            raise PublishError(
+                f"the collection {title!r} is there already and is public, and what goes into it "
+                f"is private. Choose another title, or make it private on the Hub."
+            )
         for repo, kind, note in items:
             api.add_collection_item(
                 made.slug, repo, kind, note=note[:_NOTE] or None, exists_ok=True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surgery.checkpoint.source import AdapterReference
 from surgery.errors import RecipeError, did_you_mean
 from surgery.recipe.extend import SUFFIXES, Extender, bundled_folder, bundled_names, read_text
 from surgery.recipe.nodes import Node, compose
@@ -12,7 +15,7 @@ from surgery.recipe.nodes import Node, compose
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from surgery.recipe.recipe import Recipe
+    from surgery.recipe.recipe import Recipe, Reference
     from surgery.recipe.schema import RecipeModel
 
 
@@ -35,9 +38,39 @@ def load_recipe(path_or_name: str | Path, models: Mapping[str, str] | None = Non
         RecipeError: If there is no such recipe, or something in it is wrong; says where.
     """
     path = find_recipe(path_or_name)
-    # What somebody else wrote reaches no file of this machine.
-    own = not str(path_or_name).startswith("hf://")
-    return _parse(read_text(path), str(path), path if own else None, models or {})
+    if not str(path_or_name).startswith("hf://"):
+        return _parse(read_text(path), str(path), path, models or {})
+    found = _parse(read_text(path), str(path), None, models or {})
+    bound = models or {}
+    return replace(
+        found,
+        models={
+            name: reference if name in bound else _elsewhere(name, reference, str(path_or_name))
+            for name, reference in found.models.items()
+        },
+    )
+
+
+def _elsewhere(name: str, reference: Reference | None, recipe: str) -> Reference | None:
+    """A model of a recipe that somebody else wrote: on the Hub, and no folder of this machine.
+
+    Raises:
+        RecipeError: If it is something else.
+    """
+    if isinstance(reference, AdapterReference):
+        base, adapter = (
+            _elsewhere(name, each, recipe) for each in (reference.base, reference.adapter)
+        )
+        return AdapterReference(str(base), str(adapter))
+    if reference is None or reference.startswith("specimen:"):
+        return reference
+    bare = reference.removeprefix("hf://")
+    if bare.startswith((".", "~", "/")) or "/" not in bare:
+        raise RecipeError(
+            f"{recipe}: its model {name!r} is {reference!r}, a folder of somebody else's machine. "
+            f"Say which of yours it is: --model {name}=REF."
+        )
+    return f"hf://{bare}"
 
 
 def parse_recipe(
@@ -76,6 +109,8 @@ def find_recipe(path_or_name: str | Path) -> Path:
         raise RecipeError(f"{path} is a folder; name one recipe file in it.")
     near = did_you_mean(name, names)
     near = near if near.startswith(" Did") else " 'surgery recipe list' shows the bundled ones."
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@\S+)?", str(path_or_name)):
+        near += f" A published merge is hf://{path_or_name}."
     what = "file" if path.suffix in SUFFIXES else "file and no bundled recipe"
     raise RecipeError(f"there is no {what} {str(path_or_name)!r}.{near}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from surgery.checkpoint.dtype import DType
+from surgery.checkpoint.open import parse_reference
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import RecipeError, did_you_mean
 from surgery.methods.table import METHODS, BaseRule, Scope
@@ -84,7 +85,7 @@ def _bind(model: RecipeModel, bindings: Mapping[str, str]) -> dict[str, Referenc
             )
         if not reference:
             raise RecipeError(f"cannot bind {name}: the reference is empty.")
-        models[name] = reference
+        models[name] = parse_reference(reference)
     return models
 
 
