@@ -74,12 +74,9 @@ def _http_cause(error: BaseException) -> BaseException | None:
 
 
 def _address(error: BaseException) -> str:
-    """Where a failed request went."""
-    # The client's errors refuse to tell of a request that was never sent.
-    try:
-        return str(getattr(error, "request", None) and error.request.url)  # type: ignore[attr-defined]
-    except RuntimeError:
-        return ""
+    """Where a request went that was answered with a refusal."""
+    request = getattr(getattr(error, "response", None), "request", None)
+    return str(getattr(request, "url", ""))
 
 
 def _refusal(what: str, status: int | None) -> PublishError:

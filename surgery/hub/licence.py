@@ -167,7 +167,7 @@ class Stated:
         said = card.get("license")
         each = [_word(one) for one in (said if isinstance(said, list) else [said])[:5]]
         told = ", ".join(each).lower()
-        if said in (None, "", []):
+        if said in (None, []) or (isinstance(said, str) and not said.strip()):
             return None
         if not all(each):
             return cls("unknown")

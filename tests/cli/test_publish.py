@@ -184,7 +184,7 @@ def test_scores_of_a_recipe_that_was_never_written(hub: Hub, surgery: Surgery, r
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("out",), "is missing: where the merge goes"),
+        (("out",), "give a merge and where it goes"),
         (("out", "name"), "is not namespace/name"),
         (("out", "a/b/c"), "is not namespace/name"),
         (("out", "me/na--me"), "is not namespace/name"),
@@ -240,7 +240,7 @@ def test_the_licence_is_asked_for(hub: Hub, surgery: Surgery, tmp_path: Path) ->
     card = hub.files(REPO)["README.md"].decode()
     told = front_matter(card)
     assert (told["license"], told["license_name"]) == ("other", "mine")
-    assert "Licence: in (in) states no licence" in card
+    assert "settled the licence as mine, knowing this: in (in) states no licence" in card
 
 
 def test_a_public_repository_wants_to_be_named(hub: Hub, surgery: Surgery, room: Path) -> None:

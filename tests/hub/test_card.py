@@ -309,11 +309,14 @@ def test_doubts_and_unused_tensors_are_told(plain: Subject) -> None:
     text = card(
         replace(
             plain,
-            licence=replace(plain.licence, doubts=("in is under a licence.",)),
+            licence=replace(
+                plain.licence, doubts=("in is under a licence: confirm with --license mit.",)
+            ),
             loaded=replace(plain.loaded, unused=("a.weight", "b.weight")),
         )
     )
-    assert "- Licence: in is under a licence." in text
+    assert "settled the licence as apache-2.0, knowing this: in is under a licence.\n" in text
+    assert "--license" not in text
     assert "2 of its tensors are not used by" in text
 
 
@@ -344,7 +347,7 @@ def test_the_index_of_a_sweep_renders_whatever_the_names(hub: Hub) -> None:
     rows = [IndexRow(replace(score, variant=name, suite="s|t"), None) for name in names]
     rows[1] = replace(rows[1], difference=replace(apart, variant=names[1]))
     items = [Item(name, f"me/{slug(name)}", "language layers 3-5: copy from a|b") for name in names]
-    text = index_card("a | b", "What *for*.", items, rows, "apache-2.0")
+    text = index_card("a | b", "What *for*.", items, rows, licence="apache-2.0")
     assert check(text, "dataset") == ([], [])
     models, scores, differences = tables(text)
     assert [row[0] for row in models[1:]] == names

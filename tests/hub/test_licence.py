@@ -48,9 +48,6 @@ _CLEAR = [
     ("eupl-1.2", "agpl-3.0", "agpl-3.0"),
     ("cc-by-sa-4.0", "gpl-3.0", "gpl-3.0"),
     ("cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-sa-4.0"),
-    ("llama3.2", "llama3.2", "llama3.2"),
-    ("gemma", "gemma", "gemma"),
-    ("openrail", "openrail", "openrail"),
 ]
 
 _DOUBTFUL = [
@@ -78,6 +75,9 @@ _DOUBTFUL = [
     ("gemma", "llama4", None, "in conflict"),
     ("llama3.2", "gpl-3.0", None, "in conflict"),
     ("creativeml-openrail-m", "mit", "creativeml-openrail-m", "limits on use"),
+    ("llama3.2", "llama3.2", "llama3.2", "Built with Llama"),
+    ("gemma", "gemma", "gemma", "must be passed on"),
+    ("openrail", "openrail", "openrail", "limits on use"),
     (_QWEN, _QWEN, "other", "allows research only"),
     (_QWEN, "apache-2.0", "other", "https://hub/qwen/LICENSE"),
     (_OTHER, _OTHER, "other", "a licence of its own: read it"),
@@ -156,6 +156,8 @@ def test_a_merge_of_nothing_is_a_bug() -> None:
         ({"license": ["mit", "gpl-3.0"]}, Stated("mit, gpl-3.0")),
         ({"license": "other", "license_name": "q", "license_link": "L"}, Stated("other", "q", "L")),
         ({"license": "other"}, Stated("other")),
+        ({"license": "mit\n\n## Prizes <img src=x>"}, Stated("unknown")),
+        ({"license": ["mit", {"a": ["b"] * 9}]}, Stated("unknown")),
     ],
 )
 def test_what_cards_state(card: dict[str, object], stated: Stated | None) -> None:

@@ -216,19 +216,20 @@ def test_a_moved_model_is_read_where_it_is_now(hub: Hub, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("reference", "told"),
+    ("reference", "commit", "told"),
     [
-        ("org/in", "org/in"),
-        ("hf://org/in@abc", "hf://org/in@abc"),
-        ("specimen:in", "specimen:in"),
-        ("/a/b/c", "c"),
-        ("~/models/in", "in"),
-        ("../x/", "x"),
-        ("./here/in", "in"),
+        ("org/in", "abc", "org/in"),
+        ("org/in", None, "in"),
+        ("hf://org/in@abc", "abc", "hf://org/in@abc"),
+        ("specimen:in", None, "specimen:in"),
+        ("/a/b/c", "local", "c"),
+        ("~/models/in", None, "in"),
+        ("../x/", "", "x"),
+        ("./here/in", None, "in"),
     ],
 )
-def test_public_references(reference: str, told: str) -> None:
-    assert public_reference(reference) == told
+def test_public_references(reference: str, commit: str | None, told: str) -> None:
+    assert public_reference(reference, commit) == told
 
 
 def test_a_folder_with_a_repositorys_name_is_a_folder(
