@@ -464,3 +464,10 @@ def test_no_descriptor_and_no_thread_is_left(hub: Hub, make: Make, tmp_path: Pat
     close_session()
     assert str(tmp_path / "parts") not in here()
     assert not [thread for thread in threads() if thread.name.startswith("surgery-fetch")]
+
+
+def test_a_compressed_answer_is_refused_and_not_kept(hub: Hub, make: Make) -> None:
+    fault = hub.fail(STORED, times=None, packed=True)
+    refused(make(), "asked for plain bytes", "sends them as gzip", "--remote cache")
+    fault.times = 0
+    holds(make())

@@ -443,3 +443,33 @@ def test_two_at_once(hub: Hub, tmp_path: Path) -> None:
     with opened() as last:
         same(last, folder)
         assert last.fetched == 0
+
+
+def test_a_folder_that_is_removed_is_not_read_as_zeros(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process begins anew in its place while headers are on their way."""
+    hub.add("org/in", single(tmp_path / "made"))
+    hold = remote._hold_header
+
+    def and_removed(ranged: ranges.RangedFile) -> None:
+        hold(ranged)
+        path = ranged.part.path
+        data = path.read_bytes()
+        path.unlink()
+        header = 8 + int.from_bytes(data[:8], "little")
+        path.write_bytes(data[:header].ljust(len(data), b"\0"))
+
+    monkeypatch.setattr(remote, "_hold_header", and_removed)
+    with pytest.raises(CheckpointError, match="was removed while it was being read"):
+        opened()
+
+
+def test_a_repository_that_is_gone_is_not_served_from_the_cache(hub: Hub, tmp_path: Path) -> None:
+    from surgery.checkpoint import hub as client
+
+    hub.add("org/in", single(tmp_path / "made"))
+    open_checkpoint("org/in").close()
+    client._pinned.clear()  # another process
+    del hub.store.repos["models", "org/in"]
+    refused("no such model on the Hub")

@@ -125,3 +125,23 @@ def test_a_model_of_the_sweep_that_changed(hub: Hub, surgery: Surgery, room: Pat
     assert done.returncode == 2
     assert "comes out otherwise than it was when the run scored it" in done.stderr
     assert written(hub) == []
+
+
+def test_what_was_chosen_by_its_scores_is_told_so(hub: Hub, surgery: Surgery, room: Path) -> None:
+    ok(sweep(surgery, "--pick", "M_rea >= 0", "--pick", "M_rea <= 100%"))
+    card = hub.files("somebody/many", kind="datasets")["README.md"].decode()
+    assert "chosen by" not in card  # nothing was left out
+    run = json.loads((room / "many" / "run.json").read_text())
+    left, kept = (one["name"] for one in run["variants"] if "transplant" in one["recipe"])
+    lines = (room / "many" / "records.jsonl").read_text().splitlines()
+    wrong = [
+        json.dumps({**json.loads(line), "correct": json.loads(line)["variant"] == kept})
+        for line in lines
+    ]
+    (room / "many" / "records.jsonl").write_text("\n".join(wrong) + "\n")
+    ok(sweep(surgery, "--pick", "M_rea > in", "--json"))
+    card = hub.files("somebody/many", kind="datasets")["README.md"].decode()
+    assert f"1 of 2 variants are published; not `{left}`." in card
+    assert "chosen by `M_rea > in` on the very scores below" in card
+    _, scores, _ = tables(card)
+    assert [row[0] for row in scores[1:]] == ["in", "rl", left, kept]

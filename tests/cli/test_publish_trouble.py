@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from tests.hub.merges import (
     listing,
     merged,
     sleepless,
+    stage,
     subject,
 )
 
@@ -129,6 +131,13 @@ def test_interrupted_it_goes_on_and_ends_the_same(
 # The token.
 
 SECRETS = (b"SecretThatNobodyMaySee", b"SecretThatMayOnlyRead")
+
+
+OTHER = """\
+models: {in: 'specimen:in', rl: 'specimen:rl'}
+base: in
+steps: [{transplant: 'language[early]', from: rl}]
+"""
 
 
 @pytest.fixture
@@ -313,3 +322,57 @@ def test_a_dry_run_asks_for_no_login(
     assert "nobody is logged in" in done.stderr
     assert "## How to make it again" in done.stdout
     assert not [line for line in hub.asked if line.startswith("POST /api/repos")]
+
+
+def test_another_merge_is_not_replaced_unasked(hub: Hub, surgery: Surgery, room: Path) -> None:
+    assert surgery("publish", "out", REPO, "--run", "run", "--quiet").returncode == 0
+    done = surgery("publish", "out", REPO)
+    assert "with these weights; its card is written anew, without scores" in done.stderr
+    merged(room / "other", OTHER)
+    before = hub.files(REPO)
+    done = surgery("publish", "other", REPO)
+    assert done.returncode == 2
+    assert f"{REPO} holds another merge" in done.stderr
+    assert hub.files(REPO) == before
+    done = surgery("publish", "other", REPO, "--overwrite")
+    assert done.returncode == 0
+    assert "is there already, and is replaced" in done.stderr
+
+
+def test_private_parents_do_not_go_public(hub: Hub, surgery: Surgery, tmp_path: Path) -> None:
+    hub.add("org/in", stage("in", tmp_path / "in"), private=True)
+    merged(tmp_path / "out", **{"in": "org/in"})
+    done = surgery("publish", "out", REPO, "--public")
+    assert done.returncode == 2
+    assert "org/in is private, and somebody/mixed would show its weights" in done.stderr
+    assert surgery("publish", "out", REPO).returncode == 0
+
+
+def test_a_published_recipe_names_no_folder_of_this_machine(
+    hub: Hub, surgery: Surgery, room: Path
+) -> None:
+    (room / "there").mkdir()
+    text = f"models: {{in: '{room / 'out'}'}}\nbase: in\nsteps: []\n"
+    (room / "there" / "recipe.yaml").write_text(text)
+    hub.add("org/sly", room / "there")
+    done = surgery("merge", "hf://org/sly", "made")
+    assert done.returncode == 2
+    assert "a folder of somebody else's machine" in done.stderr
+    assert surgery("merge", "hf://org/sly", "made", f"--model=in={room / 'out'}").returncode == 0
+
+
+def test_where_a_model_was_is_not_published(hub: Hub, surgery: Surgery, tmp_path: Path) -> None:
+    folder = stage("in", tmp_path / "in")
+    config = json.loads((folder / "config.json").read_text())
+    config["_name_or_path"] = str(tmp_path / "secret")
+    (folder / "config.json").write_text(json.dumps(config))
+    merged(tmp_path / "out", **{"in": folder})
+    assert "_name_or_path" not in json.loads((tmp_path / "out" / "config.json").read_text())
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["source"] = f"{folder.resolve()}/vocab"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    merged(tmp_path / "told", **{"in": folder})
+    done = surgery("publish", "told", REPO)
+    assert done.returncode == 2
+    assert "tokenizer_config.json: names" in done.stderr
+    assert "a place on this machine" in done.stderr

@@ -29,6 +29,7 @@ class Fault:
         trimmed: A range of only this many bytes, with headers that admit it.
         flip: Send one wrong byte, at this offset of the body.
         changed: The file has another content, size and ETag from this request on.
+        packed: Send the body compressed, and say so.
         drip: So many bytes, then so many seconds of rest, to the end of the body.
         hits: How many requests it has spoiled.
     """
@@ -47,6 +48,7 @@ class Fault:
     trimmed: int | None = None
     flip: int | None = None
     changed: bool = False
+    packed: bool = False
     drip: tuple[int, float] | None = None
     hits: int = 0
 

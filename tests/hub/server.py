@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import struct
@@ -239,6 +240,9 @@ def _spoiled(answer: Answer, fault: Fault) -> Answer:
     if fault.flip is not None and fault.flip < len(body):
         wrong = bytes([body[fault.flip] ^ 0xFF])
         body = body[: fault.flip] + wrong + body[fault.flip + 1 :]
+    if fault.packed:
+        body = gzip.compress(body)
+        headers["Content-Encoding"] = "gzip"
     return replace(answer, body=body, headers=headers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -239,3 +240,21 @@ def test_a_folder_with_a_repositorys_name_is_a_folder(
     stage("in", tmp_path / "org" / "in")
     told = found(merged(tmp_path / "out", MIDDLE, **{"in": "org/in"}))
     assert told["in"].repo is None
+
+
+def test_a_bound_adapter_is_two_parents_and_no_path(
+    hub: Hub, tmp_path: Path, adapter: Path
+) -> None:
+    """`--model in="BASE + ADAPTER"` is what the recipe's own form is: licences, paths and all."""
+    stage("in", tmp_path / "SECRETDIR" / "base", "---\nlicense: mit\n---\n")
+    folder = tmp_path / "SECRETDIR" / "adapter"
+    shutil.copytree(adapter, folder)
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    base = tmp_path / "SECRETDIR" / "base"
+    out = merged(tmp_path / "out", rl=f"{base} + {folder}")
+    with pytest.raises(PublishError, match="no commercial use"):
+        packed(out)
+    made = packed(out, licence="cc-by-nc-4.0")
+    for name in made.bundle.files:
+        assert b"SECRETDIR" not in made.bundle.head(name, 1 << 24)
+    assert "FOLDER + FOLDER" in made.card
