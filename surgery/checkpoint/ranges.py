@@ -66,10 +66,12 @@ class RangedFile:
     Args:
         file: Which file.
         part: Where what is fetched is kept.
+        threads: How many of its ranges may wait for a connection at once.
     """
 
-    def __init__(self, file: HubFile, part: PartialFile) -> None:
+    def __init__(self, file: HubFile, part: PartialFile, threads: int = CONNECTIONS) -> None:
         self.file = file
+        self._threads = threads
         self.part = part
         self.fetched = 0
         self._lock = Lock()
@@ -124,7 +126,7 @@ class RangedFile:
     def _send(self, start: int, end: int) -> None:
         """Put requests for bytes on the list of what is on its way."""
         if self._pool is None and start < end:
-            self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="surgery-fetch")
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="surgery-fetch")
         for begin in range(start, end, PIECE):
             stop = min(begin + PIECE, end)
             assert self._pool is not None  # made above

@@ -10,7 +10,7 @@ from surgery.checkpoint.failure import free_bytes, size_text
 from surgery.checkpoint.header import MAX_HEADER
 from surgery.checkpoint.hub import fetch_weights, weight_files
 from surgery.checkpoint.local import LocalCheckpoint
-from surgery.checkpoint.ranges import PIECE, RangedFile
+from surgery.checkpoint.ranges import CONNECTIONS, PIECE, RangedFile
 from surgery.checkpoint.source import Fetch, Remote
 from surgery.checkpoint.spans import PartialFile
 from surgery.errors import CheckpointError
@@ -73,8 +73,11 @@ class RemoteCheckpoint:
         self._folder = folder = range_folder(snapshot)
         with ExitStack() as undo:
             self._files: dict[str, RangedFile] = {}
-            for name, file in weight_files(snapshot).items():
-                ranged = RangedFile(file, PartialFile(folder / name, file.size, file.content))
+            found = weight_files(snapshot)
+            threads = min(CONNECTIONS, 2 * CONNECTIONS // max(len(found), 1)) or 1
+            for name, file in found.items():
+                part = PartialFile(folder / name, file.size, file.content)
+                ranged = RangedFile(file, part, threads)
                 undo.callback(ranged.close)
                 self._files[name] = ranged
             undo.callback(self.give_up)  # before one after the other is closed
