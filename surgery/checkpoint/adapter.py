@@ -19,14 +19,13 @@ from surgery.arch.rules import RuleBook
 from surgery.checkpoint import lora
 from surgery.checkpoint.folder import read_json
 from surgery.checkpoint.local import fingerprint
+from surgery.checkpoint.source import Closing
 from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from surgery.arch.site import Site
     from surgery.checkpoint.source import (
@@ -51,7 +50,7 @@ class _Product:
     transposed: bool
 
 
-class AdapterCheckpoint:
+class AdapterCheckpoint(Closing):
     """A base checkpoint seen through a LoRA adapter. Closing it closes the base.
 
     Args:
@@ -210,17 +209,6 @@ class AdapterCheckpoint:
         self._kept.clear()
         self._file.close()
         self._base.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_weights(folder: Path) -> WeightFile:

@@ -8,15 +8,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.folder import find_shards, read_json
-from surgery.checkpoint.source import CheckpointInfo, TensorHeader
+from surgery.checkpoint.source import CheckpointInfo, Closing, TensorHeader
 from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from surgery.checkpoint.folder import Shards
 
@@ -45,7 +43,7 @@ _DEQUANTISE = (
 )
 
 
-class LocalCheckpoint:
+class LocalCheckpoint(Closing):
     """An open checkpoint folder: headers now, bytes on demand.
 
     Args:
@@ -142,17 +140,6 @@ class LocalCheckpoint:
     def close(self) -> None:
         """Release the files."""
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def fingerprint(

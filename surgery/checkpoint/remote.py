@@ -11,15 +11,13 @@ from surgery.checkpoint.header import MAX_HEADER
 from surgery.checkpoint.hub import fetch_weights, weight_files
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.ranges import CONNECTIONS, PIECE, RangedFile
-from surgery.checkpoint.source import Fetch, Remote
+from surgery.checkpoint.source import Closing, Fetch, Remote
 from surgery.checkpoint.spans import PartialFile
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from surgery.checkpoint.hub import Snapshot
     from surgery.checkpoint.source import CheckpointInfo
@@ -51,7 +49,7 @@ def range_folder(snapshot: Snapshot) -> Path:
         ) from error
 
 
-class RemoteCheckpoint:
+class RemoteCheckpoint(Closing):
     """An open checkpoint on the Hub: headers now, bytes by range or whole when they are wanted.
 
     Ranges stay on disk, so that what was interrupted does not fetch them again.
@@ -217,17 +215,6 @@ class RemoteCheckpoint:
     def close(self) -> None:
         """End what is on its way, and release the files."""
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _hold_header(ranged: RangedFile) -> None:

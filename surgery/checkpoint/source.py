@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
@@ -118,6 +119,25 @@ class Fetch:
     headers: int
     whole: int
     way: Remote
+
+
+class Closing(ABC):
+    """Something that a `with` block closes at its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the files."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Checkpoint(Protocol):

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 from surgery.checkpoint.folder import resolve_inside
 from surgery.checkpoint.header import read_header
+from surgery.checkpoint.source import Closing
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from surgery.checkpoint.source import TensorHeader
 
 
-class WeightFile:
+class WeightFile(Closing):
     """A safetensors file of a checkpoint's folder, open for reading from several threads.
 
     Args:
@@ -106,14 +105,3 @@ class WeightFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -142,12 +142,12 @@ def send(
     parcel = pack(out, subject, layers_png(subject.plan))
     if target is not None:
         target.check_content(subject.ledger.fingerprint, overwrite=wish.overwrite)
+        check_parents_may_be_seen(api, subject.parents, target)
         check_card(parcel.card, target)
         if target.content is not None:
             wish.say(_replaced(target, subject))
     if wish.dry_run or target is None:
         return parcel, None
-    check_parents_may_be_seen(api, subject.parents, target)
     message = f"Merge {subject.plan.recipe.name}"
     merge = (parcel, subject.parents)
     published = publish(api, parcel.bundle, target, message, merge=merge, say=wish.say)

@@ -13,6 +13,7 @@ from surgery.cli.options import Json, Models, RemoteOption, bindings
 from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
+    from surgery.errors import CheckpointError
     from surgery.execute.verify import Verification
 
 _SHOWN = 20
@@ -40,15 +41,11 @@ def command(
 ) -> None:
     """Prove every tensor of a merge. Exits with 2 if anything does not hold."""
     from surgery.checkpoint.ledger import LEDGER, read_ledger
-    from surgery.errors import CheckpointError
     from surgery.execute.verify import verify
 
     folder = _folder(out)
     if not (folder / LEDGER).exists():
-        raise CheckpointError(
-            f"{out} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be "
-            f"proven. 'surgery inspect {out}' shows what is there."
-        )
+        raise _without_ledger(out)
     ledger = read_ledger(folder)
     bound = bindings(model)
     nbytes = sum(_nbytes(entry) for entry in ledger.tensors)
@@ -79,11 +76,18 @@ def _folder(out: str) -> Path:
 
     repo, revision = split_hub_id(out)
     if fetch_file(repo, revision, LEDGER) is None:  # before all its weights are fetched
-        raise CheckpointError(
-            f"{out} has no {LEDGER}, so 'surgery publish' did not put it there; only its work can "
-            f"be proven. 'surgery inspect {out}' shows what is there."
-        )
+        raise _without_ledger(out)
     return fetch_all(repo, revision)
+
+
+def _without_ledger(out: str) -> CheckpointError:
+    from surgery.checkpoint.ledger import LEDGER
+    from surgery.errors import CheckpointError
+
+    return CheckpointError(
+        f"{out} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be proven. "
+        f"'surgery inspect {out}' shows what is there."
+    )
 
 
 def _nbytes(entry: Any) -> int:

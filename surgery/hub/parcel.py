@@ -106,7 +106,7 @@ def _check_private(out: Path, bundle: Bundle, plan: Plan) -> None:
     """
     places = {str(Path.home()), str(out.resolve())}
     places |= {str(info.folder.resolve()) for info in plan.models.values() if not info.revision}
-    hidden = [place.encode() for place in places if place.count("/") > 1 or place == "/root"]
+    hidden = [place.encode() for place in places if place != "/"]
     for name in bundle.files:
         if bundle.size(name) > _SEARCHED and not name.endswith(".safetensors"):
             continue
