@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from surgery.arch.site import Component, Module, Site
@@ -82,6 +83,7 @@ def under(prefixes: Iterable[str], rules: Iterable[Rule]) -> tuple[Rule, ...]:
     )
 
 
+@lru_cache(maxsize=4096)
 def is_number(segment: str) -> bool:
     """Whether a segment is an index as libraries write it: decimal, no leading zero."""
     return _NUMBER.fullmatch(segment) is not None

@@ -32,7 +32,7 @@ class Module(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Site:
     """One tensor's place in the model.
 

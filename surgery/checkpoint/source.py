@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from surgery.checkpoint.dtype import DType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorHeader:
     """What a safetensors header says of one tensor.
 

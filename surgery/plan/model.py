@@ -27,7 +27,7 @@ class Kind(StrEnum):
     MERGE = "merge"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorRef:
     """One tensor of one of the recipe's models."""
 
@@ -35,7 +35,7 @@ class TensorRef:
     tensor: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorOp:
     """How one output tensor comes to be.
 

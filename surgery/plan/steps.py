@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TIED = (Component.EMBEDDING, Component.HEAD)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A tensor op before its output is known.
 

@@ -113,7 +113,8 @@ class Selector:
             (dropped if term.exclude else kept).update(_match_term(term, architecture, cuts))
         if all(term.exclude for term in self.terms):
             kept = set(architecture.sites.values())
-        chosen = tuple(site for site in architecture.sites.values() if site in kept - dropped)
+        kept -= dropped
+        chosen = tuple(site for site in architecture.sites.values() if site in kept)
         if not chosen:
             place = self.terms[0].place
             raise RecipeError(f"selector '{self}' excludes everything that it picks.", place)

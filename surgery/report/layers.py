@@ -69,9 +69,10 @@ def layers_figure(plan: Plan) -> Figure:
             page.text(_EDGE, page.y + 0.1, line, _TITLE, weight="bold")
             page.y += 0.2
         page.y += _UNDER_TITLE
-        _Stack(page, rows(plan), key).draw()
+        drawn = rows(plan)
+        _Stack(page, drawn, key).draw()
         page.y += 0.1
-        _legend(page, list(entries(plan, key)), key)
+        _legend(page, list(entries(plan, key, drawn)), key)
         return page.done()
 
 

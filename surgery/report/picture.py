@@ -103,8 +103,9 @@ def picture(plan: Plan, *, legend: bool = True) -> RenderableType:
         A renderable that fits itself to the width it is given.
     """
     key = Key.of(plan)
-    stack = _Stack(rows(plan), key)
-    return Group(stack, Text(), legend_of(plan, key)) if legend else stack
+    drawn = rows(plan)
+    stack = _Stack(drawn, key)
+    return Group(stack, Text(), legend_of(plan, key, drawn)) if legend else stack
 
 
 class _Stack:
@@ -187,8 +188,8 @@ class Entry:
     nbytes: int
 
 
-def entries(plan: Plan, key: Key) -> Iterator[Entry]:
-    """What a plan's letters and digits mean: its models, then everything computed."""
+def entries(plan: Plan, key: Key, drawn: Sequence[Row]) -> Iterator[Entry]:
+    """Yield what the letters and digits of drawn rows mean: models, then everything computed."""
     tensors, nbytes = _tally(plan)
     for name, letter in key.letters.items():
         source = Fill(Kind.COPY, (name,), None, "copy")
@@ -198,18 +199,17 @@ def entries(plan: Plan, key: Key) -> Iterator[Entry]:
     for mark, (name, told), members in _mixtures(tensors):
         count, total = sum(tensors[m] for m in members), sum(nbytes[m] for m in members)
         yield Entry(mark, members[len(members) // 2], name, told, count, total)
-    if any(cell is None for row in rows(plan) for cell in row.cells):
+    if any(cell is None for row in drawn for cell in row.cells):
         several = "more than one source in one block; see the steps"
         yield Entry(SEVERAL, None, "several", several, None, 0)
 
 
-def legend_of(plan: Plan, key: Key | None = None) -> RenderableType:
-    """What letters and digits mean, with tensors and bytes of each source."""
-    key = key or Key.of(plan)
+def legend_of(plan: Plan, key: Key, drawn: Sequence[Row]) -> RenderableType:
+    """Return what letters and digits mean, with tensors and bytes of each source."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for justify in ("left", "left", "left", "right", "right"):
         table.add_column(justify=justify, overflow="fold")
-    for entry in entries(plan, key):
+    for entry in entries(plan, key, drawn):
         counts = ("", "")
         if entry.tensors is not None:
             counts = number(entry.tensors, "tensor"), size(entry.nbytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from surgery.arch.site import Component, Module
 from surgery.plan.model import Kind
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # A block that falls into more parts than this (the experts of a layer) is shown as one.
 _MOST_PARTS = 12
 _LEAF_ENDS = frozenset({"weight", "bias", "scale"})
+
+_MODULES = {module: index for index, module in enumerate(Module)}
 
 ADDED, MERGED, SEVERAL = "+", "#", "~"
 
@@ -37,6 +39,9 @@ class Fill:
     models: tuple[str, ...]
     amount: float | None
     method: str
+
+
+_Tensor: TypeAlias = "tuple[Site, Fill]"
 
 
 @dataclass(frozen=True)
@@ -97,17 +102,19 @@ def rows(plan: Plan) -> tuple[Row, ...]:
     for each of them.
     """
     found: list[Row] = []
-    for component in Component:
-        ops = [op for op in plan.ops if op.site.component is component]
-        inside = [op for op in ops if op.site.layer is not None]
-        outside = [op for op in ops if op.site.layer is None]
+    tensors: dict[Component, list[_Tensor]] = {component: [] for component in Component}
+    for op in plan.ops:
+        tensors[op.site.component].append((op.site, fill(op)))
+    for component, members in tensors.items():
+        inside = [(site, cell) for site, cell in members if site.layer is not None]
+        outside = [(site, cell) for site, cell in members if site.layer is None]
         if inside:
             found += _split(component.value, inside, _by_module, 0)
         if outside:
             label = f"{component} (rest)" if inside else component.value
             found += _split(label, outside, _by_module, 0)
-        if component is Component.HEAD and not ops and plan.architecture.tied_head:
-            found += _tied_head(plan)
+        if component is Component.HEAD and not members and plan.architecture.tied_head:
+            found += _tied_head(tensors[Component.EMBEDDING])
     return tuple(found)
 
 
@@ -146,43 +153,42 @@ def _changes(group: Sequence[Row]) -> set[int]:
     return found
 
 
-def _tied_head(plan: Plan) -> list[Row]:
-    """The head that is no tensor of its own: it is what the embedding is."""
-    ops = [op for op in plan.ops if op.site.component is Component.EMBEDDING]
-    return [_row("head (tied)", ops, 0)] if ops else []
+def _tied_head(embedding: Sequence[_Tensor]) -> list[Row]:
+    """Return the row of a head that is no tensor of its own: it is what the embedding is."""
+    return [_row("head (tied)", embedding, 0)] if embedding else []
 
 
 def _split(
-    label: str, ops: Sequence[TensorOp], by: Callable[[Site], str] | None, depth: int
+    label: str, tensors: Sequence[_Tensor], by: Callable[[Site], str] | None, depth: int
 ) -> list[Row]:
-    """One row where every cell has one fill, otherwise a heading and the rows of its parts."""
-    whole = _row(label, ops, depth)
+    """Return one row where every cell has one fill, otherwise a heading and rows of parts."""
+    whole = _row(label, tensors, depth)
     if by is None or None not in whole.cells:
         return [whole]
-    parts: dict[str, list[TensorOp]] = {}
-    for op in sorted(ops, key=_module_order) if by is _by_module else ops:
-        parts.setdefault(by(op.site), []).append(op)
+    parts: dict[str, list[_Tensor]] = {}
+    for tensor in sorted(tensors, key=_module_order) if by is _by_module else tensors:
+        parts.setdefault(by(tensor[0]), []).append(tensor)
     finer = _by_leaf if by is _by_module else None
     if len(parts) == 1:
-        return _split(label, ops, finer, depth)
+        return _split(label, tensors, finer, depth)
     if len(parts) > _MOST_PARTS:
         return [whole]
     below = [_split(name, part, finer, depth + 1) for name, part in parts.items()]
     return [Row(label, depth, (), whole.layers), *(row for part in below for row in part)]
 
 
-def _row(label: str, ops: Sequence[TensorOp], depth: int) -> Row:
-    """The fill of each layer, where a layer has only one."""
+def _row(label: str, tensors: Iterable[_Tensor], depth: int) -> Row:
+    """Return the fill of each layer, where a layer has only one."""
     fills: dict[int | None, set[Fill]] = {}
-    for op in ops:
-        fills.setdefault(op.site.layer, set()).add(fill(op))
+    for site, cell in tensors:
+        fills.setdefault(site.layer, set()).add(cell)
     order = sorted(fills, key=lambda layer: -1 if layer is None else layer)
     cells = tuple(next(iter(fills[at])) if len(fills[at]) == 1 else None for at in order)
     return Row(label, depth, cells, tuple(layer for layer in order if layer is not None))
 
 
-def _module_order(op: TensorOp) -> int:
-    return list(Module).index(op.site.module)
+def _module_order(tensor: _Tensor) -> int:
+    return _MODULES[tensor[0].module]
 
 
 def _by_module(site: Site) -> str:

@@ -109,7 +109,13 @@ def hollow(folder: Path, size: str = "7b", shards: int = 5) -> Path:
         size: `3b` or `7b`.
         shards: Number of weight files.
     """
-    config, wanted = shapes(size)
+    return hollow_of(folder, *shapes(size), shards)
+
+
+def hollow_of(
+    folder: Path, config: dict[str, Any], wanted: dict[str, list[int]], shards: int
+) -> Path:
+    """Write a checkpoint of bfloat16 headers for a configuration and shapes, its weights holes."""
     folder.mkdir(parents=True)
     names = list(wanted)
     per_shard = -(-len(names) // shards)
@@ -131,3 +137,43 @@ def hollow(folder: Path, size: str = "7b", shards: int = 5) -> Path:
     (folder / "model.safetensors.index.json").write_text(index_text)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     return folder
+
+
+def experts(layers: int, count: int) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Return configuration and tensor shapes of a model with many experts, spelt as Kimi-K2.5.
+
+    Args:
+        layers: Decoder layers; all but the first have experts.
+        count: Experts of a layer, three matrices each.
+    """
+    found = {"language_model.model.embed_tokens.weight": [1024, 512]}
+    for block in range(27):
+        stem = f"vision_tower.encoder.blocks.{block}"
+        found |= {f"{stem}.{leaf}.weight": [64] for leaf in ("norm0", "norm1")}
+        found |= {
+            f"{stem}.{leaf}.weight": [64, 64] for leaf in ("wqkv", "wo", "mlp.fc0", "mlp.fc1")
+        }
+    found |= {f"mm_projector.{leaf}.weight": [512, 64] for leaf in ("linear_1", "linear_2")}
+    attention = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+    for layer in range(layers):
+        stem = f"language_model.model.layers.{layer}"
+        norms = ("input_layernorm", "post_attention_layernorm", "self_attn.q_a_layernorm")
+        found |= {f"{stem}.{norm}.weight": [512] for norm in norms}
+        found |= {f"{stem}.self_attn.{leaf}.weight": [512, 512] for leaf in attention}
+        blocks = [f"experts.{expert}." for expert in range(count)] if layer else [""]
+        if layer:
+            found[f"{stem}.mlp.gate.weight"] = [count, 512]
+            blocks.append("shared_experts.")
+        found |= {
+            f"{stem}.mlp.{block}{leaf}_proj.weight": [64, 512]
+            for block in blocks
+            for leaf in ("gate", "up", "down")
+        }
+    found |= {
+        "language_model.model.norm.weight": [512],
+        "language_model.lm_head.weight": [1024, 512],
+    }
+    text = {"model_type": "kimi_k2", "num_hidden_layers": layers}
+    vision = {"model_type": "moonvit", "num_hidden_layers": 27, "vt_num_hidden_layers": 27}
+    config = {"model_type": "kimi_k25", "text_config": text, "vision_config": vision}
+    return {**config, "tie_word_embeddings": False}, found

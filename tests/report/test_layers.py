@@ -157,7 +157,7 @@ def test_cells_have_the_colours_and_letters_of_the_terminal(made: Plan) -> None:
     key = Key.of(made)
     drawn = [cell for row in rows(made) for cell in row.cells]
     wanted = [(symbol(cell, key.letters), cell) for cell in drawn]
-    wanted += [(entry.mark, entry.cell) for entry in entries(made, key)]
+    wanted += [(entry.mark, entry.cell) for entry in entries(made, key, rows(made))]
     found = [
         (mark, tuple(round(255 * part) for part in colour))
         for mark, colour in _marks(layers_figure(made))
