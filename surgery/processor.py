@@ -21,6 +21,7 @@ from transformers import (
 from transformers.processing_utils import ProcessorMixin
 
 from surgery.errors import SurgeryError
+from surgery.pretrained import load_pretrained
 
 
 class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
@@ -114,13 +115,14 @@ def load_processor(path: str | Path, revision: str | None = None) -> Processor:
         transformers' own processor where it can be built, otherwise an `ImageOnlyProcessor`.
 
     Raises:
-        SurgeryError: Neither can be built; the text says what is missing.
+        SurgeryError: Neither can be built, or only by running the checkpoint's own code; the text
+            says what is missing.
     """
     source = str(path)
     if Path(source).exists() is False and (Path(source).is_absolute() or source.startswith(".")):
         raise SurgeryError(f"no checkpoint folder at {source}")
     try:
-        loaded = AutoProcessor.from_pretrained(source, revision=revision)
+        loaded = load_pretrained(AutoProcessor, source, revision=revision)
         found = f"AutoProcessor returned {type(loaded).__name__}, which is no processor"
     except (ImportError, OSError, ValueError) as error:
         loaded, found = None, f"AutoProcessor: {_first_line(error)}"
@@ -157,9 +159,9 @@ def _with_habits(loaded: Any) -> Processor:
 
 def _image_only(source: str, revision: str | None, found: str) -> ImageOnlyProcessor:
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        image_processor = AutoImageProcessor.from_pretrained(source, revision=revision)
+        config = load_pretrained(AutoConfig, source, revision=revision)
+        tokenizer = load_pretrained(AutoTokenizer, source, revision=revision)
+        image_processor = load_pretrained(AutoImageProcessor, source, revision=revision)
     except (ImportError, OSError, ValueError) as error:
         raise SurgeryError(
             f"{source} has no processor that can be built here. {found}. The image-only way, with "

@@ -20,6 +20,7 @@ from eval.engines.batching import (
 from eval.engines.features import Features
 from eval.records import Failure, Picture, Response
 from surgery.errors import ExecutionError
+from surgery.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,8 +98,12 @@ class TransformersEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         chosen = compute_dtype(device, dtype)
         several = device == "cuda" and torch.cuda.device_count() > 1
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=getattr(torch, chosen), device_map="auto" if several else device
+        model = load_pretrained(
+            AutoModelForImageTextToText,
+            folder,
+            dtype=getattr(torch, chosen),
+            device_map="auto" if several else device,
+            use_safetensors=True,
         )
         return cls(model.eval(), load_processor(folder), max_batch=max_batch)
 
@@ -216,6 +221,7 @@ class TransformersEngine:
             output = self.model.generate(
                 **inputs,
                 **self._sampling(asks),
+                trust_remote_code=False,
                 max_new_tokens=asks[0].question.generation.max_new_tokens,
             )
         rows = output[:, start:].tolist()  # on an accelerator this waits for the answers

@@ -141,7 +141,15 @@ def hub_rows(hub: str, configs: Sequence[str], split: str, images: Sequence[str]
     parts = []
     for config in configs or [None]:  # type: ignore[list-item]
         try:
-            parts.append(load_dataset(name, config, split=split, revision=revision or None))
+            parts.append(
+                load_dataset(
+                    name,
+                    config,
+                    split=split,
+                    revision=revision or None,
+                    trust_remote_code=False,
+                )
+            )
         except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
             told = " ".join(str(error).split())[:200]
             raise ExecutionError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import PublishError, SurgeryError, first_line
+from surgery.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +51,13 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> Loaded:
     logging.disable_progress_bar()
     try:
         kind, _ = class_of(config)
-        model, found = kind.from_pretrained(
-            folder, device_map="meta", local_files_only=True, output_loading_info=True
+        model, found = load_pretrained(
+            kind,
+            folder,
+            device_map="meta",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
         processor = load_processing(folder)
     except SurgeryError as error:

@@ -191,7 +191,8 @@ def load(folder: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForImageTextToText
 
+    from surgery.pretrained import load_pretrained
     from surgery.processor import load_processor
 
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    model = load_pretrained(AutoModelForImageTextToText, folder, dtype=torch.float32)
     return model.eval(), load_processor(folder)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from surgery.errors import CheckpointError, first_line
+from surgery.pretrained import custom_code_error, load_pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ def skeleton(config: Mapping[str, Any]) -> Any:
 
     kind, loaded = class_of(config)
     with torch.device("meta"):
-        return kind.from_config(loaded)
+        return kind.from_config(loaded, trust_remote_code=False)
 
 
 def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
@@ -37,7 +38,8 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
 
     kind, _ = class_of(config)
     try:
-        model, found = kind.from_pretrained(
+        model, found = load_pretrained(
+            kind,
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -84,6 +86,8 @@ def class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
     for kind in (AutoModelForImageTextToText, AutoModelForCausalLM):
         if loaded is not None and type(loaded) in kind._model_mapping:
             return kind, loaded
+    if config.get("auto_map"):
+        raise custom_code_error(f"a model of type {name!r}")
     raise CheckpointError(
         f"this version of transformers has no model of type {name!r} that generates text, so its "
         "parameters are not known. A newer transformers may have it."
@@ -100,12 +104,12 @@ def load_processing(folder: Path) -> Any:
 
     from surgery.processor import load_processor
 
-    if type(AutoConfig.from_pretrained(folder)) in AutoModelForImageTextToText._model_mapping:
+    if type(load_pretrained(AutoConfig, folder)) in AutoModelForImageTextToText._model_mapping:
         processor = load_processor(folder)
         # TRL pads by itself, and takes every token that it is given for a token of the prompt.
         processor.pads = False
         return processor
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokenizer = load_pretrained(AutoTokenizer, folder, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -76,9 +76,10 @@ def untouched() -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForImageTextToText
 
+    from surgery.pretrained import load_pretrained
     from surgery.processor import load_processor
 
-    model = AutoModelForImageTextToText.from_pretrained(
-        path("rl"), dtype=torch.float32, attn_implementation="eager"
+    model = load_pretrained(
+        AutoModelForImageTextToText, path("rl"), dtype=torch.float32, attn_implementation="eager"
     )
     return model.eval(), load_processor(path("rl"))
