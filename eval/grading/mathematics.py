@@ -15,9 +15,12 @@ from eval.grading.boxes import last_box
 
 LONGEST: Final = 400
 """Characters of an answer that is worked out."""
+LONGEST_PROSE: Final = 4000
+"""Characters of a text that math-verify searches, in quadratic time, for an expression."""
 
 _DIGITS: Final = re.compile(r"\d{60}")
 _EXPONENT: Final = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*-?\s*(\d[\d,]*)")
+_BOLD: Final = re.compile(r"(?<![\w)}\]*])\*\*([^\s*][^*\n]*)\*\*(?![\w({\[\\*])")
 _POWER: Final = re.compile(r"\^|\*\*")
 _FACTORIAL: Final = re.compile(r"\d{3,}\s*[)}]*\s*!|!\s*[)}]*\s*!|[)}]\s*!")
 _OPERATORS: Final = ("\\int", "\\sum", "\\prod", "\\lim", "\\binom", "\\dbinom", "\\tbinom")
@@ -41,9 +44,30 @@ def same_mathematics(gold: str, answer: str) -> bool | None:
         return False
     if is_hard(answer) or any(sign in answer and sign not in gold for sign in _OPERATORS):
         return None
+    return _verified(_parsed(gold), _parsed(answer))
+
+
+def same_in_prose(gold: str, answer: str) -> bool | None:
+    """Return math-verify's verdict on two texts that are handed to it as they are.
+
+    It finds the expression itself: in `145°` or `42, clearly` the number, and no LaTeX outside `$`
+    and boxes. The answer stands in the first place, as in the scripts of arXiv 2602.12395, and the
+    verdict depends on the order.
+
+    Returns:
+        The verdict, or None where the answer was refused: longer than `LONGEST_PROSE`, or for the
+        other reasons of `same_mathematics`.
+    """
+    plain = _BOLD.sub(r"\1", answer)  # two asterisks around an answer are not powers
+    if is_hard(plain, LONGEST_PROSE) or any(s in answer and s not in gold for s in _OPERATORS):
+        return None
+    return _verified(_expressions(answer), _expressions(gold))
+
+
+def _verified(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
     from math_verify import verify
 
-    return bool(verify(list(_parsed(gold)), list(_parsed(answer)), timeout_seconds=None))
+    return bool(verify(list(first), list(second), timeout_seconds=None))
 
 
 def value_of(text: str) -> float | None:
@@ -57,9 +81,9 @@ def value_of(text: str) -> float | None:
     return None
 
 
-def is_hard(text: str) -> bool:
+def is_hard(text: str, longest: int = LONGEST) -> bool:
     """Whether working out an expression could take more than a moment."""
-    if len(text) > LONGEST or _DIGITS.search(text) or _FACTORIAL.search(text):
+    if len(text) > longest or _DIGITS.search(text) or _FACTORIAL.search(text):
         return True
     powers = [int(found[1].replace(",", "")[:9]) for found in _EXPONENT.finditer(text)]
     if any(power > _LARGEST_EXPONENT for power in powers):
@@ -92,18 +116,22 @@ def _is_tower(text: str) -> bool:
     return chained is not None or product > _LARGEST_EXPONENT
 
 
-@lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[object, ...]:
-    import logging
-
-    from math_verify import parse
-
-    # It warns, once, of what the refusals above take care of.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
     boxed = last_box(text)
     text = (text if boxed is None else boxed).strip()
     for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         if text.startswith(left) and text.endswith(right) and len(text) > len(left + right):
             text = text[len(left) : -len(right)].strip()
             break
-    return tuple(parse(f"\\boxed{{{text}}}", parsing_timeout=None))
+    return _expressions(f"\\boxed{{{text}}}")
+
+
+@lru_cache(maxsize=4096)
+def _expressions(text: str) -> tuple[object, ...]:
+    import logging
+
+    from math_verify import parse
+
+    # It warns, once, of what the refusals above take care of.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    return tuple(parse(text, parsing_timeout=None))

@@ -1,8 +1,28 @@
-"""The lenient rules of the reference implementation of arXiv 2602.12395, for comparability.
+r"""The rules of the reference implementation of arXiv 2602.12395, for comparable numbers.
 
-It takes the first answer tag, guesses freely, and accepts numbers within 1%. Two things differ from
-it: a multiple-choice answer is right by letter or by text, because here the gold answer is always
-the letter; and mathematics that could take minutes is refused, not worked out.
+They are those of its merging experiments, `scripts/transferability_test.py` of its code in March
+2026. A response is read by the first of: an answer tag; the last box; a number at a line's end; for
+options a letter; what follows "answer is" or "therefore"; the last number; the last 50 characters.
+An answer is right when it equals the gold answer but for case and spaces, shares nine tenths of its
+characters with it, is the same to math-verify, or is a number within 1%.
+
+The reference misreads some answers, and so does this grader: a digit or a letter up to H in front
+of a full stop, colon, dash or bracket is taken for an option's label (`0.5` is read as 5, `3.14` as
+14); "The answer is Blue" names option B; of `1,000` at the end of a line, `000` is read; `(B)` or
+`\text{B}` in a tag or box is no letter; of LaTeX outside `$`, math-verify reads a fraction or one
+number, so that `2k+5` is right for `2k+1`; a gold answer of one letter up to H is an option's
+letter whatever the question asks. Grade by `strict` to know what is right.
+
+Deliberate differences:
+
+- The gold answer of an option is its text, as in MathVista's columns, though a sample holds its
+  letter; the letter stands in where the texts are unknown.
+- An answer of one letter is an option's letter past H, too. The reference shows eight options.
+- Where yes or no is the gold answer in words (kind `text`, so never MathVista's), an answer counts
+  by the word it begins with; without tag and box, so does the response, or its "answer is".
+- Each of a sample's further right answers counts.
+- Mathematics that could take minutes, and text longer than 4,000 characters, is not worked out; the
+  reference gives up after some seconds.
 """
 
 from __future__ import annotations
@@ -11,8 +31,7 @@ import re
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
-from eval.grading.boxes import last_box
-from eval.grading.mathematics import same_mathematics
+from eval.grading.mathematics import same_in_prose
 from eval.records import AnswerKind, Extraction, Grade
 
 if TYPE_CHECKING:
@@ -22,34 +41,45 @@ if TYPE_CHECKING:
 
 _OPEN: Final = re.compile("<answer>", re.IGNORECASE)
 _CLOSE: Final = re.compile("</answer>", re.IGNORECASE)
-_LAST_NUMBER: Final = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s*\.?\s*$")
-_NUMBER: Final = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-_PREFIX: Final = re.compile(r"[A-Za-z0-9][.)]\s+(\S.*)", re.DOTALL)
-_LETTER: Final = re.compile(r"[A-Ha-h]")
+_BOX: Final = re.compile(r"\\boxed\s*\{")
+_BRACE: Final = re.compile("[{}]")
+_NUMBER: Final = re.compile(r"-?\d+\.?\d*")
+_NUMBER_BACKWARDS: Final = re.compile(r"(?:\d*\.)?\d+-?")
+_LABELLED: Final = re.compile(r"[A-Ha-h0-9]\s*[-.:)]\s*(.+)")
 _STANDALONE: Final = re.compile(r"\b([A-H])\b")
-_FINAL: Final = re.compile(r"(?:final )?answer\s*(?:is|:)\s*:?\s*([^\n]+)", re.IGNORECASE)
-_THEREFORE: Final = re.compile(
-    r"\b(?:therefore|thus|hence|so)\b,?\s*([^\n.]{1,100})", re.IGNORECASE
-)
+_YES_OR_NO: Final = re.compile(r"(?:^|\banswer\s*(?:is|:))\W*(yes|no)\b", re.IGNORECASE)
 
-_CHOICES: Final = (
-    ("sentence", re.compile(r"\b(?:correct )?answer\s+is\s*:?\s*[*(]*([A-H])\b", re.IGNORECASE)),
-    ("answer-colon", re.compile(r"\banswer\s*:\s*[*(]*([A-H])\b", re.IGNORECASE)),
-    ("bracket", re.compile(r"\(([A-H])\)\s*\.?\s*$")),
-    ("line", re.compile(r"^\s*([A-H])\.\s*$", re.MULTILINE)),
-    ("bold", re.compile(r"\*\*\(?([A-H])\)?\.?\*\*")),
-    ("option", re.compile(r"\b(?:option|choice)\s*[*(]*([A-H])\b", re.IGNORECASE)),
-    (
-        "verdict",
-        re.compile(r"\b([A-H])\)?\s+(?:is|would be)\s+(?:the\s+)?(?:correct|right|best)\b"),
-    ),
-    ("chosen", re.compile(r"\b(?:select|choose)\s+(?:option\s+)?[*(]*([A-H])\b", re.IGNORECASE)),
+_LETTERS: Final = (
+    ("answer-tag", re.compile(r"(?i:<answer>\s*([A-H])\s*</answer>)")),
+    ("boxed", re.compile(r"(?i:\\boxed\{\s*([A-H])\s*\})")),
+    ("sentence", re.compile(r"[Tt]he\s+(?:correct\s+)?answer\s+is\s*:?\s*\(?([A-H])")),
+    ("answer-colon", re.compile(r"[Aa]nswer\s*:\s*\(?([A-H])")),
+    ("bracket", re.compile(r"\(([A-H])\)\s*$")),
+    ("line", re.compile(r"^([A-H])\.$", re.MULTILINE)),
+    ("bold", re.compile(r"\*\*([A-H])\*\*")),
+    ("option", re.compile(r"(?i:(?:option|choice)\s+([A-H]))")),
+    ("verdict", re.compile(r"(?i:([A-H])\s*(?:is|would be)\s+(?:the\s+)?(?:correct|right|best))")),
+    ("choice", re.compile(r"(?i:(?:select|choose)\s+([A-H]))")),
 )
-"""Where a letter is looked for, in this order, after the tag and the box."""
+"""Where a letter is looked for, in this order; the letter may begin a word."""
+
+_SENTENCES: Final = (
+    ("sentence", re.compile(r"answer\s*(?:is|:)[:\s]*(.+?)(?:\.|$)", re.IGNORECASE)),
+    (
+        "therefore",
+        re.compile(
+            r"(?:therefore|thus|hence|so)[,\s]+(?:the\s+)?(?:answer\s+is\s+)?(.+?)(?:\.|$)",
+            re.IGNORECASE,
+        ),
+    ),
+)
+"""Both end at a full stop or with the response, and never go on to another line."""
 
 _GUESSES: Final = frozenset({"paper-standalone", "paper-last-number", "paper-tail"})
+_MARKED: Final = frozenset({"paper-answer-tag", "paper-boxed"})
 _TAIL_LETTERS: Final = 100
 _TAIL: Final = 50
+_SENTENCE: Final = 100  # a longer one is passed over
 _ABSOLUTE: Final = 1e-6
 _RELATIVE: Final = 0.01
 _CONTAINED: Final = 0.9
@@ -60,149 +90,153 @@ def grade_paper(sample: Sample, text: str) -> Grade:
 
     Args:
         sample: The question.
-        text: What the model said.
+        text: The model's response.
     """
-    found = _extract(sample, text)
-    if not found.answer:
-        return Grade(False, found, "")
-    for name, check in _CHECKS:
-        if check(sample, found.answer, text):
-            return Grade(True, found, f"paper-{name}")
-    return Grade(False, found, "paper-none")
+    extraction = _extract(text, options=sample.kind is AnswerKind.OPTION)
+    for gold in _golds(sample) if extraction.answer else ():
+        name = _agreement(sample, extraction, gold, text)
+        if name:
+            return Grade(True, extraction, f"paper-{name}")
+    return Grade(False, extraction, "paper-none" if extraction.answer else "")
 
 
-def _extract(sample: Sample, text: str) -> Extraction:
-    marked = _marked(text)
-    rule, answer = marked or _searched(sample, text)
-    answer = answer.strip()
-    if prefixed := _PREFIX.fullmatch(answer):
-        answer = prefixed[1].strip()
-    if _LETTER.fullmatch(answer):
-        answer = answer.upper()
+def _extract(text: str, *, options: bool) -> Extraction:
+    rule, answer = _marked(text)
+    if answer:
+        if labelled := _LABELLED.fullmatch(answer):
+            answer = labelled[1]
+        elif _is_letter(answer):
+            answer = answer.upper()
+    else:
+        rule, answer = _searched(text, options=options)
     name = f"paper-{rule}"
     return Extraction(answer or None, name, guessed=name in _GUESSES)
 
 
-def _marked(text: str) -> tuple[str, str] | None:
+def _marked(text: str) -> tuple[str, str]:
     tag = _first_tag(text)
     if tag is not None:
         return "answer-tag", tag
-    boxed = last_box(text)
-    if boxed is not None:
-        return "boxed", boxed
-    for line in reversed(text.splitlines()):
-        if line.strip():
-            number = _LAST_NUMBER.search(line[-200:])
-            if number:
-                return "last-number", number[1]
-    return None
+    if box := _last_box(text):
+        return "boxed", box
+    for line in reversed(text.strip().split("\n")):
+        if number := _NUMBER_BACKWARDS.match(line.rstrip()[::-1]):
+            return "last-number", number[0][::-1]
+    return "", ""
 
 
 def _first_tag(text: str) -> str | None:
     start = _OPEN.search(text)
     end = _CLOSE.search(text, start.end()) if start else None
-    return text[start.end() : end.start()] if start and end else None
+    return text[start.end() : end.start()].strip() if start and end else None
 
 
-def _searched(sample: Sample, text: str) -> tuple[str, str]:
-    """The rules for responses without tag, box, or number at the end of a line."""
-    if sample.kind is AnswerKind.OPTION and (letter := _searched_letter(text)):
+def _last_box(text: str) -> str | None:
+    """What the box that opens last holds; braces count whatever stands in front of them."""
+    start = None
+    for opened in _BOX.finditer(text):
+        start = opened.end()
+    depth = 1
+    for brace in _BRACE.finditer(text, start) if start is not None else ():
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            return text[start : brace.start()].strip()
+    return None
+
+
+def _searched(text: str, *, options: bool) -> tuple[str, str]:
+    """Read a response that has no mark with something in it."""
+    if options and (letter := _letter(text)):
         return letter
-    if found := _FINAL.search(text):
-        return "sentence", found[1]
-    if found := _THEREFORE.search(text):
-        return "therefore", found[1]
+    if box := _last_box(text):
+        return "boxed", box
+    for rule, pattern in _SENTENCES:
+        found = pattern.search(text)
+        if found and 0 < len(found[1].strip()) < _SENTENCE:
+            return rule, found[1].strip()
     numbers = _NUMBER.findall(text)
     return ("last-number", numbers[-1]) if numbers else ("tail", text.strip()[-_TAIL:])
 
 
-def _searched_letter(text: str) -> tuple[str, str] | None:
-    for rule, content in (("answer-tag", _first_tag(text)), ("boxed", last_box(text))):
-        if content and (letter := _STANDALONE.search(content.upper()[:_TAIL])):
-            return rule, letter[1]
-    for rule, pattern in _CHOICES:
+def _letter(text: str) -> tuple[str, str] | None:
+    text = text.strip()
+    for rule, pattern in _LETTERS:
         if found := pattern.search(text):
             return rule, found[1].upper()
     found = _STANDALONE.search(text[-_TAIL_LETTERS:])
     return ("standalone", found[1]) if found else None
 
 
-def _letter_of(text: str) -> str | None:
-    bare = text.strip().strip("().*").strip()
-    if _LETTER.fullmatch(bare):
-        return bare.upper()
-    found = re.match(r"\(?([A-H])[).:]", text.strip())
-    return found[1] if found else None
+def _is_letter(text: str) -> bool:
+    return len(text) == 1 and text.upper() in "ABCDEFGH"
 
 
 def _squeezed(text: str) -> str:
-    return "".join(text.lower().split())
+    return text.strip().lower().replace(" ", "")
 
 
 def _golds(sample: Sample) -> tuple[str, ...]:
-    """The right answer; for an option its letter and its text."""
-    letter = sample.answer.strip()
-    if sample.kind is AnswerKind.OPTION and letter.upper() in ascii_uppercase:
-        index = ascii_uppercase.index(letter.upper())
-        return (letter, *sample.choices[index : index + 1])
-    return (letter, *sample.also)
+    """The right answers; for an option its text, where that is known."""
+    gold = sample.answer.strip()
+    if sample.kind is AnswerKind.OPTION and (text := _option(sample, gold)):
+        gold = text
+    return tuple(filter(None, (gold, *sample.also)))
 
 
-def _same_letter(sample: Sample, answer: str, text: str) -> bool:
-    gold = sample.answer.strip().upper()
-    if len(gold) != 1 or not "A" <= gold <= "H":
+def _option(sample: Sample, letter: str) -> str:
+    """The text of an option; empty where the letter names none."""
+    index = ascii_uppercase.find(letter.upper()) if len(letter) == 1 else -1
+    return sample.choices[index].strip() if 0 <= index < len(sample.choices) else ""
+
+
+def _agreement(sample: Sample, extraction: Extraction, gold: str, text: str) -> str:
+    """The name of the comparison by which an answer is right; empty where it is wrong."""
+    answer, gold = (extraction.answer or "").strip(), gold.strip()
+    if _is_letter(gold):
+        letters = (_letter(where) for where in (answer, text))
+        return "letter" if gold.upper() in [one[1] for one in letters if one] else ""
+    if _squeezed(_option(sample, answer)) == _squeezed(gold):
+        return "option"
+    for name, check in _CHECKS:
+        if check(answer, gold):
+            return name
+    yes_or_no = sample.kind is AnswerKind.TEXT and _word(extraction, text) == gold.lower()
+    return "yes-or-no" if yes_or_no else ""
+
+
+def _word(extraction: Extraction, text: str) -> str | None:
+    """The yes or no that an answer begins with, or else a response without mark gives."""
+    words = _YES_OR_NO.findall(extraction.answer or "")
+    if not words and extraction.rule not in _MARKED:
+        words = _YES_OR_NO.findall(text)
+    return words[-1].lower() if words else None
+
+
+def _equal(answer: str, gold: str) -> bool:
+    return _squeezed(answer) == _squeezed(gold)
+
+
+def _contained(answer: str, gold: str) -> bool:
+    short, long = sorted((_squeezed(answer), _squeezed(gold)), key=len)
+    return short in long and len(short) >= _CONTAINED * len(long)
+
+
+def _mathematics(answer: str, gold: str) -> bool:
+    return same_in_prose(gold, answer) is True
+
+
+def _near(answer: str, gold: str) -> bool:
+    try:
+        value, right = (
+            float(_squeezed(text).replace(",", "").replace("%", "")) for text in (answer, gold)
+        )
+    except ValueError:
         return False
-    letter = _letter_of(answer)
-    if letter is None and sample.kind is AnswerKind.OPTION:
-        searched = None if _by_text(sample, answer) else _searched_letter(text)
-        letter = searched[1] if searched else None
-    return letter == gold
+    gap = abs(value - right)
+    return gap < _ABSOLUTE or (right != 0 and gap / abs(right) < _RELATIVE)
 
 
-def _by_text(sample: Sample, answer: str) -> bool:
-    return any(_squeezed(choice) == _squeezed(answer) for choice in sample.choices)
-
-
-def _same_option(sample: Sample, answer: str, text: str) -> bool:
-    letter = _letter_of(answer)
-    if letter is None or ascii_uppercase.index(letter) >= len(sample.choices):
-        return False
-    said = _squeezed(sample.choices[ascii_uppercase.index(letter)])
-    return any(said == _squeezed(gold) for gold in _golds(sample))
-
-
-def _equal(sample: Sample, answer: str, text: str) -> bool:
-    return any(_squeezed(gold) == _squeezed(answer) for gold in _golds(sample))
-
-
-def _contained(sample: Sample, answer: str, text: str) -> bool:
-    said = _squeezed(answer)
-    for gold in map(_squeezed, _golds(sample)):
-        short, long = sorted((said, gold), key=len)
-        if short and short in long and len(short) >= _CONTAINED * len(long):
-            return True
-    return False
-
-
-def _mathematics(sample: Sample, answer: str, text: str) -> bool:
-    golds = _golds(sample)[-1:] if sample.kind is AnswerKind.OPTION else _golds(sample)
-    return any(same_mathematics(gold, answer) is True for gold in golds)
-
-
-def _near(sample: Sample, answer: str, text: str) -> bool:
-    for gold in _golds(sample):
-        try:
-            said, right = (float(one.replace(",", "").replace("%", "")) for one in (answer, gold))
-        except ValueError:
-            continue
-        if abs(said - right) < _ABSOLUTE or (right and abs(said - right) / abs(right) < _RELATIVE):
-            return True
-    return False
-
-
-_CHECKS: Final[tuple[tuple[str, Callable[[Sample, str, str], bool]], ...]] = (
-    ("letter", _same_letter),
-    ("option", _same_option),
+_CHECKS: Final[tuple[tuple[str, Callable[[str, str], bool]], ...]] = (
     ("equal", _equal),
     ("contained", _contained),
     ("math-verify", _mathematics),
