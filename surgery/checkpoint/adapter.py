@@ -91,6 +91,7 @@ class AdapterCheckpoint(Closing):
             revision=_revisions(base.info.revision, revision),
             fingerprint=_fingerprint(base.info.fingerprint, config, self._file),
             formed=base.info.formed | self._products.keys() | self._whole.keys(),
+            adapter=folder,
         )
 
     @property

@@ -42,7 +42,7 @@ _LIBRARY = "vlm-surgery"
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 _UNWANTED = ("*.py", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
-_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def weight_files(snapshot: Snapshot) -> dict[str, HubFile]:
 
 
 def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
-    """Bring a PEFT adapter's two files into the Hub's cache.
+    """Fetch a PEFT adapter's two files, tokenizer and templates into the Hub's cache.
 
     Args:
         repo: `org/name`.
@@ -221,7 +221,8 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
         CheckpointError: If it does not exist, may not be read or cannot be reached.
     """
     with explained_client(repo, revision):
-        folder = _snapshot(repo, revision, _ADAPTER, [])
+        folder = _snapshot(repo, revision, (*_SMALL, _ADAPTER_WEIGHTS), [_BELOW])
+        _snapshot(repo, folder.name, [_TEMPLATES], [])
     return folder, folder.name
 
 

@@ -95,7 +95,8 @@ class FileEntry:
     Attributes:
         name: Its path in the folder, with `/`.
         sha256: Of its bytes, in hex.
-        source: The recipe's name of the model it follows, or None if it was made.
+        source: The recipe's name of the model it follows, with ` (adapter)` behind it for a file
+            of that model's adapter, or None if it was made.
     """
 
     name: str

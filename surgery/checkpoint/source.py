@@ -61,6 +61,7 @@ class CheckpointInfo:
         fingerprint: sha256 over configuration and headers, in hex. Two checkpoints with equal
             fingerprints have the same tensors at the same places, not necessarily equal weights.
         formed: Names whose bytes do not stand in a file but are computed when read (adapters).
+        adapter: The folder of the PEFT adapter, or None for a plain checkpoint.
     """
 
     reference: str
@@ -72,6 +73,7 @@ class CheckpointInfo:
     metadata: Mapping[str, Mapping[str, str]]
     fingerprint: str
     formed: frozenset[str] = field(default_factory=frozenset)
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True)

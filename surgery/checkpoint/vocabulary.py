@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from surgery.checkpoint.companions import companion_folders
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from surgery.checkpoint.source import CheckpointInfo
 
-def differing_tokens(one: Path, other: Path) -> tuple[str, ...]:
-    """Tokens that do not have the same id in two checkpoints' tokenizers.
 
-    Args:
-        one: A checkpoint's folder.
-        other: Another's.
+def differing_tokens(one: CheckpointInfo, other: CheckpointInfo) -> tuple[str, ...]:
+    """Return the tokens that do not have the same id in two checkpoints' tokenizers, sorted.
 
-    Returns:
-        The tokens, sorted; none where the tokenizers agree or where a folder has none to compare.
+    There are none where a checkpoint has no tokenizer to compare.
     """
-    files = [folder / "tokenizer.json" for folder in (one, other)]
-    if all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes():
+    files = _vocabulary_file(one), _vocabulary_file(other)
+    if files[0] and files[1] and files[0].read_bytes() == files[1].read_bytes():
         return ()
     first, second = vocabulary(one), vocabulary(other)
     if first is None or second is None:
@@ -31,28 +29,30 @@ def differing_tokens(one: Path, other: Path) -> tuple[str, ...]:
     return tuple(sorted(t for t in first.keys() | second.keys() if first.get(t) != second.get(t)))
 
 
-def vocabulary(folder: Path) -> Mapping[str, int] | None:
-    """Every token of a checkpoint's tokenizer with its id, or None when there is no such file.
-
-    Args:
-        folder: The checkpoint's folder; `tokenizer.json` or `vocab.json` is read.
+def vocabulary(info: CheckpointInfo) -> Mapping[str, int] | None:
+    """Return every token of a checkpoint's tokenizer with its id, or None without a file to read.
 
     Raises:
-        CheckpointError: If the file is not what a tokenizer writes.
+        CheckpointError: If `tokenizer.json` or `vocab.json` is not what a tokenizer writes.
     """
-    for name in ("tokenizer.json", "vocab.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            parsed = json.loads(path.read_bytes())
-            return dict(parsed) if name == "vocab.json" else _tokenizer_json(parsed)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise CheckpointError(
-                f"{path} is not a tokenizer file ({type(error).__name__}: {error}). Restore it "
-                f"from where the checkpoint came from."
-            ) from error
-    return None
+    path = _vocabulary_file(info)
+    if path is None:
+        return None
+    try:
+        parsed = json.loads(path.read_bytes())
+        return dict(parsed) if path.name == "vocab.json" else _tokenizer_json(parsed)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is not a tokenizer file ({type(error).__name__}: {error}). Restore it "
+            f"from where the checkpoint came from."
+        ) from error
+
+
+def _vocabulary_file(info: CheckpointInfo) -> Path | None:
+    """Return the file that lists a checkpoint's tokens, the adapter's own before the base's."""
+    folders = companion_folders(info)
+    names = [name for name in ("tokenizer.json", "vocab.json") if name in folders]
+    return folders[names[0]] / names[0] if names else None
 
 
 def _tokenizer_json(parsed: Mapping[str, Any]) -> dict[str, int]:

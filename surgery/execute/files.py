@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from surgery.checkpoint.companions import companion_folders, companion_names
 from surgery.checkpoint.folder import read_file
 from surgery.execute.card import model_card
 from surgery.recipe.dump import to_yaml
@@ -16,43 +17,11 @@ if TYPE_CHECKING:
     from surgery.checkpoint.dtype import DType
     from surgery.plan.model import Plan
 
-# What a model needs to be used as the base is. A table, not a pattern: a folder may also hold
-# training data, credentials and code, none of which belongs into a merge.
-_KNOWN = frozenset(
-    {
-        "config.json",
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "tokenizer.model",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.json",
-        "vocab.txt",
-        "merges.txt",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "tekken.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "processor_config.json",
-        "preprocessor_config.json",
-        "video_preprocessor_config.json",
-        "LICENSE",
-        "LICENSE.txt",
-        "LICENSE.md",
-        "LICENCE",
-        "NOTICE",
-        "NOTICE.txt",
-        "COPYING",
-    }
-)
 CARD = "README.md"
 PICTURE = "layers.png"
 RESULTS = ".eval_results/"
 MADE = frozenset({CARD, PICTURE, PUBLISHED})
 """Files that are made for people, and follow no model; beside them what is under `RESULTS`."""
-_TEMPLATES = "additional_chat_templates"
 
 
 def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
@@ -62,15 +31,18 @@ def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
         plan: What is made.
 
     Returns:
-        Name in the folder to content and the model it follows, None for the model card; sorted.
+        Name in the folder to content and the model it follows, with ` (adapter)` behind it for a
+        file of the base's adapter, None for the model card; sorted.
 
     Raises:
         CheckpointError: If a file of the base cannot be read, or leads out of its folder.
     """
     files: dict[str, tuple[bytes, str | None]] = {}
-    for name, data in copied_files(plan.base.folder).items():
+    for name, folder in companion_folders(plan.base).items():
+        data = _without_paths(name, read_file(folder, name))
         dtype = plan.recipe.output.dtype if name == "config.json" else None
-        files[name] = (with_dtype(data, dtype), plan.recipe.base)
+        source = plan.recipe.base + (" (adapter)" if folder == plan.base.adapter else "")
+        files[name] = (with_dtype(data, dtype), source)
     files[CARD] = (model_card(plan, to_yaml(plan.recipe)).encode(), None)
     return dict(sorted(files.items()))
 
@@ -81,7 +53,7 @@ def copied_files(folder: Path) -> dict[str, bytes]:
     Raises:
         CheckpointError: If one cannot be read, or leads out of its folder.
     """
-    return {name: _without_paths(name, read_file(folder, name)) for name in _names(folder)}
+    return {name: _without_paths(name, read_file(folder, name)) for name in companion_names(folder)}
 
 
 def _without_paths(name: str, data: bytes) -> bytes:
@@ -99,17 +71,6 @@ def _without_paths(name: str, data: bytes) -> bytes:
             del parsed[key]
             data = (json.dumps(parsed, indent=2, ensure_ascii=False) + "\n").encode()
     return data
-
-
-def _names(folder: Path) -> list[str]:
-    """The base's files that are copied, by their names in its folder."""
-    names = [p.name for p in folder.iterdir() if p.name in _KNOWN or p.suffix == ".tiktoken"]
-    inner = folder / _TEMPLATES
-    if inner.is_dir():
-        names += [
-            f"{_TEMPLATES}/{path.name}" for path in inner.iterdir() if path.suffix == ".jinja"
-        ]
-    return names
 
 
 def with_dtype(config: bytes, dtype: DType | None) -> bytes:

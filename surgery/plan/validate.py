@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgery.arch.site import Component
-from surgery.checkpoint.vocabulary import differing_tokens
+from surgery.checkpoint.vocabulary import differing_tokens, vocabulary
 from surgery.errors import PlanError
 from surgery.plan.memory import projected_memory, whole_memory, worst_op
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from surgery.plan.model import Plan
 
 
@@ -60,7 +62,8 @@ def _check_inputs_stay(plan: Plan, out: Path) -> None:
     """Refuse an output that would replace what it is made from."""
     target = out.resolve()
     for name, info in plan.models.items():
-        if info.folder.resolve().is_relative_to(target):
+        folders = [folder for folder in (info.folder, info.adapter) if folder is not None]
+        if any(folder.resolve().is_relative_to(target) for folder in folders):
             raise PlanError(
                 f"{out} is, or holds, the model {name!r} ({info.reference}) that this recipe "
                 f"reads. Choose another folder."
@@ -77,6 +80,7 @@ def check_vocabularies(plan: Plan) -> None:
         return
     base = plan.recipe.base
     rows = _embeddings(plan, base)
+    _check_adapter_tokens(plan, rows)
     for name, info in plan.models.items():
         if name == base:
             continue
@@ -86,7 +90,7 @@ def check_vocabularies(plan: Plan) -> None:
             for site, (tensor, found) in other.items()
             if site in rows and rows[site][1] != found
         ]
-        tokens = differing_tokens(plan.base.folder, info.folder)
+        tokens = differing_tokens(plan.base, info)
         if sizes or tokens:
             listed = ", ".join(repr(token) for token in tokens[:5])
             more = f" and {len(tokens) - 5} more" if len(tokens) > 5 else ""
@@ -98,6 +102,23 @@ def check_vocabularies(plan: Plan) -> None:
                 f"the vocabularies of {base!r} ({plan.base.reference}) and {name!r} "
                 f"({info.reference}) differ: {'; '.join(found)}. If only layers move and the "
                 f"base's vocabulary is the one you want, say 'vocabulary: ignore' in the recipe."
+            )
+
+
+def _check_adapter_tokens(plan: Plan, embeddings: Mapping[str, tuple[str, int]]) -> None:
+    """Refuse an adapter's tokenizer with more tokens than the base has rows for."""
+    if plan.base.adapter is None:
+        return
+    tokens = vocabulary(plan.base) or {}
+    for tensor, rows in embeddings.values():
+        beyond = [token for token, index in tokens.items() if index >= rows]
+        if beyond:
+            raise PlanError(
+                f"the tokenizer of {plan.recipe.base!r}, from the adapter's folder "
+                f"{plan.base.adapter}, has {len(beyond)} tokens without a row, {beyond[0]!r} "
+                f"first: {tensor} has {rows} rows. The adapter was trained on an enlarged "
+                f"embedding: enlarge the base likewise (`resize_token_embeddings`), merge the "
+                f"adapter into it with PEFT (`merge_and_unload()`) and name the merged folder."
             )
 
 

@@ -153,9 +153,18 @@ def test_a_token_is_sent_but_never_said(
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
 
 
-def test_an_adapter_brings_two_files(hub: Hub, tmp_path: Path) -> None:
+def test_an_adapter_brings_its_weights_and_companions(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors", "optimizer.pt"):
+    for name in (
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "optimizer.pt",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "additional_chat_templates/tools.jinja",
+        "checkpoint-10/tokenizer.json",
+    ):
+        (tmp_path / "made" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "made" / name).write_text(name)
     commit = hub.add("org/lora", tmp_path / "made", tag="v1")
     folder, revision = find_adapter("org/lora@v1")

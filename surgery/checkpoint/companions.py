@@ -1,0 +1,114 @@
+"""The files beside the weights that a checkpoint is used with, and the folder each comes from.
+
+A PEFT adapter's folder may hold a tokenizer, a chat template and a processor of its own: those it
+was trained with. Each of these sets comes whole from one folder, because the files of one set refer
+to each other and libraries look for them in an order of preference.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from surgery.checkpoint.source import CheckpointInfo
+
+_VOCABULARIES = frozenset(
+    {
+        "tokenizer.json",
+        "tokenizer.model",
+        "vocab.json",
+        "vocab.txt",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "tekken.json",
+    }
+)
+_TOKENIZER = _VOCABULARIES | {
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+}
+_TEMPLATE = frozenset({"chat_template.jinja", "chat_template.json"})
+_PROCESSOR = frozenset(
+    {"processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"}
+)
+# What a model needs to be used as the base is. A table, not a pattern: a folder may also hold
+# training data, credentials and code, none of which belongs into a merge.
+_BASE_ONLY = frozenset(
+    {
+        "config.json",
+        "generation_config.json",
+        "LICENSE",
+        "LICENSE.txt",
+        "LICENSE.md",
+        "LICENCE",
+        "NOTICE",
+        "NOTICE.txt",
+        "COPYING",
+    }
+)
+_TEMPLATES = "additional_chat_templates"
+
+
+def companion_folders(info: CheckpointInfo) -> dict[str, Path]:
+    """Return the name of each companion file with the folder that it comes from.
+
+    The tokenizer, the chat template and the processor come whole from the adapter's folder where
+    that has them; an adapter's tokenizer files without a vocabulary replace the base's one by one.
+    """
+    own = [] if info.adapter is None else companion_names(info.adapter)
+    own = [name for name in own if name not in _BASE_ONLY]
+    chosen = {
+        name: info.folder for name in companion_names(info.folder) if not _is_replaced(name, own)
+    }
+    if info.adapter is not None:
+        if _holds_template(info.adapter, own):
+            chosen = {name: folder for name, folder in chosen.items() if not _is_template(name)}
+        chosen |= dict.fromkeys(own, info.adapter)
+    return chosen
+
+
+def companion_names(folder: Path) -> list[str]:
+    """Return the names of the companion files in a folder."""
+    known = _TOKENIZER | _TEMPLATE | _PROCESSOR | _BASE_ONLY
+    names = [p.name for p in folder.iterdir() if p.name in known or p.suffix == ".tiktoken"]
+    inner = folder / _TEMPLATES
+    if inner.is_dir():
+        names += [f"{_TEMPLATES}/{p.name}" for p in inner.iterdir() if p.suffix == ".jinja"]
+    return names
+
+
+def _is_replaced(name: str, own: list[str]) -> bool:
+    """Tell whether a base's file belongs to a set that the adapter brings whole."""
+    if _is_tokenizer(name):
+        return any(each in _VOCABULARIES or each.endswith(".tiktoken") for each in own)
+    return name in _PROCESSOR and not _PROCESSOR.isdisjoint(own)
+
+
+def _is_tokenizer(name: str) -> bool:
+    return name in _TOKENIZER or name.endswith(".tiktoken")
+
+
+def _is_template(name: str) -> bool:
+    return name in _TEMPLATE or name.startswith(f"{_TEMPLATES}/")
+
+
+def _holds_template(folder: Path, names: list[str]) -> bool:
+    """Tell whether any of a folder's files holds a chat template, in whichever place."""
+    configs = [name for name in names if name in ("tokenizer_config.json", "processor_config.json")]
+    return any(map(_is_template, names)) or any(
+        _key(folder / name, "chat_template") for name in configs
+    )
+
+
+def _key(path: Path, key: str) -> object:
+    """Return a value of a JSON object, or None where there is none to read."""
+    try:
+        parsed = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return parsed.get(key) if isinstance(parsed, dict) else None
