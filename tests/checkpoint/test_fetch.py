@@ -170,7 +170,13 @@ def test_an_adapter_brings_its_weights_and_companions(hub: Hub, tmp_path: Path) 
     folder, revision = find_adapter("org/lora@v1")
     assert revision == commit
     assert (folder / "adapter_model.safetensors").is_file()
-    assert hub.fetched() == ["adapter_config.json", "adapter_model.safetensors"]
+    assert hub.fetched() == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "additional_chat_templates/tools.jinja",
+        "chat_template.jinja",
+        "tokenizer.json",
+    ]
 
 
 def test_a_recorded_commit_is_opened_again(hub: Hub, tmp_path: Path) -> None:
