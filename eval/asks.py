@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eval.prompts import Message, Style
     from eval.records import Sample, Suite, Task
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Part of every key: raise it when the same question would be put to a model otherwise."""
 
 

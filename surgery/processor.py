@@ -1,14 +1,16 @@
 """One loader for processors: text and images in, model inputs out.
 
-transformers' own processor is used where it can be built. Qwen's needs torchvision, for videos,
-even when there are none; where torchvision is missing an image-only processor takes its place.
+transformers' own processor is used where it can be built. Many need torchvision, for videos, even
+when there are none; where torchvision is missing they are built without the part for videos, and
+Qwen-VL's is replaced by an image-only one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from transformers import (
     AutoConfig,
@@ -18,18 +20,28 @@ from transformers import (
     BatchFeature,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.processing_auto import (
+    PROCESSOR_MAPPING,
+    processor_class_from_name,
+)
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils import is_torchvision_available
 
 from surgery.errors import SurgeryError
 from surgery.pretrained import load_pretrained
 
+PROCESSING_ERRORS: Final = (
+    ImportError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
+)  # fmt: skip
+"""What transformers raises for files that make no processor, and for text that one refuses."""
+
 
 class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
-    """What `load_processor` returns: any transformers processor with three habits added.
+    """What `load_processor` returns: any transformers processor with four habits added.
 
     Rows without an image may stand as None or an empty list among `images` (a flat list of
-    images in reading order serves as well), rows are padded to one length, and padding is on
-    the left, as generation needs.
+    images in reading order serves as well), rows are padded to one length, padding is on the
+    left, as generation needs, and a text that begins with the first token gets no second one.
 
     Attributes:
         pads: Whether rows are padded unless the call says otherwise.
@@ -49,8 +61,39 @@ class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         Returns:
             input_ids, attention_mask and, with images, what the model's forward needs for them.
         """
+        texts = [text] if isinstance(text, str) else list(text or ())
         kwargs.setdefault("padding", self.pads)
-        return super().__call__(images=flat_images(images) or None, text=text, **kwargs)
+        # As in apply_chat_template: the template has written the first token already.
+        bos = self.tokenizer.bos_token
+        if bos and texts and texts[0].startswith(bos):
+            kwargs.setdefault("add_special_tokens", False)
+        rows = image_rows(images, texts, getattr(self, "image_token", None))
+        return super().__call__(images=rows, text=text, **kwargs)
+
+
+class _WithoutVideos(Processor):
+    """A family's processor of which image processor and tokenizer alone could be built."""
+
+    def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
+        """Accept a missing part."""
+        if not isinstance(argument, _Missing):
+            return super().check_argument_for_proper_class(name, argument)
+        return None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.image_processor}, {self.tokenizer})"
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> list[str]:
+        """Save image processor and tokenizer; the rest stays as it was read."""
+        return _save_parts(self, save_directory, **kwargs)
+
+
+class _Missing:
+    """The part for videos or sound where it cannot be built: every setting of it is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 class ImageOnlyProcessor(Processor):
@@ -95,8 +138,7 @@ class ImageOnlyProcessor(Processor):
         The folder then reads as a stock Qwen-VL checkpoint: transformers builds its own
         processor from it where it can, and never looks for this class.
         """
-        image_files = self.image_processor.save_pretrained(save_directory, **kwargs)
-        return [*image_files, *self.tokenizer.save_pretrained(save_directory)]
+        return _save_parts(self, save_directory, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -124,12 +166,12 @@ def load_processor(path: str | Path, revision: str | None = None) -> Processor:
     try:
         loaded = load_pretrained(AutoProcessor, source, revision=revision)
         found = f"AutoProcessor returned {type(loaded).__name__}, which is no processor"
-    except (ImportError, OSError, ValueError) as error:
-        loaded, found = None, f"AutoProcessor: {_first_line(error)}"
+    except PROCESSING_ERRORS as error:
+        loaded, found = None, f"AutoProcessor: {_named(error)}"
     if is_real_processor(loaded):
         processor = _with_habits(loaded)
     else:
-        processor = _image_only(source, revision, found)
+        processor = _in_parts(source, revision, found)
     _pad_left(processor.tokenizer)
     return processor
 
@@ -141,13 +183,39 @@ def is_real_processor(loaded: object) -> bool:
     )
 
 
-def flat_images(images: Any) -> list[Any]:
-    """Images in reading order: nested rows opened, rows without an image dropped."""
-    if images is None:
-        return []
-    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
-        return [image for row in images for image in flat_images(row)]
-    return [images]
+def image_rows(images: Any, texts: Sequence[str], token: str | None) -> list[list[Any]] | None:
+    """Images as one list per row, which every family takes.
+
+    Args:
+        images: As `Processor` takes them.
+        texts: The rows.
+        token: The placeholder of an image, by which a flat list is divided.
+
+    Returns:
+        A list per row; for a flat list that does not fit the placeholders one list of all, which
+        the family's processor refuses in its own words; None where there is no image.
+    """
+    entries = _entries(images)
+    if any(entry is None or _is_list(entry) for entry in entries):
+        rows = [[image for image in _entries(entry) if image is not None] for entry in entries]
+    else:
+        counts = [text.count(token) if token else 1 for text in texts]
+        fits = sum(counts) == len(entries)
+        ends = list(accumulate(counts))
+        rows = [entries[end - n : end] for end, n in zip(ends, counts, strict=True)]
+        rows = rows if fits else [entries]
+    return rows if any(rows) else None
+
+
+def _entries(images: Any) -> list[Any]:
+    """Images, or rows of them, as a list."""
+    if not _is_list(images):
+        return [] if images is None else [images]
+    return list(images)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _with_habits(loaded: Any) -> Processor:
@@ -157,27 +225,44 @@ def _with_habits(loaded: Any) -> Processor:
     return cast("Processor", loaded)
 
 
-def _image_only(source: str, revision: str | None, found: str) -> ImageOnlyProcessor:
+def _in_parts(source: str, revision: str | None, found: str) -> Processor:
+    """Build a processor of image processor and tokenizer alone.
+
+    Raises:
+        SurgeryError: If that fails, too.
+    """
     try:
         config = load_pretrained(AutoConfig, source, revision=revision)
         tokenizer = load_pretrained(AutoTokenizer, source, revision=revision)
         image_processor = load_pretrained(AutoImageProcessor, source, revision=revision)
-    except (ImportError, OSError, ValueError) as error:
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise SurgeryError(f"{source}: expected a tokenizer, found {type(tokenizer).__name__}")
+        if hasattr(image_processor, "merge_size"):
+            token = _image_token(source, config, tokenizer)
+            return ImageOnlyProcessor(image_processor, tokenizer, image_token=token)
+        settings, _ = ProcessorMixin.get_processor_dict(source, revision=revision)
+        # The class that the files name, else that of the model's type.
+        name = settings.get("processor_class") or tokenizer.init_kwargs.get("processor_class")
+        kind = processor_class_from_name(name) if name else PROCESSOR_MAPPING[type(config)]
+        habits: Any = type(kind.__name__, (_WithoutVideos, kind), {"__module__": kind.__module__})
+        parts = {"image_processor": image_processor, "tokenizer": tokenizer}
+        arguments = [parts.get(part, _Missing()) for part in habits.get_attributes()]
+        return cast("Processor", habits.from_args_and_dict(arguments, settings))
+    except PROCESSING_ERRORS as error:
+        if "orchvision" in str(error) and not is_torchvision_available():
+            raise SurgeryError(
+                f"{source}: its processor needs torchvision, which is not installed. Install the "
+                f"torchvision that belongs to this torch, or ask the model through a server."
+            ) from None
         raise SurgeryError(
-            f"{source} has no processor that can be built here. {found}. The image-only way, with "
-            f"config, tokenizer and image processor each for itself, failed too: "
-            f"{_first_line(error)}"
-        ) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise SurgeryError(f"{source}: expected a tokenizer, found {type(tokenizer).__name__}")
-    token = _image_token(source, config, tokenizer)
-    if not hasattr(image_processor, "merge_size"):
-        raise SurgeryError(
-            f"{source}: {type(image_processor).__name__} has no merge_size, so it is not of the "
-            f"Qwen-VL kind, the only one with an image-only processor. {found}. Installing "
-            "torchvision may give transformers what it misses"
-        )
-    return ImageOnlyProcessor(image_processor, tokenizer, image_token=token)
+            f"{source} has no processor that can be built here. {found}. Built without what videos "
+            f"need, it fails too: {_named(error)}."
+        ) from None
+
+
+def _save_parts(processor: Any, folder: str | Path, **kwargs: Any) -> list[str]:
+    image_files = processor.image_processor.save_pretrained(folder, **kwargs)
+    return [*image_files, *processor.tokenizer.save_pretrained(folder)]
 
 
 def _image_token(source: str, config: Any, tokenizer: Any) -> str:
@@ -202,6 +287,6 @@ def _pad_left(tokenizer: Any) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def _first_line(error: BaseException) -> str:
+def _named(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -16,6 +16,7 @@ from surgery import processor as module
 from surgery import specimen
 from surgery.errors import SurgeryError
 from surgery.processor import ImageOnlyProcessor, Processor, load_processor
+from tests.processors import save_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,44 @@ def test_rows_without_images(loaded: Processor, layout: str) -> None:
     assert batch["image_grid_thw"].tolist() == [[1, 6, 6], [1, 4, 4]]
     assert batch["attention_mask"][1, 0] == 0  # padded on the left
     assert batch["attention_mask"][:, -1].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("images", "rows"),
+    [
+        (None, None), ([], None), ([[], []], None), ([None, None], None),
+        ("a", [["a"], [], []]), (["a"], [["a"], [], []]),
+        (["a", None, "b"], [["a"], [], ["b"]]),
+        ([["a"], [], ["b"]], [["a"], [], ["b"]]),
+        ([["a", None], None, ("b",)], [["a"], [], ["b"]]),
+    ],
+)  # fmt: skip
+def test_every_layout_is_one_list_per_row(images: Any, rows: Any) -> None:
+    """What Gemma 3, Llama 3.2 and their like take alone, and all others too."""
+    texts = ["#", "", "#"] if rows and len(rows[2]) else ["#", "", ""]
+    named = {name: picture(28, 28) for name in "ab"}
+
+    def drawn(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)(drawn(one) for one in value)
+        return named.get(value)
+
+    assert module.image_rows(drawn(images), texts, "#") == drawn(rows)
+
+
+def test_a_flat_list_is_divided_by_placeholders() -> None:
+    images = [picture(28, 28) for _ in range(3)]
+    a, b, c = images
+    assert module.image_rows(images, ["##x", "", "#"], "#") == [[a, b], [], [c]]
+    assert module.image_rows(images, ["#"], "#") == [images]  # for the processor to refuse
+
+
+def test_a_first_token_that_the_template_wrote_is_no_second_time(tmp_path: Path) -> None:
+    processor = load_processor(save_whole("gemma3", tmp_path))
+    first = processor.tokenizer.bos_token_id
+    for text in ("<|bos|>a", "a"):
+        batch = processor(text=[text, text], return_tensors="pt")
+        assert (batch["input_ids"] == first).sum(1).tolist() == [1, 1]
 
 
 def test_text_alone(loaded: Processor) -> None:

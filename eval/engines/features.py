@@ -87,14 +87,15 @@ class Features:
         """Try it: transformers says by signature, and the output's shape says the rest.
 
         Families whose features are more than one tensor per image (Qwen3-VL's deep stack, tiles of
-        LLaVA-NeXT) go the ordinary way.
+        LLaVA-NeXT), or depend on how many images a row has (LLaVA-OneVision), go the ordinary way.
         """
         import torch
         from PIL import Image
 
         if "mm_encoder_outputs" not in inspect.signature(self._model.forward).parameters:
             return False
-        if getattr(self._model.base_model, "get_image_features", None) is None:
+        encode = getattr(self._model.base_model, "get_image_features", None)
+        if encode is None or "batch_num_images" in inspect.signature(encode).parameters:
             return False
         with torch.inference_mode():
             output = self._encode(Image.new("RGB", (112, 112)))

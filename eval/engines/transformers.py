@@ -19,7 +19,7 @@ from eval.engines.batching import (
 )
 from eval.engines.features import Features
 from eval.records import Failure, Picture, Response
-from surgery.errors import ExecutionError
+from surgery.errors import ExecutionError, first_line
 from surgery.pretrained import load_pretrained
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class TransformersEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         chosen = compute_dtype(device, dtype)
         several = device == "cuda" and torch.cuda.device_count() > 1
+        processor = load_processor(folder)
+        check_template(processor, folder)
         model = load_pretrained(
             AutoModelForImageTextToText,
             folder,
@@ -105,7 +107,7 @@ class TransformersEngine:
             device_map="auto" if several else device,
             use_safetensors=True,
         )
-        return cls(model.eval(), load_processor(folder), max_batch=max_batch)
+        return cls(model.eval(), processor, max_batch=max_batch)
 
     @property
     def how(self) -> dict[str, Any]:
@@ -309,13 +311,20 @@ class TransformersEngine:
         return {**inputs, **features}
 
     def _encode(self, texts: list[str], pictures: list[list[Picture]]) -> dict[str, Any]:
+        from surgery.processor import PROCESSING_ERRORS
+
         # Where features come ready made, nothing but the size of an image counts here.
         show = _black if self._features.reused else Picture.open
         images = [[show(picture) for picture in row] or None for row in pictures]
         try:
             encoded = dict(self.processor(text=texts, images=images, return_tensors="pt"))
-        except ValueError as error:  # such as an image's own token in the text
-            raise ExecutionError(f"the model's processor refuses a question: {error}") from None
+        except PROCESSING_ERRORS as error:  # such as an image's own token in the text
+            if is_out_of_memory(error):
+                raise
+            raise ExecutionError(
+                f"the model's processor refuses a question: {type(error).__name__}, "
+                f"{first_line(error)}"
+            ) from None
         if self._features.reused:
             encoded.pop("pixel_values", None)
         return {name: value.to(self.model.device) for name, value in encoded.items()}
@@ -330,9 +339,20 @@ def chat(processor: Any, messages: Sequence[Message]) -> str:
             for part in message.parts
         ]
         turns.append({"role": message.role, "content": content})
-    if not (processor.chat_template or processor.tokenizer.chat_template):
-        raise ExecutionError("the model has no chat template, so nothing can be asked of it.")
     return str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def check_template(processor: Any, folder: Path) -> None:
+    """Check that a model takes the turns of a conversation.
+
+    Raises:
+        ExecutionError: If it has no chat template.
+    """
+    if not (processor.chat_template or processor.tokenizer.chat_template):
+        raise ExecutionError(
+            f"{folder} has no chat template, so nothing can be asked of it: it is a base model, or "
+            f"the file is missing. Add its chat_template.jinja to the folder."
+        )
 
 
 def compute_dtype(device: str, dtype: str) -> str:

@@ -377,10 +377,10 @@ def test_the_way_to_ask_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from surgery.hub.card import ASK
-    from tests.eval.engines.test_families import save_llava
     from tests.eval.samples import picture
+    from tests.processors import save_whole
 
-    save_llava(tmp_path / "model", "llava")
+    save_whole("llava", tmp_path / "model")
     (tmp_path / "photo.jpg").write_bytes(picture("red").data)
     monkeypatch.chdir(tmp_path)
     names = {

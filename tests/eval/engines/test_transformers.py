@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eval.engines.batching import make_batches
-from eval.engines.transformers import TransformersEngine
+from eval.engines.transformers import TransformersEngine, check_template
 from eval.generation import Generation
 from eval.prompts import STYLES
 from eval.records import Failure, Metric, Suite
@@ -125,7 +125,24 @@ def test_what_cannot_be_asked_is_told(trained: TransformersEngine, monkeypatch) 
     for holder in (trained.processor, trained.processor.tokenizer):
         monkeypatch.setattr(holder, "chat_template", None)
     with pytest.raises(ExecutionError, match="no chat template"):
-        list(trained.answer(asks_of(suite(Metric.REASONING, question("never asked")))))
+        check_template(trained.processor, path("rl"))
+
+
+def test_a_processor_s_own_fault_is_told(trained: TransformersEngine, monkeypatch) -> None:
+    """Whatever type of error a family's processor has for it."""
+    asks = asks_of(suite(Metric.REASONING, question("a")))
+    for fault in (TypeError("Incorrect format used for image"), KeyError("num_crops"),
+                  AttributeError("no 'boi_token'\nsecond line")):  # fmt: skip
+
+        def broken(*_: object, fault: Exception = fault, **__: object) -> None:
+            raise fault
+
+        monkeypatch.setattr(type(trained.processor), "__call__", broken)
+        with pytest.raises(
+            ExecutionError, match=f"refuses a question: {type(fault).__name__}"
+        ) as e:
+            list(TransformersEngine(trained.model, trained.processor).answer(asks))
+        assert "second line" not in str(e.value)
 
 
 def test_other_errors_are_bugs_and_stop(trained, monkeypatch) -> None:

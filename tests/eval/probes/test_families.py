@@ -1,0 +1,233 @@
+"""Every family with a row, whole: questions, probes and a merge, one row at a time and three."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from transformers.processing_utils import ProcessorMixin
+
+from eval.asks import addressed
+from eval.engines.transformers import TransformersEngine
+from eval.generation import Generation
+from eval.probes.ablation import Switching, ablate, offs_of
+from eval.probes.attention import attend
+from eval.probes.likelihood import screen
+from eval.probes.pairs import Pair, suites_of
+from eval.probes.subject import subject
+from eval.probes.swap import resized, swap
+from eval.prompts import PLAIN
+from eval.records import Metric, Picture, Response
+from eval.store import Store
+from eval.sweep.desk import Work
+from eval.sweep.variants import plain
+from surgery.arch.families import FAMILIES
+from surgery.arch.site import Component
+from surgery.errors import SurgeryError
+from surgery.probe import Branch, Mode
+from tests.eval.samples import picture, question, suite
+from tests.execute.merging import merge, recipe_text
+from tests.processors import RECIPES, save_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from eval.asks import Ask, Question
+    from eval.probes.subject import Subject
+    from eval.records import Sample
+
+LIMIT = 4
+BATCHES = (1, 3)
+SIZES = {"red": (28, 28), "blue": (56, 28), "lime": (30, 90)}
+TWINS = {"qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm4v_moe", "glm46v", "llava_next_video",
+         "idefics3"}  # fmt: skip
+"""Families whose processor and attention another family here has as well."""
+ABLE = [
+    pytest.param(name, marks=pytest.mark.slow) if name in TWINS else name
+    for name, recipe in RECIPES.items()
+    if recipe.chats and not recipe.needs
+]
+LINEAR = {"qwen3_5", "qwen3_5_moe"}
+"""Families in which some layers have no keys and values to swap."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A family's tiny checkpoint with its processor, made once per seed."""
+
+    @cache
+    def make(family: str, seed: int = 3) -> Path:
+        return save_whole(family, tmp_path_factory.mktemp(family) / str(seed), seed=seed)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def engine(whole: Callable[..., Path]) -> Callable[[str], TransformersEngine]:
+    """The model of the last family that was asked for."""
+    held: dict[str, TransformersEngine] = {}
+
+    def load(family: str) -> TransformersEngine:
+        if family not in held:
+            held.clear()
+            held[family] = TransformersEngine.load(whole(family), device="cpu")
+        return held[family]
+
+    return load
+
+
+def samples() -> list[Sample]:
+    """Questions of three lengths about images of three sizes."""
+    return [
+        question(f"q{i}", picture(colour, size), prompt="count the cells " * (1 + 3 * i))
+        for i, (colour, size) in enumerate(SIZES.items())
+    ]
+
+
+def asks_of(metric: Metric, asked: Sequence[Sample]) -> list[Ask]:
+    work = Work((suite(metric, *asked, limit=LIMIT),), Generation())
+    return [addressed(q, "m", {}) for q in work.questions(PLAIN)]
+
+
+def answers(engine: TransformersEngine, asks: Sequence[Ask], size: int) -> dict[str, str]:
+    found = {}
+    for start in range(0, len(asks), size):
+        for ask, response in engine.answer(asks[start : start + size]):
+            assert isinstance(response, Response)
+            found[ask.key] = response.text
+    return found
+
+
+def plainly(engine: TransformersEngine, asked: Question) -> str:
+    """transformers alone: its template, its tokens, its generate, one row."""
+    turns = [
+        {
+            "role": turn.role,
+            "content": [
+                {"type": "image", "image": part.open()}
+                if isinstance(part, Picture)
+                else {"type": "text", "text": part}
+                for part in turn.parts
+            ],
+        }
+        for turn in asked.messages
+    ]
+    inputs = ProcessorMixin.apply_chat_template(
+        engine.processor, turns, tokenize=True, return_dict=True, return_tensors="pt",
+        add_generation_prompt=True,
+    )  # fmt: skip
+    with torch.inference_mode():
+        output = engine.model.generate(**inputs, do_sample=False, max_new_tokens=LIMIT)
+    new = output[0, inputs["input_ids"].shape[1] :]
+    return str(engine.processor.tokenizer.decode(new, skip_special_tokens=True))
+
+
+def test_every_family_with_a_row_is_here() -> None:
+    visual = {
+        family.name
+        for family in FAMILIES
+        if any(rule.component is Component.VISION for rule in family.rules)
+    }
+    assert visual <= RECIPES.keys()
+
+
+@pytest.mark.parametrize(
+    "family", [name for name, recipe in RECIPES.items() if recipe.needs or not recipe.chats]
+)
+def test_a_family_that_cannot_be_asked_says_so(
+    family: str, whole: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence, before the model is loaded."""
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", None)
+    reason = "needs torchvision" if RECIPES[family].needs else "has no chat template"
+    with pytest.raises(SurgeryError, match=reason) as raised:
+        TransformersEngine.load(whole(family), device="cpu")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("family", ABLE)
+def test_questions(family: str, engine: Callable[[str], TransformersEngine]) -> None:
+    """With one image, a blank one, two, none: what plain transformers says."""
+    two = question("two", picture("red"), picture("blue", (84, 56)), prompt="a <image 2> b")
+    asks = [*asks_of(Metric.VISION, samples()), *asks_of(Metric.ACCURACY, [two, samples()[0]])]
+    asks += asks_of(Metric.REASONING, [question("none"), question("of", prompt="of these")])
+    asked = engine(family)
+    expected = {ask.key: plainly(asked, ask.question) for ask in asks}
+    assert len(set(expected.values())) > 1
+    for size in BATCHES:
+        assert answers(asked, asks, size) == expected, size
+
+
+def probed(its: Subject, folder: Path) -> dict[str, Any]:
+    """What every probe finds."""
+    off = Switching(offs_of([Branch.LAYER, Branch.MLP], [1]))
+    said = {
+        (str(off), one.sample): one.text for off, one in ablate(its, off, Store(folder), nobody)
+    }
+    likely = screen(its, off, folder, Store(folder), nobody)
+    texts = {(q.sample.task, q.sample.id): "red 9" for q in its.questions}
+    seen = attend(its, texts, folder, nobody)
+    images = samples()
+    pairs = [
+        Pair(a, replace(a, images=b.images)) for a, b in zip(images, images[::-1], strict=True)
+    ]
+    pairs = list(resized(pairs))  # tokens in tiles do not lie on one plane
+    other = replace(its, work=replace(its.work, suites=suites_of(pairs)))
+    vars(other)["engine"] = its.engine  # a cached property: not loaded again
+    how: dict[str, Any] = {"mode": Mode.FROM, "layers": [1]}
+    swapped: Any
+    try:
+        swapped = [
+            (one.pair.target.id, one.layer, one.text)
+            for one in swap(other, pairs, Store(folder / "swap"), lambda _: nobody, **how)
+        ]
+    except SurgeryError as error:
+        swapped = str(error)
+    return {
+        "said": said, "likely": [one.value for one in likely], "swapped": swapped,
+        "seen": np.stack([one.shares for one in seen]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ABLE)
+def test_probes(
+    family: str, whole: Callable[..., Path], engine: Callable[[str], TransformersEngine],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Ablation, log-probability, attention and swap: three at once as one at a time."""
+    found = []
+    generation = Generation(max_new_tokens=LIMIT)
+    work = Work((suite(Metric.ACCURACY, *samples()),), generation, device="cpu")
+    for batch in BATCHES:
+        with subject(plain("m", str(whole(family))), work) as its:
+            vars(its)["engine"] = replace(engine(family), max_batch=batch)
+            found.append(probed(its, tmp_path / str(batch)))
+            for asked in its.questions:
+                assert found[-1]["said"]["None", asked.sample.id] == plainly(its.engine, asked)
+    single, several = found
+    assert single["said"] == several["said"]
+    np.testing.assert_allclose(single["likely"], several["likely"], rtol=1e-4)
+    np.testing.assert_allclose(single["seen"], several["seen"], rtol=1e-4, atol=1e-6)
+    assert single["swapped"] == several["swapped"]
+    assert isinstance(single["swapped"], str) == (family in LINEAR), single["swapped"]
+
+
+@pytest.mark.parametrize("family", ABLE)
+def test_a_merge_is_asked(family: str, whole: Callable[..., Path], tmp_path: Path) -> None:
+    """The processor's files come along, and the folder answers as the model changed in memory."""
+    models = {"in": whole(family), "rl": whole(family, 4)}
+    steps = '  - transplant: "language[1:3]"\n    from: rl'
+    merge(recipe_text(models, steps), tmp_path / "merged")
+    merged = TransformersEngine.load(tmp_path / "merged", device="cpu")
+    asks = asks_of(Metric.ACCURACY, samples())
+    found = answers(merged, asks, 3)
+    assert found == {ask.key: plainly(merged, ask.question) for ask in asks}
+
+
+def nobody(*_: int) -> None:
+    """Is not told."""
