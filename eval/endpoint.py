@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    InferenceTimeoutError,
+    OfflineModeIsEnabled,
+)
 
 from eval.prompts import as_png
 from eval.records import Failure, Picture, Response
@@ -93,6 +97,11 @@ class Endpoint:
                 said = self._client.chat_completion(turns, model=self.model, **settings)
                 self._answered = True
                 return _response(said)
+            except OfflineModeIsEnabled:
+                raise ExecutionError(
+                    f"{self.base_url} was not asked: HF_HUB_OFFLINE is set, and the client of the "
+                    f"Hub, which asks servers too, obeys it. Unset it for this command."
+                ) from None
             except (HfHubHTTPError, InferenceTimeoutError, httpx2.HTTPError, ValueError,
                     LookupError, TypeError, AttributeError) as error:  # fmt: skip
                 # the last four: an answer that is no answer

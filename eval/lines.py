@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.failure import explained
 from surgery.errors import ExecutionError
+from surgery.reading import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +35,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with explained(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                found = json.loads(line)
+                found = parse_json(line)
             except ValueError:
                 found = None
             if not isinstance(found, dict):

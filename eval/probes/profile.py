@@ -16,6 +16,7 @@ from eval.sweep import results as sweeps
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +128,7 @@ def _columns(run: Path) -> tuple[dict[str, Series[float]], int]:
             last = max((int(column.index.max()) for column in columns.values()), default=-1)
             return columns, last + 1
         if (run / _STATS).is_file():
-            regions = json.loads((run / _STATS).read_text(encoding="utf-8"))["regions"]
+            regions = read_json(run / _STATS)["regions"]
             return dict(_of_stats(run)), max(stop for _, stop in regions["language"].values())
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ExecutionError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ def load_found(folder: Path) -> Found:
         ExecutionError: If there are none, or they cannot be read.
     """
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_json(folder / SUMMARY)
         layers = _read(folder / LAYERS)
     except (OSError, ValueError) as error:
         raise ExecutionError(

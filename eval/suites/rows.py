@@ -5,18 +5,19 @@ Images are never decoded here; their bytes go into samples as they are stored.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.records import Picture
 from surgery.errors import ExecutionError
+from surgery.reading import parse_json, read_bytes, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _LARGEST: Final = 100_000_000  # bytes of one image's file
+_LARGEST_ROWS: Final = 2**30  # bytes of a jsonl file
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,7 @@ def _bytes(folder: Path, name: str, where: str) -> bytes:
     if not path.is_relative_to(root):
         raise ExecutionError(f"{where}: {name!r} leads out of {folder}.")
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ExecutionError(f"{where}: {name!r} is larger than {_LARGEST // 10**6} MB.")
-        return path.read_bytes()
+        return read_bytes(path, _LARGEST)
     except OSError as error:
         raise ExecutionError(f"{where}: {name!r} cannot be read: {error.strerror}.") from None
 
@@ -240,15 +239,15 @@ def json_rows(file: Path, folder: Path) -> Iterator[Row]:
         ExecutionError: If it cannot be read, or a line is not a JSON object.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file, _LARGEST_ROWS)
+    except (OSError, ValueError) as error:
         raise ExecutionError(f"{file} cannot be read: {error}.") from None
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(line)
+        except ValueError as error:
             raise ExecutionError(f"{file}:{number} is not JSON: {error}.") from None
         if not isinstance(values, dict):
             raise ExecutionError(f"{file}:{number} is not a JSON object, one sample per line.")

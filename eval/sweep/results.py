@@ -19,6 +19,7 @@ from eval.metrics import Score, scores
 from eval.statistics.intervals import proportion
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +107,7 @@ def load_results(folder: Path, **changes: str | None) -> Results:
     """
     records = read_records(folder)
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_json(folder / SUMMARY)
     except (OSError, ValueError) as error:
         raise ExecutionError(
             f"{folder / SUMMARY} cannot be read ({error}). Run the evaluation again with the same "

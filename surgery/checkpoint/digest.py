@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from surgery.errors import CheckpointError
+from surgery.reading import expand_home, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,9 +109,9 @@ def cache_folder() -> Path | None:
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen is not None:
-        return Path(chosen).expanduser() / "digests" if chosen else None
+        return expand_home(chosen) / "digests" if chosen else None
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "vlm-surgery" / "digests"
+    return (Path(base) if base else expand_home("~/.cache")) / "vlm-surgery" / "digests"
 
 
 @dataclass
@@ -215,11 +216,8 @@ class DigestCache:
         if self.folder is None:
             return {}
         try:
-            path = self._path(self.folder, key)
-            if path.stat().st_size > _MAX_RECORD:
-                return {}
-            record = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
+            record = read_json(self._path(self.folder, key), _MAX_RECORD)
+        except (OSError, ValueError):
             return {}
         if not isinstance(record, dict) or record.get("key") != key:
             return {}

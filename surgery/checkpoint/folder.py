@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import CheckpointError
+from surgery.reading import parse_json, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-_MAX_JSON = 64 * 2**20
 _PART = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -105,7 +104,7 @@ def read_file(folder: Path, name: str) -> bytes:
     """
     path = resolve_inside(folder, name)
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}.") from error
 
@@ -125,11 +124,9 @@ def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
         CheckpointError: If it is missing, larger than 64 MiB, or not a JSON object.
     """
     shown = folder / name
-    if resolve_inside(folder, name).stat().st_size > _MAX_JSON:
-        raise CheckpointError(f"{shown}: is larger than {_MAX_JSON >> 20} MiB; expected {what}.")
     try:
-        value = json.loads(read_file(folder, name))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(read_file(folder, name))
+    except ValueError as error:
         raise CheckpointError(f"{shown}: is not valid JSON: {error}.") from error
     if not isinstance(value, dict):
         raise CheckpointError(

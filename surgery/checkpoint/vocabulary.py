@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.companions import companion_folders
 from surgery.errors import CheckpointError
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +39,9 @@ def vocabulary(info: CheckpointInfo) -> Mapping[str, int] | None:
     if path is None:
         return None
     try:
-        parsed = json.loads(path.read_bytes())
+        parsed = read_json(path)
         return dict(parsed) if path.name == "vocab.json" else _tokenizer_json(parsed)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is not a tokenizer file ({type(error).__name__}: {error}). Restore it "
             f"from where the checkpoint came from."

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from surgery.errors import SurgeryError
 
 INTERRUPTED: Final = 130
-PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
 
 
 def stdout() -> Console:
@@ -35,15 +34,8 @@ def stderr() -> Console:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    class Quiet(Console):
-        """Ends without a word when the reader of a pipe has gone."""
-
-        def on_broken_pipe(self) -> NoReturn:
-            quiet_pipe()
-            sys.exit(PIPE_CLOSED)
-
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Quiet(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 _PIPE_WIDTH: Final = 160
@@ -51,7 +43,8 @@ _PIPE_WIDTH: Final = 160
 
 def print_json(value: Any) -> None:
     """Print a value for programs, and nothing else."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    plain = sys.stdout.encoding.lower() not in ("utf-8", "utf8")
+    print(json.dumps(value, indent=2, ensure_ascii=plain), flush=True)
 
 
 def plain_json(value: Any) -> Any:
@@ -107,9 +100,3 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     console = stderr()
     line = Text.assemble(("warning: ", "bold yellow"), text)
     console.print(line, soft_wrap=not console.is_terminal)
-
-
-def quiet_pipe() -> None:
-    """Let the interpreter flush into nothing when it ends."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())

@@ -5,15 +5,17 @@ Commands import what they need inside their functions, so that `surgery --help` 
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from surgery import __version__
+from surgery.__main__ import end
 from surgery.cli import (
     compare,
     demo,
@@ -31,7 +33,15 @@ from surgery.cli import (
     train,
     verify,
 )
-from surgery.cli.console import INTERRUPTED, PIPE_CLOSED, quiet_pipe, show_error, show_warning
+from surgery.cli.console import INTERRUPTED, show_error, show_warning
+from surgery.cli.process import (
+    check_folder,
+    check_platform,
+    explained_shortage,
+    find_home,
+    open_streams,
+    unwritten,
+)
 from surgery.errors import SurgeryError
 
 if TYPE_CHECKING:
@@ -50,14 +60,7 @@ _START = "Start with: surgery demo, or surgery recipe list"
 
 
 class _Commands(TyperGroup):
-    """Commands in the order of work; the end of a pipe's reader is nobody's fault."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            quiet_pipe()
-            raise typer.Exit(PIPE_CLOSED) from None
+    """Commands in the order of work."""
 
     def list_commands(self, ctx: Context) -> list[str]:  # type: ignore[override]
         return list(self.commands)
@@ -120,19 +123,51 @@ def main() -> None:
     130 when interrupted.
     """
     sys.excepthook = _report_bug
-    with warnings.catch_warnings():
-        warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = show_warning
-        try:
-            # Called as a command, because an app would put a hook of its own in place of ours.
-            get_command(build())(prog_name="surgery")
-        except SurgeryError as error:
-            show_error(error)
-            sys.exit(2)
-        except SystemExit as done:
-            if done.code == INTERRUPTED:
-                print("interrupted", file=sys.stderr)
+    open_streams()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = show_warning
+            _run()
+    except SurgeryError as error:
+        _refuse(error)
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
+        shortage = explained_shortage(error)
+        if shortage is None:
             raise
+        _refuse(shortage)
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED)
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            _leave(INTERRUPTED)
+        loss = unwritten() if not done.code else None
+        if loss is not None:
+            _refuse(loss)
+        raise
+
+
+def _run() -> None:
+    """Run the command of `sys.argv`."""
+    check_platform()
+    check_folder()
+    warning = find_home()
+    if warning is not None:
+        show_warning(warning)
+    if signal.getsignal(signal.SIGINT) is end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Called as a command, because an app would put a hook of its own in place of ours.
+    get_command(build())(prog_name="surgery")
+
+
+def _refuse(error: SurgeryError) -> NoReturn:
+    show_error(error)
+    sys.exit(2)
+
+
+def _leave(code: int) -> NoReturn:
+    print("interrupted", file=sys.stderr)
+    sys.exit(code)
 
 
 def _report_bug(

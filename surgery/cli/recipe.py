@@ -126,13 +126,14 @@ def show(
 ) -> None:
     """Print a recipe's text."""
     from surgery.recipe import find_recipe, load_recipe
+    from surgery.recipe.extend import read_text
 
     if resolved or model:
         from surgery.recipe.dump import to_yaml
 
         print(to_yaml(load_recipe(recipe, models=bindings(model))), end="", flush=True)
     else:
-        text = find_recipe(recipe).read_text(encoding="utf-8")
+        text = read_text(find_recipe(recipe))
         print(text, end="", flush=True)
         if text.startswith("extends:"):
             stderr().print(
@@ -200,12 +201,13 @@ def to_mergekit_(recipe: RecipeArgument, model: Models = None) -> None:
 
 def _read(file: str) -> str:
     from surgery.errors import RecipeError
+    from surgery.reading import decode
+    from surgery.recipe.extend import read_text
+    from surgery.recipe.nodes import MAX_BYTES
 
-    if file == "-":
-        return sys.stdin.read()
+    if file != "-":
+        return read_text(Path(file))
     try:
-        return Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"cannot read {file}: {error.strerror}.") from error
-    except UnicodeDecodeError:
-        raise RecipeError(f"{file} is not UTF-8 text.") from None
+        return decode(sys.stdin.buffer.read(MAX_BYTES + 1))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read standard input: {error}.") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.checkpoint.companions import companion_folders, companion_names
 from surgery.checkpoint.folder import read_file
 from surgery.execute.card import model_card
+from surgery.reading import parse_json
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.load import PUBLISHED
 
@@ -61,7 +62,7 @@ def _without_paths(name: str, data: bytes) -> bytes:
     if not name.endswith("config.json") or b"name_or_path" not in data:
         return data
     try:
-        parsed = json.loads(data)
+        parsed = parse_json(data)
     except ValueError:
         return data
     if not isinstance(parsed, dict):
@@ -85,7 +86,7 @@ def with_dtype(config: bytes, dtype: DType | None) -> bytes:
     """
     if dtype is None:
         return config
-    parsed = json.loads(config)
+    parsed = parse_json(config)
     if not _set(parsed, dtype.torch_name):
         parsed["dtype"] = dtype.torch_name
     return (json.dumps(parsed, indent=2, ensure_ascii=False) + "\n").encode()

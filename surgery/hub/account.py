@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from surgery.checkpoint.hub import keep_signatures
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import PublishError, did_you_mean
 from surgery.hub.failure import LOG_IN, explained
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -219,11 +219,11 @@ def _ours(api: Any, repo: str, head: str) -> tuple[frozenset[str], str]:
 
     path = Path(api.hf_hub_download(repo, LEDGER, revision=head))
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
         names = {each["shard"] for each in found["tensors"]}
         names |= {each["name"] for each in found["files"]}
         content = str(found["fingerprint"])
-    except (KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError):
         raise PublishError(
             f"{repo} has a {LEDGER} that this version cannot read. Choose another name."
         ) from None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from surgery import reading
 from surgery.errors import Place, RecipeError, did_you_mean
 from surgery.recipe.nodes import MAX_BYTES, Node, compose
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FILES = 32
+_LONGEST = 250  # characters of a path; some of its parts would be longer than names can be
 SUFFIXES = (".yaml", ".yml")
 _BY_KEY = ("models", "output", "regions")
 
@@ -43,16 +45,11 @@ def read_text(path: Path, place: Place | None = None) -> str:
         RecipeError: If it cannot be read, is too large, or is not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return reading.read_text(path, MAX_BYTES)
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror or error}.", place) from None
-    if len(data) > MAX_BYTES:
-        raise RecipeError(f"{path} is over {MAX_BYTES // 1_000_000} MB; not a recipe.", place)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not UTF-8 text (byte {error.start}).", place) from None
+    except ValueError as error:
+        raise RecipeError(f"cannot read {path}: {error}.", place) from None
 
 
 @dataclass
@@ -116,7 +113,9 @@ class Extender:
     def find(self, name: str, place: Place, folder: Path | None) -> Path:
         """The file that `name` means."""
         pure = PurePosixPath(name)
-        if pure.is_absolute() or "\\" in name or ":" in name or "\0" in name or not name.strip():
+        if not name.isprintable() or len(name) > _LONGEST:
+            raise RecipeError(f"extends: {name[:60]!r} is no path that a file can have.", place)
+        if pure.is_absolute() or "\\" in name or ":" in name or not name.strip():
             raise RecipeError(
                 f"extends: {name!r} is not a relative path such as '../splices/in-rl-in.yaml'.",
                 place,
@@ -132,7 +131,7 @@ class Extender:
                         place,
                     )
                 continue
-            if path.is_file():
+            if reading.is_file(path):
                 return path
         beside = sorted(path.name for path in folder.glob("*.y*ml")) if folder else []
         near = did_you_mean(str(file), [*beside, *(f"{n}.yaml" for n in bundled_names())])

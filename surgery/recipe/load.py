@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import RecipeError, did_you_mean
+from surgery.reading import is_file, is_folder
 from surgery.recipe.extend import SUFFIXES, Extender, bundled_folder, bundled_names, read_text
 from surgery.recipe.nodes import Node, compose
 
@@ -99,13 +100,13 @@ def find_recipe(path_or_name: str | Path) -> Path:
     if str(path_or_name).startswith("hf://"):
         return _published(str(path_or_name))
     path = Path(path_or_name)
-    if path.is_file():
+    if is_file(path):
         return path
     name = str(path_or_name).removesuffix(".yaml")
     names = bundled_names()
     if name in names:
         return bundled_folder() / f"{name}.yaml"
-    if path.is_dir():
+    if is_folder(path):
         raise RecipeError(f"{path} is a folder; name one recipe file in it.")
     near = did_you_mean(name, names)
     near = near if near.startswith(" Did") else " 'surgery recipe list' shows the bundled ones."

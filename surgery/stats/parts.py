@@ -13,6 +13,7 @@ import numpy as np
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put, remove
 from surgery.errors import ExecutionError
+from surgery.reading import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ class Parts:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}
-            record = json.loads(arrays.pop(_RECORD).tobytes())
+            record = parse_json(arrays.pop(_RECORD).tobytes())
         except Exception:  # noqa: BLE001 - whatever zipfile says of damaged bytes, measure again
             return None
         if not isinstance(record, dict) or record.get("piece") != name:

@@ -15,6 +15,7 @@ from surgery.checkpoint.failure import explained
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.sibling import put
 from surgery.errors import CheckpointError, ExecutionError
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ class RunFolder:
                 put(path, lambda draft: draft.write_text(text))
                 return
             try:
-                found = json.loads(path.read_text())
+                found = read_json(path)
             except ValueError:
                 found = None
         different = _difference(found, record) if isinstance(found, dict) else f"{RUN} is damaged"
@@ -145,7 +146,7 @@ def _is_whole(folder: Path) -> bool:
         for path in weights:
             with path.open("rb") as file:
                 read_header(file.fileno(), path)
-        json.loads((folder / "trainer_state.json").read_text())
+        read_json(folder / "trainer_state.json")
     except (OSError, ValueError, CheckpointError):
         return False
     return all(path.is_file() and zipfile.is_zipfile(path) for path in states)

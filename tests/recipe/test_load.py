@@ -419,5 +419,5 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"not UTF-8 text \(byte 6\)"):
         load_recipe(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_bytes(b"a" * 1_000_001)
-    with pytest.raises(RecipeError, match="over 1 MB"):
+    with pytest.raises(RecipeError, match="larger than 1 MB"):
         load_recipe(tmp_path / "b.yaml")

@@ -6,7 +6,6 @@ the layers, those of one layer, those after. Only the files are read; nothing of
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.arch import FAMILIES, resolve
 from surgery.errors import RecipeError
+from surgery.reading import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -189,4 +189,4 @@ def _table(family: Family) -> dict[str, Any] | None:
 def _tables() -> tuple[dict[str, Any], ...]:
     folder = files("mergekit").joinpath("_data", "architectures")
     entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    return tuple(json.loads(e.read_text()) for e in entries if e.name.endswith(".json"))
+    return tuple(parse_json(e.read_text()) for e in entries if e.name.endswith(".json"))

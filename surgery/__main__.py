@@ -1,0 +1,26 @@
+"""The console script: so little that Ctrl-C finds a handler whenever it comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NoReturn
+
+
+def main() -> None:
+    """Start the command line; an interrupt while it is being imported ends the process quietly."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
+    from surgery.cli.main import main as run
+
+    run()
+
+
+def end(*_: object) -> NoReturn:
+    """Leave at once: nothing has been begun, and an import cut short cannot clean up."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The process around a command: platform, working directory, home, standard streams, memory.
+
+What the operating system withholds is looked for once, before a command starts, because libraries
+meet it in the middle of theirs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import io
+import os
+import select
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from surgery.errors import ExecutionError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
+_NEEDED: Final = ("pread", "preadv", "pwrite")  # of os
+_NO_MEMORY: Final = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "start new thread",
+    "failed to map segment",
+    "unable to mmap",
+    "bad_alloc",
+)
+"""What libraries say in other errors than MemoryError; compared in lower case."""
+
+
+def check_platform() -> None:
+    """Refuse a platform without ranged reading and file locks.
+
+    Raises:
+        ExecutionError: If it is one, such as Windows.
+    """
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        missing = ["fcntl"]
+    else:
+        missing = [f"os.{name}" for name in _NEEDED if not hasattr(os, name)]
+    if missing:
+        raise ExecutionError(
+            f"this platform ({sys.platform}) is not supported: its Python has no "
+            f"{' and no '.join(missing)}. Use Linux or macOS; on Windows, WSL 2."
+        )
+
+
+def check_folder() -> None:
+    """Refuse a working directory that was removed.
+
+    Raises:
+        ExecutionError: If there is none.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ExecutionError(
+            f"the working directory cannot be used: {error.strerror}. It was removed or renamed "
+            "by another program; change to a folder that exists (cd), and run the command again."
+        ) from None
+
+
+def find_home() -> str | None:
+    """Give a user without a home folder one for this run; libraries put their caches there.
+
+    Returns:
+        A sentence about it, or None where there is a home already.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="vlm-surgery-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        os.environ["HOME"] = home
+        os.environ.setdefault("LOGNAME", str(os.getuid()))
+        return (
+            f"HOME is not set and user {os.getuid()} has no home folder, so caches last for this "
+            "run only. Set HOME to a folder to keep them."
+        )
+    return None
+
+
+class Stream(io.FileIO):
+    """Standard output or standard error; a failure is remembered and costs no result.
+
+    Attributes:
+        failure: Why something could not be written.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes; only a reader of standard output who has gone ends the command."""
+        try:
+            while (count := super().write(data)) is None:  # a pipe that does not block is full
+                select.select([], [self], [])
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and self.fileno() == 1:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at the end
+                sys.exit(_PIPE_CLOSED)
+            self.failure = error
+            return len(data)
+        return count
+
+
+def open_streams() -> None:
+    """Make the standard streams usable: open ones, that print any text in any locale."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The number must not go to a file of the user's: C libraries print to it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = _opened(sys.stdout, sys.__stdout__, 1)
+    sys.stderr = _opened(sys.stderr, sys.__stderr__, 2)
+
+
+def _opened(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:
+    if stream is not None and stream is not original:
+        return stream  # a program's that called this one
+    encoding = stream.encoding if stream is not None else "utf-8"
+    raw = Stream(number, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=True
+    )
+
+
+def unwritten() -> ExecutionError | None:
+    """The error about results that standard output did not take."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not isinstance(raw, Stream) or raw.failure is None:
+        return None
+    return ExecutionError(
+        f"standard output could not be written: {raw.failure.strerror}. What the command writes "
+        "to files is complete; send its output to a place with room."
+    )
+
+
+def explained_shortage(error: BaseException) -> ExecutionError | None:
+    """The error about memory or threads that ran out, if that is what a library's error says."""
+    for cause in _chain(error):
+        short = isinstance(cause, MemoryError) or (
+            isinstance(cause, OSError) and cause.errno in (errno.ENOMEM, errno.EAGAIN)
+        )
+        if short or any(words in str(cause).lower() for words in _NO_MEMORY):
+            return ExecutionError(
+                f"memory ran out ({first_line(cause)[:200]}). Give the process more (see `ulimit "
+                "-v` and the container's limit), or ask for less: fewer workers or processes, a "
+                "smaller batch."
+            )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

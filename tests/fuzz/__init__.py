@@ -1,0 +1,1 @@
+"""Damaged inputs for every command: whatever is read, one paragraph or a result comes out."""
