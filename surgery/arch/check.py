@@ -58,8 +58,9 @@ def check_one_to_one(sites: Mapping[str, Site]) -> None:
         other = seen.setdefault(site, name)
         if other != name:
             raise ArchitectureError(
-                f"{other!r} and {name!r} are two spellings of one tensor, {site.canonical}."
-                " Expected each tensor once: the files mix the names of two library versions."
+                f"{other!r} and {name!r} both stand for {site.canonical}. Expected each tensor"
+                " once: either the files hold one part under the names of two library versions, or"
+                " they hold a second model of the same build. Leave one of the two out."
             )
 
 

@@ -30,18 +30,41 @@ _CONTAINERS = {
     "ffn": Module.MLP,
     "block_sparse_moe": Module.MLP,
 }
+# Words that say a block's kind where no segment above does; such a name stays in the leaf, since a
+# layer may hold two blocks of a kind (self- and cross-attention, experts and a shared expert).
+_WORDS = {
+    **dict.fromkeys(("attn", "attention", "crossattention"), Module.ATTENTION),
+    **dict.fromkeys(("query", "key", "value"), Module.ATTENTION),
+    **dict.fromkeys(("selfattention", "encdecattention"), Module.ATTENTION),  # T5
+    **dict.fromkeys(("mlp", "ffn", "ff", "ffw", "feedforward", "fc"), Module.MLP),
+    **dict.fromkeys(("moe", "expert", "experts", "router", "densereludense"), Module.MLP),
+    **dict.fromkeys(("mixer", "mamba", "ssm", "conv", "convolution"), Module.MIXER),
+}
+# The same for whole segments: a router, BERT's MLP, and projections without a container. Nemotron-H
+# calls every block a mixer: the segment inside says which kind it is.
+_SEGMENTS = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"), Module.ATTENTION),
+    **dict.fromkeys(("qkv", "wqkv", "wo", "out_proj"), Module.ATTENTION),
+    **dict.fromkeys(("up_proj", "down_proj", "gate_proj", "gate", "experts"), Module.MLP),
+    **dict.fromkeys(("shared_experts", "fc1_latent_proj", "fc2_latent_proj"), Module.MLP),
+    **dict.fromkeys(("intermediate", "output"), Module.MLP),
+}
+# Segments whose inside is the block.
+_WRAPPERS = frozenset({"adapter", "layer"})
 # Parameters beside the blocks: a layer scale belongs to the block whose output it scales.
 _SCALES = {
     "lambda_1": Module.ATTENTION,
     "lambda_2": Module.MLP,
     "ls1": Module.ATTENTION,
     "ls2": Module.MLP,
+    "ls_1": Module.ATTENTION,
+    "ls_2": Module.MLP,
     "layer_scale1": Module.ATTENTION,
     "layer_scale2": Module.MLP,
 }
 # input_layernorm, norm1, layer_norm2, layernorm_before, attention_norm, ffn_norm, ln_q, ln_pre ...
 _NORM = re.compile(
-    r"(\w+_)?(layer_?)?norm\d*(_(before|after|q|k))?|(\w+_)?layernorm\d*|ln\d*(_\w+)?"
+    r"(\w+_)?(layer_?)?norm_?\d*(_(before|after|q|k|f|kv|pre|post|out))?|ln\d*(_\w+)?", re.IGNORECASE
 )
 # CLIP's own spelling.
 _NORM_TYPOS = frozenset({"pre_layrnorm"})
@@ -106,14 +129,34 @@ def block(segments: tuple[str, ...], otherwise: Module = Module.OTHER) -> tuple[
         becomes `q_proj.weight`), that of a norm stays (`input_layernorm.weight`). Indices in front
         stay in front: `0.linear_fc1.weight`.
     """
-    lead = next((i for i, s in enumerate(segments) if not is_number(s)), len(segments) - 1)
+    lead = next((i for i, s in enumerate(segments) if not _leads(s)), len(segments) - 1)
     first, rest = segments[lead], segments[lead + 1 :]
     if first in _CONTAINERS and rest:
         return _CONTAINERS[first], ".".join(segments[:lead] + rest)
     leaf = ".".join(segments)
     if first in _SCALES:
         return _SCALES[first], leaf
-    return (Module.NORM if is_norm(first) else otherwise), leaf
+    if is_norm(first):
+        return Module.NORM, leaf
+    module = _kind(first, rest)
+    # A convolution in a projector mixes no tokens of a sequence.
+    return (otherwise if module is None or (module, otherwise) == _PLAIN else module), leaf
+
+
+_PLAIN = (Module.MIXER, Module.MLP)
+
+
+def _leads(segment: str) -> bool:
+    return segment in _WRAPPERS or is_number(segment)
+
+
+def _kind(segment: str, rest: tuple[str, ...]) -> Module | None:
+    """The kind of block that a segment's last telling word names, if any does."""
+    if segment == "mixer" and rest and rest[0] != "out_proj":
+        return _SEGMENTS.get(rest[0], Module.MIXER)
+    words = [word.rstrip("0123456789") for word in segment.lower().split("_")]
+    named = (_WORDS[word] for word in reversed(words) if word in _WORDS)
+    return _SEGMENTS.get(segment) or next(named, None)
 
 
 class RuleBook:

@@ -27,6 +27,7 @@ class Module(StrEnum):
 
     ATTENTION = "attention"
     MLP = "mlp"
+    MIXER = "mixer"
     NORM = "norm"
     EMBEDDING = "embedding"
     OTHER = "other"

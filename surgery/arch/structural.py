@@ -1,58 +1,56 @@
-"""Sites for a family that is not in the table, from nothing but the shape of its names.
+"""Sites for a family that is not in the table, from its names' shape and its configuration.
 
-The numbered stacks are found first: a prefix under which numbers follow one another and each holds
-a block of its own. Everything else is placed by whole words of its name.
+The numbered stacks come first: a prefix under which numbers follow one another and each holds a
+block of its own. The configuration's numbers of layers and whole words of the names say which is
+the language model and which sees. Everything else is placed by the words of its name and by where
+it stands beside the language model.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from surgery.arch.check import by_component, check_one_to_one, count_layers, lookup, shown
-from surgery.arch.rules import block, is_norm, is_number
+from surgery.arch import counts
+from surgery.arch.check import by_component, check_one_to_one, count_layers, shown
+from surgery.arch.rules import block, is_norm
 from surgery.arch.site import Component, Module, Site
+from surgery.arch.stacks import Prefix, Stack, component, find_stacks, speaks, split, words
 from surgery.errors import ArchitectureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Prefix = tuple[str, ...]
-
-# Whole words, as underscores and dots separate them.
-_PROJECTOR = frozenset({"projector", "merger", "connector", "resampler", "aligner", "adapter"})
-_VISION = frozenset({"visual", "vision", "vit", "image", "img", "clip", "siglip"})
-_SOUND = frozenset({"audio", "speech"})
-_EMBEDDINGS = frozenset(
-    {"embed_tokens", "wte", "tok_embeddings", "word_embeddings", "embed_in", "token_embedding"}
-)
-_HEADS = frozenset({"lm_head", "embed_out", "output"})
-_COUNT_KEYS = ("num_hidden_layers", "depth", "n_layer", "n_layers", "num_layers")
-_COUNT_HOMES = {
-    Component.LANGUAGE: ("text_config.", "llm_config.", ""),
-    Component.VISION: ("vision_config.", "visual."),
+_EMBEDDINGS = frozenset({"embed", "embedder", "embedding", "embeddings", "emb"}) | {
+    "embedders",
+    "shared",
+    "wpe",
+    "wte",
 }
+_ROTARY = frozenset({"rotary", "rope", "lerope"})
+_HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls"})
 
 
 @dataclass(frozen=True)
-class _Stack:
-    """A prefix with the numbers found under it.
+class _Layout:
+    """Which stacks were taken for what.
 
     Attributes:
-        prefix: The segments before the number.
-        component: What its words make it.
-        examples: For each number, a tensor that carries it.
-        size: How many tensors it holds.
+        stacks: The stack whose numbers are a component's layers.
+        branches: What else stands under a prefix that leaves the language model's.
+        norm: The segments of the final norm, without the parameter's name.
     """
 
-    prefix: Prefix
-    component: Component
-    examples: Mapping[int, str]
-    size: int
+    stacks: Mapping[Component, Stack]
+    branches: Mapping[Prefix, Component]
+    norm: Prefix | None
 
-    def __str__(self) -> str:
-        return ".".join((*self.prefix, "#"))
+    @property
+    def decoder(self) -> Prefix:
+        """The language stack's prefix."""
+        stack = self.stacks.get(Component.LANGUAGE)
+        return stack.prefix if stack else ()
 
 
 def guess_sites(
@@ -61,149 +59,233 @@ def guess_sites(
     """Place every tensor by the structure of its name.
 
     Args:
-        config: The parsed `config.json`; only used to compare the number of layers.
+        config: The parsed `config.json`; its numbers of layers decide between stacks.
         names: The tensors' names.
 
     Returns:
         Sites by name, the number of layers of each stack, and a sentence for each guess.
 
     Raises:
-        ArchitectureError: If there is no numbered stack, or one with numbers missing.
+        ArchitectureError: If there is no numbered stack, one has numbers missing, or none has the
+            number of layers that the configuration states.
     """
-    stacks = _stacks(names)
-    chosen = _largest(stacks)
-    if not chosen:
+    stacks = find_stacks(names)
+    layout = _layout(config, names, stacks)
+    if not layout.stacks:
         raise ArchitectureError(
             f"no numbered stack of layers among {len(names)} tensors ({shown(names)}), and"
             f" model_type {config.get('model_type')!r} is not in the family table. Expected names"
             " such as 'model.layers.0.mlp.up_proj.weight'."
         )
-    language = chosen.get(Component.LANGUAGE)
-    parent = language.prefix[:-1] if language else None
-    by_prefix = {stack.prefix: stack for stack in chosen.values()}
-    sites = {name: _site(name, by_prefix, parent) for name in names}
+    limits = {Component.LANGUAGE: counts.language_count(config)}
+    sites = _distinct({name: _site(name, layout, limits) for name in names})
     check_one_to_one(sites)
-    layers = {c: count_layers(c, stack.examples, None) for c, stack in chosen.items()}
-    return sites, layers, _sentences(config, sites, stacks, chosen, layers)
+    layers = {
+        component: count_layers(component, _within(stack, limits.get(component)), None)
+        for component, stack in layout.stacks.items()
+    }
+    return sites, layers, _sentences(sites, stacks, layout, layers)
 
 
-def _split(name: str) -> tuple[Prefix, int, Prefix] | None:
-    """Prefix, number and rest of a name at its first number; None without one."""
-    segments = tuple(name.split("."))
-    for i, segment in enumerate(segments):
-        if i and is_number(segment) and i + 1 < len(segments):
-            return segments[:i], int(segment), segments[i + 1 :]
-    return None
+def _within(stack: Stack, count: counts.Count | None) -> dict[int, str]:
+    """The stack's numbers, without prediction layers after the last one."""
+    limit = count.layers if count else stack.count
+    return {number: name for number, name in stack.examples.items() if number < limit}
 
 
-def _words(segments: Prefix) -> frozenset[str]:
-    """The whole words of some segments."""
-    return frozenset(word for segment in segments for word in segment.split("_"))
-
-
-def _component(segments: Prefix) -> Component:
-    """What the words of a prefix make of it; language is what nothing else claims."""
-    words = _words(segments)
-    if words & _PROJECTOR:
-        return Component.PROJECTOR
-    if words & _VISION:
-        return Component.VISION
-    return Component.OTHER if words & _SOUND else Component.LANGUAGE
-
-
-def _stacks(names: Sequence[str]) -> list[_Stack]:
-    """Every prefix that looks like a stack of layers, in order of appearance.
-
-    The numbers of a Sequential hold one parameter each (`mlp.0.weight`); a layer holds several
-    blocks with parameters inside them (`3.mlp.up_proj.weight`).
-    """
-    found: defaultdict[Prefix, dict[int, list[str]]] = defaultdict(dict)
-    deep: Counter[Prefix] = Counter()
-    for name in names:
-        split = _split(name)
-        if split is not None:
-            prefix, number, rest = split
-            found[prefix].setdefault(number, []).append(name)
-            deep[prefix] += len(rest) > 1
-    return [
-        _Stack(
-            prefix,
-            _component(prefix),
-            {number: members[0] for number, members in numbers.items()},
-            sum(map(len, numbers.values())),
-        )
-        for prefix, numbers in found.items()
-        if deep[prefix] >= 2 * len(numbers) and len(numbers) > 1
+def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[Stack]) -> _Layout:
+    """Choose the language stack, then the one that sees, then what the rest belongs to."""
+    chosen: dict[Component, Stack] = {}
+    plain = [stack for stack in stacks if not stack.staged]
+    towers = counts.tower_names(config)
+    speaking = [
+        stack
+        for stack in plain
+        if stack.component is Component.LANGUAGE and not towers & set(stack.prefix[:2])
     ]
+    if speaking:
+        count = counts.language_count(config)
+        chosen[Component.LANGUAGE] = _best(Component.LANGUAGE, speaking, [count] if count else [])
+    language = chosen.get(Component.LANGUAGE)
+    stated = list(counts.vision_counts(config))
+    seeing = [
+        stack
+        for stack in plain
+        if stack.component is Component.VISION or towers & set(stack.prefix[:2])
+    ]
+    spare = [stack for stack in plain if stack not in (*seeing, language)]
+    seeing += _by_count(spare, seeing, stated)
+    staged = [s.size for s in stacks if s.staged and s.component is Component.VISION]
+    if seeing and max(stack.size for stack in seeing) > max(staged, default=0):
+        chosen[Component.VISION] = _best(Component.VISION, seeing, stated)
+    decoder = language.prefix if language else ()
+    claims = [(_branch(s.prefix, decoder), _claim(s, seeing, decoder)) for s in stacks]
+    branches = {branch: claim for branch, claim in claims if claim is not None}
+    return _Layout(chosen, branches, _final_norm(names, decoder))
 
 
-def _largest(stacks: Sequence[_Stack]) -> dict[Component, _Stack]:
-    """The language stack and the vision stack that hold most tensors."""
-    chosen: dict[Component, _Stack] = {}
-    for stack in sorted(stacks, key=lambda stack: -stack.size):
-        if stack.component in (Component.LANGUAGE, Component.VISION):
-            chosen.setdefault(stack.component, stack)
-    return chosen
+def _best(component: Component, stacks: Sequence[Stack], stated: Sequence[counts.Count]) -> Stack:
+    """The stack that fits the configuration, is named as one, and holds most tensors.
+
+    Raises:
+        ArchitectureError: If the configuration states numbers and no stack has one of them.
+    """
+    fitting = [s for s in stacks if any(count.fits(s.count) for count in stated)]
+    best = min(fitting or stacks, key=lambda s: (s.beside(), *_manner(s, component), -s.size))
+    if stated and not fitting:
+        keys = " and ".join(f"{count.key} is {count.layers}" for count in stated)
+        listed = ", ".join(f"{stack} with {stack.count}" for stack in stacks[:4])
+        raise ArchitectureError(
+            f"no stack of {component} has the number of layers that the configuration states"
+            f" ({keys}): the names hold {listed} layers. Expected one with that number: a shard is"
+            " missing, the configuration belongs to another checkpoint, or the family is one that"
+            " cannot be placed by the shape of its names."
+        )
+    return best
 
 
-def _site(name: str, stacks: Mapping[Prefix, _Stack], parent: Prefix | None) -> Site:
-    """One tensor's site, given the chosen stacks and what the language stack stands in."""
-    split = _split(name)
-    if split is not None and split[0] in stacks:
-        prefix, number, rest = split
-        module, leaf = block(rest)
-        return Site(stacks[prefix].component, number, module, leaf)
-    segments = tuple(name.split("."))
-    component = _component(segments)
+def _manner(stack: Stack, component: Component) -> tuple[bool, bool]:
+    """False first: a decoder before an encoder, a named language model before any other stack."""
     if component is not Component.LANGUAGE:
-        return Site(component, None, _module(segments), name)
-    owner, tail = segments[-2:-1], ".".join(segments[-2:])
-    if set(owner) & _EMBEDDINGS:
-        return Site(Component.EMBEDDING, None, Module.EMBEDDING, tail)
-    if set(owner) & _HEADS:
+        return False, False
+    encodes = "encoder" in words(stack.prefix) and "decoder" not in words(stack.prefix)
+    return not speaks(stack.prefix), encodes
+
+
+def _by_count(
+    spare: Sequence[Stack], seeing: Sequence[Stack], stated: Sequence[counts.Count]
+) -> list[Stack]:
+    """Stacks without a telling name that have a tower's number of layers no named one has."""
+    missing = Counter(count.layers for count in stated)
+    missing.subtract(stack.count for stack in seeing)
+    found = []
+    for stack in sorted(spare, key=lambda stack: -stack.size):
+        if stack.component is Component.LANGUAGE and missing[stack.count] > 0:
+            missing[stack.count] -= 1
+            found.append(stack)
+    return found
+
+
+def _branch(prefix: Prefix, decoder: Prefix) -> Prefix:
+    """A prefix up to where it leaves the decoder's."""
+    same = _shared(prefix, decoder)
+    return prefix[: same + 1]
+
+
+def _shared(prefix: Prefix, decoder: Prefix) -> int:
+    """How many segments two prefixes have in common at their front."""
+    pairs = zip(prefix, decoder, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(prefix), len(decoder)))
+
+
+def _claim(stack: Stack, seeing: Sequence[Stack], decoder: Prefix) -> Component | None:
+    """What a stack makes of its branch; None where the words of each name decide."""
+    if stack in seeing and stack.component is not Component.VISION:
+        return Component.VISION
+    if stack.component is not Component.LANGUAGE or stack.prefix == decoder:
+        return None
+    same = _shared(stack.prefix, decoder)
+    inside = speaks(decoder[:same]) or (
+        "encoder" in words(stack.prefix[same:]) and "decoder" in words(decoder[same:])
+    )
+    return Component.LANGUAGE if inside else Component.OTHER
+
+
+def _final_norm(names: Sequence[str], decoder: Prefix) -> Prefix | None:
+    """The norm that stands nearest to the decoder's layers, if it has a single one."""
+    paths = dict.fromkeys(tuple(name.split("."))[:-1] for name in names)
+    depth = [
+        (len(path), path)
+        for path in paths
+        if path and path[:-1] == decoder[: len(path) - 1] and is_norm(path[-1])
+        and component(path) is Component.LANGUAGE
+    ]  # fmt: skip
+    nearest = [path for length, path in depth if length == max(depth)[0]]
+    final = [path for path in nearest if not words(path[-1:]) & (_EMBEDDINGS | {"projection"})]
+    return final[0] if len(final) == 1 else nearest[0] if len(nearest) == 1 else None
+
+
+def _site(
+    name: str, layout: _Layout, limits: Mapping[Component, counts.Count | None]
+) -> Site:  # fmt: skip
+    """One tensor's site."""
+    segments = tuple(name.split("."))
+    parts = split(name)
+    if parts is not None:
+        prefix, number, rest = parts
+        for part, stack in layout.stacks.items():
+            limit = limits.get(part)
+            if stack.prefix == prefix and (limit is None or number < limit.layers):
+                return Site(part, number, *block(rest))
+            if stack.prefix == prefix:
+                return Site(Component.OTHER, None, Module.OTHER, name)
+    path = parts[0] if parts is not None else segments
+    claim = _claimed(segments, layout.branches)
+    named = component(path)
+    if named is not Component.LANGUAGE:
+        return Site(named, None, _module(segments), name)
+    if claim is Component.VISION or claim is Component.OTHER:
+        return Site(claim, None, _module(segments), name)
+    return _beside(segments, layout, claim)
+
+
+def _claimed(segments: Prefix, branches: Mapping[Prefix, Component]) -> Component | None:
+    lengths = range(len(segments), 0, -1)
+    return next((branches[segments[:n]] for n in lengths if segments[:n] in branches), None)
+
+
+def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
+    """The site of a tensor that stands beside the language model's layers, or nowhere."""
+    decoder = layout.decoder
+    at = _shared(segments[:-1], decoder)
+    lead, tail = segments[at : at + 1], ".".join(segments[at:])
+    if claim is Component.LANGUAGE:  # an encoder of text
+        lead, tail = segments[at + 1 :], ".".join(segments)
+    parts = words(lead)
+    if lead[0] in _HEADS:
         return Site(Component.HEAD, None, Module.OTHER, tail)
-    if owner and is_norm(owner[0]) and segments[:-2] == parent:
+    if segments[:-1] == layout.norm:
         return Site(Component.NORM, None, Module.NORM, tail)
-    return Site(Component.OTHER, None, Module.OTHER, name)
+    if parts & _EMBEDDINGS and not parts & _ROTARY:
+        norm = is_norm(lead[0]) or any(map(is_norm, segments[at:]))
+        return Site(Component.EMBEDDING, None, Module.NORM if norm else Module.EMBEDDING, tail)
+    if claim is Component.LANGUAGE or speaks(decoder[:at]):
+        return Site(Component.LANGUAGE, None, _module(segments), ".".join(segments))
+    return Site(Component.OTHER, None, Module.OTHER, ".".join(segments))
+
+
+def _distinct(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """The sites, with the whole name as leaf where two tensors outside the stacks share one."""
+    often = Counter(sites.values())
+    return {
+        name: site if often[site] == 1 or site.layer is not None else replace(site, leaf=name)
+        for name, site in sites.items()
+    }
 
 
 def _module(segments: Prefix) -> Module:
     """The kind of block of a tensor outside the stacks."""
     if any(map(is_norm, segments)):
         return Module.NORM
-    embeds = _words(segments) & {"embed", "embedding", "embeddings", "patch"}
+    embeds = words(segments) & {"embed", "embedding", "embeddings", "patch"}
     return Module.EMBEDDING if embeds else Module.OTHER
 
 
 def _sentences(
-    config: Mapping[str, Any],
     sites: Mapping[str, Site],
-    stacks: Sequence[_Stack],
-    chosen: Mapping[Component, _Stack],
+    stacks: Sequence[Stack],
+    layout: _Layout,
     layers: Mapping[Component, int],
 ) -> tuple[str, ...]:
     """Say what was guessed."""
-    said = []
-    for component, stack in chosen.items():
-        said.append(f"{stack} taken as the {layers[component]} layers of {component}.")
-        said += _disagreement(config, component, layers[component])
-    spare = [str(stack) for stack in stacks if stack not in chosen.values()]
+    lines = [
+        f"{stack} taken as the {layers[component]} layers of {component}."
+        for component, stack in layout.stacks.items()
+    ]
+    spare = [str(stack) for stack in stacks if stack not in layout.stacks.values()]
     if spare:
-        said.append(f"Other numbered stacks, not taken as layers: {', '.join(spare)}.")
+        lines.append(f"Other numbered stacks, not taken as layers: {', '.join(spare)}.")
     outside = ((name, site) for name, site in sites.items() if site.layer is None)
-    for component, names in by_component(outside).items():
-        said.append(f"Taken as {component}: {shown(names)}.")
-    return tuple(said)
-
-
-def _disagreement(config: Mapping[str, Any], component: Component, found: int) -> list[str]:
-    """A sentence if the configuration states another number of layers than was found."""
-    for home in _COUNT_HOMES[component]:
-        for key in _COUNT_KEYS:
-            stated = lookup(config, home + key)
-            if isinstance(stated, int):
-                differs = (
-                    f"{home}{key} of the configuration is {stated}, though {found} were found."
-                )
-                return [] if stated == found else [differs]
-    return []
+    for part, names in by_component(outside).items():
+        lines.append(f"Taken as {part}: {shown(names)}.")
+    return tuple(lines)

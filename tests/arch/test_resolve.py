@@ -209,14 +209,14 @@ def test_the_guess_says_what_it_guessed() -> None:
         "mm_projector.0.weight",
         "lm_head.weight",
     ]
-    architecture = guessed({"model_type": "qwen2_5_vll", "num_hidden_layers": 4}, tensors)
+    architecture = guessed({"model_type": "qwen2_5_vll", "num_hidden_layers": 3}, tensors)
     assert architecture.layers == {Component.LANGUAGE: 3, Component.VISION: 2}
     assert {name: site.canonical for name, site in architecture.sites.items()}.items() >= {
         ("transformer.wte.weight", "embedding.embedding.wte.weight"),
         ("transformer.h.2.mlp.c_fc.weight", "language.layers.2.mlp.c_fc.weight"),
         ("transformer.ln_f.weight", "norm.norm.ln_f.weight"),
         ("vision_model.blocks.1.norm1.weight", "vision.layers.1.norm.norm1.weight"),
-        ("mlp1.0.weight", "other.other.mlp1.0.weight"),
+        ("mlp1.0.weight", "projector.other.mlp1.0.weight"),
         ("lm_head.weight", "head.other.lm_head.weight"),
     }
     assert architecture.sites["mm_projector.0.weight"].component is Component.PROJECTOR
@@ -224,8 +224,7 @@ def test_the_guess_says_what_it_guessed() -> None:
     assert "'qwen2_5_vll' is not in the family table (the nearest is 'qwen2_5_vl')" in said
     assert "transformer.h.# taken as the 3 layers of language." in said
     assert "vision_model.blocks.# taken as the 2 layers of vision." in said
-    assert "num_hidden_layers of the configuration is 4, though 3 were found." in said
-    assert "Taken as other: 'mlp1.0.weight'." in said
+    assert "Taken as projector: 'mlp1.0.weight', 'mm_projector.0.weight'." in said
     assert not architecture.tied_head
 
 

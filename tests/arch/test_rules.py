@@ -132,7 +132,7 @@ def test_a_literal_hash_is_no_layer() -> None:
 
 
 def test_a_parameter_that_is_a_container_keeps_its_name() -> None:
-    assert block(("mlp",)) == (Module.OTHER, "mlp")
+    assert block(("mlp",)) == (Module.MLP, "mlp")
 
 
 def test_the_longest_rule_speaks() -> None:

@@ -20,7 +20,7 @@ from surgery.recipe import parse_selector
         ("language[9:18:2]", 14, "layer ranges have no step; write 'first:end'"),
         ("language[]", 10, "expected layers here, found ']'"),
         ("language[9;18]", 11, "expected ',' or ']' here, found ';18]'"),
-        ("language.", 10, "expected a module (attention, mlp, norm, embedding, other)"),
+        ("language.", 10, "expected a module (attention, mlp, mixer, norm, embedding, other)"),
         ("language mlp", 10, "did not expect 'mlp' here; separate parts of a selector with ','"),
         ("", 1, "expected a component here, found nothing"),
         ("vision,", 8, "expected a component here, found nothing"),

@@ -1,0 +1,113 @@
+"""The numbers of layers that a configuration states, by the part they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# A decoder's own key comes before one that may be the encoder's.
+_KEYS = (
+    "decoder_layers",
+    "num_decoder_layers",
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "depth",
+    "layers",
+)
+# Nemotron-H states its layers one by one.
+_LISTS = ("layers_block_type", "layer_types")
+_EXTRA = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers")
+_TEXT = frozenset({"text", "llm", "language", "lm", "decoder"})
+_VISION = frozenset({"vision", "visual", "vit", "image", "vq", "clip", "siglip", "vpm"})
+# Configurations that hold a whole vision-language model.
+_WHOLE = frozenset({"thinker_config", "vlm_config", "foundation_config"})
+_PIXELS = ("patch_size", "image_size", "num_channels", "in_channels")
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of layers, and the dotted key that states it.
+
+    Attributes:
+        layers: The number.
+        key: The key, for messages.
+        extra: How many prediction layers may be numbered on after them.
+    """
+
+    layers: int
+    key: str
+    extra: int = 0
+
+    def fits(self, layers: int) -> bool:
+        """Whether a stack of so many layers can be the one counted."""
+        return self.layers <= layers <= self.layers + self.extra
+
+
+def language_count(config: Mapping[str, Any]) -> Count | None:
+    """The number of decoder layers, or None where the configuration does not say."""
+    for path, part in (*_parts(config, _TEXT), ("", config)):
+        count = _count(path, part)
+        if count is not None:
+            return count
+    return None
+
+
+def vision_counts(config: Mapping[str, Any]) -> tuple[Count, ...]:
+    """The number of layers of each tower that a configuration counts."""
+    parts = [*_parts(config, _VISION), *_towers(config)]
+    nested = [(f"{path}{key}.", value) for path, part in parts for key, value in _inside(part)]
+    counts = (_count(path, part) for path, part in (*parts, *nested))
+    return tuple(count for count in counts if count is not None)
+
+
+def tower_names(config: Mapping[str, Any]) -> frozenset[str]:
+    """Names of parts that only their configuration shows to see images (`encoder`)."""
+    return frozenset(path.rstrip(".").removesuffix("_config") for path, _ in _towers(config))
+
+
+def _inside(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, value in config.items():
+        if hasattr(value, "items"):
+            yield key, value
+
+
+def _parts(
+    config: Mapping[str, Any], words: frozenset[str], path: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The configurations of one part, inner ones first."""
+    for key, value in _inside(config):
+        if key in _WHOLE:
+            yield from _parts(value, words, f"{path}{key}.")
+        elif words & set(key.split("_")):
+            yield from _parts(value, words, f"{path}{key}.")
+            yield f"{path}{key}.", value
+
+
+def _towers(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Configurations without a telling name that speak of pixels."""
+    known = _TEXT | _VISION | {"audio"}
+    return [
+        (f"{key}.", value)
+        for key, value in _inside(config)
+        if not known & set(key.split("_")) and any(name in value for name in _PIXELS)
+    ]
+
+
+def _count(path: str, config: Mapping[str, Any]) -> Count | None:
+    for key in _KEYS:
+        if _whole(config.get(key)):
+            extra = max((config[name] for name in _EXTRA if _whole(config.get(name))), default=0)
+            return Count(config[key], path + key, extra)
+    for key in _LISTS:
+        if isinstance(config.get(key), list) and config[key]:
+            return Count(len(config[key]), path + key)
+    return None
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,199 @@
+"""Numbered stacks of layers among tensor names, and the words that say what a prefix is."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from surgery.arch.rules import is_number
+from surgery.arch.site import Component
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Prefix = tuple[str, ...]
+
+# Whole words, as underscores and dots separate them; the first set that has one decides.
+_OUTSIDE = frozenset({"audio", "speech", "sound", "whisper", "apm", "tts", "talker", "vocoder"}) | {
+    "token2wav",
+    "code2wav",
+    "mtp",
+    "dit",
+}
+_PROJECTOR = frozenset({"projector", "merger", "connector", "resampler", "aligner", "adapter"}) | {
+    "abstractor",
+    "bridge",
+    "newline",
+    "perceive",
+    "perceiver",
+    "qformer",
+    "separator",
+    "seperator",
+    "vte",
+}
+# Whole segments, with digits at their end left out.
+_PROJECTORS = frozenset({"mlp", "mlp_AR", "patch_merge_mlp", "query_tokens", "Qformer"}) | {
+    "img_projection",
+}
+# The way out of a tower, right below its own name.
+_EXITS = frozenset({"proj_in", "proj_out"})
+_VISION = frozenset({"visual", "vision", "vit", "vpm", "image", "img", "video", "patch", "patches"}) | {
+    "clip",
+    "davit",
+    "dinov",
+    "eva",
+    "moonvit",
+    "patchifier",
+    "radio",
+    "sam",
+    "siglip",
+    "vqgan",
+    "vqmodel",
+}
+_LANGUAGE = frozenset({"language", "llm", "lm", "text", "decoder"})
+# Encoders of something that is neither picture nor text.
+_FOREIGN = frozenset({"protein", "molecule", "genome", "graph", "point", "action"})
+# One of these beside a modality makes a segment the way from one to the other.
+_BETWEEN = frozenset({"projection", "embed", "table"})
+# Stacks that stand beside a decoder of the same shape.
+_BESIDE = frozenset({"cross", "draft", "eagle", "medusa", "expert", "prediction"})
+# Segments between a layer's number and the number of a block in it, where a layer is a stage.
+_STAGES = frozenset({"blocks", "block", "layers", "layer", "stages", "resnets", "units"})
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A prefix with the numbers found under it.
+
+    Attributes:
+        prefix: The segments before the number.
+        component: What its words make it.
+        examples: For each number, a tensor that carries it.
+        size: How many tensors it holds.
+        staged: Whether its numbers are stages, each with numbered blocks of its own.
+    """
+
+    prefix: Prefix
+    component: Component
+    examples: Mapping[int, str]
+    size: int
+    staged: bool = False
+
+    def __str__(self) -> str:
+        return ".".join((*self.prefix, "#"))
+
+    @property
+    def count(self) -> int:
+        """One more than the last number."""
+        return max(self.examples) + 1
+
+    def beside(self) -> bool:
+        """Whether its words set it beside a decoder, as gated cross-attention is."""
+        return bool(words(self.prefix) & _BESIDE)
+
+
+def split(name: str) -> tuple[Prefix, int, Prefix] | None:
+    """Prefix, number and rest of a name at its first number; None without one."""
+    segments = tuple(name.split("."))
+    for i, segment in enumerate(segments):
+        if i and is_number(segment) and i + 1 < len(segments):
+            return segments[:i], int(segment), segments[i + 1 :]
+    return None
+
+
+def words(segments: Prefix) -> frozenset[str]:
+    """The whole words of some segments, in lower case and without digits at their end."""
+    return frozenset(
+        bare for s in segments for word in s.lower().split("_") for bare in (word, _bare(word))
+    )
+
+
+def _bare(text: str) -> str:
+    return text.rstrip("0123456789")
+
+
+def component(segments: Prefix) -> Component:
+    """What the words of a prefix make of it; language is what nothing else claims."""
+    every = words(segments)
+    if every & _OUTSIDE:
+        return Component.OTHER
+    if every & _PROJECTOR or any(map(_joins, segments)) or _is_mlp(segments):
+        return Component.PROJECTOR
+    if any(_sees(segment) for segment in segments):
+        return Component.VISION
+    return Component.OTHER if every & _FOREIGN else Component.LANGUAGE
+
+
+def _joins(segment: str) -> bool:
+    """Whether a segment names the way from one modality to another (`visual_projection`)."""
+    parts = words((segment,))
+    modal = bool(parts & (_VISION | _LANGUAGE)) and not parts & {"patch", "patches", "tokens"}
+    return modal and bool(parts & _BETWEEN)
+
+
+def _is_mlp(segments: Prefix) -> bool:
+    """Whether a prefix is a bare MLP at the model's own top (`mlp1`), or leaves a tower."""
+    leaves = any(_sees(a) and b in _EXITS for a, b in zip(segments, segments[1:], strict=False))
+    return leaves or any(map(_PROJECTORS.__contains__, (*segments[:2], *map(_bare, segments[:2]))))
+
+
+def _sees(segment: str) -> bool:
+    """Whether a segment names what sees; not if it names a language model too."""
+    parts = words((segment,))
+    return bool(parts & _VISION) and not parts & _LANGUAGE
+
+
+def speaks(segments: Prefix) -> bool:
+    """Whether a prefix names a language model."""
+    return bool(words(segments) & _LANGUAGE)
+
+
+def find_stacks(names: Sequence[str]) -> list[Stack]:
+    """Every prefix that looks like a stack of layers, in order of appearance.
+
+    The numbers of a Sequential hold one parameter each (`mlp.0.weight`); a layer holds several
+    blocks with parameters inside them (`3.mlp.up_proj.weight`).
+    """
+    found: defaultdict[Prefix, dict[int, list[tuple[str, Prefix]]]] = defaultdict(dict)
+    for name in names:
+        parts = split(name)
+        if parts is not None:
+            prefix, number, rest = parts
+            found[prefix].setdefault(number, []).append((name, rest))
+    alike = Counter(_unnumbered(prefix) for prefix in found)
+    return [
+        Stack(
+            prefix,
+            component(prefix),
+            {number: members[0][0] for number, members in layers.items()},
+            sum(map(len, layers.values())),
+            _staged(layers.values()) or (alike[_unnumbered(prefix)] > 1),
+        )
+        for prefix, layers in found.items()
+        if len(layers) > 1 and _deep(layers.values()) >= 2 * len(layers)
+    ]
+
+
+def _deep(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> int:
+    return sum(len(rest) > 1 for members in layers for _, rest in members)
+
+
+def _unnumbered(prefix: Prefix) -> Prefix:
+    """A prefix without the digits at its segments' ends: `stages_1.blocks` is one of several."""
+    return tuple(map(_bare, prefix))
+
+
+def _staged(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> bool:
+    """Whether the numbers are stages: some hold numbered blocks that are built alike."""
+    for members in layers:
+        inner: defaultdict[tuple[str, ...], set[Prefix]] = defaultdict(set)
+        for _, rest in members:
+            at = 1 if rest[0] in _STAGES else 0
+            if len(rest) > at + 2 and is_number(rest[at]):
+                inner[rest[: at + 1]].add(rest[at + 1 :])
+        blocks = list(inner.values())
+        pairs = zip(blocks, blocks[1:], strict=False)
+        if any(2 * len(a & b) >= len(a | b) for a, b in pairs):
+            return True
+    return False
