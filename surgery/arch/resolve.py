@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
-from itertools import repeat
+from itertools import repeat, takewhile
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch.check import (
@@ -98,7 +97,8 @@ def _unwrapped(family: Family, config: Mapping[str, Any], names: Sequence[str]) 
 
 def _wrapper(book: RuleBook, names: Sequence[str]) -> str:
     """The shortest prefix of all names without which the row finds the language model."""
-    shared = os.path.commonprefix([name.split(".")[:-1] for name in names])
+    ends = [name.split(".")[:-1] for name in (min(names, default=""), max(names, default=""))]
+    shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False))]
     prefixes = ["".join(f"{segment}." for segment in shared[:n]) for n in range(len(shared) + 1)]
     return next((p for p in prefixes if _has_language(book, (n[len(p) :] for n in names))), "")
 

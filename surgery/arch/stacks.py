@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from surgery.arch.rules import is_number
@@ -38,7 +39,9 @@ _PROJECTORS = frozenset({"mlp", "mlp_AR", "patch_merge_mlp", "query_tokens", "Qf
 }
 # The way out of a tower, right below its own name.
 _EXITS = frozenset({"proj_in", "proj_out"})
-_VISION = frozenset({"visual", "vision", "vit", "vpm", "image", "img", "video", "patch", "patches"}) | {
+_VISION = frozenset(
+    {"visual", "vision", "vit", "vpm", "image", "img", "video", "patch", "patches"}
+) | {
     "clip",
     "davit",
     "dinov",
@@ -134,7 +137,7 @@ def _joins(segment: str) -> bool:
 
 def _is_mlp(segments: Prefix) -> bool:
     """Whether a prefix is a bare MLP at the model's own top (`mlp1`), or leaves a tower."""
-    leaves = any(_sees(a) and b in _EXITS for a, b in zip(segments, segments[1:], strict=False))
+    leaves = any(_sees(a) and b in _EXITS for a, b in pairwise(segments))
     return leaves or any(map(_PROJECTORS.__contains__, (*segments[:2], *map(_bare, segments[:2]))))
 
 
@@ -193,7 +196,6 @@ def _staged(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> bool:
             if len(rest) > at + 2 and is_number(rest[at]):
                 inner[rest[: at + 1]].add(rest[at + 1 :])
         blocks = list(inner.values())
-        pairs = zip(blocks, blocks[1:], strict=False)
-        if any(2 * len(a & b) >= len(a | b) for a, b in pairs):
+        if any(2 * len(a & b) >= len(a | b) for a, b in pairwise(blocks)):
             return True
     return False
