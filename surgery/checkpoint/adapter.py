@@ -14,9 +14,10 @@ from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from surgery.arch import find_family
+from surgery.arch import Component, find_family, resolve
 from surgery.arch.rules import RuleBook
 from surgery.checkpoint import lora
+from surgery.checkpoint.adapter_config import CONFIG, parse_config
 from surgery.checkpoint.folder import read_json
 from surgery.checkpoint.local import fingerprint
 from surgery.checkpoint.source import Closing
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.arch.site import Site
+    from surgery.checkpoint.adapter_config import LoraConfig
     from surgery.checkpoint.source import (
         AdapterReference,
         Checkpoint,
@@ -41,6 +43,10 @@ _BLOCK_ELEMENTS = 4 * 2**20
 _KEPT = 2
 # Parts that library versions put before, between or around the same modules.
 _WRAPPERS = frozenset({"model", "language_model"})
+_UNTIE = (
+    "Untie the base first: load it with tie_word_embeddings=False, give lm_head the embedding's "
+    "weights, `save_pretrained`, and name that folder as the adapter's base."
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class AdapterCheckpoint(Closing):
         reference: AdapterReference,
         revision: str | None = None,
     ) -> None:
-        config = read_json(folder, lora.CONFIG, "a PEFT adapter's configuration")
+        config = read_json(folder, CONFIG, "a PEFT adapter's configuration")
         self._base = base
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
@@ -79,7 +85,7 @@ class AdapterCheckpoint(Closing):
         with ExitStack() as undo:
             self._file = undo.enter_context(_open_weights(folder))
             self._products, self._whole = _match(
-                lora.parse_config(config, folder / lora.CONFIG),
+                parse_config(config, folder / CONFIG),
                 self._file.tensors,
                 base.info,
                 path,
@@ -223,7 +229,7 @@ def _open_weights(folder: Path) -> WeightFile:
 
 
 def _match(
-    config: lora.LoraConfig,
+    config: LoraConfig,
     adapter: Mapping[str, TensorHeader],
     base: CheckpointInfo,
     path: Path,
@@ -253,6 +259,7 @@ def _match(
         replaced[name] = saved
     if missing:
         raise CheckpointError(lora.unmatched(missing, base.tensors, path) + _tied(missing, base))
+    _check_embedding(products.keys() | replaced.keys(), base, path)
     return products, replaced
 
 
@@ -274,14 +281,39 @@ def _check_replacement(saved: TensorHeader, weight: TensorHeader, path: Path) ->
         )
 
 
+def _check_embedding(changed: Collection[str], base: CheckpointInfo, path: Path) -> None:
+    """Refuse a changed embedding that is the base's output head as well.
+
+    PEFT trains an adapter of one of the two and leaves the other as it was.
+    """
+    if _has_head(base):
+        return
+    architecture = resolve(base.config, base.tensors)
+    sites = architecture.sites
+    embedding = [name for name in changed if sites[name].component is Component.EMBEDDING]
+    if embedding and architecture.tied_head:
+        raise CheckpointError(
+            f"{path}: changes {embedding[0]!r}, which is also the base's output head (they are "
+            f"tied). The head that it was trained with has other weights, which have no place in "
+            f"the base's files. {_UNTIE}"
+        )
+
+
 def _tied(missing: Iterable[str], base: CheckpointInfo) -> str:
-    head = any(name.split(".")[-2:-1] == ["lm_head"] for name in missing)
-    if not head or any(name.split(".")[-2:-1] == ["lm_head"] for name in base.tensors):
+    if _has_head(base) or not any(map(_is_head, missing)):
         return ""
     return (
         " The base has no output head of its own (it is tied to the input embedding), so an "
-        "adapter of the head cannot be put into it; merge it with PEFT first."
+        f"adapter of the head cannot be put into it. {_UNTIE}"
     )
+
+
+def _has_head(base: CheckpointInfo) -> bool:
+    return any(map(_is_head, base.tensors))
+
+
+def _is_head(name: str) -> bool:
+    return name.split(".")[-2:-1] == ["lm_head"]
 
 
 class _Names:

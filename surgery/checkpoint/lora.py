@@ -2,78 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from surgery.checkpoint.adapter_config import CONFIG
 from surgery.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from surgery.checkpoint.adapter_config import LoraConfig
     from surgery.checkpoint.source import TensorHeader
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 _LINEAR = {"lora_A.weight": "a", "lora_B.weight": "b", "lora_magnitude_vector": "magnitude"}
 _EMBEDDING = {"lora_embedding_A": "a", "lora_embedding_B": "b"}
 _MAGNITUDE = "lora_magnitude_vector.weight"
 _PREFIX = "base_model.model."
-
-# Fields of adapter_config.json that change the product in ways this module does not form.
-_UNSUPPORTED = {
-    "target_parameters": "LoRA on bare parameters",
-    "trainable_token_indices": "trainable tokens",
-    "layer_replication": "replicated layers",
-    "lora_bias": "a bias in the LoRA layers",
-    "use_qalora": "QALoRA",
-    "use_bdlora": "BD-LoRA",
-    "alora_invocation_tokens": "activated LoRA, whose weights cannot be merged",
-    "arrow_config": "Arrow routing, whose weights cannot be merged",
-    "kasa_config": "KaSA",
-    "velora_config": "VeLoRA",
-    "monteclora_config": "MonteCLoRA",
-    "megatron_config": "Megatron layers",
-}
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    """What `adapter_config.json` says of the product.
-
-    Attributes:
-        rank: Inner dimension where no pattern says otherwise.
-        alpha: Numerator of the scaling, likewise.
-        ranks: Rank by pattern of module names.
-        alphas: Alpha by pattern of module names.
-        rank_stabilized: Whether scaling is alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732)
-            rather than alpha / r (Hu et al. 2021, arXiv 2106.09685, section 4.1).
-        dora: Whether rows are rescaled to learnt magnitudes (Liu et al. 2024, arXiv 2402.09353).
-        transposed: Whether linear weights are stored (in, out), PEFT's `fan_in_fan_out`.
-    """
-
-    rank: int
-    alpha: float
-    ranks: Mapping[str, int]
-    alphas: Mapping[str, float]
-    rank_stabilized: bool
-    dora: bool
-    transposed: bool
-
-    def scaling(self, module: str) -> float:
-        """The factor before B A for one module, worked out as PEFT does."""
-        rank = self.rank_of(module)
-        pattern = _matching(self.alphas, module)
-        alpha = self.alpha if pattern is None else self.alphas[pattern]
-        return alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
-
-    def rank_of(self, module: str) -> int:
-        """The inner dimension of one module."""
-        pattern = _matching(self.ranks, module)
-        return self.rank if pattern is None else self.ranks[pattern]
 
 
 @dataclass(frozen=True)
@@ -95,39 +42,6 @@ class Factors:
     embedding: bool
 
 
-def parse_config(found: Mapping[str, Any], path: Path) -> LoraConfig:
-    """Check an `adapter_config.json`.
-
-    Args:
-        found: The parsed file.
-        path: Where it stands, for messages.
-
-    Returns:
-        What matters for the product.
-
-    Raises:
-        CheckpointError: If it is no LoRA, or of a kind whose product is not known here.
-    """
-    kind = found.get("peft_type")
-    if kind != "LORA":
-        raise CheckpointError(f"{path}: peft_type is {kind!r}; only 'LORA' can be merged here.")
-    for field, what in _UNSUPPORTED.items():
-        if found.get(field):
-            raise CheckpointError(
-                f"{path}: uses {what} ({field}), which is not supported. Merge it with PEFT "
-                "(`merge_and_unload()`, then `save_pretrained`) and name the merged folder."
-            )
-    return LoraConfig(
-        rank=_rank(found.get("r"), "r", path),
-        alpha=_number(found.get("lora_alpha"), "lora_alpha", path),
-        ranks={k: _rank(v, k, path) for k, v in _patterns(found, "rank_pattern", path)},
-        alphas={k: _number(v, k, path) for k, v in _patterns(found, "alpha_pattern", path)},
-        rank_stabilized=bool(found.get("use_rslora")),
-        dora=bool(found.get("use_dora")),
-        transposed=bool(found.get("fan_in_fan_out")),
-    )
-
-
 def group(names: Iterable[str], path: Path) -> tuple[list[Factors], dict[str, str]]:
     """Sort an adapter's tensors into factors and whole replacements.
 
@@ -142,7 +56,8 @@ def group(names: Iterable[str], path: Path) -> tuple[list[Factors], dict[str, st
     Raises:
         CheckpointError: If a factor lacks its partner.
     """
-    parts: dict[tuple[str, bool], dict[str, str]] = {}
+    parts: dict[str, dict[str, str]] = {}
+    embeddings: set[str] = set()
     whole: dict[str, str] = {}
     for name in names:
         plain = name.removeprefix(_PREFIX)
@@ -152,15 +67,17 @@ def group(names: Iterable[str], path: Path) -> tuple[list[Factors], dict[str, st
             whole[plain] = name
         else:
             module, role, embedding = found
-            parts.setdefault((module, embedding), {})[role] = name
+            parts.setdefault(module, {})[role] = name
+            embeddings |= {module} if embedding else set()
     factors = []
-    for (module, embedding), roles in parts.items():
+    for module, roles in parts.items():
         if "a" not in roles or "b" not in roles:
             raise CheckpointError(
                 f"{path}: {module!r} has only {', '.join(sorted(roles.values()))}; a LoRA needs "
                 "both A and B. The adapter was saved incompletely."
             )
-        factors.append(Factors(module, roles["a"], roles["b"], roles.get("magnitude"), embedding))
+        magnitude = roles.get("magnitude")
+        factors.append(Factors(module, roles["a"], roles["b"], magnitude, module in embeddings))
     return factors, whole
 
 
@@ -252,38 +169,3 @@ def _factor(plain: str) -> tuple[str, str, bool] | None:
             if plain.endswith(f".{ending}"):
                 return plain.removesuffix(f".{ending}"), role, embedding
     return None
-
-
-def _matching(patterns: Iterable[str], module: str) -> str | None:
-    """The first pattern that names the module or an end of it, as PEFT matches them."""
-    return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", module)), None)
-
-
-def _patterns(found: Mapping[str, Any], field: str, path: Path) -> Iterable[tuple[str, Any]]:
-    patterns = found.get(field) or {}
-    if not isinstance(patterns, dict):
-        raise CheckpointError(f"{path}: {field} must be an object of pattern to number.")
-    for pattern in patterns:
-        # A repeated group can take longer than the universe to match.
-        if len(pattern) > 200 or re.search(r"\)[*+{]", pattern):
-            raise CheckpointError(
-                f"{path}: {field} {pattern[:100]!r} is too complicated; expected module names or "
-                "a short expression without repeated groups."
-            )
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise CheckpointError(f"{path}: {field} {pattern!r}: {error}.") from error
-    return patterns.items()
-
-
-def _rank(found: object, field: str, path: Path) -> int:
-    if type(found) is not int or found < 1:
-        raise CheckpointError(f"{path}: {field} is {found!r}; expected a rank, 1 or more.")
-    return found
-
-
-def _number(found: object, field: str, path: Path) -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise CheckpointError(f"{path}: {field} is {found!r}; expected a number.")
-    return found
