@@ -18,7 +18,7 @@ from surgery.arch import Component, find_family, resolve
 from surgery.arch.rules import RuleBook
 from surgery.checkpoint import lora
 from surgery.checkpoint.adapter_config import CONFIG, parse_config
-from surgery.checkpoint.folder import read_json
+from surgery.checkpoint.folder import check_same_json, read_json
 from surgery.checkpoint.local import fingerprint
 from surgery.checkpoint.source import Closing
 from surgery.checkpoint.weights import WeightFile
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # Rows are always formed in the same blocks: how a weight is read must not decide its bits.
 _BLOCK_ELEMENTS = 4 * 2**20
 _KEPT = 2
+_CONFIG = (CONFIG, "a PEFT adapter's configuration")
 # Parts that library versions put before, between or around the same modules.
 _WRAPPERS = frozenset({"model", "language_model"})
 _UNTIE = (
@@ -77,8 +78,9 @@ class AdapterCheckpoint(Closing):
         reference: AdapterReference,
         revision: str | None = None,
     ) -> None:
-        config = read_json(folder, CONFIG, "a PEFT adapter's configuration")
+        config = read_json(folder, *_CONFIG)
         self._base = base
+        self._folder, self._config = folder, config
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
         path = folder / lora.WEIGHTS
@@ -144,6 +146,7 @@ class AdapterCheckpoint(Closing):
     def bring(self, names: Collection[str]) -> None:
         """Begin to fetch the base's bytes of these tensors, if they are not here."""
         self._base.bring(names)
+        self._file.settle()
 
     def give_up(self) -> None:
         """Let the base's bytes that are on their way go."""
@@ -153,6 +156,16 @@ class AdapterCheckpoint(Closing):
     def fetched(self) -> int:
         """Bytes of the base that were fetched by range."""
         return self._base.fetched
+
+    def check_unchanged(self) -> None:
+        """Check that base and adapter are what they were when they were opened.
+
+        Raises:
+            CheckpointError: If a file of either was written to, replaced, moved or removed.
+        """
+        self._base.check_unchanged()
+        check_same_json(self._folder, *_CONFIG, self._config)
+        self._file.check_unchanged()
 
     def stamp(self) -> str:
         """Text that changes when a weight file of the base or of the adapter does."""

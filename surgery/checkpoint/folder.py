@@ -135,6 +135,31 @@ def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
     return value
 
 
+def check_same_json(folder: Path, name: str, what: str, before: Mapping[str, Any]) -> None:
+    """Check that one JSON object of a checkpoint still is what it was.
+
+    Args:
+        folder: The checkpoint's folder.
+        name: The file's name in it.
+        what: What the file is, for messages.
+        before: What `read_json` gave.
+
+    Raises:
+        CheckpointError: If it holds anything else now.
+    """
+    # As text: a NaN in it is not equal to itself.
+    if json.dumps(read_json(folder, name, what)) != json.dumps(before):
+        raise unsteady(folder / name)
+
+
+def unsteady(path: Path) -> CheckpointError:
+    """The error for an input that did not stay as it was."""
+    return CheckpointError(
+        f"{path}: changed while it was being read, so what was read may be of two models. Nothing "
+        "was made of it. Let whatever writes there finish, then start again."
+    )
+
+
 def find_shards(folder: Path, weights: Path | None = None) -> Shards:
     """Find a folder's weight files, in the order transformers looks for them.
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from surgery.checkpoint.folder import find_shards, read_json
+from surgery.checkpoint.folder import check_same_json, find_shards, read_json
 from surgery.checkpoint.source import CheckpointInfo, Closing, TensorHeader
 from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError, did_you_mean
@@ -37,6 +37,7 @@ _QUANTISED_LEAVES = frozenset(
         "weight_zero_point",
     }
 )
+_CONFIG = ("config.json", "a model's configuration")
 _DEQUANTISE = (
     "Quantised weights cannot be merged; use the full-precision model, or dequantise it first "
     "(`model.dequantize()` in transformers, then `save_pretrained`)."
@@ -64,7 +65,7 @@ class LocalCheckpoint(Closing):
         weights: Path | None = None,
     ) -> None:
         _check_folder(folder)
-        config = read_json(folder, "config.json", "a model's configuration")
+        config = read_json(folder, *_CONFIG)
         _refuse_quantised_config(config, folder)
         shards = find_shards(folder, weights)
         with ExitStack() as undo:
@@ -115,7 +116,9 @@ class LocalCheckpoint(Closing):
         """None: the bytes are here."""
 
     def bring(self, names: Collection[str]) -> None:
-        """Nothing: the bytes are here."""
+        """Have every later change of these tensors show in their files' times."""
+        for shard in {self._header(name).shard for name in names}:
+            self._files[shard].settle()
 
     def give_up(self) -> None:
         """Nothing: the bytes are here."""
@@ -124,6 +127,24 @@ class LocalCheckpoint(Closing):
     def fetched(self) -> int:
         """None: the bytes are here."""
         return 0
+
+    def check_unchanged(self) -> None:
+        """Check that configuration and weight files are what they were when it was opened.
+
+        Raises:
+            CheckpointError: If one was written to, replaced, moved or removed.
+        """
+        self.check_configuration()
+        for file in self._files.values():
+            file.check_unchanged()
+
+    def check_configuration(self) -> None:
+        """Check that the configuration is what it was when it was opened.
+
+        Raises:
+            CheckpointError: If it is not.
+        """
+        check_same_json(self._info.folder, *_CONFIG, self._info.config)
 
     def stamp(self) -> str:
         """Text that changes when one of the weight files does."""

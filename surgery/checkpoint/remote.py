@@ -201,6 +201,18 @@ class RemoteCheckpoint(Closing):
         if held is not None:
             yield held
 
+    def check_unchanged(self) -> None:
+        """Check that configuration, and weights in the cache, are what they were when opened.
+
+        Ranges stay what they are: whatever the Hub sends is held against the file's content id.
+
+        Raises:
+            CheckpointError: If a file was written to, replaced, moved or removed.
+        """
+        if self._whole is not None:
+            self._whole.check_unchanged()
+        self._ranged.check_configuration()
+
     def stamp(self) -> str:
         """Text that changes when one of the weight files does: what the Hub says they are."""
         if self._whole is not None:

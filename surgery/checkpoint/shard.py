@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from surgery.checkpoint.digest import digest_range
 from surgery.checkpoint.failure import explained
 from surgery.errors import CheckpointError, ExecutionError
 
@@ -270,6 +271,22 @@ class ShardWriter:
     def _count(self, name: str, count: int) -> None:
         with self._lock:
             self._written[name] += count
+
+    def digest(self, name: str, progress: Callable[[int], object] | None = None) -> str:
+        """Hash a tensor as it stands in the file.
+
+        Args:
+            name: The tensor; all of it was written.
+            progress: Called with the number of bytes after every 4 MiB.
+
+        Returns:
+            sha256 in hex.
+
+        Raises:
+            CheckpointError: If it cannot be read back.
+        """
+        offset, size = self._layout.spans[name]
+        return digest_range(self._descriptor, offset, size, progress)
 
     def flush(self) -> None:
         """Write what the disk does not have yet, so that `finish` has less to wait for.

@@ -179,7 +179,8 @@ class Checkpoint(Protocol):
     def bring(self, names: Collection[str]) -> None:
         """Begin to fetch the bytes of these tensors, if they are not here.
 
-        Reading them waits until they are. Nobody has to call this: what is read without it is
+        Later changes of those that are here show in the times of the files. Reading the others
+        waits until they are here. Nobody has to call this: what is read without it is
         fetched when it is read.
 
         Raises:
@@ -192,6 +193,15 @@ class Checkpoint(Protocol):
     @property
     def fetched(self) -> int:
         """Bytes of weight files that were fetched by range since it was opened."""
+
+    def check_unchanged(self) -> None:
+        """Check that configuration and weights are what they were when it was opened.
+
+        Called after the last byte was read: what was read before is then one model's.
+
+        Raises:
+            CheckpointError: If a file was written to, replaced, moved or removed.
+        """
 
     def stamp(self) -> str:
         """Text that changes when a file does: place, size and times of every weight file.

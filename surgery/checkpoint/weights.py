@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from surgery.checkpoint.folder import resolve_inside
+from surgery.checkpoint.folder import resolve_inside, unsteady
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.source import Closing
 from surgery.errors import CheckpointError
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.checkpoint.source import TensorHeader
+
+
+_TICK_NS = 10**7
+"""The longest tick of the clocks from which local file systems take their times."""
+_COARSE_NS = 2 * 10**9
+"""The same for file systems that keep no fractions of a second."""
 
 
 class WeightFile(Closing):
@@ -40,6 +48,8 @@ class WeightFile(Closing):
                 f"{self._path}: cannot be opened: {error.strerror}.{more}"
             ) from error
         try:
+            self._opened = self.stamp()
+            _outlast_tick(os.fstat(self._descriptor))
             header = read_header(self._descriptor, self._path, name)
         except BaseException:
             self.close()
@@ -74,6 +84,27 @@ class WeightFile(Closing):
         told = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         return ":".join(map(str, told))
 
+    def settle(self) -> None:
+        """Have every later change of the file show in its times.
+
+        A program that writes through a memory map moves them only with its first write to a page
+        that is on the disk; so what it wrote so far goes there.
+        """
+        with suppress(OSError):  # a file system that cannot write has no such program
+            os.fdatasync(self._descriptor)
+
+    def check_unchanged(self) -> None:
+        """Check that the file is what it was when it was opened, and still has its name.
+
+        Raises:
+            CheckpointError: If it was written to, replaced, moved or removed.
+        """
+        with suppress(OSError):
+            same = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            if same and self.stamp() == self._opened:
+                return
+        raise unsteady(self._path)
+
     def read_into(self, name: str, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
 
@@ -105,3 +136,12 @@ class WeightFile(Closing):
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _outlast_tick(stat: os.stat_result) -> None:
+    """Wait until the next change of a file moves its times; it is over for all but new files."""
+    times = (stat.st_mtime_ns, stat.st_ctime_ns)
+    tick = _TICK_NS if any(each % 10**9 for each in times) else _COARSE_NS
+    left = max(times) + tick - time.time_ns()
+    if 0 < left <= tick:  # a clock that runs ahead of ours cannot be waited for
+        time.sleep(left / 10**9)

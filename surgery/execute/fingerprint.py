@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from surgery.arch.site import Component
 from surgery.checkpoint.digest import DigestCache
+from surgery.execute.fetch import bring
 from surgery.execute.files import CARD, companions
 from surgery.plan.model import Kind
 
@@ -57,17 +58,20 @@ def fingerprint(
         cache: Remembered hashes; the user's own when absent.
 
     Raises:
-        CheckpointError: If an input cannot be read.
+        CheckpointError: If an input cannot be read, or changed meanwhile.
         ExecutionError: If a tensor cannot be computed.
     """
     cache = cache or DigestCache()
+    bring(plan, checkpoints)
     digests = {op.name: _digest(op, checkpoints, cache) for op in plan.ops}
-    cache.save()
     files = [
         (name, sha256(data).hexdigest())
         for name, (data, _) in companions(plan).items()
         if name.partition(".")[0] not in _BESIDE and name not in _BESIDE
     ]
+    for checkpoint in checkpoints.values():
+        checkpoint.check_unchanged()
+    cache.save()
     tensors = sorted(
         (op.site.canonical, op.dtype.value, op.shape, digests[op.name]) for op in plan.ops
     )

@@ -9,12 +9,11 @@ from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import surgery
 from surgery.checkpoint.digest import DigestCache
-from surgery.checkpoint.folder import INDEX
+from surgery.checkpoint.folder import INDEX, unsteady
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
 from surgery.checkpoint.write import FolderWriter
 from surgery.execute.fetch import bring
@@ -103,10 +102,28 @@ def execute(
             folder.index()
         for name, (data, _) in files.items():
             folder.file(name, data)
+        work.remember_copies()
+        _check_unchanged(plan, checkpoints, files)
         ledger = _ledger(plan, work, engine, files)
         folder.file("surgery.json", ledger.to_json())
     work.cache.save()
     return ledger
+
+
+def _check_unchanged(
+    plan: Plan, checkpoints: Mapping[str, Checkpoint], files: Mapping[str, object]
+) -> None:
+    """Check, after the last byte was read, that every input was one and the same model throughout.
+
+    Raises:
+        CheckpointError: If a file of an input changed since it was opened.
+    """
+    for checkpoint in checkpoints.values():
+        checkpoint.check_unchanged()
+    now = companions(plan)
+    for name in sorted(files.keys() | now.keys()):
+        if files.get(name) != now.get(name):
+            raise unsteady(plan.base.folder / name)
 
 
 def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str) -> None:
@@ -153,14 +170,12 @@ class _Work:
         self.progress = progress
         self.cache = DigestCache()
         self.outputs: dict[str, str] = {}
-        self._lock = Lock()
 
     def with_threads(self, workers: int) -> None:
         """Copy, hash and compute on `workers` threads."""
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for run in runs(self.plan.ops, self.checkpoints):
             jobs.append((run.nbytes, partial(self._copy, run)))
-            jobs += [(op.nbytes, partial(self._hash, op)) for op in run.ops if not self._known(op)]
         computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
         with _one_torch_thread() if computed else nullcontext():
@@ -181,23 +196,25 @@ class _Work:
         finally:
             engine.close()
 
-    def _known(self, op: TensorOp) -> bool:
-        """Whether an earlier execution has hashed what this op copies."""
-        (ref,) = op.inputs
-        found = self.cache.lookup(self.checkpoints[ref.model], ref.tensor)
-        if found is not None:
-            self.outputs[op.name] = found
-        return found is not None
-
     def _advance(self, stop: Event) -> Callable[[int], None]:
         """A progress function that ends its thread when another one failed."""
+        heed = self._heed(stop)
 
         def advance(count: int) -> None:
-            if stop.is_set():
-                raise Stopped
+            heed(count)
             self.progress(count)
 
         return advance
+
+    @staticmethod
+    def _heed(stop: Event) -> Callable[[int], None]:
+        """A progress function that only ends its thread when another one failed."""
+
+        def heed(_: int) -> None:
+            if stop.is_set():
+                raise Stopped
+
+        return heed
 
     def _copy(self, run: Run, stop: Event) -> None:
         names = [op.name for op in run.ops]
@@ -206,19 +223,19 @@ class _Work:
             (ref,) = op.inputs
             self.checkpoints[ref.model].hold(ref.tensor)
         shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
+        for name in names:
+            # Where they went, not where they came from, nor what an earlier merge remembers: the
+            # source may change between copying and hashing and have the same times before and
+            # after, and only the bytes that were written are what the ledger vouches for.
+            self.outputs[name] = shard.digest(name, self._heed(stop))
         shard.flush()
 
-    def _hash(self, op: TensorOp, stop: Event) -> None:
-        """Hash a copy where its bytes come from: they are the same where they go."""
-
-        def heed(_: int) -> None:
-            if stop.is_set():
-                raise Stopped
-
-        (ref,) = op.inputs
-        found = self.cache.digest(self.checkpoints[ref.model], ref.tensor, heed)
-        with self._lock:
-            self.outputs[op.name] = found
+    def remember_copies(self) -> None:
+        """Note the hashes of what was copied as their sources'; saved once those are checked."""
+        for op in self.plan.ops:
+            if copy_place(op, self.checkpoints) is not None:
+                (ref,) = op.inputs
+                self.cache.remember(self.checkpoints[ref.model], ref.tensor, self.outputs[op.name])
 
     def _stream(self, op: TensorOp, stop: Event) -> None:
         from surgery.execute.stream import stream
@@ -230,8 +247,7 @@ class _Work:
         )
         if op.nbytes >= _FLUSH:
             shard.flush()
-        with self._lock:
-            self.outputs[op.name] = digest
+        self.outputs[op.name] = digest
 
 
 def _one_torch_thread() -> AbstractContextManager[None]:

@@ -92,13 +92,15 @@ def verify(
         Counts and faults.
 
     Raises:
-        SurgeryError: If the folder has no ledger or is not readable, or an input is not there.
+        SurgeryError: If the folder has no ledger or is not readable, an input is not there, or
+            one of them changes meanwhile.
     """
     ledger = read_ledger(out)
     advance = progress or (lambda _: None)
     with LocalCheckpoint(out) as made:
         faults = [*_headers(made, ledger), *_contents(made, ledger, advance)]
         faults += _files(out, ledger)
+        made.check_unchanged()
     found = Verification(
         tensors=len(ledger.tensors),
         files=len(ledger.files),
@@ -130,7 +132,10 @@ def verify(
         bring(plan, opened)
         maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
         stack.callback(maker.close)
-        return _proof(replace(found, faults=tuple(faults)), plan, maker, ledger, advance)
+        found = _proof(replace(found, faults=tuple(faults)), plan, maker, ledger, advance)
+        for checkpoint in opened.values():
+            checkpoint.check_unchanged()
+        return found
 
 
 def _provenance(recipe: Recipe, ledger: Ledger, moved: Collection[str]) -> list[Fault]:

@@ -82,11 +82,13 @@ class Study:
             progress: Told the number of bytes as they are done; called from several threads.
 
         Raises:
-            CheckpointError: If an input breaks off.
+            CheckpointError: If an input breaks off, or changed since it was opened.
             ExecutionError: If a measured tensor cannot be kept.
         """
         if self.todo:
             self._measure(progress or (lambda _: None))
+        for checkpoint in self.checkpoints.values():
+            checkpoint.check_unchanged()
         if self._parts is not None:
             self._parts.forget_others()
         return assemble(self.subject, self._done)
