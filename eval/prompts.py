@@ -1,7 +1,7 @@
 """Samples to messages: what a model is shown under each condition, and how it is asked to answer.
 
 Styles are data. A style is chosen by whoever runs an evaluation, or taken from the model's own chat
-template; a model's name says nothing about it.
+template; a model's name says nothing about it. `eval.styles` reads a user's own.
 """
 
 from __future__ import annotations
@@ -38,12 +38,52 @@ class Style:
         name: What a sweep calls it.
         system: The system message; "" for none.
         form: What a well-formed response looks like, one of `eval.grading.FORMS`.
+        prefix: Text in front of the question.
+        suffix: Text behind it.
+        heading: What stands over a description of the image.
     """
 
     name: str
     system: str
     form: str
+    prefix: str = ""
+    suffix: str = ""
+    heading: str = "Image description:"
 
+
+_PAPER_PREFIX: Final = (
+    'Please solve the problem step by step and put your answer in one "\\boxed{}".\n\n'
+)
+_PAPER_SYSTEMS: Final = (
+    ("paper-base", "", "boxed"),
+    (
+        "paper-reasoner",
+        "You are a helpful assistant. When the user asks a question, your response must include "
+        "two parts: first, the reasoning process enclosed in <think>...</think> tags, then the "
+        "final answer enclosed in <answer>...</answer> tags. Please provide a clear, concise "
+        "response within <answer> </answer> tags that directly addresses the question.",
+        "answer-tag",
+    ),
+    (
+        "paper-revisual",
+        "You FIRST think about the reasoning process as an internal monologue and then provide the "
+        "final answer. The reasoning process MUST BE enclosed within <think> </think> tags. The "
+        "final answer MUST BE put in \\boxed{}.",
+        "boxed",
+    ),
+    (
+        "paper-api",
+        "You are a helpful assistant that solves math and reasoning problems.\nWhen answering, "
+        "first think through the problem step by step, then provide your final answer.\nPut your "
+        "final answer in \\boxed{} format.",
+        "boxed",
+    ),
+)
+"""The prompts of arXiv 2602.12395, word for word: name, system message, form.
+
+They are data of its experiments, from `scripts/transferability_test.py` of
+github.com/xirui-li/Frankenstein at 0b273f8, which chooses by the model's name.
+"""
 
 PLAIN: Final = Style("plain", "", "any")
 STYLES: Final[Mapping[str, Style]] = MappingProxyType(
@@ -62,6 +102,10 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
                 "Reason about the question first, between <think> and </think>. Then write the "
                 "final answer, short and nothing else, inside \\boxed{}.",
                 "boxed",
+            ),
+            *(
+                Style(name, system, form, _PAPER_PREFIX, heading="Image Description:")
+                for name, system, form in _PAPER_SYSTEMS
             ),
         )
     }
@@ -130,7 +174,8 @@ def messages(
     if condition is Condition.DESCRIBED:
         if sample.description is None:
             raise ValueError(f"sample {sample.id!r} has no description")
-        prompt = f"Image description:\n{sample.description}\n\nQuestion:\n{prompt}"
+        prompt = f"{style.heading}\n{sample.description}\n\nQuestion:\n{prompt}"
+    prompt = style.prefix + prompt + style.suffix
     user = Message("user", tuple(_interleaved(prompt, pictures)))
     return (Message("system", (style.system,)), user) if style.system else (user,)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,8 +286,7 @@ def _summary(
         "layers": first.layers,
         "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
         **settings,
-        "style": work.style,
-        "generation": asdict(work.generation),
+        **work.asked(),
         "tasks": {
             task.name: len(task.samples) for suite in work.suites for task in suite.tasks
         },

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from eval.asks import Ask, addressed, questions
 from eval.engines.transformers import TransformersEngine, compute_dtype
-from eval.prompts import TEMPLATE, find_style
+from eval.prompts import PLAIN, TEMPLATE, Style, find_style
 from eval.records import Response
 from eval.store import Kept, Store
 from surgery.errors import ExecutionError, SurgeryError, did_you_mean
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from eval.asks import Question
     from eval.generation import Generation
-    from eval.prompts import Style
     from eval.records import Suite
     from eval.sweep.variants import Variant
     from surgery.recipe import Recipe
@@ -44,7 +43,7 @@ class Work:
     Attributes:
         suites: The questions.
         generation: How answers are generated.
-        style: Name of the prompt style.
+        style: The prompt style.
         device: `auto`, `cpu` or `cuda`.
         dtype: Element type to compute in; `auto` for the device's own.
         max_batch: Most questions at once.
@@ -56,7 +55,7 @@ class Work:
 
     suites: tuple[Suite, ...]
     generation: Generation
-    style: str = "plain"
+    style: Style = PLAIN
     device: str = "auto"
     dtype: str = "auto"
     max_batch: int = 128
@@ -71,6 +70,14 @@ class Work:
     def questions(self, style: Style) -> tuple[Question, ...]:
         """What every variant is asked."""
         return tuple(questions(self.suites, style, self.generation))
+
+    def asked(self) -> dict[str, Any]:
+        """Return what the header of a run says of the prompts and of generation."""
+        return {
+            "style": self.style.name,
+            "prompt": asdict(self.style),
+            "generation": asdict(self.generation),
+        }
 
     def where(self) -> str:
         """The kind of device models answer on.
@@ -145,12 +152,14 @@ def prepare(variant: Variant, work: Work) -> Planned:
     with opened(recipe) as checkpoints:
         plan = make_plan(recipe, {name: model.info for name, model in checkpoints.items()})
         known = fingerprint(plan, checkpoints)
-        template = _template(plan.base.folder) if work.style == TEMPLATE else None
+        style = work.style
+        if style.name == TEMPLATE:
+            style = find_style(TEMPLATE, _template(plan.base.folder))
         numel = sum(op.numel for op in plan.ops)
     # A branch may move while the run goes on; every process reads what was planned.
     revisions = {name: info.revision for name, info in plan.models.items()}
     variant = replace(variant, recipe=pinned(recipe, revisions))
-    return Planned(variant, known, find_style(work.style, template), numel)
+    return Planned(variant, known, style, numel)
 
 
 def recipe_of(variant: Variant) -> Recipe:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from eval.generation import Generation
 from eval.grading.grade import GRADERS
-from eval.prompts import STYLES, TEMPLATE
+from eval.prompts import PLAIN, STYLES, TEMPLATE
+from eval.styles import read_style, style_of
 from eval.sweep.variants import Grid, Pairing, Variant, grid, layers, plain, thirds, unique
 from surgery.arch.regions import Region
 from surgery.arch.site import Module
@@ -17,13 +18,14 @@ from surgery.errors import RecipeError, did_you_mean
 from surgery.recipe import load_recipe, parse_selector
 from surgery.recipe.extend import read_text
 from surgery.recipe.nodes import compose
-from surgery.recipe.schema import AdapterModel
+from surgery.recipe.schema import AdapterModel, kind_of
 from surgery.recipe.translate import translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from eval.prompts import Style
     from eval.sweep.schema import SweepModel
     from surgery.recipe.nodes import Node
 
@@ -58,7 +60,7 @@ class Sweep:
     seed: int = 123
     data: Mapping[str, str] = field(default_factory=dict)
     descriptions: Path | None = None
-    style: str = "plain"
+    style: Style = PLAIN
     grader: str = "strict"
     generation: Generation = field(default_factory=Generation)
 
@@ -104,8 +106,8 @@ class _Lowering:
 
     def sweep(self, name: str) -> Sweep:
         model = self._model
-        for key, known in (("style", [*STYLES, TEMPLATE]), ("grader", list(GRADERS))):
-            self._known(getattr(model, key), known, key)
+        style = self._style()
+        self._known(model.grader, GRADERS, "grader")
         for key in ("base", "donor"):
             if getattr(model, key) is not None:
                 self._known(getattr(model, key), self._models, key)
@@ -125,10 +127,25 @@ class _Lowering:
             seed=model.seed,
             data={name: str(self._folder / place) for name, place in model.data.items()},
             descriptions=self._folder / model.descriptions if model.descriptions else None,
-            style=model.style,
+            style=style,
             grader=model.grader,
             generation=Generation(**model.generation.model_dump()),
         )
+
+    def _style(self) -> Style:
+        node, style = self._root.get("style"), self._model.style
+        if node is None:
+            return PLAIN
+        if isinstance(style, dict):
+            return style_of(node)
+        if not isinstance(style, str):
+            self._fail(
+                "style: expected a name, a YAML file, or a mapping with system, prefix, suffix and "
+                f"form; found {kind_of(style)}", "style",
+            )  # fmt: skip
+        if not style.endswith((".yaml", ".yml")):
+            self._known(style, [*STYLES, TEMPLATE], "style")
+        return read_style(style, self._folder)
 
     def _variants(self) -> Iterator[Variant]:
         wanted = self._model.variants

@@ -93,7 +93,10 @@ class SweepModel(Strict):
     )
     samples: Number | None = Field(default=None, description="Samples per task.")
     seed: int = Field(default=123, ge=0, description="Which samples are drawn.")
-    style: str = Field(default="plain", description="Prompt style.")
+    style: object = Field(
+        default="plain",
+        description="Prompt style: a name, a YAML file, or system, prefix, suffix and form.",
+    )
     grader: str = Field(default="strict", description="How answers are read and compared.")
     generation: GenerationModel = Field(
         default_factory=GenerationModel, description="How answers are generated."

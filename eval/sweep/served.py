@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from eval.asks import addressed
 from eval.engines.server import ServerEngine
-from eval.prompts import find_style
 from eval.records import Response
 from eval.store import Kept, Store, only_run
 from eval.sweep.desk import Timing
@@ -46,11 +45,10 @@ def run_served(
         progress: Told what is there already, and what comes.
 
     Raises:
-        SurgeryError: If the prompt style does not exist, or another process is running there.
+        SurgeryError: If another process is running there.
     """
     told = progress or (lambda *_: None)
-    style = find_style(work.style)
-    asked = work.questions(style)
+    asked = work.questions(work.style)
     found = []
     with only_run(folder):
         store = Store(folder)
@@ -68,5 +66,5 @@ def run_served(
                 timing.answered += isinstance(outcome, Response)
                 told(variant.name, 1, len(asks))
             timing.answer = timing.total = perf_counter() - start
-            found.append(Asked(variant, content, style, asks, timing))
+            found.append(Asked(variant, content, work.style, asks, timing))
     return found

@@ -42,7 +42,9 @@ GainTo = Annotated[
 StyleName = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="Prompt style: plain, think-answer, think-boxed or template."
+        metavar="NAME",
+        help="Prompt style: plain, think-answer, think-boxed, paper-base, paper-reasoner, "
+        "paper-revisual, paper-api, template, or a YAML of your own.",
     ),
 ]
 GraderName = Annotated[

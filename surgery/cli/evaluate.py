@@ -96,10 +96,12 @@ def command(
                                  param_hint=missing)  # fmt: skip
     from eval.generation import Generation
     from eval.grading.grade import GRADERS
+    from eval.styles import read_style
     from eval.sweep.desk import Work
     from eval.sweep.score import Comparison
 
     check_known("--grader", grader, GRADERS)
+    asked_as = read_style(style)
     if judge:
         endpoint(judge, "--judge", key_variable)
     chosen = load_suites(suite, samples, seed, bindings(data))
@@ -107,7 +109,7 @@ def command(
     generation = Generation(
         max_new_tokens=max_new_tokens, temperature=temperature, repeats=repeats, seed=seed
     )
-    work = Work(chosen, generation, style, device, dtype, batch)
+    work = Work(chosen, generation, asked_as, device, dtype, batch)
     variants = variants_of(models, bindings(model), served=server is not None)
     names = [variant.name for variant in variants]
     compared = Comparison(against or (names[0] if len(names) > 1 else None), base, donor)

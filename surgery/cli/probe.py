@@ -282,12 +282,10 @@ def _work(
     batch: int,
 ) -> Work:
     from eval.generation import Generation
-    from eval.prompts import TEMPLATE, find_style
+    from eval.styles import read_style
     from eval.sweep.desk import Work
 
-    if style != TEMPLATE:
-        find_style(style)  # faults show before anything is loaded
-    work = Work(suites, Generation(max_new_tokens=max_new_tokens), style, *place, batch)
+    work = Work(suites, Generation(max_new_tokens=max_new_tokens), read_style(style), *place, batch)
     work.where()
     return work
 

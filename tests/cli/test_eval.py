@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -212,3 +212,24 @@ def test_missing_descriptions_are_told_and_not_counted_wrong(
     (tmp_path / "d.jsonl").write_text('{"id": "0", "description": "all red"}\n')
     done = surgery(*run, "--descriptions", "d.jsonl")
     assert "missing" not in done.stdout
+
+
+def test_a_style_of_ones_own(
+    surgery: Surgery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "surgery.cli.evaluate.ask", lambda _, work, *__, **___: asked.append(work.asked())
+    )
+    monkeypatch.setattr("surgery.cli.evaluate.finish", lambda *_, **__: None)
+    (tmp_path / "terse.yaml").write_text("system: Be terse.\n")
+    arguments = ("--suite", "specimen", "--samples", "1", "--out", "r", "--style")
+    done = surgery("eval", "specimen:in", *arguments, "terse.yaml")
+    assert done.returncode == 0, done.stderr
+    assert (asked[0]["style"], asked[0]["prompt"]["system"]) == ("terse", "Be terse.")
+    (tmp_path / "terse.yaml").write_text("sytem: Be terse.\n")
+    done = surgery("eval", "specimen:in", *arguments, "terse.yaml")
+    assert done.returncode == 2
+    assert "terse.yaml:1:1: unknown key 'sytem' in the style." in done.stderr
+    assert "Did you mean 'system'?" in done.stderr
+    assert len(asked) == 1

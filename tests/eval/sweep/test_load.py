@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.generation import PAPER_PIXELS, Generation
+from eval.prompts import PLAIN, Style
 from eval.sweep import load as load_module
 from eval.sweep.load import load_sweep
 from surgery.errors import RecipeError
@@ -47,7 +48,7 @@ def test_plain_models_and_defaults(tmp_path: Path) -> None:
     assert found.name == "my-sweep"
     assert [variant.name for variant in found.variants] == ["base", "in", "rl"]
     assert (found.base, found.donor, found.against) == ("in", "rl", "in")
-    assert (found.samples, found.seed, found.style, found.grader) == (None, 123, "plain", "strict")
+    assert (found.samples, found.seed, found.style, found.grader) == (None, 123, PLAIN, "strict")
     assert found.generation == Generation(max_pixels=PAPER_PIXELS)
 
 
@@ -104,6 +105,18 @@ def test_paths_are_the_sweeps_own(tmp_path: Path) -> None:
     assert found.descriptions == tmp_path / "d.jsonl"
 
 
+def test_styles_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "terse.yaml").write_text("system: Be terse.\n")
+    named = sweep(tmp_path, MODELS + "style: paper-revisual\n")
+    assert named.style.name == "paper-revisual"
+    assert sweep(tmp_path, MODELS + "style: terse.yaml\n").style == Style(
+        "terse", "Be terse.", "any"
+    )
+    assert sweep(tmp_path, MODELS + "style: {prefix: 'Q: ', form: boxed}\n").style == Style(
+        "custom", "", "boxed", "Q: "
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -115,6 +128,12 @@ def test_paths_are_the_sweeps_own(tmp_path: Path) -> None:
          r"8:14: unknown key 'temprature' in generation. Did you mean 'temperature'"),
         (MODELS + "generation: {top_p: 2}\n", r"8:21: top_p: expected 1.* or less, found 2"),
         (MODELS + "style: think\n", r"8:8: style: there is no 'think'. Did you mean 'think-boxed'"),
+        (MODELS + "style: {sytem: a}\n",
+         r"8:9: unknown key 'sytem' in the style. Did you mean 'system'"),
+        (MODELS + "style: {system: [a]}\n", r"8:17: system: expected text, found a list"),
+        (MODELS + "style: [plain]\n", r"8:8: style: expected a name, a YAML .* found a list"),
+        (MODELS + "style:\n", r"8:1?\d?: ?.*style: expected a name, a YAML .* found nothing"),
+        (MODELS + "style: absent.yaml\n", r"cannot read .*absent\.yaml"),
         (MODELS + "grader: papers\n", r"8:9: grader: there is no 'papers'. Did you mean 'paper'"),
         (MODELS.replace("base: in", "base: inn"),
          r"5:7: base: there is no 'inn'. Did you mean 'in'"),

@@ -1,0 +1,88 @@
+"""Prompt styles of a user's own: a short YAML, as a file or inside a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from unicodedata import category
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from eval.prompts import STYLES, TEMPLATE, Style, find_style
+from surgery.errors import RecipeError
+from surgery.recipe.extend import read_text
+from surgery.recipe.nodes import compose
+from surgery.recipe.schema import ModelName, Strict, fail
+from surgery.recipe.translate import translate
+
+if TYPE_CHECKING:
+    from surgery.recipe.nodes import Node
+
+CUSTOM = "custom"
+"""The name of a style inside a sweep that gives itself none."""
+
+
+def _writable(value: str) -> str:
+    for letter in value:
+        if category(letter) in {"Cc", "Cs"} and letter not in "\n\t":
+            fail(f"expected text, found the character U+{ord(letter):04X}; leave it out")
+    return value
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_writable)]
+
+
+class StyleModel(Strict):
+    """What may stand in a style's YAML."""
+
+    name: ModelName | None = Field(
+        default=None, description="What results call it; the file's name when absent."
+    )
+    system: Text = Field(default="", description="The system message.")
+    prefix: Text = Field(default="", description="Text in front of the question.")
+    suffix: Text = Field(default="", description="Text behind the question.")
+    form: Literal["any", "answer-tag", "boxed"] = Field(
+        default="any", description="What a well-formed response looks like."
+    )
+
+
+def read_style(text: str, folder: Path = Path()) -> Style:
+    """Return the style of a name, or of a YAML file.
+
+    Args:
+        text: A key of `STYLES`, "template", or a path that ends in .yaml or .yml.
+        folder: Where a relative path starts.
+
+    Raises:
+        RecipeError: If something in the file is wrong; says where.
+        SurgeryError: If there is no such style.
+    """
+    path = Path(text)
+    if path.suffix not in {".yaml", ".yml"}:
+        return find_style(text)
+    return style_of(compose(read_text(folder / path), str(folder / path)), path.stem)
+
+
+def style_of(node: Node, name: str = CUSTOM) -> Style:
+    """Return the style that a mapping describes.
+
+    Args:
+        node: The mapping.
+        name: What to call a style that has no name of its own.
+
+    Raises:
+        RecipeError: If something in it is wrong; says where.
+    """
+    try:
+        model = StyleModel.model_validate(node.plain())
+    except ValidationError as error:
+        raise translate(error, node, ("the style", StyleModel)) from None
+    name = model.name or name
+    if name in {*STYLES, TEMPLATE}:
+        named = node.get("name")
+        raise RecipeError(
+            f"name: {name!r} is a style that exists, and results could not tell the two apart. "
+            f"Choose another name.",
+            named.place if named else node.place,
+        )
+    return Style(name, model.system, model.form, model.prefix, model.suffix)
