@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ settings.load_profile("patient")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+# Children of a run in the background (`nohup ... &`) would ignore the signals that it ignores.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

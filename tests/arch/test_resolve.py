@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 import warnings
 from typing import Any
 
@@ -21,6 +20,7 @@ from surgery.arch import (
     resolve,
 )
 from surgery.errors import ArchitectureError, SurgeryError
+from tests.waiting import cpu_limit
 
 
 def names(layers: int, prefix: str = "model.", head: bool = True) -> list[str]:
@@ -276,12 +276,11 @@ def test_a_large_mixture_of_experts_resolves_quickly() -> None:
         for e in range(128)
         for p in ("gate_proj", "up_proj", "down_proj")
     ]
-    start = time.perf_counter()
-    architecture = resolve(
-        {"model_type": "qwen3_moe", "num_hidden_layers": 94}, names(94) + experts
-    )
+    with cpu_limit(10):
+        architecture = resolve(
+            {"model_type": "qwen3_moe", "num_hidden_layers": 94}, names(94) + experts
+        )
     assert len(architecture.sites) == len(experts) + 94 * 3 + 3
-    assert time.perf_counter() - start < 5
 
 
 def test_importing_the_architectures_loads_nothing_heavy() -> None:

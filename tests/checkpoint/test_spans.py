@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from surgery.checkpoint import spans
 from surgery.checkpoint.spans import PartialFile, Spans
 from surgery.errors import ExecutionError
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 SIZE = 60
@@ -207,7 +208,7 @@ def test_processes_fill_one_file(path: Path) -> None:
         )
         for seed in range(3)
     ]  # fmt: skip
-    told = "".join(process.communicate(timeout=60)[0] for process in running)
+    told = "".join(process.communicate(timeout=PATIENCE)[0] for process in running)
     assert [process.returncode for process in running] == [0, 0, 0]
     both = PartialFile(path, 4096, "abc")
     assert held(both) == bytes_of([tuple(map(int, line.split())) for line in told.splitlines()])

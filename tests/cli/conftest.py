@@ -14,6 +14,7 @@ import pytest
 
 from surgery.cli.main import main
 from tests.eval.samples import picture
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE,
             check=False,
         )
 

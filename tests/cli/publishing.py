@@ -11,6 +11,7 @@ from tests.cli.conftest import environment
 from tests.hub.merges import (
     merged,
 )
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def _make(room: Path) -> Path:
              ("sweep", "sweep.yaml", "--out", "many", "--processes", "1"))  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=room, env=environment(), capture_output=True,
-        text=True, input="\n".join(map(" ".join, lines)), timeout=240, check=False,
+        text=True, input="\n".join(map(" ".join, lines)), timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return room

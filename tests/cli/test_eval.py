@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import environment
 from tests.eval.samples import picture
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,11 +131,9 @@ def test_ctrl_c_ends_the_processes_at_once(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            while not (tmp_path / "run" / "responses.jsonl").exists():
-                assert process.poll() is None
-                time.sleep(0.1)
+            until((tmp_path / "run" / "responses.jsonl").exists, process)
             os.killpg(process.pid, signal.SIGINT)
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=PATIENCE)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,19 +43,13 @@ def test_help_loads_nothing_heavy(process: Process) -> None:
         assert f"\n  {command} " in done.stdout
 
 
-def test_help_is_fast() -> None:
-    # 0.2 s on an idle core; the bound is loose because other tests run beside this one.
-    best = 9.0
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "surgery.cli.main", "--help"],
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        best = min(best, time.perf_counter() - start)
-    assert best < 1.0
+def test_help_is_light(process: Process) -> None:
+    report = (
+        "import atexit, time; atexit.register(lambda: print(time.process_time(), file=sys.stderr))"
+    )
+    done = process("--help", code=report)
+    # 0.2 s of processor time; the bound is for an import of torch or transformers.
+    assert float(done.stderr) < 1.0
 
 
 @pytest.mark.parametrize("command", COMMANDS)

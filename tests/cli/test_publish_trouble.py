@@ -28,6 +28,7 @@ from tests.hub.merges import (
     stage,
     subject,
 )
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,11 +85,10 @@ def until_it_is_done(
         puts, staged = asked(hub, "PUT /upload"), left_over(tmp_path)
         running = start(tmp_path, "publish", "out", REPO)
         if sent is not None:
-            while running.poll() is None and asked(hub, "PUT /upload") == puts:
-                time.sleep(0.01)
+            until(lambda r=running, n=puts: r.poll() is not None or asked(hub, "PUT /upload") > n)
             time.sleep(draw.uniform(0, 0.5))
             running.send_signal(sent)
-        out, err = running.communicate(timeout=120)
+        out, err = running.communicate(timeout=PATIENCE)
         again.update({oid: n for oid, n in hub.received.items() if oid in before})
         if sent is None or running.returncode == 0:
             assert running.returncode == 0, err
@@ -254,7 +254,7 @@ def test_the_token_is_nowhere_in_a_process(hub: Hub, room: Path, bodies: list[by
     loud = {"HF_HUB_VERBOSITY": "debug", "HF_DEBUG": "1"}
     hub.fail("PUT /upload", times=12, status=500)  # more than the client takes
     done = start(room, "publish", "out", REPO, code=log, **loud)
-    told = "".join(done.communicate(timeout=120))
+    told = "".join(done.communicate(timeout=PATIENCE))
     assert done.returncode == 0, told
     assert "Trying again" in told
     assert "DEBUG" in told

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -26,6 +26,7 @@ from eval.sweep.score import Comparison, score
 from eval.sweep.served import run_served
 from eval.sweep.variants import Variant, plain
 from surgery.specimen import path
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,18 +51,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )  # fmt: skip
     try:
-        for _ in range(240):
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.5)
+
+        def ready() -> bool:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=60):
+                return True
+            return False
+
+        until(ready, server)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.send_signal(signal.SIGTERM)
         try:
-            server.wait(timeout=20)
+            server.wait(timeout=PATIENCE)
         finally:
             server.kill()
             server.wait()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from eval.lines import append_lines, read_lines
 from eval.records import Failure, Response
 from eval.store import RESPONSES, Kept, Store, only_run
 from surgery.errors import ExecutionError
+from tests.waiting import until
 
 
 def kept(key: str, text: str = "said") -> Kept:
@@ -99,7 +99,8 @@ def test_kill_dash_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> N
             )
             for name in "ab"
         ]
-        time.sleep(0.4 + 0.1 * round_)
+        begun = path.stat().st_size if path.exists() else 0
+        until(lambda begun=begun: path.exists() and path.stat().st_size > begun + 200_000)
         acknowledged = []
         for writer in writers:
             writer.send_signal(signal.SIGKILL)

@@ -21,7 +21,7 @@ class Fault:
         after_bytes: Only once this many bytes of the file in question were sent.
         status: Answer with this error and do nothing. An upload's body is read but not kept.
         retry_after: Seconds that go into the `Retry-After` header of that error.
-        delay: Seconds to wait before anything is answered.
+        delay: Seconds to wait before anything is answered; `inf`: until the client goes away.
         reset_after: Reset the connection after this many bytes of the answer's body.
         reset_upload: Reset it after this many bytes of the request's body were read.
         lost: Do what was asked, then reset the connection instead of answering.

