@@ -171,9 +171,10 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _data_url(picture: Picture) -> str:
-    kind = "jpeg" if picture.data.startswith(b"\xff\xd8") else "png"
-    if not picture.data.startswith((b"\xff\xd8", b"\x89PNG")):
+    """The file itself where every reader shows its pixels alike, else a PNG of them."""
+    if not picture.header.sendable:
         picture = as_png(picture)
+    kind = "jpeg" if picture.data.startswith(b"\xff\xd8") else "png"
     return f"data:image/{kind};base64,{b64encode(picture.data).decode()}"
 
 

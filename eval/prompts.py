@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from io import BytesIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from eval.images import encode_png
 from eval.records import Condition, Picture
 from surgery.errors import ExecutionError, SurgeryError, did_you_mean
 
@@ -189,8 +189,10 @@ def _pictures(sample: Sample, condition: Condition, max_pixels: int | None) -> t
         if condition is Condition.IMAGE:
             return tuple(fitted(picture, max_pixels) for picture in sample.images)
         return tuple(blank(*size_within(picture, max_pixels)) for picture in sample.images)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
-        raise ExecutionError(f"an image of sample {sample.id!r} cannot be read: {error}") from None
+    except ExecutionError as error:
+        raise ExecutionError(
+            f"an image of sample {sample.id!r} cannot be read: it {error}"
+        ) from None
 
 
 def _interleaved(prompt: str, pictures: tuple[Picture, ...]) -> Iterator[str | Picture]:
@@ -223,10 +225,7 @@ def blank(width: int, height: int) -> Picture:
 @lru_cache(maxsize=4096)
 def size_within(picture: Picture, max_pixels: int | None) -> tuple[int, int]:
     """Width and height after `fitted`, in pixels; reads the file's header only."""
-    from PIL import Image
-
-    with Image.open(BytesIO(picture.data)) as image:
-        width, height = image.size
+    width, height = picture.size
     up = max(1.0, MIN_SIDE / width, MIN_SIDE / height)
     down = 1.0
     if max_pixels is not None:
@@ -242,11 +241,14 @@ def fitted(picture: Picture, max_pixels: int | None) -> Picture:
 
 
 def scaled(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The image itself if it has this width and height, else its copy brought to them."""
+    """The image itself if it has this width and height, else its copy brought to them.
+
+    Either way a file that all readers show alike.
+    """
     from PIL import Image
 
     if picture.size == size:
-        return picture
+        return picture.upright()
     return _encoded(picture.open().resize(size, Image.Resampling.LANCZOS))
 
 
@@ -256,6 +258,4 @@ def as_png(picture: Picture) -> Picture:
 
 
 def _encoded(image: Image.Image) -> Picture:
-    file = BytesIO()
-    image.save(file, "PNG")
-    return Picture(file.getvalue())
+    return Picture(encode_png(image))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
-from io import BytesIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from PIL import Image
+
+    from eval.images import Header
 
 
 class Condition(StrEnum):
@@ -71,23 +72,36 @@ class Picture:
         return sha256(self.data).hexdigest()
 
     @cached_property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels; reads the file's header only."""
-        from PIL import Image
+    def header(self) -> Header:
+        """What the file says of itself.
 
-        with Image.open(BytesIO(self.data)) as image:
-            return image.size
+        Raises:
+            ExecutionError: If it is no image that is read here; says why.
+        """
+        from eval.images import read_header
+
+        return read_header(self.data)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as it is shown."""
+        return self.header.size
 
     def open(self) -> Image.Image:
-        """The image in RGB; transparent parts are white."""
-        from PIL import Image
+        """Return the pixels in RGB, as `eval.images` reads them.
 
-        with Image.open(BytesIO(self.data)) as image:
-            if image.mode not in {"RGBA", "LA", "P", "PA"}:
-                return image.convert("RGB")
-            drawn = image.convert("RGBA")
-        ground = Image.new("RGBA", drawn.size, (255, 255, 255, 255))
-        return Image.alpha_composite(ground, drawn).convert("RGB")
+        Raises:
+            ExecutionError: If it cannot be read.
+        """
+        from eval.images import load_image
+
+        return load_image(self.data)
+
+    def upright(self) -> Picture:
+        """Return an image of these pixels that any reader shows alike: itself, or a PNG."""
+        from eval.images import encode_png
+
+        return Picture(encode_png(self.open())) if self.header.odd else self
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Rows of a benchmark: from the Hub through the datasets library, or from a folder like it.
 
-Images are never decoded here; their bytes go into samples as they are stored.
+Images are decoded once, to find broken ones before anything is asked; their files go into samples
+as they are stored.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from eval.images import check_image
 from eval.records import Picture
 from surgery.errors import ExecutionError
 from surgery.reading import parse_json, read_bytes, read_text
@@ -83,14 +85,12 @@ class Row:
 
 
 def _readable(data: bytes, where: str) -> Picture:
-    picture = Picture(data)
+    """An image whose file is whole; one that readers show differently as a PNG of its pixels."""
     try:
-        picture.size  # noqa: B018 - reads the header
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ExecutionError(
-            f"{where} is no image that can be read ({type(error).__name__})."
-        ) from None
-    return picture
+        check_image(data)
+        return Picture(data).upright()
+    except ExecutionError as error:
+        raise ExecutionError(f"{where} {error}") from None
 
 
 def _bytes(folder: Path, name: str, where: str) -> bytes:

@@ -14,7 +14,7 @@ from surgery.cli.options import Json, Quiet
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eval.records import Picture, Sample
+    from eval.records import Sample
     from surgery.train.example import Example, Reward, Said
     from surgery.train.load import Config
     from surgery.train.run import Trained
@@ -162,20 +162,8 @@ def _examples(samples: Sequence[Sample], data: DataModel) -> list[Example]:
         )
         images = tuple(part.data for part in parts if isinstance(part, Picture))
         name = f"sample {sample.id!r} of task {sample.task!r}"
-        for picture in sample.images:
-            _check(picture, name)
         found.append(Example(name, told, images, sample.demonstration))
     return found
-
-
-def _check(picture: Picture, name: str) -> None:
-    """Find a broken image now, and not in the middle of training."""
-    from surgery.errors import ExecutionError
-
-    try:
-        picture.open()
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
-        raise ExecutionError(f"an image of {name} cannot be read: {error}") from None
 
 
 def _rewards(config: Config[GrpoModel], samples: Sequence[Sample]) -> dict[str, Reward]:

@@ -220,7 +220,7 @@ def _dataset(examples: Sequence[Example]) -> Any:
 
     found = Dataset.from_dict(columns(examples))
     if "images" in found.column_names:
-        found = found.cast_column("images", List(Image()))
+        found = found.cast_column("images", List(Image(mode="RGB")))
     return found
 
 

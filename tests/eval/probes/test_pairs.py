@@ -152,7 +152,7 @@ def test_only_a_newline_ends_a_line(write) -> None:
 
 def test_a_file_that_is_no_image_is_named(write) -> None:
     folder = write(line(target_image="data.jsonl"))
-    with pytest.raises(ExecutionError, match=r"'data\.jsonl' is no image that can be read"):
+    with pytest.raises(ExecutionError, match=r"'data\.jsonl' is no image of a known format"):
         loaded(folder)
 
 
