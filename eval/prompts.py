@@ -248,7 +248,7 @@ def scaled(picture: Picture, size: tuple[int, int]) -> Picture:
     from PIL import Image
 
     if picture.size == size:
-        return picture.upright()
+        return picture.upright
     return _encoded(picture.open().resize(size, Image.Resampling.LANCZOS))
 
 

@@ -97,8 +97,9 @@ class Picture:
 
         return load_image(self.data)
 
+    @cached_property
     def upright(self) -> Picture:
-        """Return an image of these pixels that any reader shows alike: itself, or a PNG."""
+        """An image of these pixels that any reader shows alike: itself, or a PNG."""
         from eval.images import encode_png
 
         return Picture(encode_png(self.open())) if self.header.odd else self

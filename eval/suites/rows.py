@@ -85,12 +85,12 @@ class Row:
 
 
 def _readable(data: bytes, where: str) -> Picture:
-    """An image whose file is whole; one that readers show differently as a PNG of its pixels."""
+    """An image that every engine can be shown."""
     try:
         check_image(data)
-        return Picture(data).upright()
     except ExecutionError as error:
         raise ExecutionError(f"{where} {error}") from None
+    return Picture(data)
 
 
 def _bytes(folder: Path, name: str, where: str) -> bytes:
