@@ -7,6 +7,7 @@ learnt magnitude, ``m V / ||V||`` (Liu et al. 2024, arXiv 2402.09353, equation 5
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ _KEPT = 2
 _CONFIG = (CONFIG, "a PEFT adapter's configuration")
 # Parts that library versions put before, between or around the same modules.
 _WRAPPERS = frozenset({"model", "language_model"})
+_SINGLE_EXPERT = re.compile(r"\.experts\.\d+\.")
 _UNTIE = (
     "Untie the base first: load it with tie_word_embeddings=False, give lm_head the embedding's "
     "weights, `save_pretrained`, and name that folder as the adapter's base."
@@ -271,7 +273,11 @@ def _match(
         _check_replacement(adapter[saved], base.tensors[name], path)
         replaced[name] = saved
     if missing:
-        raise CheckpointError(lora.unmatched(missing, base.tensors, path) + _tied(missing, base))
+        raise CheckpointError(
+            lora.unmatched(missing, base.tensors, path)
+            + _tied(missing, base)
+            + _fused(missing, base)
+        )
     _check_embedding(products.keys() | replaced.keys(), base, path)
     return products, replaced
 
@@ -318,6 +324,18 @@ def _tied(missing: Iterable[str], base: CheckpointInfo) -> str:
     return (
         " The base has no output head of its own (it is tied to the input embedding), so an "
         f"adapter of the head cannot be put into it. {_UNTIE}"
+    )
+
+
+def _fused(missing: Iterable[str], base: CheckpointInfo) -> str:
+    """Say that an adapter of single experts meets a base that stores all of them in one tensor."""
+    if not any(map(_SINGLE_EXPERT.search, missing)) or any(
+        map(_SINGLE_EXPERT.search, base.tensors)
+    ):
+        return ""
+    return (
+        " The adapter changes single experts; the base stores all experts of a layer in one tensor "
+        "or has none. Name a base that has one tensor per expert, as most are published."
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from surgery.arch import resolve
+from surgery.arch.experts import expert_layouts
 from surgery.arch.site import Component
 from surgery.errors import PlanError
 from surgery.plan.layout import lay_out
@@ -14,6 +16,7 @@ from surgery.plan.steps import Draft, draft_step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from surgery.arch.experts import ExpertLayout, Layer
     from surgery.arch.site import Architecture, Site
     from surgery.checkpoint.dtype import DType
     from surgery.checkpoint.source import CheckpointInfo, TensorHeader
@@ -83,6 +86,12 @@ class Shelf:
         self._tied_to = self._names[embedding[0]] if len(embedding) == 1 else None
 
     _tied_to: str | None = None
+
+    @cached_property
+    def experts(self) -> Mapping[Layer, ExpertLayout]:
+        """How the experts of each layer are stored."""
+        tensors = self.info.tensors
+        return expert_layouts({site: tensors[name].shape for site, name in self._names.items()})
 
     def find(self, site: Site) -> TensorHeader | None:
         """The tensor at `site`, or None."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from surgery.arch.site import Component
 from surgery.errors import PlanError
 from surgery.methods.table import METHODS, BaseRule, Scope
+from surgery.plan.experts import Experts, check_expert_layouts
 from surgery.plan.model import Kind, TensorRef
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 from surgery.recipe.spread import value_at
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from surgery.arch.site import Architecture, Site
     from surgery.checkpoint.dtype import DType
-    from surgery.checkpoint.source import CheckpointInfo, TensorHeader
+    from surgery.checkpoint.source import TensorHeader
     from surgery.recipe.recipe import Step
 
 
@@ -44,11 +45,9 @@ class Draft:
     dtype: DType | None = None
 
 
-class Model(Protocol):
+class Model(Experts, Protocol):
     """What a step needs to know of a model."""
 
-    name: str
-    info: CheckpointInfo
     architecture: Architecture
 
     def find(self, site: Site) -> TensorHeader | None:
@@ -145,14 +144,16 @@ def _check_tensors(
     base: str,
 ) -> None:
     """Every model must have every selected tensor, in the base's shape, as numbers to compute."""
-    missing, shapes = [], []
+    check_expert_layouts(sites, models[base], [models[name] for name in names])
+    missing: list[tuple[Model, Site]] = []
+    shapes: list[str] = []
     for site in sites:
         own = models[base].find(site)
         assert own is not None  # sites were matched on the base
         for name in names:
             other = models[name].find(site)
             if other is None:
-                missing.append(f"{site.canonical} in {name!r}")
+                missing.append((models[name], site))
             elif other.shape != own.shape:
                 shapes.append(
                     f"{own.name} is {list(own.shape)} in {base!r} but {list(other.shape)} in "
@@ -164,12 +165,29 @@ def _check_tensors(
                     f"be computed with. Exclude it ('!...') or transplant it."
                 )
     if missing:
-        raise PlanError(f"no such tensor: {_some(missing)}.")
+        raise PlanError(_absent(missing))
     if shapes:
         raise PlanError(
             f"shapes differ: {_some(shapes)}. Only checkpoints of one architecture and vocabulary "
             f"can be spliced; exclude these tensors with '!' if the rest is what you want."
         )
+
+
+def _absent(missing: Sequence[tuple[Model, Site]]) -> str:
+    """Say which tensors are missing where, and what is there instead."""
+    model, site = missing[0]
+    at = (site.component, site.layer, site.module)
+    instead = [
+        name
+        for name, other in model.architecture.sites.items()
+        if (other.component, other.layer, other.module) == at
+    ]
+    found = f" In the same place {model.name!r} has {_some(instead)}." if instead else ""
+    listed = [f"{site.canonical} in {model.name!r}" for model, site in missing]
+    return (
+        f"no such tensor: {_some(listed)}.{found} Exclude what one of the models lacks with '!'; "
+        f"if different versions of a library saved them, save both with one."
+    )
 
 
 def _some(items: Sequence[str], count: int = 3) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from surgery.arch import regions, resolve
 from surgery.arch.site import Component, Module
 from surgery.errors import PlanError, RecipeError
+from surgery.plan.experts import check_expert_layouts
 from surgery.plan.make import Shelf
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def align(
         cuts: First layer of mid and of late per component, for the selector's regions.
 
     Raises:
-        PlanError: If layer counts differ, or nothing can be compared.
+        PlanError: If layer counts or the layouts of experts differ, or nothing can be compared.
         RecipeError: If the selector matches nothing, or the cuts do not fit the layers.
     """
     architectures = {name: resolve(info.config, info.tensors) for name, info in models.items()}
@@ -96,7 +97,10 @@ def align(
     shelves = {name: Shelf(name, info, architectures[name]) for name, info in models.items()}
     pieces: list[Piece] = []
     unmatched: list[str] = []
-    for site in sorted(_sites(architectures, selector, cuts), key=_depth):
+    sites = _sites(architectures, selector, cuts)
+    first, *others = shelves.values()
+    check_expert_layouts(sites, first, others)
+    for site in sorted(sites, key=_depth):
         headers, trouble = _headers(site, shelves)
         unmatched += trouble
         if len(headers) > 1:

@@ -1,0 +1,64 @@
+"""Refuse experts that two checkpoints store in different layouts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from surgery.arch.experts import is_expert
+from surgery.errors import PlanError
+from surgery.recipe.select import layer_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from surgery.arch.experts import ExpertLayout, Layer
+    from surgery.arch.site import Site
+    from surgery.checkpoint.source import CheckpointInfo
+
+
+class Experts(Protocol):
+    """What is compared of a model."""
+
+    name: str
+    info: CheckpointInfo
+
+    @property
+    def experts(self) -> Mapping[Layer, ExpertLayout]:
+        """The layout of each layer's experts."""
+
+
+def check_expert_layouts(sites: Iterable[Site], first: Experts, others: Sequence[Experts]) -> None:
+    """Check that experts at some sites are stored alike, before names and shapes are compared.
+
+    A shape alone does not tell: a square matrix has the same one when it is transposed.
+
+    Raises:
+        PlanError: If two models store the experts of a layer in different layouts.
+    """
+    layers = {(site.component, site.layer) for site in sites if is_expert(site)}
+    for other in others if layers else ():
+        differing = [
+            layer
+            for layer in layers
+            if layer in first.experts
+            and first.experts[layer] is not other.experts.get(layer, first.experts[layer])
+        ]
+        if differing:
+            raise PlanError(_message(differing, first, other))
+
+
+def _message(layers: Sequence[Layer], first: Experts, other: Experts) -> str:
+    """Say which layout each side has, and how to convert."""
+    component = layers[0][0]
+    numbers = [number for each, number in layers if each is component and number is not None]
+    where = f"{component} {layer_numbers(numbers)}" if numbers else str(component)
+    told = [
+        f"{model.name!r} ({model.info.reference}) stores {model.experts[layers[0]]}"
+        for model in (first, other)
+    ]
+    return (
+        f"the experts of {where} may be the same weights in two layouts, which do not line up: "
+        f"{told[0]}; {told[1]}. Load both with one version of transformers, 5 or later, save them "
+        f"with `save_pretrained(folder, save_original_format=False)` and name these folders; or "
+        f"leave the experts out with '!{component}{'[:]' if numbers else ''}.mlp.experts'."
+    )
