@@ -12,6 +12,7 @@ from eval.lines import append_lines, read_lines, unreadable
 from eval.prompts import Message, fitted
 from eval.records import Condition, Failure
 from surgery.errors import ExecutionError
+from surgery.reading import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ def read_descriptions(path: Path) -> dict[str, str]:
     Raises:
         ExecutionError: If there is no such file, or a line holds something else.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise ExecutionError(f"there is no file of descriptions at {path}.")
     found: dict[str, str] = {}
     for number, line in read_lines(path):

@@ -14,6 +14,7 @@ exits with 2. Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -70,6 +71,32 @@ class ExecutionError(SurgeryError):
 
 class PublishError(SurgeryError):
     """Something cannot be published; says what is on the Hub, if anything is."""
+
+
+_SHORTAGES = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "start new thread",
+    "failed to map segment",
+    "unable to mmap",
+    "bad_alloc",
+)
+"""What libraries say in errors other than MemoryError; compared in lower case."""
+
+
+def shortage(error: BaseException | None) -> BaseException | None:
+    """Return the error in a chain that says that memory or threads ran out, if one does."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        short = isinstance(error, MemoryError) or (
+            isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN)
+        )
+        if short or any(words in str(error).lower() for words in _SHORTAGES):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def first_line(error: BaseException) -> str:

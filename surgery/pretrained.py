@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from surgery.errors import CheckpointError
+from huggingface_hub.errors import StrictDataclassError
+
+from surgery.errors import CheckpointError, SurgeryError, first_line, shortage
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,32 @@ def load_pretrained(kind: Any, source: str | Path, **options: Any) -> Any:
         if "trust_remote_code" not in str(error):
             raise
         raise custom_code_error(source) from None
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, StrictDataclassError):
+            raise
+        # The tokenizers library, and the Hub's for configurations, have no usual type for this.
+        raise ValueError(first_line(error)) from error
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Turn whatever a checkpoint's files make transformers stumble over into one error.
+
+    Raises:
+        CheckpointError: For every error of the block but a lack of memory.
+    """
+    try:
+        yield
+    except SurgeryError:
+        raise
+    except Exception as error:
+        if shortage(error) is not None:
+            raise
+        raise CheckpointError(
+            f"{folder} cannot be used with transformers: {type(error).__name__}, "
+            f"{first_line(error)[:300]}. Its configuration, tokenizer or processor files are "
+            "damaged, or do not belong together: restore them from where the checkpoint came from."
+        ) from error
 
 
 def custom_code_error(source: object) -> CheckpointError:
@@ -70,8 +98,8 @@ def _no_prompt() -> Iterator[None]:
 def _refuse_kernels(folder: Path) -> None:
     """Refuse a configuration whose attention is code on the Hub, as `org/repo`."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(folder / "config.json")
+    except (OSError, ValueError):
         return  # transformers says what is wrong with it
     parts = [config, *config.values()] if isinstance(config, dict) else []
     for part in parts:

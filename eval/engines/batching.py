@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eval.prompts import size_within
 from eval.records import Picture
+from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,6 +102,20 @@ def bytes_per_token(model: Any) -> int:
     size = model.dtype.itemsize
     cache = 2 * int(config.num_hidden_layers) * int(heads) * int(width) * size
     return int(cache + (_WORKING * config.hidden_size + 3 * inner) * size)
+
+
+class QuestionError(ExecutionError):
+    """A question that a model's chat template or processor does not take."""
+
+
+def excuse(error: Exception) -> str | None:
+    """Return why questions that were asked together have no answers; None for a bug.
+
+    Whether another question is at fault shows when each is asked alone.
+    """
+    if isinstance(error, QuestionError):
+        return str(error)
+    return "out of memory with one row at a time" if is_out_of_memory(error) else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

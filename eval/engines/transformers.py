@@ -11,29 +11,32 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from eval.engines.batching import (
     Batch,
+    QuestionError,
     bytes_per_token,
+    excuse,
     is_out_of_memory,
     length,
     longest_answer,
     make_batches,
 )
 from eval.engines.features import Features
+from eval.prompts import Message
 from eval.records import Failure, Picture, Response
 from surgery.errors import ExecutionError, first_line
-from surgery.pretrained import load_pretrained
+from surgery.pretrained import load_pretrained, loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eval.asks import Ask, Question
-    from eval.prompts import Message
     from surgery.checkpoint.source import Checkpoint
     from surgery.execute.fingerprint import Fingerprint
     from surgery.live import Resident
     from surgery.plan.model import Plan
     from surgery.probe import Blocks, Decoder
 
+_PLAIN: Final = (Message("user", ("How are you?",)),)
 _SAID: Final = 4096
 """Answers whose text is kept."""
 _ENCODED: Final = 4096
@@ -100,14 +103,28 @@ class TransformersEngine:
         several = device == "cuda" and torch.cuda.device_count() > 1
         processor = load_processor(folder)
         check_template(processor, folder)
-        model = load_pretrained(
-            AutoModelForImageTextToText,
-            folder,
-            dtype=getattr(torch, chosen),
-            device_map="auto" if several else device,
-            use_safetensors=True,
-        )
-        return cls(model.eval(), processor, max_batch=max_batch)
+        with loading(folder):
+            model = load_pretrained(
+                AutoModelForImageTextToText,
+                folder,
+                dtype=getattr(torch, chosen),
+                device_map="auto" if several else device,
+                use_safetensors=True,
+            )
+            engine = cls(model.eval(), processor, max_batch=max_batch)
+            engine.check()
+        return engine
+
+    def check(self) -> None:
+        """Ask a plain question, so that files that do not fit each other show before a run."""
+        import torch
+
+        with torch.inference_mode():
+            inputs = self._encode([chat(self.processor, _PLAIN)], [[]])
+            self.model.generate(
+                **inputs, do_sample=False, trust_remote_code=False, max_new_tokens=1
+            )
+        self._ends()
 
     @property
     def how(self) -> dict[str, Any]:
@@ -170,22 +187,26 @@ class TransformersEngine:
                 self._features.seeing = ""
 
     def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Response | Failure]]:
-        """Answer a batch of one generation's questions; where memory runs out, in halves."""
+        """Answer a batch of one generation's questions.
+
+        Where memory runs out, or one of them cannot be asked, the batch is divided in halves.
+        """
         import torch
 
+        answered, reason = None, None
         try:
             with torch.inference_mode():
                 answered = self._generate(asks)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except (QuestionError, RuntimeError, MemoryError) as error:
+            reason = excuse(error)
+            if reason is None:
                 raise
-            answered = None
         if answered is not None:
             yield from zip(asks, answered, strict=True)
             return
         self.free()
         if len(asks) == 1:
-            yield asks[0], Failure("out of memory with one question at a time")
+            yield asks[0], Failure(str(reason))
             return
         middle = len(asks) // 2
         yield from self.answer(asks[:middle])
@@ -321,7 +342,7 @@ class TransformersEngine:
         except PROCESSING_ERRORS as error:  # such as an image's own token in the text
             if is_out_of_memory(error):
                 raise
-            raise ExecutionError(
+            raise QuestionError(
                 f"the model's processor refuses a question: {type(error).__name__}, "
                 f"{first_line(error)}"
             ) from None
@@ -331,7 +352,15 @@ class TransformersEngine:
 
 
 def chat(processor: Any, messages: Sequence[Message]) -> str:
-    """Messages in the model's own chat template, ready for its turn."""
+    """Return messages in the model's own chat template, ready for its turn.
+
+    Raises:
+        QuestionError: If the template fails, or refuses them.
+    """
+    from jinja2 import TemplateError
+
+    from surgery.processor import PROCESSING_ERRORS
+
     turns = []
     for message in messages:
         content = [
@@ -339,20 +368,35 @@ def chat(processor: Any, messages: Sequence[Message]) -> str:
             for part in message.parts
         ]
         turns.append({"role": message.role, "content": content})
-    return str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    try:
+        text = str(processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        text.encode()
+    except (TemplateError, ArithmeticError, AssertionError, *PROCESSING_ERRORS) as error:
+        raise QuestionError(
+            f"the model's chat template refuses a question: {type(error).__name__}, "
+            f"{first_line(error)}"
+        ) from None
+    return text
 
 
 def check_template(processor: Any, folder: Path) -> None:
     """Check that a model takes the turns of a conversation.
 
     Raises:
-        ExecutionError: If it has no chat template.
+        ExecutionError: If it has no chat template, or one that fails for a plain question.
     """
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise ExecutionError(
             f"{folder} has no chat template, so nothing can be asked of it: it is a base model, or "
             f"the file is missing. Add its chat_template.jinja to the folder."
         )
+    try:
+        chat(processor, _PLAIN)
+    except QuestionError as error:
+        raise ExecutionError(
+            f"{folder} has a chat template that fails for a plain question: {error}. Restore the "
+            f"template from where the checkpoint came from."
+        ) from None
 
 
 def compute_dtype(device: str, dtype: str) -> str:

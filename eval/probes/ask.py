@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from eval.asks import Ask, addressed
-from eval.engines.batching import is_out_of_memory, longest_answer
+from eval.engines.batching import QuestionError, excuse, longest_answer
 from eval.records import Failure
 from eval.store import Kept
 from surgery.probe import Plain
@@ -118,8 +118,7 @@ class Asking(Generic[ItemT]):
                 continue
             asks = [self.address(question, items[places[0]]) for question in batch]
             kept = []
-            for place, ask, response in in_halves(asks, places, self._answer, engine.free):
-                outcome = response or Failure("out of memory with one row at a time")
+            for place, ask, outcome in in_halves(asks, places, self._answer, engine.free):
                 for question in same[self._same(ask.question)]:
                     own = self.address(question, items[place])
                     if own.key in missing:
@@ -166,8 +165,10 @@ def in_halves(
     places: Sequence[int],
     compute: Callable[[Sequence[AskT], Sequence[int]], Sequence[Sequence[FoundT]]],
     free: Callable[[], None],
-) -> Iterator[tuple[int, AskT, FoundT | None]]:
-    """Compute something of every ask with every item; where memory runs out, in halves.
+) -> Iterator[tuple[int, AskT, FoundT | Failure]]:
+    """Compute something of every ask with every item.
+
+    Where memory runs out, or one of the asks cannot be asked, this goes on in halves.
 
     Args:
         asks: What is asked together.
@@ -176,14 +177,15 @@ def in_halves(
         free: Called after memory ran out.
 
     Yields:
-        Place, ask and value; the value is None where a single row is too much.
+        Place, ask and value, or why there is none where a single row fails.
     """
+    found, reason = None, None
     try:
         found = compute(asks, places)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+    except (QuestionError, RuntimeError, MemoryError) as error:
+        reason = excuse(error)
+        if reason is None:
             raise
-        found = None
     if found is not None:
         for place, values in zip(places, found, strict=True):
             yield from ((place, ask, value) for ask, value in zip(asks, values, strict=True))
@@ -198,4 +200,4 @@ def in_halves(
         yield from in_halves(asks, places[:middle], compute, free)
         yield from in_halves(asks, places[middle:], compute, free)
     else:
-        yield places[0], asks[0], None
+        yield places[0], asks[0], Failure(str(reason))

@@ -17,6 +17,7 @@ from eval.engines.transformers import chat
 from eval.lines import append_lines, read_lines, unreadable
 from eval.probes.ask import Asking, in_halves
 from eval.probes.results import Row
+from eval.records import Failure
 from eval.statistics.intervals import mean
 from surgery.errors import ExecutionError
 from surgery.probe import Ablation
@@ -114,16 +115,21 @@ def screen(
             if all(keys[id(question), place] in known for question in batch for place in places):
                 continue
             found = list(in_halves(batch, places, scorer, subject.engine.free))
-            new = {keys[id(q), place]: value for place, q, value in found if value is not None}
+            failures = [value for *_, value in found if isinstance(value, Failure)]
+            new = {
+                keys[id(q), place]: value
+                for place, q, value in found
+                if not isinstance(value, Failure)
+            }
             append_lines(
                 path, ({"key": key, "value": v, "tokens": n} for key, (v, n) in new.items())
             )
             known |= new
             told(len(new), len(once) * len(items))
-            if any(value is None for *_, value in found):
+            if failures:
                 raise ExecutionError(
-                    "out of memory with one row at a time. What was found is kept; run again on a "
-                    "larger machine to go on."
+                    f"{failures[0].reason}. What was found is kept; mend the sample, or where "
+                    f"memory ran out take a larger machine, and run again to go on."
                 )
     return [
         Likelihood(

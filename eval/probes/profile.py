@@ -16,7 +16,7 @@ from eval.sweep import results as sweeps
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
-from surgery.reading import read_json
+from surgery.reading import is_file, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -120,14 +120,14 @@ def _correlations(layers: DataFrame) -> DataFrame:
 def _columns(run: Path) -> tuple[dict[str, Series[float]], int]:
     """What a run says layer by layer, maybe of some alone, and how many its model has."""
     try:
-        if (run / results.SUMMARY).is_file():
+        if is_file(run / results.SUMMARY):
             found = results.load_found(run)
             return dict(_of_probe(found)), int(found.summary["layers"])
-        if (run / sweeps.SUMMARY).is_file():
+        if is_file(run / sweeps.SUMMARY):
             columns = dict(_of_sweep(sweeps.load_results(run)))
             last = max((int(column.index.max()) for column in columns.values()), default=-1)
             return columns, last + 1
-        if (run / _STATS).is_file():
+        if is_file(run / _STATS):
             regions = read_json(run / _STATS)["regions"]
             return dict(_of_stats(run)), max(stop for _, stop in regions["language"].values())
     except (OSError, KeyError, TypeError, ValueError) as error:

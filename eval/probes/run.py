@@ -18,6 +18,7 @@ from eval.suites.rows import json_rows
 from eval.sweep.results import machine
 from surgery.arch.regions import regions
 from surgery.errors import ExecutionError, did_you_mean
+from surgery.reading import is_file
 from surgery.recipe import parse_selector
 from surgery.recipe.dump import to_yaml
 
@@ -247,7 +248,7 @@ def _check_alike(variants: Sequence[Variant], work: Work) -> None:
 
 def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
     path = Path(text)
-    if not path.is_file():
+    if not is_file(path):
         near = did_you_mean(text, [OWN, *names])
         raise ExecutionError(
             f"there are no texts {text!r}.{near} A jsonl file with task, sample and text will "

@@ -12,7 +12,7 @@ from eval.engines.transformers import TransformersEngine
 from eval.sweep.desk import prepare, recipe_of
 from surgery.arch.site import Component
 from surgery.plan import make_plan
-from surgery.pretrained import load_pretrained
+from surgery.pretrained import load_pretrained, loading
 from surgery.recipe import opened
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Subject:
         from transformers import AutoConfig
 
         # config.json may leave out what is the family's default.
-        config = load_pretrained(AutoConfig, self._plan.base.folder)
+        with loading(self._plan.base.folder):
+            config = load_pretrained(AutoConfig, self._plan.base.folder)
         return int(config.get_text_config().num_attention_heads)
 
     @cached_property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eval.images import check_image
 from eval.records import Picture
 from surgery.errors import ExecutionError
-from surgery.reading import parse_json, read_bytes, read_text
+from surgery.reading import is_folder, parse_json, read_bytes, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,7 +173,7 @@ def local_rows(
     Raises:
         ExecutionError: If there is no such file, or one cannot be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ExecutionError(f"there is no folder {folder}.")
     names = [pattern.format(config=config) for pattern in patterns for config in configs or [""]]
     files = [path for name in names for path in sorted(folder.glob(name))]

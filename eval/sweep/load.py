@@ -15,6 +15,7 @@ from surgery.arch.site import Module
 from surgery.checkpoint.open import open_checkpoint
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import RecipeError, did_you_mean
+from surgery.reading import is_file
 from surgery.recipe import load_recipe, parse_selector
 from surgery.recipe.extend import read_text
 from surgery.recipe.nodes import compose
@@ -216,7 +217,7 @@ class _Lowering:
     def _recipe(self, name: str, index: int) -> Variant:
         here = self._folder / name
         try:
-            recipe = load_recipe(here if here.is_file() else name)
+            recipe = load_recipe(here if is_file(here) else name)
         except RecipeError as error:
             if error.place is not None:
                 raise
@@ -233,7 +234,7 @@ class _Lowering:
     def _local(self, suite: str) -> str:
         """A suite's name, or its path seen from here."""
         here = self._folder / suite
-        return str(here) if suite.endswith((".yaml", ".yml")) and here.is_file() else suite
+        return str(here) if suite.endswith((".yaml", ".yml")) and is_file(here) else suite
 
     def _known(self, word: str, known: Iterable[str], *at: str | int) -> None:
         known = list(known)

@@ -7,8 +7,9 @@ to each other and libraries look for them in an order of preference.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
+
+from surgery.reading import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ def _holds_template(folder: Path, names: list[str]) -> bool:
 def _key(path: Path, key: str) -> object:
     """Return a value of a JSON object, or None where there is none to read."""
     try:
-        parsed = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        parsed = read_json(path)
+    except (OSError, ValueError):
         return None
     return parsed.get(key) if isinstance(parsed, dict) else None

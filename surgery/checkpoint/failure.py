@@ -22,7 +22,9 @@ _WHY = {
     errno.EPERM: "the operation is not permitted; choose a folder you may write to",
     errno.EROFS: "the file system is read-only; choose another place",
     errno.EMFILE: "too many files are open; raise the limit with `ulimit -n 4096`",
-    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ELOOP: "it is a link that leads back to itself",
+    errno.ENFILE: "too many files are open on this system; close other programs",
     errno.EBUSY: "it is in use, or a mount point; name a folder inside it",
     errno.EEXIST: "a file of that name is in the way",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
@@ -44,10 +46,20 @@ def explained(path: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = _WHY.get(error.errno or 0, error.strerror or str(error))
+        why = reason(error)
         if error.errno in _SPACE and needed:
             why += f" (needed {size_text(needed)}, {_free_text(path)})"
         raise ExecutionError(f"{path}: cannot be written: {why}.") from error
+
+
+def reason(error: OSError) -> str:
+    """Return why a file could not be used, and what helps."""
+    return _WHY.get(error.errno or 0, error.strerror or str(error))
+
+
+def is_systems(error: OSError) -> bool:
+    """Return whether an error is the system's word on a file, which no bug of ours can cause."""
+    return error.errno in _WHY and error.errno not in (errno.EEXIST, errno.ENOTDIR)
 
 
 def size_text(count: int) -> str:

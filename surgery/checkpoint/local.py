@@ -11,6 +11,7 @@ from surgery.checkpoint.folder import check_same_json, find_shards, read_json
 from surgery.checkpoint.source import CheckpointInfo, Closing, TensorHeader
 from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError, did_you_mean
+from surgery.reading import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -188,7 +189,7 @@ def _near(name: str, tensors: Mapping[str, TensorHeader]) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.is_dir():
+    if is_folder(folder):
         if (folder / "config.json").exists():
             return
         if (folder / "adapter_config.json").exists():

@@ -37,7 +37,7 @@ from surgery.cli.console import INTERRUPTED, show_error, show_warning
 from surgery.cli.process import (
     check_folder,
     check_platform,
-    explained_shortage,
+    explained,
     find_home,
     open_streams,
     unwritten,
@@ -132,10 +132,10 @@ def main() -> None:
     except SurgeryError as error:
         _refuse(error)
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
-        shortage = explained_shortage(error)
-        if shortage is None:
+        known = explained(error)
+        if known is None:
             raise
-        _refuse(shortage)
+        _refuse(known)
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
     except SystemExit as done:

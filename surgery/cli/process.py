@@ -7,7 +7,6 @@ meet it in the middle of theirs.
 from __future__ import annotations
 
 import atexit
-import errno
 import io
 import os
 import select
@@ -15,25 +14,12 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
-from surgery.errors import ExecutionError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from surgery.errors import ExecutionError, first_line, shortage
 
 _PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
 _NEEDED: Final = ("pread", "preadv", "pwrite")  # of os
-_NO_MEMORY: Final = (
-    "allocate memory",
-    "not enough memory",
-    "out of memory",
-    "start new thread",
-    "failed to map segment",
-    "unable to mmap",
-    "bad_alloc",
-)
-"""What libraries say in other errors than MemoryError; compared in lower case."""
 
 
 def check_platform() -> None:
@@ -148,24 +134,17 @@ def unwritten() -> ExecutionError | None:
     )
 
 
-def explained_shortage(error: BaseException) -> ExecutionError | None:
-    """The error about memory or threads that ran out, if that is what a library's error says."""
-    for cause in _chain(error):
-        short = isinstance(cause, MemoryError) or (
-            isinstance(cause, OSError) and cause.errno in (errno.ENOMEM, errno.EAGAIN)
+def explained(error: BaseException) -> ExecutionError | None:
+    """Return the error about what the system withheld, if that is what a library's error says."""
+    from surgery.checkpoint.failure import is_systems, reason
+
+    cause = shortage(error)
+    if cause is not None:
+        return ExecutionError(
+            f"memory ran out ({first_line(cause)[:200]}). Give the process more (see `ulimit -v` "
+            "and the container's limit), or ask for less: fewer workers or processes, a smaller "
+            "batch."
         )
-        if short or any(words in str(cause).lower() for words in _NO_MEMORY):
-            return ExecutionError(
-                f"memory ran out ({first_line(cause)[:200]}). Give the process more (see `ulimit "
-                "-v` and the container's limit), or ask for less: fewer workers or processes, a "
-                "smaller batch."
-            )
+    if isinstance(error, OSError) and error.filename is not None and is_systems(error):
+        return ExecutionError(f"{str(error.filename)[:200]}: {reason(error)}.")
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

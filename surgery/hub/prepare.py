@@ -16,6 +16,7 @@ from surgery.hub.failure import explained
 from surgery.hub.licence import combine, confirm
 from surgery.hub.parents import parents_of
 from surgery.plan import make_plan
+from surgery.reading import is_file, is_folder
 from surgery.recipe.load import parse_recipe
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def prepare(
         PublishError: If the merge does not hold or load, or its licence is doubtful.
         SurgeryError: If a parent is not there.
     """
-    if not out.is_dir():
+    if not is_folder(out):
         raise PublishError(f"{out}: no such folder; expected one that 'surgery merge' wrote.")
-    if not (out / LEDGER).is_file():
+    if not is_file(out / LEDGER):
         raise PublishError(
             f"{out} has no {LEDGER}: expected a folder that 'surgery merge' wrote. Only what can "
             f"be proven is published."

@@ -13,7 +13,7 @@ import numpy as np
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put, remove
 from surgery.errors import ExecutionError
-from surgery.reading import parse_json
+from surgery.reading import is_folder, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def check_folder(out: Path) -> None:
     with explained(out):
         if not out.exists():
             return
-        if not out.is_dir():
+        if not is_folder(out):
             raise ExecutionError(f"{out} is a file; the results go into a folder. Name another.")
         if any(out.iterdir()) and not (out / _FOLDER).is_dir():
             raise ExecutionError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from huggingface_hub.errors import StrictDataclassError
 
-from surgery.errors import CheckpointError, first_line
-from surgery.pretrained import custom_code_error, load_pretrained
+from surgery.errors import CheckpointError
+from surgery.pretrained import custom_code_error, load_pretrained, loading
+from surgery.processor import PROCESSING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
     from transformers import GenerationConfig
 
     kind, _ = class_of(config)
-    try:
+    with loading(folder):
         model, found = load_pretrained(
             kind,
             folder,
@@ -46,8 +47,6 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {first_line(error)}") from None
     missing = sorted(found["missing_keys"])
     if missing:
         raise CheckpointError(
@@ -81,7 +80,7 @@ def class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
     name = rest.pop("model_type", None)
     try:
         loaded = AutoConfig.for_model(name, **rest)
-    except (TypeError, ValueError):
+    except (*PROCESSING_ERRORS, ArithmeticError, StrictDataclassError):
         loaded = None
     for kind in (AutoModelForImageTextToText, AutoModelForCausalLM):
         if loaded is not None and type(loaded) in kind._model_mapping:
@@ -104,12 +103,15 @@ def load_processing(folder: Path) -> Any:
 
     from surgery.processor import load_processor
 
-    if type(load_pretrained(AutoConfig, folder)) in AutoModelForImageTextToText._model_mapping:
+    with loading(folder):
+        kind = type(load_pretrained(AutoConfig, folder))
+    if kind in AutoModelForImageTextToText._model_mapping:
         processor = load_processor(folder)
         # TRL pads by itself, and takes every token that it is given for a token of the prompt.
         processor.pads = False
         return processor
-    tokenizer = load_pretrained(AutoTokenizer, folder, padding_side="left")
+    with loading(folder):
+        tokenizer = load_pretrained(AutoTokenizer, folder, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

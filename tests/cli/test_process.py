@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -118,13 +119,13 @@ def test_little_memory_is_one_sentence(error: Exception) -> None:
     wrapped = RuntimeError("while loading")
     wrapped.__cause__ = error
     for each in (error, wrapped):
-        told = process.explained_shortage(each)
+        told = process.explained(each)
         assert isinstance(told, ExecutionError)
         assert "memory ran out" in str(told) and "fewer workers" in str(told)
 
 
 def test_other_errors_are_no_shortage() -> None:
-    assert process.explained_shortage(RuntimeError("shape mismatch")) is None
+    assert process.explained(RuntimeError("shape mismatch")) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -148,3 +149,10 @@ def test_any_terminal(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout[done.stdout.index("{") :])["recipe"]
+
+
+def test_what_the_system_says_of_a_file_is_no_bug() -> None:
+    long = OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999)
+    told = str(process.explained(long))
+    assert told.endswith("x: the name is too long; choose a shorter one.") and len(told) < 300
+    assert process.explained(OSError(errno.ENOENT, "No such file", "x")) is None

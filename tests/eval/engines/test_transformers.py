@@ -120,8 +120,9 @@ def test_out_of_memory_with_one_question_is_a_failure(trained, monkeypatch) -> N
 
 def test_what_cannot_be_asked_is_told(trained: TransformersEngine, monkeypatch) -> None:
     marked = asks_of(suite(Metric.REASONING, question("a", prompt="<|image_pad|>?")))
-    with pytest.raises(ExecutionError, match="processor refuses a question"):
-        list(trained.answer(marked))
+    ((_, outcome),) = trained.answer(marked)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason.startswith("the model's processor refuses a question: ")
     for holder in (trained.processor, trained.processor.tokenizer):
         monkeypatch.setattr(holder, "chat_template", None)
     with pytest.raises(ExecutionError, match="no chat template"):
@@ -138,11 +139,40 @@ def test_a_processor_s_own_fault_is_told(trained: TransformersEngine, monkeypatc
             raise fault
 
         monkeypatch.setattr(type(trained.processor), "__call__", broken)
-        with pytest.raises(
-            ExecutionError, match=f"refuses a question: {type(fault).__name__}"
-        ) as e:
-            list(TransformersEngine(trained.model, trained.processor).answer(asks))
-        assert "second line" not in str(e.value)
+        ((_, outcome),) = TransformersEngine(trained.model, trained.processor).answer(asks)
+        assert isinstance(outcome, Failure)
+        assert f"refuses a question: {type(fault).__name__}" in outcome.reason
+        assert "second line" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no \x1b[2J') }}", "{% for %}", "{{ messages.x.y }}", "{{ nothing() }}",
+     "{{ ''.__class__.__mro__ }}", "{% for i in range(10**9) %}x{% endfor %}", "{{ 1 / 0 }}",
+     "{{ messages[9].content }}", "{% include 'x' %}", "{{ '\ud800' }}",
+     "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ 'x' | int(base=99) + none }}"],
+)  # fmt: skip
+def test_a_template_that_fails_is_one_sentence(
+    trained: TransformersEngine, monkeypatch, template: str
+) -> None:
+    for holder in (trained.processor, trained.processor.tokenizer):
+        monkeypatch.setattr(holder, "chat_template", template)
+    with pytest.raises(ExecutionError, match="chat template that fails for a plain question: "):
+        check_template(trained.processor, path("rl"))
+
+
+def test_a_template_that_refuses_one_question_costs_no_other(
+    trained: TransformersEngine, monkeypatch
+) -> None:
+    template = trained.processor.chat_template or trained.processor.tokenizer.chat_template
+    refusing = "{% if 'b?' in messages | string %}{{ raise_exception('not b') }}{% endif %}"
+    for holder in (trained.processor, trained.processor.tokenizer):
+        monkeypatch.setattr(holder, "chat_template", refusing + template)
+    fresh = TransformersEngine(trained.model, trained.processor)
+    asks = asks_of(suite(Metric.REASONING, *map(question, "abc")))
+    outcomes = {ask.sample.id: outcome for ask, outcome in fresh.answer(asks)}
+    assert [isinstance(outcomes[name], Failure) for name in "abc"] == [False, True, False]
+    assert outcomes["b"].reason.endswith("refuses a question: TemplateError, not b")
 
 
 def test_other_errors_are_bugs_and_stop(trained, monkeypatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eval.asks import addressed
 from eval.probes.ablation import Switching, offs_of
 from eval.probes.ask import Asking, Unchanged, in_halves
-from eval.records import Metric, Suite
+from eval.records import Failure, Metric, Suite
 from eval.store import RESPONSES, Store
 from surgery.probe import Branch
 from tests.eval.samples import picture, question, suite
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from eval.probes.subject import Subject
 
+SHORT = Failure("out of memory with one row at a time")
 SOME = Switching(offs_of([Branch.LAYER, Branch.MLP], [2, 5]))
 
 
@@ -70,7 +71,7 @@ def test_every_question_and_change_comes_once_wherever_memory_ends(
         (place, ask) for place in where for ask in names
     )
     for place, ask, value in found:
-        assert value == ((place, ask) if bound else None)
+        assert value == ((place, ask) if bound else SHORT)
     assert len(freed) == sum(size > bound for size in sizes)
     # As few as halving allows: the whole is tried first, and what fits is not divided further.
     assert sizes[0] == asks * places
@@ -86,8 +87,8 @@ def test_a_row_that_is_too_much_alone_takes_no_other_with_it() -> None:
 
     found = {(p, a): value for p, a, value in in_halves("abc", [0, 1, 2], compute, lambda: None)}
     assert len(found) == 9
-    assert {place for place, value in found.items() if value is None} == {(1, "b")}
-    assert all(value == f"{a}{p}" for (p, a), value in found.items() if value is not None)
+    assert {place for place, value in found.items() if value == SHORT} == {(1, "b")}
+    assert all(value == f"{a}{p}" for (p, a), value in found.items() if value != SHORT)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("out of memory"),
