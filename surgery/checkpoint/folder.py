@@ -83,6 +83,11 @@ def check_plain(folder: Path, name: str) -> None:
         )
 
 
+def is_snapshot(folder: Path) -> bool:
+    """Tell whether a folder stands in the Hub's cache, whose files are links to blobs."""
+    return len(_roots(folder.resolve())) > 1
+
+
 def _roots(root: Path) -> tuple[Path, ...]:
     for parent in root.parents:
         if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():

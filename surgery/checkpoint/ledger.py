@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEDGER = "surgery.json"
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)
 ENGINES = ("surgery", "mergekit")
 
 _KINDS = {
@@ -115,6 +116,8 @@ class Ledger:
         engine: Who computed: `surgery` or `mergekit`.
         tensors: The output's tensors, in the order of its files.
         files: Its other files.
+        layout: sha256 in hex of each weight file's header (its length, JSON and padding), and of
+            the index where there is one, by file name. Format 1 did not say.
     """
 
     recipe: str
@@ -123,6 +126,7 @@ class Ledger:
     engine: str
     tensors: tuple[TensorEntry, ...]
     files: tuple[FileEntry, ...]
+    layout: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -145,6 +149,8 @@ class Ledger:
         models = {name: vars(model) for name, model in self.models.items()}
         lines = [f"  {_line(key)}: {_line(value)}" for key, value in head.items()]
         lines.append(_block("models", (f"{_line(k)}: {_line(m)}" for k, m in models.items()), "{}"))
+        layout = (f"{_line(k)}: {_line(v)}" for k, v in sorted(self.layout.items()))
+        lines.append(_block("layout", layout, "{}"))
         lines.append(_block("files", (_line(vars(file)) for file in self.files), "[]"))
         lines.append(_block("tensors", (_line(_plain(tensor)) for tensor in self.tensors), "[]"))
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
@@ -177,14 +183,16 @@ def read_ledger(folder: Path) -> Ledger:
     """
     found = read_json(folder, LEDGER, "a ledger of this toolkit")
     reader = _Reader(f"{folder / LEDGER}")
-    if found.get("format") != FORMAT:
+    if found.get("format") not in _READABLE:
         reader.fail(
-            f"has format {found.get('format')!r}; this version reads {FORMAT}. Update vlm-surgery."
+            f"has format {found.get('format')!r}; this version reads up to {FORMAT}. Update "
+            "vlm-surgery."
         )
+    since_2 = " layout" if found["format"] > 1 else ""
     reader.fields(
         found,
         "the ledger",
-        "format engine versions fingerprint recipe models files tensors",
+        f"format engine versions fingerprint recipe models files tensors{since_2}",
     )
     ledger = Ledger(
         recipe=reader.text(found["recipe"], "recipe"),
@@ -199,6 +207,10 @@ def read_ledger(folder: Path) -> Ledger:
         engine=reader.text(found["engine"], "engine"),
         tensors=tuple(reader.tensor(t) for t in reader.sequence(found["tensors"], "tensors")),
         files=tuple(reader.file(f) for f in reader.sequence(found["files"], "files")),
+        layout={
+            name: reader.digest(value, f"layout.{name}")
+            for name, value in reader.mapping(found.get("layout", {}), "layout").items()
+        },
     )
     if ledger.engine not in ENGINES:
         reader.fail(f"engine is {ledger.engine[:40]!r}; expected one of: {', '.join(ENGINES)}.")

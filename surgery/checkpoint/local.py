@@ -99,6 +99,14 @@ class LocalCheckpoint(Closing):
         """
         self._files[self._header(name).shard].read_into(name, start, buffer)
 
+    def raw_header(self, shard: str) -> bytes:
+        """Return the bytes before the first tensor of a weight file: length, JSON and padding.
+
+        Raises:
+            CheckpointError: If they cannot be read.
+        """
+        return self._files[shard].raw_header()
+
     def file_range(self, name: str) -> tuple[int, int] | None:
         """File descriptor and absolute offset of a tensor's bytes.
 

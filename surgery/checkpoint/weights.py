@@ -78,6 +78,18 @@ class WeightFile(Closing):
         """The open file; it stays this object's own."""
         return self._descriptor
 
+    def raw_header(self) -> bytes:
+        """Return the bytes before the first tensor: length, JSON and padding.
+
+        Raises:
+            CheckpointError: If they cannot be read.
+        """
+        begin = min((t.offset for t in self._tensors.values()), default=self._size)
+        try:
+            return os.pread(self._descriptor, begin, 0)
+        except OSError as error:
+            raise CheckpointError(f"{self._path}: cannot be read: {error.strerror}.") from error
+
     def stamp(self) -> str:
         """Text that changes when the file does: device, inode, size and times."""
         stat = os.fstat(self._descriptor)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
 
-    from surgery.checkpoint.shard import TensorSpec
+    from surgery.checkpoint.shard import Layout, TensorSpec
 
 CONFIG = "config.json"
 
@@ -159,12 +159,8 @@ class FolderWriter:
         Raises:
             ExecutionError: If the index was written before.
         """
-        total = sum(shard.layout.tensor_bytes for shard in self._shards.values())
-        weights = {
-            tensor: name for name, shard in self._shards.items() for tensor in shard.layout.spans
-        }
-        content = {"metadata": {**(metadata or {}), "total_size": total}, "weight_map": weights}
-        self.file(INDEX, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+        layouts = {name: shard.layout for name, shard in self._shards.items()}
+        self.file(INDEX, index_json(layouts, metadata))
 
     def _claim(self, name: str) -> None:
         parts = name.split("/")
@@ -265,6 +261,19 @@ class FolderWriter:
             signal.signal(number, handler)
         if self in _OPEN:
             _OPEN.remove(self)
+
+
+def index_json(layouts: Mapping[str, Layout], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Return the map of tensors to files, as transformers writes it.
+
+    Args:
+        layouts: What each file holds, by its name.
+        metadata: More entries for the index's `metadata`.
+    """
+    total = sum(layout.tensor_bytes for layout in layouts.values())
+    weights = {tensor: name for name, layout in layouts.items() for tensor in layout.spans}
+    content = {"metadata": {**(metadata or {}), "total_size": total}, "weight_map": weights}
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _is_plain(part: str) -> bool:

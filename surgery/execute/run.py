@@ -19,6 +19,7 @@ from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry,
 from surgery.checkpoint.write import FolderWriter
 from surgery.execute.fetch import bring
 from surgery.execute.files import companions
+from surgery.execute.layout import planned_layout, shard_metadata, shard_ops
 from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
 from surgery.plan.model import Kind
 from surgery.plan.validate import validate
@@ -89,7 +90,7 @@ def execute(
     """
     workers = workers or default_workers()
     validate(plan, out, workers=workers)
-    files = companions(plan)
+    files, layout = companions(plan), planned_layout(plan)
     _import_early(plan, checkpoints, engine)
     with FolderWriter(out, overwrite=overwrite) as folder:
         shards = _shards(plan, folder)
@@ -99,13 +100,13 @@ def execute(
             work.with_mergekit()
         else:
             work.with_threads(workers)
-        if len(shards) > 1 or (plan.base.folder / INDEX).is_file():
+        if INDEX in layout:
             folder.index()
         for name, (data, _) in files.items():
             folder.file(name, data)
         work.remember_copies()
         _check_unchanged(plan, checkpoints, files)
-        ledger = _ledger(plan, work, engine, files)
+        ledger = _ledger(plan, work, engine, files, layout)
         folder.file("surgery.json", ledger.to_json())
     work.cache.save()
     return ledger
@@ -146,12 +147,9 @@ def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str
 
 def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
     """Every output file, with room for all of it."""
-    by_shard: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
-    for op in plan.ops:
-        by_shard[op.shard].append(op)
     return {
-        name: folder.shard(name, ops, plan.base.metadata.get(name) or {"format": "pt"})
-        for name, ops in by_shard.items()
+        name: folder.shard(name, ops, shard_metadata(plan, name))
+        for name, ops in shard_ops(plan).items()
     }
 
 
@@ -259,7 +257,11 @@ def _one_torch_thread() -> AbstractContextManager[None]:
 
 
 def _ledger(
-    plan: Plan, work: _Work, engine: str, files: Mapping[str, tuple[bytes, str | None]]
+    plan: Plan,
+    work: _Work,
+    engine: str,
+    files: Mapping[str, tuple[bytes, str | None]],
+    layout: Mapping[str, str],
 ) -> Ledger:
     """What was done, tensor by tensor."""
     versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
@@ -294,4 +296,5 @@ def _ledger(
             FileEntry(name, hashlib.sha256(data).hexdigest(), source)
             for name, (data, source) in files.items()
         ),
+        layout=layout,
     )

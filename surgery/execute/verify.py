@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import surgery
 from surgery.checkpoint.digest import digest_tensor
 from surgery.checkpoint.folder import INDEX, read_file
 from surgery.checkpoint.ledger import LEDGER, read_ledger
@@ -15,10 +16,12 @@ from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.errors import CheckpointError, PlanError, SurgeryError
 from surgery.execute.fetch import bring
-from surgery.execute.files import MADE, RESULTS, companions
+from surgery.execute.files import CARD, MADE, RESULTS, companions
+from surgery.execute.inventory import strangers
+from surgery.execute.layout import layout_on_disk, listed_layout, planned_layout
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
-from surgery.recipe.load import parse_recipe
+from surgery.recipe.load import PUBLISHED, parse_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -28,6 +31,15 @@ if TYPE_CHECKING:
     from surgery.checkpoint.source import Checkpoint, Remote
     from surgery.plan import Plan, TensorOp
     from surgery.recipe.recipe import Recipe, Reference
+
+
+# By whether it is in the folder, and whether it is wanted.
+_LAYOUT = {
+    (True, True): "has another header or index than the merge wrote: names, order, metadata or "
+    "padding changed",
+    (True, False): "is not part of the merge: neither the ledger nor the recipe has this file",
+    (False, True): "is missing",
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,8 @@ def verify(
     advance = progress or (lambda _: None)
     with LocalCheckpoint(out) as made:
         faults = [*_headers(made, ledger), *_contents(made, ledger, advance)]
-        faults += _files(out, ledger)
+        layout = layout_on_disk(made)
+        faults += [*_layout(layout, listed_layout(ledger, made)), *_files(out, ledger)]
         made.check_unchanged()
     found = Verification(
         tensors=len(ledger.tensors),
@@ -122,13 +135,10 @@ def verify(
             )
             for name, reference in recipe.models.items()
         }
-        faults += [
-            Fault(name, "has other tensors, or another configuration, than when it was merged")
-            for name, checkpoint in opened.items()
-            if checkpoint.info.fingerprint != ledger.models[name].fingerprint
-        ]
+        faults += _models(opened, ledger, moved)
         plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
-        faults += _companions(plan, ledger)
+        faults += _layout(layout, planned_layout(plan))
+        faults += _companions(_as_written(plan, ledger, moved), ledger)
         bring(plan, opened)
         maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
         stack.callback(maker.close)
@@ -195,6 +205,31 @@ def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
     return sorted(faults, key=lambda fault: fault.where)
 
 
+def _layout(there: Mapping[str, str], wanted: Mapping[str, str]) -> list[Fault]:
+    """The headers, with all that is in them beside the tensors, and the index."""
+    return [
+        Fault(name, _LAYOUT[name in there, name in wanted])
+        for name in sorted(there.keys() | wanted.keys())
+        if there.get(name) != wanted.get(name)
+    ]
+
+
+def _models(
+    opened: Mapping[str, Checkpoint], ledger: Ledger, moved: Collection[str]
+) -> list[Fault]:
+    """The inputs are those that the ledger names."""
+    faults = []
+    for name, checkpoint in opened.items():
+        entry, info = ledger.models[name], checkpoint.info
+        if info.fingerprint != entry.fingerprint:
+            what = "has other tensors, or another configuration, than when it was merged"
+            faults.append(Fault(name, what))
+        if name not in moved and info.revision != entry.revision:
+            what = f"is at {info.revision or 'no commit'}; the ledger says {entry.revision}"
+            faults.append(Fault(name, what))
+    return faults
+
+
 def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], None]) -> list[Fault]:
     """Every tensor's bytes have the hash that was written down."""
     faults = []
@@ -213,10 +248,7 @@ def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], No
 
 
 def _files(out: Path, ledger: Ledger) -> list[Fault]:
-    """The files beside the weights are as they were written, and there are no others.
-
-    A loader may act on a file it finds: an adapter, code, other weights.
-    """
+    """The files beside the weights are as they were written, and there are no others."""
     faults = []
     for entry in ledger.files:
         try:
@@ -229,13 +261,7 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
         if entry.source is None and entry.name not in MADE and not _is_result(entry.name):
             faults.append(Fault(entry.name, "follows no model, and is nothing a merge has"))
     known = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
-    there = (p.relative_to(out).as_posix() for p in sorted(out.rglob("*")) if not p.is_dir())
-    faults += [
-        Fault(name, "is not part of the merge")
-        for name in there
-        if name not in known and not _is_clients(name)
-    ]
-    return faults
+    return faults + [Fault(name, what) for name, what in strangers(out, known)]
 
 
 def _is_result(name: str) -> bool:
@@ -243,25 +269,36 @@ def _is_result(name: str) -> bool:
     return name.startswith(RESULTS) and name.endswith(".yaml")
 
 
-def _is_clients(name: str) -> bool:
-    """Whether a file is the Hub's or its client's own, in a folder that came from there."""
-    return name == ".gitattributes" or name.startswith(".cache/huggingface/")
+def _as_written(plan: Plan, ledger: Ledger, moved: Collection[str]) -> Plan:
+    """Return the plan with the models where they were at the merge: the card names them."""
+    written = parse_recipe(ledger.recipe, LEDGER).models
+    models = {n: written[n] if n in moved else each for n, each in plan.recipe.models.items()}
+    infos = {
+        n: replace(info, revision=ledger.models[n].revision) for n, info in plan.models.items()
+    }
+    return replace(plan, recipe=replace(plan.recipe, models=models), models=infos)
 
 
 def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
     """The ledger lists the files that the base and the recipe give, and no other content."""
-    # What follows no model was written for people, and may have changed since the merge.
-    told = {entry.name: entry.sha256 for entry in ledger.files if entry.source is not None}
+    listed = {entry.name: (entry.sha256, entry.source) for entry in ledger.files}
     wanted = {
-        name: hashlib.sha256(data).hexdigest()
+        name: (hashlib.sha256(data).hexdigest(), source)
         for name, (data, source) in companions(plan).items()
-        if source is not None
     }
+    if PUBLISHED in listed or ledger.versions.get("vlm-surgery") != surgery.__version__:
+        # Publishing writes another card, and so may another version.
+        wanted[CARD] = listed.get(CARD, wanted[CARD])
     return [
-        Fault(name, f"is not what the base {plan.recipe.base!r} gives")
-        for name in sorted(told.keys() | wanted.keys())
-        if told.get(name) != wanted.get(name)
+        Fault(name, f"is not what the base {plan.recipe.base!r} and the recipe give")
+        for name in sorted(listed.keys() | wanted.keys())
+        if listed.get(name) != wanted.get(name) and not _is_published(name)
     ]
+
+
+def _is_published(name: str) -> bool:
+    """Tell whether a file is one that publishing adds for people."""
+    return (name in MADE and name != CARD) or _is_result(name)
 
 
 def _proof(
@@ -274,6 +311,10 @@ def _proof(
     """Compare the plan made anew with the ledger, and its results with the hashes."""
     told = {entry.name: entry for entry in ledger.tensors}
     faults = list(found.faults)
+    faults += [
+        Fault(name, "is in the ledger, but the recipe does not make it")
+        for name in sorted(told.keys() - {op.name for op in plan.ops})
+    ]
     copies = recomputed = 0
     for op in plan.ops:
         entry = told.get(op.name)
@@ -302,10 +343,13 @@ def _differs(moved: bool, versions: Mapping[str, str]) -> str:
 def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
     inputs = [(ref.model, ref.tensor) for ref in op.inputs]
     given = json.loads(json.dumps(op.parameters, default=dict))
-    return (op.method, given, inputs) == (
+    return (op.method, given, inputs, op.dtype, op.shape, op.shard) == (
         entry.method,
         entry.parameters,
         [(i.model, i.tensor) for i in entry.inputs],
+        entry.dtype,
+        entry.shape,
+        entry.shard,
     )
 
 

@@ -41,6 +41,7 @@ LEDGER = Ledger(
     engine="surgery",
     tensors=(TENSOR, replace(TENSOR, name="b", shape=())),
     files=(FileEntry("config.json", "6" * 64, "in"), FileEntry("README.md", "7" * 64, None)),
+    layout={"model.safetensors": "8" * 64, "model.safetensors.index.json": "9" * 64},
 )
 
 
@@ -53,6 +54,14 @@ def test_reads_what_it_wrote(tmp_path: Path) -> None:
     assert read_ledger(write(tmp_path, LEDGER.to_json())) == LEDGER
     empty = replace(LEDGER, tensors=(), files=(), models={})
     assert read_ledger(write(tmp_path, empty.to_json())) == empty
+
+
+def test_reads_the_format_before(tmp_path: Path) -> None:
+    older = json.loads(LEDGER.to_json()) | {"format": 1}
+    layout = older.pop("layout")
+    assert read_ledger(write(tmp_path, json.dumps(older).encode())) == replace(LEDGER, layout={})
+    with pytest.raises(CheckpointError, match="the ledger has 'layout'"):
+        read_ledger(write(tmp_path, json.dumps(older | {"layout": layout}).encode()))
 
 
 def test_the_same_content_is_the_same_bytes() -> None:
@@ -97,7 +106,7 @@ def refused(folder: Path, change: dict[str, Any], words: str, tensor: bool = Fal
 def test_says_what_is_wrong_with_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"surgery\.json: is missing"):
         read_ledger(tmp_path)
-    refused(tmp_path, {"format": 2}, "has format 2; this version reads 1")
+    refused(tmp_path, {"format": 3}, "has format 3; this version reads up to 2")
     refused(tmp_path, {"tensor": []}, r"the ledger has 'tensor'. Did you mean 'tensors'\?")
     refused(tmp_path, {"engine": 3}, "engine is a number; expected text")
     refused(tmp_path, {"models": []}, "models is a list; expected an object")

@@ -1,0 +1,57 @@
+"""Everything that stands in a merged folder, held against what its ledger lists."""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import TYPE_CHECKING, Final
+
+from surgery.checkpoint.folder import is_snapshot
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+# What the Hub's client writes for itself into a folder that it downloads to or uploads from.
+_CLIENT: Final = re.compile(
+    r"\.gitattributes|\.cache/huggingface/(?:\.gitignore|\.gitignore\.lock|CACHEDIR\.TAG"
+    r"|trees/[0-9a-f]{40}\.json|(?:download|upload)/.+\.(?:metadata|lock))"
+)
+_CLIENT_BYTES: Final = 1 << 20
+"""The largest of these, a list of all files in a repository, is some hundred bytes a file."""
+
+
+def strangers(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of everything in a folder that no merge put there, and what is wrong with it.
+
+    A loader may act on whatever it finds: an adapter, code, other weights, a link's target.
+
+    Args:
+        folder: What a merge wrote, or a snapshot of it in the Hub's cache.
+        known: The names of the files that belong there.
+    """
+    linked = is_snapshot(folder)  # the client keeps the files of a snapshot elsewhere
+    for path in sorted(_walk(folder)):
+        name = path.relative_to(folder).as_posix()
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode):
+            if not any(path.iterdir()):
+                yield name, "is an empty folder, which no merge makes"
+        elif stat.S_ISLNK(found.st_mode) and not (linked and path.is_file()):
+            yield name, "is a link; a merge writes plain files and folders"
+        elif name not in known and not _is_clients(name, found):
+            yield name, "is not part of the merge"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield every file, folder and link below a folder; links are not followed."""
+    for path in folder.iterdir():
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+
+
+def _is_clients(name: str, found: os.stat_result) -> bool:
+    plain = stat.S_ISREG(found.st_mode) and found.st_size <= _CLIENT_BYTES
+    return plain and _CLIENT.fullmatch(name) is not None

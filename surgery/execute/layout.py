@@ -1,0 +1,81 @@
+"""Where tensors stand in an output: the headers of its weight files, and the index over them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from surgery.checkpoint.folder import INDEX, read_file
+from surgery.checkpoint.shard import lay_out
+from surgery.checkpoint.write import index_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from surgery.checkpoint.ledger import Ledger
+    from surgery.checkpoint.local import LocalCheckpoint
+    from surgery.checkpoint.shard import TensorSpec
+    from surgery.plan.model import Plan, TensorOp
+
+
+def shard_ops(plan: Plan) -> dict[str, list[TensorOp]]:
+    """Return the operations of every output file, in the order of its tensors."""
+    found: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
+    for op in plan.ops:
+        found[op.shard].append(op)
+    return found
+
+
+def shard_metadata(plan: Plan, name: str) -> Mapping[str, str]:
+    """Return the `__metadata__` of an output file: the base's, or what transformers asks for."""
+    return plan.base.metadata.get(name) or {"format": "pt"}
+
+
+def has_index(plan: Plan) -> bool:
+    """Tell whether the output has an index: a single file has one where the base has one."""
+    return len(plan.shards) > 1 or (plan.base.folder / INDEX).is_file()
+
+
+def planned_layout(plan: Plan) -> dict[str, str]:
+    """Return the sha256 of each header, and of the index, that a plan gives; by file name."""
+    metadata = {name: shard_metadata(plan, name) for name in plan.shards}
+    return _digests(shard_ops(plan), metadata, index=has_index(plan))
+
+
+def listed_layout(ledger: Ledger, made: LocalCheckpoint) -> dict[str, str]:
+    """Return the same for the tensors that a ledger lists.
+
+    Ledgers of format 1 do not say what the headers were. The metadata is then taken from the
+    files, and an index is expected where there is one.
+    """
+    if ledger.layout:
+        return dict(ledger.layout)
+    shards = dict.fromkeys(entry.shard for entry in ledger.tensors)
+    tensors = {name: [t for t in ledger.tensors if t.shard == name] for name in shards}
+    index = len(shards) > 1 or (made.info.folder / INDEX).exists()
+    return _digests(tensors, made.info.metadata, index=index)
+
+
+def layout_on_disk(made: LocalCheckpoint) -> dict[str, str]:
+    """Return the same for a folder.
+
+    Raises:
+        CheckpointError: If the index cannot be read.
+    """
+    found = {name: sha256(made.raw_header(name)).hexdigest() for name in made.info.shards}
+    if (made.info.folder / INDEX).exists():
+        found[INDEX] = sha256(read_file(made.info.folder, INDEX)).hexdigest()
+    return found
+
+
+def _digests(
+    shards: Mapping[str, Sequence[TensorSpec]],
+    metadata: Mapping[str, Mapping[str, str]],
+    *,
+    index: bool,
+) -> dict[str, str]:
+    layouts = {name: lay_out(ops, metadata.get(name, {})) for name, ops in shards.items()}
+    found = {name: sha256(layout.header).hexdigest() for name, layout in layouts.items()}
+    if index:
+        found[INDEX] = sha256(index_json(layouts)).hexdigest()
+    return found
