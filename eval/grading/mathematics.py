@@ -20,7 +20,7 @@ LONGEST_PROSE: Final = 4000
 
 _DIGITS: Final = re.compile(r"\d{60}")
 _EXPONENT: Final = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*-?\s*(\d[\d,]*)")
-_BOLD: Final = re.compile(r"(?<![\w)}\]*])\*\*([^\s*][^*\n]*)\*\*(?![\w({\[\\*])")
+_STARS: Final = re.compile(r"([\d).]\s*)?\*{2,}(?=(\s*[-\d(.])?)")
 _POWER: Final = re.compile(r"\^|\*\*")
 _FACTORIAL: Final = re.compile(r"\d{3,}\s*[)}]*\s*!|!\s*[)}]*\s*!|[)}]\s*!")
 _OPERATORS: Final = ("\\int", "\\sum", "\\prod", "\\lim", "\\binom", "\\dbinom", "\\tbinom")
@@ -58,7 +58,8 @@ def same_in_prose(gold: str, answer: str) -> bool | None:
         The verdict, or None where the answer was refused: longer than `LONGEST_PROSE`, or for the
         other reasons of `same_mathematics`.
     """
-    plain = _BOLD.sub(r"\1", answer)  # two asterisks around an answer are not powers
+    # Asterisks are bold print unless they stand between two numbers.
+    plain = _STARS.sub(lambda stars: stars[0] if stars[1] and stars[2] else " ", answer)
     if is_hard(plain, LONGEST_PROSE) or any(s in answer and s not in gold for s in _OPERATORS):
         return None
     return _verified(_expressions(answer), _expressions(gold))

@@ -146,6 +146,9 @@ def test_a_number_ends_a_line_as_a_search_from_the_left_finds_it(text: str) -> N
 def test_bold_print_is_no_power() -> None:
     assert grade_paper(number("11"), "The final answer is:\n\n**11**").correct
     assert grade_paper(number("11"), "<answer>The number is **11**</answer>").correct
+    assert grade_paper(number("10,200"), "The answer is **10,200.5**.").correct  # cut at the stop
+    hard = replace(number("1"), answer="9**9**9**9")
+    assert grade_paper(hard, "<answer>9**9**9**9 **</answer>").comparison != "paper-math-verify"
 
 
 def test_guesses_are_marked() -> None:
