@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.custom_code import CustomCode, find_code
 from surgery.reading import read_json
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _PROCESSOR = frozenset(
     {"processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"}
 )
 # What a model needs to be used as the base is. A table, not a pattern: a folder may also hold
-# training data, credentials and code, none of which belongs into a merge.
+# training data, credentials and scripts, none of which belongs into a merge.
 _BASE_ONLY = frozenset(
     {
         "config.json",
@@ -60,9 +61,12 @@ def companion_folders(info: CheckpointInfo) -> dict[str, Path]:
 
     The tokenizer, the chat template and the processor come whole from the adapter's folder where
     that has them; an adapter's tokenizer files without a vocabulary replace the base's one by one.
+    Of its code only what these need comes with them.
     """
-    own = [] if info.adapter is None else companion_names(info.adapter)
+    own = [] if info.adapter is None else _listed(info.adapter)
     own = [name for name in own if name not in _BASE_ONLY]
+    if info.adapter is not None:
+        own += find_code(info.adapter, own, beside=False).files
     chosen = {
         name: info.folder for name in companion_names(info.folder) if not _is_replaced(name, own)
     }
@@ -73,8 +77,26 @@ def companion_folders(info: CheckpointInfo) -> dict[str, Path]:
     return chosen
 
 
+def companion_code(info: CheckpointInfo) -> CustomCode:
+    """Return the code that a checkpoint's companion files name; all of it is among them."""
+    folders = companion_folders(info)
+    parts = [
+        find_code(folder, [name for name in folders if folders[name] == folder])
+        for folder in dict.fromkeys(folders.values())
+    ]
+    files = {name for name in folders if name.endswith(".py")}
+    missing = {name for part in parts for name in part.missing} - files
+    repositories = {name for part in parts for name in part.repositories}
+    return CustomCode(*(tuple(sorted(each)) for each in (files, missing, repositories)))
+
+
 def companion_names(folder: Path) -> list[str]:
-    """Return the names of the companion files in a folder."""
+    """Return the names of the companion files in a folder, its own code among them."""
+    names = _listed(folder)
+    return [*names, *find_code(folder, names).files]
+
+
+def _listed(folder: Path) -> list[str]:
     known = _TOKENIZER | _TEMPLATE | _PROCESSOR | _BASE_ONLY
     names = [p.name for p in folder.iterdir() if p.name in known or p.suffix == ".tiktoken"]
     inner = folder / _TEMPLATES

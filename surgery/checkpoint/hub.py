@@ -1,7 +1,8 @@
 """Checkpoints on the Hugging Face Hub: fetched into its own cache, then local folders.
 
 Small files come first, so that a repository that cannot be used is refused before a weight is
-fetched. Code, pickles and other formats are never fetched. The client finds the token itself; this
+fetched. Pickles and other formats are never fetched, Python files only where a configuration
+names some, to be copied. The client finds the token itself; this
 module never sees it.
 """
 
@@ -18,6 +19,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.custom_code import find_code
 from surgery.checkpoint.folder import INDEX, choose_weights, from_index
 from surgery.errors import CheckpointError
 
@@ -41,7 +43,8 @@ _TEMPLATES = "additional_chat_templates/*.jinja"
 _LIBRARY = "vlm-surgery"
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
-_UNWANTED = ("*.py", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+_CODE = "*.py"
+_UNWANTED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -117,6 +120,7 @@ def fetch_small(repo: str, revision: str | None) -> Snapshot:
         shards = from_index(folder).names if chosen == INDEX else (chosen,)
         if any(name.startswith("additional_chat_templates/") for name in names):
             _snapshot(repo, commit, [_TEMPLATES], [])
+        _fetch_code(repo, folder)
     snapshot = Snapshot(repo, commit, folder, shards)
     if not reached and not snapshot.is_whole:
         raise CheckpointError(_unreachable(repo))  # at once, not after many tries
@@ -135,7 +139,7 @@ def fetch_weights(snapshot: Snapshot) -> None:
 
 
 def fetch_all(repo: str, revision: str | None) -> Path:
-    """Bring every file of a repository into the Hub's cache; one that has code is refused.
+    """Bring every file of a repository into the Hub's cache; one that has a pickle is refused.
 
     Args:
         repo: `org/name`.
@@ -153,8 +157,8 @@ def fetch_all(repo: str, revision: str | None) -> Path:
     left = sorted(name for name in names if any(fnmatch(name, each) for each in _UNWANTED))
     if left:
         raise CheckpointError(
-            f"{repo}@{folder.name[:12]}: has {left[0]!r}, code or a pickle, which no merge has and "
-            f"nothing here fetches. Do not use what is there."
+            f"{repo}@{folder.name[:12]}: has {left[0]!r}, a pickle or another format, which no "
+            f"merge has and nothing here fetches. Do not use what is there."
         )
     return folder
 
@@ -223,7 +227,15 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
     with explained_client(repo, revision):
         folder = _snapshot(repo, revision, (*_SMALL, _ADAPTER_WEIGHTS), [_BELOW])
         _snapshot(repo, folder.name, [_TEMPLATES], [])
+        _fetch_code(repo, folder)
     return folder, folder.name
+
+
+def _fetch_code(repo: str, folder: Path) -> None:
+    """Have the Python files of a repository here if its configurations name some; none is run."""
+    code = find_code(folder, [path.name for path in folder.iterdir()])
+    if code.files or code.missing:
+        _snapshot(repo, folder.name, [_CODE], [])
 
 
 def _snapshot(

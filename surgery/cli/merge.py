@@ -116,6 +116,9 @@ def _print_plan(plan: Plan, fetched: dict[str, Fetch]) -> None:
 
 
 def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str, Any]:
+    from surgery.checkpoint.companions import companion_code
+
+    code = companion_code(plan.base)
     return {
         "out": str(out),
         "recipe": plan.recipe.name,
@@ -127,6 +130,7 @@ def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str,
         "seconds": round(seconds, 3),
         "bytes_per_second": round(plan.nbytes / max(seconds, 1e-9)),
         "peak_memory_bytes": peak_memory(),
+        "custom_code": [*code.files, *code.missing, *code.repositories],
     }
 
 
@@ -150,6 +154,12 @@ def _print_summary(summary: dict[str, Any]) -> None:
         told = f"fetched {size(summary['fetched_bytes'])} by range: the plan said {size(said)}"
         told += f", headers {size(headers)}" if headers else ""
         console.print(told + (f"; and {size(whole)} whole" if whole else ""), soft_wrap=True)
+    if summary["custom_code"]:
+        show_warning(
+            f"{summary['out']} names Python code of its own ({', '.join(summary['custom_code'])}). "
+            "A library without a class for this type of model loads it only with "
+            "trust_remote_code=True; nothing here runs it"
+        )
     console.print(f"check it with: surgery verify {summary['out']}", soft_wrap=True)
 
 

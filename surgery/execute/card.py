@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from surgery.checkpoint.companions import companion_code
 from surgery.checkpoint.source import AdapterReference
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from surgery.plan.model import Plan
     from surgery.recipe.recipe import Reference
 
@@ -34,12 +37,46 @@ def model_card(plan: Plan, recipe_text: str) -> str:
         made_of(plan),
         "## Parents",
         "\n".join(["| name | checkpoint | revision | fingerprint |", "|---|---|---|---|", *rows]),
+        *custom_code(plan),
         "## Recipe",
         f"```yaml\n{recipe_text.strip()}\n```",
         "`surgery.json` beside this card names the source and the sha256 of every tensor; "
         "`surgery verify` checks them.",
     ]
     return "\n\n".join(part for part in paragraphs if part) + "\n"
+
+
+def custom_code(plan: Plan) -> list[str]:
+    """Return a section about the code that a model brings, or nothing where it brings none.
+
+    Whether a library has a class of its own for the model's type depends on its version.
+    """
+    code = companion_code(plan.base)
+    if not code:
+        return []
+    told = []
+    if code.files:
+        told.append(
+            f"This model brings Python code of its own: {_listed(code.files)}. The files are the "
+            "base's, byte for byte; nothing ran them when it was made."
+        )
+    if code.repositories:
+        told.append(
+            f"Its configuration names code in other repositories: {_listed(code.repositories)}."
+        )
+    if code.missing:
+        told.append(
+            f"Its configuration names code that the base does not have: {_listed(code.missing)}."
+        )
+    told.append(
+        "A library that has no class of its own for this type of model loads it only with "
+        "`trust_remote_code=True`. Read the code before you allow that."
+    )
+    return ["## Custom code", " ".join(told)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def metadata(plan: Plan) -> dict[str, Any]:
@@ -51,7 +88,7 @@ def metadata(plan: Plan) -> dict[str, Any]:
         "base_model_revisions": dict(parents),
         "library_name": "transformers",
         "pipeline_tag": _pipeline(plan),
-        "tags": ["merge", "vlm-surgery"],
+        "tags": ["merge", "vlm-surgery", *(["custom_code"] if companion_code(plan.base) else [])],
     }
     return {key: value for key, value in found.items() if value}
 

@@ -11,7 +11,7 @@ import yaml
 
 from surgery.checkpoint.failure import size_text
 from surgery.checkpoint.source import AdapterReference
-from surgery.execute.card import made_of, metadata, sources
+from surgery.execute.card import custom_code, made_of, metadata, sources
 from surgery.execute.files import PICTURE
 from surgery.hub.markdown import closed, code, plain, row
 from surgery.hub.parents import public_reference
@@ -286,7 +286,7 @@ def _use(subject: Subject) -> list[str]:
         f"parameters in {dtypes}, {size_text(plan.nbytes)}; no code of its own is needed."
         + (" Processors of some families need torchvision." if subject.loaded.vision else "")
     )
-    return ["## How to load it", f"```python\n{lines}\n```", told]
+    return ["## How to load it", f"```python\n{lines}\n```", told, *custom_code(plan)]
 
 
 def _again(subject: Subject) -> list[str]:
