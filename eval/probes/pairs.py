@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from eval.grading.extract import extract
 from eval.grading.grade import grade
+from eval.probes.boxes import box_in, iou
 from eval.records import AnswerKind, Metric, Sample, Suite, Task
 from eval.suites.benchmark import drawn, picture_group
 from eval.suites.rows import json_rows
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from eval.probes.boxes import Box, Frame
     from eval.suites.rows import Row
     from surgery.specimen.world import Item
-
-    Box: TypeAlias = tuple[float, float, float, float]
 
 SPECIMEN: Final = "specimen"
 SPECIMEN_TASKS: Final[Mapping[str, str]] = MappingProxyType(
@@ -56,17 +56,30 @@ class Pair:
         source: The same about the image that is swapped in; of the same task and id.
         boxes: Right boxes of target and source, x1 y1 x2 y2 in pixels, where the answer is one.
         threshold: Least intersection over union at which two boxes are the same.
+        frames: How boxes of responses lie on target and source; None where both are in the pixels
+            of `boxes`.
     """
 
     target: Sample
     source: Sample
     boxes: tuple[Box, Box] | None = None
     threshold: float = _IOU
+    frames: tuple[Frame, Frame] | None = None
 
-    def says(self, text: str, *, source: bool) -> bool:
-        """Whether a response gives the right answer of one of the two."""
+    def says(self, text: str, *, source: bool, about_source: bool = False) -> bool:
+        """Whether a response gives the right answer of one of the two.
+
+        Args:
+            text: The response.
+            source: Whether the source's answer is meant.
+            about_source: Whether the model was shown the source; otherwise the target, on whose
+                tokens the source's keys and values may have stood.
+        """
         if self.boxes is not None:
             said = box_in(text)
+            if said is not None and self.frames is not None:
+                size = (self.source if source else self.target).images[0].size
+                said = self.frames[about_source].on(said, size)
             return said is not None and iou(said, self.boxes[source]) >= self.threshold
         return grade(self.source if source else self.target, text).correct
 
@@ -83,21 +96,6 @@ class Pair:
         # Whatever was read first is what the other has to be.
         wanted = replace(self.target, answer=first_said, also=())
         return first_said == second_said or grade(wanted, b).correct
-
-
-def box_in(text: str) -> Box | None:
-    """The last four numbers of a response, as a box; None where there are fewer."""
-    found = [float(number) for number in _NUMBERS.findall(text)]
-    return (found[-4], found[-3], found[-2], found[-1]) if len(found) >= 4 else None
-
-
-def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes; 0 where one has no area."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    both = max(0.0, width) * max(0.0, height)
-    areas = [max(0.0, x2 - x1) * max(0.0, y2 - y1) for x1, y1, x2, y2 in (a, b)]
-    return both / (sum(areas) - both) if min(areas) > 0 else 0.0
 
 
 def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tuple[Pair, ...]:

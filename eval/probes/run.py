@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.engines.shown import find_shrunk
 from eval.probes import ablation, attention, likelihood, swap
 from eval.probes.ask import Asking, Unchanged
+from eval.probes.boxes import SCALES, Scale
 from eval.probes.pairs import suites_of
 from eval.probes.results import SUMMARY, Found, load_found, table
 from eval.probes.subject import Subject, subject
@@ -18,6 +20,7 @@ from eval.suites.rows import json_rows
 from eval.sweep.results import machine
 from surgery.arch.regions import regions
 from surgery.errors import ExecutionError, did_you_mean
+from surgery.processor import load_processor
 from surgery.reading import is_file
 from surgery.recipe import parse_selector
 from surgery.recipe.dump import to_yaml
@@ -106,6 +109,7 @@ def run_swap(
     mode: Mode,
     *,
     layers: str = ":",
+    boxes: Scale | None = None,
     sequential: bool = False,
     progress: Progress,
     settings: Mapping[str, Any],
@@ -119,6 +123,7 @@ def run_swap(
         folder: Where results go; what is there is not asked again.
         mode: Whether from a layer on, or only there.
         layers: Which, as in a selector.
+        boxes: The scale on which boxes are compared; None takes the family's.
         sequential: One pair and one layer at a time.
         progress: Told how it goes.
         settings: What else the summary should tell.
@@ -130,11 +135,16 @@ def run_swap(
     with subject(variant, work) as model:
         chosen = _chosen(model, layers)
         with _only(folder, "vision-swap"):
+            settings, notes = dict(settings), []
+            if any(pair.boxes for pair in pairs):
+                pairs, settings["boxes"], note = _framed(pairs, model, boxes)
+                notes.append(note)
             found = swap.swap(
                 model, pairs, Store(folder), partial(_told, model, progress),
                 mode=mode, layers=chosen, sequential=sequential,
             )  # fmt: skip
-            summary = _summary("vision-swap", [model], work, settings)
+            notes.append(swap.unknown_note(found))
+            summary = _summary("vision-swap", [model], work, settings, notes)
             made = Found(table(swap.rows(model.name, mode, found)), summary)
             made.write(folder, [one.record(mode) for one in found])
     return made
@@ -269,10 +279,30 @@ def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str],
     return found
 
 
+def _framed(
+    pairs: Sequence[Pair], model: Subject, boxes: Scale | None
+) -> tuple[Sequence[Pair], str, str]:
+    """Pairs on the scale of the model's boxes, the scale, and a sentence that tells it."""
+    scale = boxes or SCALES.get(model.model_type, Scale.PIXELS)
+    if boxes is not None:
+        reason = "as --boxes says"
+    elif model.model_type in SCALES:
+        reason = f"as {model.model_type} answers; --boxes chooses another scale"
+    else:
+        reason = f"a guess, as {model.model_type} documents no scale; --boxes chooses another"
+    framed = swap.framed(pairs, scale, load_processor(model.folder))
+    return framed, str(scale), f"Boxes of responses are read on the scale '{scale}': {reason}."
+
+
 def _summary(
-    probe: str, models: Sequence[Subject], work: Work, settings: Mapping[str, Any]
+    probe: str,
+    models: Sequence[Subject],
+    work: Work,
+    settings: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     first = models[0]
+    shrunk = {find_shrunk(model.folder, model.questions) for model in models} - {None}
     return {
         "probe": probe,
         "models": [
@@ -287,6 +317,7 @@ def _summary(
         "layers": first.layers,
         "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
         **settings,
+        "notes": [note for note in (*notes, *(one.note for one in shrunk if one)) if note],
         **work.asked(),
         "tasks": {
             task.name: len(task.samples) for suite in work.suites for task in suite.tasks

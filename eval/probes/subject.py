@@ -17,6 +17,7 @@ from surgery.recipe import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from typing import Any
 
     from eval.asks import Question
@@ -88,6 +89,16 @@ class Subject:
         with loading(self._plan.base.folder):
             config = load_pretrained(AutoConfig, self._plan.base.folder)
         return int(config.get_text_config().num_attention_heads)
+
+    @property
+    def folder(self) -> Path:
+        """Its base, whose processor all images go through."""
+        return self._plan.base.folder
+
+    @property
+    def model_type(self) -> str:
+        """Its family, as its configuration says."""
+        return str(self._plan.base.config.get("model_type", ""))
 
     @cached_property
     def engine(self) -> TransformersEngine:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from eval.asks import addressed
+from eval.engines.shown import shown_size
 from eval.probes.ask import Asking, Unchanged
+from eval.probes.boxes import Frame, Scale, frame_of
 from eval.probes.results import Row
+from eval.prompts import scaled, size_within
 from eval.statistics.intervals import proportion
+from surgery.errors import ExecutionError
 from surgery.probe import ImageTokens, Mode, VisionSwap, Watch
 
 if TYPE_CHECKING:
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from eval.probes.ask import Told
     from eval.probes.pairs import Pair
     from eval.probes.subject import Subject
+    from eval.records import Sample
     from eval.store import Store
     from surgery.probe import Blocks, Seen
 
@@ -160,7 +166,9 @@ def swap(
         intact = said(asking.address(targets[place], None))
         known = None
         if about_source is not None and intact is not None:
-            known = pair.says(about_source, source=True) and pair.says(intact, source=False)
+            known = pair.says(about_source, source=True, about_source=True) and pair.says(
+                intact, source=False
+            )
         for layer in swapping.items:
             text = said(asking.address(targets[place], layer))
             changed = None
@@ -216,15 +224,55 @@ def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
 
 
 def resized(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """Pairs whose source images are brought to their target's size."""
-    from eval.prompts import scaled
+    """Pairs whose source images, and boxes on them, are brought to their target's size."""
+    return tuple(map(_resized, pairs))
+
+
+def _resized(pair: Pair) -> Pair:
+    (source,), (target,) = pair.source.images, pair.target.images
+    images = (scaled(source, target.size),)
+    boxes = pair.boxes
+    if boxes is not None:
+        boxes = (boxes[0], Frame(*source.size).on(boxes[1], target.size))
+    return replace(pair, source=replace(pair.source, images=images), boxes=boxes)
+
+
+def framed(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, ...]:
+    """Pairs whose boxes are compared on the scale that the model answers in.
+
+    Args:
+        pairs: Whatever their answers are.
+        scale: What the numbers of a response count.
+        processor: The model's.
+
+    Raises:
+        ExecutionError: If boxes are in pixels of the image as the processor shows it, and it shows
+            tiles.
+    """
+    shown = cache(partial(shown_size, processor))
+
+    def frame(sample: Sample) -> Frame:
+        size = size_within(sample.images[0], None)
+        seen = shown(size) if scale is Scale.RESIZED else None
+        if scale is Scale.RESIZED and seen is None:
+            raise ExecutionError(
+                "boxes cannot be compared in pixels of the resized image: the model's processor "
+                "cuts images into tiles. Choose another scale with --boxes."
+            )
+        return frame_of(scale, size, seen)
 
     return tuple(
-        replace(
-            pair,
-            source=replace(
-                pair.source, images=(scaled(pair.source.images[0], pair.target.images[0].size),)
-            ),
-        )
+        replace(pair, frames=(frame(pair.target), frame(pair.source))) if pair.boxes else pair
         for pair in pairs
+    )
+
+
+def unknown_note(found: Sequence[Swapped]) -> str:
+    """One sentence where the intact model is right about both images of no pair; "" elsewhere."""
+    intact = [one for one in found if one.layer is None]
+    if not intact or any(one.known for one in intact):
+        return ""
+    return (
+        f"The intact model is right about both images of none of the {len(intact)} pairs: rates of "
+        f"source and target say nothing about where it reads an image."
     )

@@ -129,12 +129,14 @@ class Planned:
         known: Its content.
         style: The prompt style, its form read from the chat template where that was wanted.
         numel: How many parameters it has.
+        folder: Its base, whose processor all images go through.
     """
 
     variant: Variant
     known: Fingerprint
     style: Style
     numel: int
+    folder: Path
 
 
 def prepare(variant: Variant, work: Work) -> Planned:
@@ -156,10 +158,11 @@ def prepare(variant: Variant, work: Work) -> Planned:
         if style.name == TEMPLATE:
             style = find_style(TEMPLATE, _template(plan.base.folder))
         numel = sum(op.numel for op in plan.ops)
+        folder = plan.base.folder
     # A branch may move while the run goes on; every process reads what was planned.
     revisions = {name: info.revision for name, info in plan.models.items()}
     variant = replace(variant, recipe=pinned(recipe, revisions))
-    return Planned(variant, known, style, numel)
+    return Planned(variant, known, style, numel, folder)
 
 
 def recipe_of(variant: Variant) -> Recipe:

@@ -11,6 +11,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
+from eval.engines.shown import find_shrunk
 from eval.store import Store, only_run
 from eval.sweep.desk import Desk, Timing, prepare, recipe_of
 from surgery.errors import ExecutionError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.asks import Ask
+    from eval.engines.shown import Shrunk
     from eval.prompts import Style
     from eval.sweep.desk import Planned, Told, Work
     from eval.sweep.variants import Variant
@@ -41,6 +43,7 @@ class Asked:
         style: The prompt style.
         asks: Every question with the key of its response.
         timing: Where its time went, empty if all was there already.
+        shrunk: Images that the model's processor makes smaller, if there are any.
     """
 
     variant: Variant
@@ -48,6 +51,7 @@ class Asked:
     style: Style
     asks: tuple[Ask, ...]
     timing: Timing = field(default_factory=Timing, compare=False)
+    shrunk: Shrunk | None = None
 
 
 def run(
@@ -94,7 +98,11 @@ def run(
             timings = {one.variant.name: desk.answer(one, told) for one in waiting}
         else:
             timings = _in_processes(waiting, work, folder, processes, told)
-    return [replace(its, timing=timings.get(its.variant.name, Timing())) for its in asked]
+    shrunk = {one.folder: find_shrunk(one.folder, asked[0].asks) for one in planned}
+    return [
+        replace(its, timing=timings.get(its.variant.name, Timing()), shrunk=shrunk[one.folder])
+        for one, its in zip(planned, asked, strict=True)
+    ]
 
 
 def fitting(planned: Sequence[Planned], work: Work) -> int:

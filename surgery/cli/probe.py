@@ -19,7 +19,7 @@ from surgery.cli.asking import (
     Seed,
     StyleName,
 )
-from surgery.cli.console import plain_rows, print_json, stdout
+from surgery.cli.console import plain_rows, print_json, stderr, stdout
 from surgery.cli.evaluate import check_known, load_suites, quiet_libraries, variants_of
 from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress
@@ -51,6 +51,16 @@ class ScoreBy(StrEnum):
     ACCURACY = "accuracy"
     METRIC = "metric"
     LOGPROB = "logprob"
+
+
+class Boxes(StrEnum):
+    """The scale on which boxes of responses are compared."""
+
+    PIXELS = "pixels"
+    RESIZED = "resized"
+    GRID = "grid-1000"
+    GRID_YX = "grid-1000-yx"
+    UNIT = "unit"
 
 
 class Swap(StrEnum):
@@ -174,6 +184,14 @@ def vision_swap(
         Swap, typer.Option(help="Whether the image is the source's from a layer on, or only there.")
     ] = Swap.FROM,
     layers: Layers = ":",
+    boxes: Annotated[
+        Boxes | None,
+        typer.Option(
+            help="Scale of the boxes in responses: pixels of the image, pixels of the image as the "
+            "processor resizes it, thousandths (yx: y first), or parts of one.",
+            show_default="the family's own",
+        ),
+    ] = None,
     bound: Models = None,
     style: StyleName = "plain",
     max_new_tokens: Longest = None,
@@ -192,6 +210,7 @@ def vision_swap(
 
     The image tokens' keys and values are the source's during prefill; nothing else is changed.
     """
+    from eval.probes.boxes import Scale
     from eval.probes.pairs import load_pairs
     from eval.probes.run import run_swap
     from eval.probes.swap import resized
@@ -206,7 +225,7 @@ def vision_swap(
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
         found = run_swap(
             variant, chosen, work, out, Mode(mode), layers=layers, sequential=sequential,
-            progress=progress,
+            boxes=None if boxes is None else Scale(boxes), progress=progress,
             settings={"pairs": pairs, "samples": samples, "seed": seed, "mode": mode,
                       "resize_source": resize_source},
         )  # fmt: skip
@@ -297,6 +316,8 @@ def _finish(found: Found, out: Path, *, json: bool, quiet: bool) -> None:
     from surgery.report.probes.figures import write_figures
 
     files = write_figures(found, out, load_heads(out))
+    for note in () if quiet else found.summary["notes"]:
+        stderr().print(note, soft_wrap=True, markup=False)
     if json:
         print_json(plain_rows(found.layers))
         return

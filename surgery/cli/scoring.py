@@ -241,6 +241,9 @@ def notes(results: Results) -> list[str]:
         apart = judge["disagreement"]["value"]
         lines.append(f"A judge read {judge['judged']} responses; it and the rule differ on "
                      f"{apart:.1%}.")  # fmt: skip
+    from eval.engines.shown import Shrunk
+
+    lines += [Shrunk(**found).note for found in results.summary.get("shrunk", ())]
     lines += _power_lines(results.power)
     return lines
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.probes.boxes import box_in, iou
 from eval.probes.pairs import (
     SPECIMEN,
     SPECIMEN_TASKS,
     Pair,
-    box_in,
-    iou,
     load_pairs,
     suites_of,
 )
@@ -161,7 +160,7 @@ MALFORMED = {
     "no json": ("{", "is not JSON"),
     "too deep": ("[" * 100_000, "is not JSON"),
     "no path": (line(target_image="a\0b"), "is no path"),
-    "half a character": (line(prompt="a\ud800"), "'prompt' holds half a character"),
+    "half a character": (line(prompt="a\ud800"), "half a surrogate pair"),
     "no such task": (line(task="all"), "no task can be called 'all'"),
     "turned over": (line(meta=BOX | {"target_bbox_xyxy": [3, 1, 1, 2]}), "[3, 1, 1, 2] is not a b"),
     "huge": (line(meta=BOX | {"target_bbox_xyxy": [0, 0, 1, 10**400]}), "is not a box"),

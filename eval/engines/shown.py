@@ -1,0 +1,149 @@
+"""The size at which a model's processor shows an image, and images that it makes smaller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from eval.asks import Question
+from eval.records import Condition, Picture
+from surgery.errors import SurgeryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from eval.asks import Ask
+
+    Size = tuple[int, int]
+
+_SMALLER: Final = 0.9
+"""An image has fewer than this share of its pixels left; less is rounding to whole patches."""
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """Images that a processor makes smaller.
+
+    Attributes:
+        processor: The class of the image processor.
+        limit: The most pixels that it leaves, where that is a setting of it.
+        count: How many images are made smaller.
+        total: Of how many.
+        largest: Width and height of the largest, in pixels.
+        shown: The size at which it is shown.
+    """
+
+    processor: str
+    limit: int | None
+    count: int
+    total: int
+    largest: tuple[int, int]
+    shown: tuple[int, int]
+
+    @property
+    def note(self) -> str:
+        """One sentence for a reader of the run."""
+        (width, height), (wide, high) = self.largest, self.shown
+        limit = f" (at most {self.limit:,} pixels)" if self.limit else ""
+        return (
+            f"The model's own {self.processor}{limit} shrinks {self.count} of {self.total} images, "
+            f"the largest from {width}x{height} to {wide}x{high} pixels."
+        )
+
+
+def shown_size(processor: Any, size: Size) -> Size | None:
+    """Return the width and height at which a processor shows an image of this size.
+
+    Args:
+        processor: As `surgery.processor.load_processor` returns it.
+        size: Width and height in pixels.
+
+    Returns:
+        None where the processor cuts images into tiles, or refuses this size.
+    """
+    from PIL import Image
+
+    from surgery.processor import PROCESSING_ERRORS
+
+    images = processor.image_processor
+    try:
+        made = images(images=[Image.new("RGB", size)], return_tensors="pt")
+    except PROCESSING_ERRORS:
+        return None
+    if (grid := made.get("image_grid_thw")) is not None and grid.shape[-1] == 3:
+        _, high, wide = (int(side) for side in grid.reshape(-1, 3)[0])
+        return wide * int(images.patch_size), high * int(images.patch_size)
+    pixels = made.get("pixel_values")
+    if pixels is None or getattr(pixels, "ndim", 0) != 4 or len(pixels) != 1:
+        return None
+    return int(pixels.shape[-1]), int(pixels.shape[-2])
+
+
+def find_shrunk(folder: Path, asks: Iterable[Ask | Question]) -> Shrunk | None:
+    """Return what a checkpoint's processor makes smaller, or None where that is nothing.
+
+    Args:
+        folder: The checkpoint.
+        asks: What is asked; every image counts once, blank ones do not.
+    """
+    from surgery.processor import load_processor
+
+    pictures = {
+        part.digest: part
+        for ask in asks
+        if ask.condition is Condition.IMAGE
+        for turn in (ask if isinstance(ask, Question) else ask.question).messages
+        for part in turn.parts
+        if isinstance(part, Picture)
+    }
+    sizes = [picture.size for picture in pictures.values()]
+    if not sizes:
+        return None
+    try:
+        processor = load_processor(folder)
+    except SurgeryError:
+        return None  # the model's own loading says what is wrong
+    pixels = _counter(processor)
+    small = [size for size in sizes if (pixels(size) or _area(size)) < _SMALLER * _area(size)]
+    if not small:
+        return None
+    largest = max(small, key=_area)
+    exact = shown_size(processor, largest)
+    if exact is None:
+        return None
+    images = processor.image_processor
+    limit = images.size.get("longest_edge") if hasattr(images, "merge_size") else None
+    kind = type(images).__name__.removesuffix("Pil")
+    return Shrunk(kind, limit, len(small), len(sizes), largest, exact)
+
+
+def _counter(processor: Any) -> Callable[[Size], int | None]:
+    """How many pixels of an image of some size are shown, with as few images made as it takes."""
+    from surgery.processor import PROCESSING_ERRORS
+
+    images = processor.image_processor
+
+    def by_patches(size: Size) -> int | None:
+        try:
+            patches = images.get_number_of_image_patches(size[1], size[0], {})
+        except PROCESSING_ERRORS:
+            return None
+        return int(patches) * int(images.patch_size) ** 2
+
+    @lru_cache(None)
+    def by_trial(size: Size) -> int | None:
+        shown = shown_size(processor, size)
+        return _area(shown) if shown else None
+
+    if hasattr(images, "merge_size"):
+        return by_patches
+    wide, high = (shown_size(processor, size) for size in ((512, 256), (128, 192)))
+    if wide == high:  # all images are shown alike, or all in tiles
+        return lambda _: _area(wide) if wide else None
+    return by_trial
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]

@@ -1,0 +1,216 @@
+"""Boxes on every scale that models answer in, and what a run says of scales, sizes and pairs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.asks import addressed
+from eval.engines.shown import Shrunk, find_shrunk, shown_size
+from eval.generation import Generation
+from eval.probes.boxes import SCALES, Frame, Scale, frame_of, iou
+from eval.probes.pairs import Pair
+from eval.probes.swap import Swapped, framed, resized, unknown_note
+from eval.prompts import PLAIN
+from eval.records import Metric
+from eval.sweep.desk import Work
+from surgery.errors import ExecutionError
+from surgery.processor import load_processor
+from surgery.specimen import path
+from tests.cli.probing import call
+from tests.eval.samples import picture, question, suite
+from tests.families import FAMILIES
+from tests.processors import save_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = (640, 480)
+SHOWN = (252, 196)
+BOX = (32.0, 240.0, 192.0, 432.0)
+"""A twentieth and a half, three and nine tenths of the image."""
+SAID = {
+    Scale.PIXELS: "[32, 240, 192, 432]",
+    Scale.RESIZED: "[13, 98, 76, 176]",
+    Scale.GRID: '{"bbox_2d": [50, 500, 300, 900]}',
+    Scale.GRID_YX: "[500, 50, 900, 300]",
+    Scale.UNIT: "(0.05, 0.5, 0.3, 0.9)",
+}
+
+
+def pair(target: tuple[int, int] = SIZE, source: tuple[int, int] = SIZE) -> Pair:
+    """A box on an image, and another place on another."""
+    images = question("q", picture(size=target)), question("q", picture(size=source))
+    wide, high = source[0] / SIZE[0], source[1] / SIZE[1]
+    other = (330 * wide, 250 * high, 630 * wide, 470 * high)
+    return Pair(*images, boxes=(BOX, other))
+
+
+class Processor:
+    """Shows every image at a size of its own, or in tiles."""
+
+    class image_processor:  # noqa: N801 - an instance would do the same
+        patch_size = 14
+
+        def __new__(cls, images: Any, return_tensors: str) -> Any:
+            import torch
+
+            (image,) = images
+            wide, high = SHOWN if image.size == SIZE else (140, 140)
+            return {"image_grid_thw": torch.tensor([[1, high // 14, wide // 14]])}
+
+
+@pytest.mark.parametrize("scale", Scale)
+def test_one_box_on_every_scale(scale: Scale) -> None:
+    (made,) = framed([pair()], scale, Processor)
+    for said in Scale:
+        assert made.says(SAID[said], source=False) == (said is scale)
+        assert not made.says(SAID[said], source=True)
+    assert made.alike(SAID[scale], SAID[scale])
+
+
+@given(
+    st.sampled_from(Scale),
+    st.tuples(*[st.integers(0, 400)] * 2), st.tuples(*[st.integers(1, 400)] * 2),
+    st.tuples(*[st.integers(28, 3000)] * 2), st.tuples(*[st.integers(28, 3000)] * 2),
+)  # fmt: skip
+def test_a_frame_brings_back_what_it_was_made_of(
+    scale: Scale, corner: Any, sides: Any, size: Any, shown: Any
+) -> None:
+    frame = frame_of(scale, size, shown)
+    box = (corner[0], corner[1], corner[0] + sides[0], corner[1] + sides[1])
+    across, down = frame.width / size[0], frame.height / size[1]
+    said = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    if scale is Scale.GRID_YX:
+        said = (said[1], said[0], said[3], said[2])
+    assert frame.on(said, size) == pytest.approx(box)
+    assert iou(frame.on(said, size), box) == pytest.approx(1)
+
+
+def test_the_images_may_differ_in_size() -> None:
+    """A swapped answer counts on the target's tokens, an answer about the source on its own."""
+    (made,) = framed([pair(source=(1280, 960))], Scale.RESIZED, Processor)
+    assert made.says(SAID[Scale.RESIZED], source=False)
+    there = [330 / 640, 250 / 480, 630 / 640, 470 / 480]
+    on_target = [x * side for x, side in zip(there, SHOWN * 2, strict=True)]
+    on_source = [x * side for x, side in zip(there, (140, 140) * 2, strict=True)]
+    assert made.says(str(on_target), source=True)
+    assert made.says(str(on_source), source=True, about_source=True)
+    assert not made.says(str(on_source), source=True)
+
+
+def test_a_resized_source_takes_its_box_along() -> None:
+    (made,) = resized([pair(source=(1280, 960))])
+    assert made.source.images[0].size == SIZE
+    assert made.boxes == (BOX, (330, 250, 630, 470))
+    (same,) = resized([pair()])
+    assert same.boxes == pair().boxes
+
+
+def test_every_known_scale_is_a_family_s() -> None:
+    types = {tiny.model_type for tiny in FAMILIES.values()}
+    known = types & SCALES.keys()
+    assert {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "internvl"} <= known
+    assert SCALES["qwen2_5_vl"] is Scale.RESIZED
+    assert SCALES["qwen2_vl"] is SCALES["qwen3_vl"] is Scale.GRID
+
+
+def test_tiles_have_no_resized_image(tmp_path: Path) -> None:
+    processor = load_processor(save_whole("llava_next", tmp_path))
+    with pytest.raises(ExecutionError, match="cuts images into tiles"):
+        framed([pair()], Scale.RESIZED, processor)
+    (made,) = framed([pair()], Scale.GRID, processor)
+    assert made.frames == (Frame(1000, 1000), Frame(1000, 1000))
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    "family", ["qwen2_5_vl", "glm4v", "gemma3", "llava", "llava_next", "internvl"]
+)
+def test_shrunk_images_are_counted(family: str, tmp_path: Path) -> None:
+    """By arithmetic, and as the processor itself shows them."""
+    folder = save_whole(family, tmp_path)
+    sizes = [(28, 28), (56, 56), (224, 224), (300, 200), (640, 480), (400, 90)]
+    asked = suite(Metric.VISION, *(question(str(s), picture(size=s)) for s in sizes))
+    asks = [
+        addressed(q, "m", {}) for q in Work((asked,), Generation()).questions(PLAIN)
+    ]  # blank images are not counted
+    processor = load_processor(folder)
+    shown = {size: shown_size(processor, size) for size in sizes}
+    small = [s for s, t in shown.items() if t and t[0] * t[1] < 0.9 * s[0] * s[1]]
+    found = find_shrunk(folder, asks)
+    if family in ("llava_next", "internvl"):  # tiles: nothing is said
+        assert found is None
+        return
+    assert found is not None
+    assert small
+    assert (found.count, found.total) == (len(small), len(sizes))
+    assert (found.largest, found.shown) == ((640, 480), shown[640, 480])
+    assert f"shrinks {len(small)} of 6 images, the largest from 640x480 to" in found.note
+    assert find_shrunk(folder, asks[:1]) is None or family in ("gemma3", "llava")
+
+
+def test_the_limit_is_named() -> None:
+    note = Shrunk("Qwen2VLImageProcessor", 50176, 2, 3, (640, 640), (224, 224)).note
+    assert note == (
+        "The model's own Qwen2VLImageProcessor (at most 50,176 pixels) shrinks 2 of 3 images, the "
+        "largest from 640x640 to 224x224 pixels."
+    )
+
+
+# Pairs
+
+
+def test_a_model_that_knows_no_pair_is_told() -> None:
+    def one(layer: int | None, known: bool | None) -> Swapped:
+        return Swapped(pair(), layer, "", False, False, None, known)
+
+    assert "none of the 2 pairs" in unknown_note([one(None, False), one(None, None), one(1, True)])
+    assert unknown_note([one(None, False), one(None, True)]) == ""
+    assert unknown_note([]) == ""
+
+
+def test_a_run_says_scale_sizes_and_what_is_not_known(tmp_path: Path) -> None:
+    """From the command line, on the specimen, which knows nothing of these images."""
+    folder = tmp_path / "pairs" / "grounding"
+    folder.mkdir(parents=True)
+    for name, colour in (("a.png", "red"), ("b.png", "blue")):
+        (folder / name).write_bytes(picture(colour, (384, 384)).data)
+    meta = {"target_bbox_xyxy": [10, 10, 90, 90], "source_bbox_xyxy": [200, 200, 300, 300]}
+    row = {"id": "1", "target_image": "a.png", "source_image": "b.png", "prompt": "Where?",
+           "meta": meta}  # fmt: skip
+    (folder / "data.jsonl").write_text(json.dumps(row))
+    model = path("rl")
+    for boxes, scale, reason in (
+        ((), "resized", "as qwen2_5_vl answers"), (("--boxes", "grid-1000"), "grid-1000", "--boxes")
+    ):  # fmt: skip
+        out = tmp_path / scale
+        done = call(tmp_path, "probe", "vision-swap", model, "--pairs", folder.parent, "--out", out,
+                    "--layers", "0", "--max-new-tokens", 4, *boxes)  # fmt: skip
+        summary = json.loads((out / "probe.json").read_text())
+        assert summary["boxes"] == scale
+        said = done.stderr
+        assert f"on the scale '{scale}'" in said
+        assert reason in said
+        assert "none of the 1 pairs" in said
+        assert "shrinks 2 of 2 images, the largest from 384x384 to 196x196 pixels" in said
+        assert [note in said for note in summary["notes"]] == [True] * 3
+
+
+def test_an_evaluation_says_what_was_shrunk(tmp_path: Path) -> None:
+    rows = [{"id": name, "prompt": "?", "answer": "7", "image": f"{name}.png"} for name in "ab"]
+    for name, size in (("a", (640, 480)), ("b", (84, 84))):
+        (tmp_path / f"{name}.png").write_bytes(picture(size=size).data)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "suite.yaml").write_text("name: s\nrows: rows.jsonl\nmax_new_tokens: 2\n")
+    for _ in range(2):  # the second time everything is there already
+        done = call(tmp_path, "eval", path("rl"), "--suite", "suite.yaml", "--out", "run")
+        assert "shrinks 1 of 2 images, the largest from 640x480 to 252x168" in done.stdout
+    (found,) = json.loads((tmp_path / "run" / "run.json").read_text())["shrunk"]
+    assert (found["count"], found["total"], found["limit"]) == (1, 2, 50176)
