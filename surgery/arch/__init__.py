@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from surgery.arch.families import FAMILIES, Family
+from surgery.arch.families import FAMILIES
+from surgery.arch.family import Family
 from surgery.arch.regions import Region, regions
 from surgery.arch.resolve import ArchitectureWarning, find_family, resolve
 from surgery.arch.site import Architecture, Component, Module, Site

@@ -1,4 +1,4 @@
-"""Which modules of a loaded model a decoder layer is made of, by the names of its tensors."""
+"""The modules of a loaded model that a decoder layer is made of, by the names of its tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from surgery.arch.site import Component, Module
 from surgery.errors import ArchitectureError
 
 if TYPE_CHECKING:
-    from surgery.arch.site import Architecture
+    from collections.abc import Mapping
+
+    from surgery.arch.site import Architecture, Site
 
 
 @dataclass(frozen=True)
@@ -32,39 +34,52 @@ class LayerModules:
 
 
 def decoder_modules(architecture: Architecture) -> tuple[LayerModules, ...]:
-    """The modules of every decoder layer, in order.
+    """Find the modules of every decoder layer, in order.
 
     Args:
         architecture: Of the names that the loaded model's `state_dict` has.
 
     Raises:
-        ArchitectureError: If a layer has no attention or no MLP to be found by its tensors.
+        ArchitectureError: If a layer has no attention over its own sequence, or no module that is
+            its whole MLP.
     """
-    found: list[dict[str, str]] = [{} for _ in range(architecture.layers[Component.LANGUAGE])]
+    layers: list[dict[str, Site]] = [{} for _ in range(architecture.layers[Component.LANGUAGE])]
     for name, site in architecture.sites.items():
-        if site.component is not Component.LANGUAGE or site.layer is None:
-            continue
-        parts = found[site.layer]
-        if site.module in (Module.ATTENTION, Module.MLP):
-            parts.setdefault(site.module, name.removesuffix(f".{site.leaf}"))
-        if site.module is Module.ATTENTION and site.leaf in ("k_proj.weight", "v_proj.weight"):
-            parts[site.leaf] = name.removesuffix(".weight")
-    return tuple(_modules(layer, parts) for layer, parts in enumerate(found))
+        if site.component is Component.LANGUAGE and site.layer is not None:
+            layers[site.layer][name] = site
+    return tuple(_modules(layer, sites) for layer, sites in enumerate(layers))
 
 
-def _modules(layer: int, parts: dict[str, str]) -> LayerModules:
-    for module in (Module.ATTENTION, Module.MLP):
-        if module not in parts:
-            raise ArchitectureError(
-                f"decoder layer {layer} has no {module} among its tensors, so there is nothing to "
-                f"probe. Expected names such as 'layers.{layer}.self_attn.q_proj.weight' and "
-                f"'layers.{layer}.mlp.up_proj.weight'."
-            )
-    attention = parts[Module.ATTENTION]
+def _modules(layer: int, sites: Mapping[str, Site]) -> LayerModules:
+    attention = _block(layer, Module.ATTENTION, sites)
+    leaves = {
+        site.leaf: name.removesuffix(".weight")
+        for name, site in sites.items()
+        if site.module is Module.ATTENTION
+    }
     return LayerModules(
         layer=attention.rpartition(".")[0],
         attention=attention,
-        mlp=parts[Module.MLP],
-        keys=parts.get("k_proj.weight"),
-        values=parts.get("v_proj.weight"),
+        mlp=_block(layer, Module.MLP, sites),
+        keys=leaves.get("k_proj.weight"),
+        values=leaves.get("v_proj.weight"),
+    )
+
+
+def _block(layer: int, module: Module, sites: Mapping[str, Site]) -> str:
+    """Return the module that is a layer's whole attention or MLP: the one that leaves leave out."""
+    blocks = {name: site for name, site in sites.items() if site.module is module}
+    for name, site in blocks.items():
+        own = name.removesuffix(f".{site.leaf}")
+        if not own.endswith(f".{layer}"):
+            return own
+    inside = list(dict.fromkeys(site.leaf.split(".")[0] for site in blocks.values()))
+    mixed = list(dict.fromkeys(str(site.module) for site in sites.values()))
+    found = f"its {module} is {', '.join(inside)}" if inside else f"it has {', '.join(mixed)}"
+    raise ArchitectureError(
+        f"decoder layer {layer} has no module that is its whole {module} over the sequence's own "
+        f"tokens ({found}), so it cannot be probed. Expected names such as "
+        f"'layers.{layer}.self_attn.q_proj.weight' and 'layers.{layer}.mlp.up_proj.weight'; "
+        f"cross-attention to an image beside the sequence, state-space and convolution layers and "
+        f"MLPs in several modules are not probed."
     )

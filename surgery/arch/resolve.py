@@ -18,7 +18,7 @@ from surgery.arch.check import (
     lookup,
     shown,
 )
-from surgery.arch.families import FAMILIES, Family
+from surgery.arch.families import FAMILIES
 from surgery.arch.rules import RuleBook
 from surgery.arch.site import Architecture, Component, Module, Site
 from surgery.arch.structural import guess_sites
@@ -27,6 +27,7 @@ from surgery.errors import ArchitectureError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from surgery.arch.family import Family
     from surgery.arch.rules import Rule
 
 _BY_TYPE = {kind: family for family in FAMILIES for kind in family.model_types}

@@ -38,7 +38,7 @@ _PROJECTORS = frozenset({"mlp", "mlp_AR", "patch_merge_mlp", "query_tokens", "Qf
     "img_projection",
 }
 # The way out of a tower, right below its own name.
-_EXITS = frozenset({"proj_in", "proj_out"})
+_EXITS = frozenset({"proj_in", "proj_out", "downsample"})
 _VISION = frozenset(
     {"visual", "vision", "vit", "vpm", "image", "img", "video", "patch", "patches"}
 ) | {
@@ -106,10 +106,9 @@ def split(name: str) -> tuple[Prefix, int, Prefix] | None:
 
 
 def words(segments: Prefix) -> frozenset[str]:
-    """The whole words of some segments, in lower case and without digits at their end."""
-    return frozenset(
-        bare for s in segments for word in s.lower().split("_") for bare in (word, _bare(word))
-    )
+    """The whole words of some segments, in lower case, also without digits or an s at their end."""
+    every = [word for segment in segments for word in segment.lower().split("_")]
+    return frozenset([*every, *map(_bare, every), *(word.removesuffix("s") for word in every)])
 
 
 def _bare(text: str) -> str:

@@ -184,6 +184,8 @@ def _claim(stack: Stack, seeing: Sequence[Stack], decoder: Prefix) -> Component 
         return Component.VISION
     if stack.component is not Component.LANGUAGE or stack.prefix == decoder:
         return None
+    if "cross" in words(stack.prefix):  # gated cross-attention to what a tower sees
+        return Component.PROJECTOR
     same = _shared(stack.prefix, decoder)
     inside = speaks(decoder[:same]) or (
         "encoder" in words(stack.prefix[same:]) and "decoder" in words(decoder[same:])
@@ -224,7 +226,7 @@ def _site(
     named = component(path)
     if named is not Component.LANGUAGE:
         return Site(named, None, _module(segments), name)
-    if claim is Component.VISION or claim is Component.OTHER:
+    if claim is not None and claim is not Component.LANGUAGE:
         return Site(claim, None, _module(segments), name)
     return _beside(segments, layout, claim)
 
@@ -249,7 +251,7 @@ def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
     if parts & _EMBEDDINGS and not parts & _ROTARY:
         norm = is_norm(lead[0]) or any(map(is_norm, segments[at:]))
         return Site(Component.EMBEDDING, None, Module.NORM if norm else Module.EMBEDDING, tail)
-    if claim is Component.LANGUAGE or speaks(decoder[:at]):
+    if claim is Component.LANGUAGE or speaks(decoder[:at]) or speaks(segments[:-1]):
         return Site(Component.LANGUAGE, None, _module(segments), ".".join(segments))
     return Site(Component.OTHER, None, Module.OTHER, ".".join(segments))
 
