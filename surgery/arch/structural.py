@@ -160,7 +160,8 @@ def _by_count(
     missing.subtract(stack.count for stack in seeing)
     found = []
     for stack in sorted(spare, key=lambda stack: -stack.size):
-        if stack.component is Component.LANGUAGE and missing[stack.count] > 0:
+        unnamed = stack.component is Component.LANGUAGE and not stack.beside()
+        if unnamed and missing[stack.count] > 0:
             missing[stack.count] -= 1
             found.append(stack)
     return found

@@ -82,7 +82,12 @@ def _print_summary(console: Console, record: dict[str, Any]) -> None:
     _print_components(console, record)
     lines = [f"regions of {told}" for told in _regions(record)]
     if record["tied_head"]:
-        lines.append("head tied to the embedding: one tensor serves as both")
+        stored = "head" in record["components"]
+        lines.append(
+            "head tied to the embedding by the configuration, though the files hold both"
+            if stored
+            else "head tied to the embedding: one tensor serves as both"
+        )
     if record["revision"]:
         lines.append(f"revision {record['revision']}")
     lines.append(f"fingerprint {record['fingerprint']}")

@@ -38,7 +38,7 @@ base: in                       # every tensor comes from here unless a step says
 # A selector is component[layers].module.leaf; every part but the component may be left out.
 #   components  vision, projector, embedding, language, norm, head, or "*" for everything
 #   layers      9:18 (the end is left out), 5, -4:, early, mid, late, or several: [early, 20:24]
-#   modules     attention, mlp, norm
+#   modules     attention, mlp, mixer, norm
 #   leaf        a tensor's name, with * as wildcard: language[:].attention.q_proj
 # A comma unites; a leading ! takes away: "language[mid], !language[:].norm"
 steps:

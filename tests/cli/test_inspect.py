@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from tests.families import save_tiny
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -49,6 +51,15 @@ def test_tensors_are_listed_with_both_names(surgery: Surgery, pair: Pair) -> Non
 def test_a_tied_head_is_told(surgery: Surgery, pair: Pair) -> None:
     done = surgery("inspect", pair("gemma")["in"])
     assert "head tied to the embedding: one tensor serves as both" in done.stdout
+
+
+def test_a_head_that_is_stored_too_is_told(surgery: Surgery, tmp_path: Path) -> None:
+    folder = save_tiny("mistral3", tmp_path / "both")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    done = surgery("inspect", folder)
+    assert "one tensor serves as both" not in done.stdout
+    assert "tied to the embedding by the configuration, though the files hold both" in done.stdout
 
 
 def test_no_such_folder(surgery: Surgery) -> None:
