@@ -139,6 +139,8 @@ class RangedFile:
         except Stopped:
             raise
         except BaseException as error:
+            if self._stop.is_set() and self._failure is None:
+                raise Stopped from error  # it broke because it was cancelled
             self._failure = self._failure or error
             self.stop()
             raise
@@ -157,6 +159,8 @@ class RangedFile:
                         continue
                 except _Broken as broken:
                     trouble = broken
+                if self._stop.is_set():
+                    raise Stopped from trouble
                 idle = 0 if done > before else idle + 1
                 if idle == _ATTEMPTS:
                     raise CheckpointError(
@@ -285,9 +289,10 @@ def _mended(client: Any) -> Iterator[Any]:
         raise
     except http_error() as error:
         raise _Broken("broke off the connection") from error
-    except RuntimeError as error:
-        # All threads share the client. Another one that cannot connect closes it under us.
-        if not client.is_closed:
+    except (OSError, RuntimeError) as error:
+        # All threads share the client. Another one that cannot connect closes it under us, its
+        # sockets too: a read that is under way ends with "Bad file descriptor".
+        if isinstance(error, RuntimeError) and not client.is_closed:
             raise
         raise _Broken("broke off the connection") from error
 
