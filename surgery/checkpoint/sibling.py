@@ -6,6 +6,8 @@ run can tell a folder that is being written from one whose writer was killed.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
 import secrets
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
 _MARK = re.compile(
     r"(?P<host>[0-9a-f]{6})(?P<boot>[0-9a-f]{6})(?P<space>[0-9a-f]{6})"
     r"-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{8}"
+)
+
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+"""Of Linux's renameat2, and of renamex_np, where macOS calls it RENAME_SWAP."""
+_NO_EXCHANGE = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV}
 )
 
 
@@ -115,6 +125,30 @@ def put(path: Path, write: Callable[[Path], object]) -> Path:
         finally:
             draft.unlink(missing_ok=True)
     return path
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step.
+
+    Returns:
+        Whether it was done. If not, the system or its file system has no such step, and nothing
+        changed.
+
+    Raises:
+        OSError: If it fails for another reason.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    first, second = os.fsencode(one), os.fsencode(other)
+    if hasattr(libc, "renameat2"):
+        failed = libc.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE)
+    elif hasattr(libc, "renamex_np"):
+        failed = libc.renamex_np(first, second, _RENAME_EXCHANGE)
+    else:
+        return False
+    code = ctypes.get_errno() if failed else 0
+    if code and code not in _NO_EXCHANGE:
+        raise OSError(code, os.strerror(code), str(other))
+    return not failed
 
 
 def remove(folder: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import threading
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,14 @@ class FolderWriter:
     Args:
         target: The folder to make. It must not exist, or be empty.
         overwrite: Whether a folder that this toolkit wrote (it holds `surgery.json`) may be
-            replaced. The old one is only removed when the new one stands.
+            replaced. The old one is only removed when the new one stands; both change places in
+            one step where the file system can do that (see `surgery.checkpoint.sibling.exchange`).
 
     Raises:
         ExecutionError: If the target may not be written, or the disk fails.
+
+    Warns:
+        UserWarning: If an old folder was replaced in two steps.
     """
 
     def __init__(self, target: Path, *, overwrite: bool = False) -> None:
@@ -214,6 +219,16 @@ class FolderWriter:
         self._temporary = None
 
     def _replace(self, target: Path) -> None:
+        """Put the new folder where an old one is, so that one of the two is there at any time."""
+        self._check_target(target)  # somebody may have put another one there meanwhile
+        if sibling.exchange(self.folder, target):
+            return  # the old one has the temporary name now, and goes with it
+        warnings.warn(
+            f"{self._target}: this file system cannot exchange two names in one step, so for a "
+            "moment there was no model. A merge that was killed in that moment would be put right "
+            "by the next one there.",
+            stacklevel=2,
+        )
         self._aside = sibling.name_beside(target, "old")
         target.rename(self._aside)
         try:
