@@ -93,10 +93,15 @@ def shortage(error: BaseException | None) -> BaseException | None:
         short = isinstance(error, MemoryError) or (
             isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN)
         )
-        if short or any(words in str(error).lower() for words in _SHORTAGES):
+        if short or says_shortage(str(error)):
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def says_shortage(text: str) -> bool:
+    """Return whether a library's words are about memory or threads that ran out."""
+    return any(words in text.lower() for words in _SHORTAGES)
 
 
 def first_line(error: BaseException) -> str:

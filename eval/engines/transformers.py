@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from surgery.probe import Blocks, Decoder
 
 _PLAIN: Final = (Message("user", ("How are you?",)),)
+_MOST_ADDED: Final = 1_000_000
+"""Characters that a chat template may add to the messages; a tokenizer takes minutes for more."""
 _SAID: Final = 4096
 """Answers whose text is kept."""
 _ENCODED: Final = 4096
@@ -376,6 +378,9 @@ def chat(processor: Any, messages: Sequence[Message]) -> str:
             f"the model's chat template refuses a question: {type(error).__name__}, "
             f"{first_line(error)}"
         ) from None
+    spoken = sum(len(part) for m in messages for part in m.parts if isinstance(part, str))
+    if len(text) > spoken + _MOST_ADDED:
+        raise QuestionError(f"the model's chat template adds {len(text) - spoken:,} characters")
     return text
 
 

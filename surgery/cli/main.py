@@ -33,7 +33,7 @@ from surgery.cli import (
     train,
     verify,
 )
-from surgery.cli.console import INTERRUPTED, show_error, show_warning
+from surgery.cli.console import INTERRUPTED, printable, show_error, show_warning
 from surgery.cli.process import (
     check_folder,
     check_platform,
@@ -135,7 +135,9 @@ def main() -> None:
         known = explained(error)
         if known is None:
             raise
-        _refuse(known)
+        # Without colours: what prints them needs memory.
+        print(f"error: {printable(str(known))}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
     except SystemExit as done:
@@ -154,10 +156,15 @@ def _run() -> None:
     warning = find_home()
     if warning is not None:
         show_warning(warning)
-    if signal.getsignal(signal.SIGINT) is end:
+    quiet = signal.getsignal(signal.SIGINT) is end
+    if quiet:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Called as a command, because an app would put a hook of its own in place of ours.
-    get_command(build())(prog_name="surgery")
+    try:
+        # Called as a command, because an app would put a hook of its own in place of ours.
+        get_command(build())(prog_name="surgery")
+    finally:
+        if quiet:  # the interpreter's own end is not to be interrupted with a traceback
+            signal.signal(signal.SIGINT, end)
 
 
 def _refuse(error: SurgeryError) -> NoReturn:

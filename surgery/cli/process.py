@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from surgery.errors import ExecutionError, first_line, shortage
+from surgery.errors import ExecutionError, first_line, says_shortage, shortage
 
 _PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
 _NEEDED: Final = ("pread", "preadv", "pwrite")  # of os
@@ -141,10 +141,16 @@ def explained(error: BaseException) -> ExecutionError | None:
     cause = shortage(error)
     if cause is not None:
         return ExecutionError(
-            f"memory ran out ({first_line(cause)[:200]}). Give the process more (see `ulimit -v` "
+            f"memory ran out ({_words(cause)[:200]}). Give the process more (see `ulimit -v` "
             "and the container's limit), or ask for less: fewer workers or processes, a smaller "
             "batch."
         )
     if isinstance(error, OSError) and error.filename is not None and is_systems(error):
         return ExecutionError(f"{str(error.filename)[:200]}: {reason(error)}.")
     return None
+
+
+def _words(error: BaseException) -> str:
+    """Return the line of an error that says what was short; its first where none does."""
+    lines = str(error).splitlines()
+    return next(filter(says_shortage, lines), first_line(error)).strip()

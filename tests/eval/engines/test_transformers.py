@@ -149,7 +149,7 @@ def test_a_processor_s_own_fault_is_told(trained: TransformersEngine, monkeypatc
     "template",
     ["{{ raise_exception('no \x1b[2J') }}", "{% for %}", "{{ messages.x.y }}", "{{ nothing() }}",
      "{{ ''.__class__.__mro__ }}", "{% for i in range(10**9) %}x{% endfor %}", "{{ 1 / 0 }}",
-     "{{ messages[9].content }}", "{% include 'x' %}", "{{ '\ud800' }}",
+     "{{ messages[9].content }}", "{% include 'x' %}", "{{ '\ud800' }}", "{{ 'x' * 10**7 }}",
      "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ 'x' | int(base=99) + none }}"],
 )  # fmt: skip
 def test_a_template_that_fails_is_one_sentence(
