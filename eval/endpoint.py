@@ -103,8 +103,8 @@ class Endpoint:
                     f"Hub, which asks servers too, obeys it. Unset it for this command."
                 ) from None
             except (HfHubHTTPError, InferenceTimeoutError, httpx2.HTTPError, ValueError,
-                    LookupError, TypeError, AttributeError) as error:  # fmt: skip
-                # the last four: an answer that is no answer
+                    LookupError, TypeError, AttributeError, RecursionError) as error:  # fmt: skip
+                # the last five: an answer that is no answer
                 failure, wait = self._failed(error), self._wait(error, attempt)
             if wait is None:
                 break

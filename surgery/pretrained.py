@@ -47,8 +47,11 @@ def load_pretrained(kind: Any, source: str | Path, **options: Any) -> Any:
 
 
 @contextmanager
-def loading(folder: Path) -> Iterator[None]:
+def loading(source: object) -> Iterator[None]:
     """Turn whatever a checkpoint's files make transformers stumble over into one error.
+
+    Args:
+        source: The checkpoint, for the message.
 
     Raises:
         CheckpointError: For every error of the block but a lack of memory.
@@ -61,7 +64,7 @@ def loading(folder: Path) -> Iterator[None]:
         if shortage(error) is not None:
             raise
         raise CheckpointError(
-            f"{folder} cannot be used with transformers: {type(error).__name__}, "
+            f"{source} cannot be used with transformers: {type(error).__name__}, "
             f"{first_line(error)[:300]}. Its configuration, tokenizer or processor files are "
             "damaged, or do not belong together: restore them from where the checkpoint came from."
         ) from error

@@ -372,6 +372,12 @@ def explained_client(repo: str, revision: str | None) -> Iterator[None]:
         ) from error
     except http_error() as error:
         raise CheckpointError(_failed(at, status_of(error))) from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{at}: the Hub's answer cannot be used ({type(error).__name__}): a listing with a "
+            "path that leads out of the repository, or no listing at all. Try again later; if it "
+            f"stays, do not use what is there. See {page}/tree/main."
+        ) from error
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or "failed"
         raise CheckpointError(

@@ -24,7 +24,8 @@ def skeleton(config: Mapping[str, Any]) -> Any:
     import torch
 
     kind, loaded = class_of(config)
-    with torch.device("meta"):
+    name = f"a model of type {config.get('model_type')!r}"
+    with loading(name), torch.device("meta"):
         return kind.from_config(loaded, trust_remote_code=False)
 
 

@@ -21,19 +21,19 @@ def main() -> int:
 
     import torch
 
-    from tests.eval.scripted import Script, serving
     from tests.fuzz.cases import Report, run_case
     from tests.fuzz.kinds import KINDS
-    from tests.fuzz.room import answer, build_room
+    from tests.fuzz.room import build_room
+    from tests.fuzz.servers import servers
 
     torch.set_num_threads(1)
     report = Report()
-    with tempfile.TemporaryDirectory() as folder, serving(Script(answer)) as server:
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as both:
         os.environ["VLM_SURGERY_CACHE"] = f"{folder}/cache"
-        clean = build_room(Path(folder) / "clean", server.url)
+        clean = build_room(Path(folder) / "clean", both.url)
         for kind in options.only or KINDS:
             for seed in range(options.seed, options.seed + options.count):
-                run_case(kind, seed, clean, Path(folder) / "room", server.url, report)
+                run_case(kind, seed, clean, Path(folder) / "room", both, report)
             print(f"{kind}: {options.count} cases from seed {options.seed}", flush=True)
     print(dict(report.count))
     for bucket, cases in sorted(report.buckets.items(), key=lambda item: -len(item[1])):

@@ -23,6 +23,8 @@ from tests.fuzz.room import call
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.fuzz.servers import Servers
+
 LONGEST = 30  # seconds
 _ROOT = Path(__file__).parents[2]
 
@@ -44,12 +46,14 @@ class Report:
     buckets: dict[str, list[str]] = field(default_factory=dict)
 
 
-def run_case(kind: str, seed: int, clean: Path, room: Path, server: str, report: Report) -> None:
+def run_case(
+    kind: str, seed: int, clean: Path, room: Path, servers: Servers, report: Report
+) -> None:
     """Damage a copy of the clean room and run the commands that read it."""
-    rng = Random(f"{kind}/{seed}")
+    rng, servers.rng = Random(f"{kind}/{seed}"), None
     mutate.copy(clean, room)
     with _inside(room):
-        for command in KINDS[kind](rng, room, server):
+        for command in KINDS[kind](rng, room, servers):
             before = _listing(room)
             try:
                 with _watched(), warnings.catch_warnings():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from tests.fuzz import mutate
+from tests.fuzz.servers import REPO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
+    from tests.fuzz.servers import Servers
+
     Commands = list[list[str]]
-    Kind = Callable[[Random, Path, str], Commands]
+    Kind = Callable[[Random, Path, Servers], Commands]
 
 TEMPLATES = (
     "{{ raise_exception('no \x1b[2J') }}", "{% for %}", "{{ messages.x.y }}",
@@ -44,31 +48,35 @@ def _read(room: Path, model: str = "models/rl") -> Commands:
     ]
 
 
-def config(rng: Random, room: Path, server: str) -> Commands:
+def config(rng: Random, room: Path, servers: Servers) -> Commands:
     mutate.json_file(rng, rng.choice(_names(room / "models" / "rl", CONFIGS)))
-    return _read(room)
+    measured = [["stats", "--in", "models/in", "--rl", "models/rl", "--out", "new4", "-q",
+                 "--spectrum", "none"]]  # fmt: skip
+    return _read(room) + (measured if rng.random() < 0.3 else [])
 
 
-def header(rng: Random, room: Path, server: str) -> Commands:
+def header(rng: Random, room: Path, servers: Servers) -> Commands:
     mutate.weights(rng, room / "models" / "rl" / "model.safetensors")
     return _read(room)
 
 
-def index(rng: Random, room: Path, server: str) -> Commands:
+def index(rng: Random, room: Path, servers: Servers) -> Commands:
     files = sorted((room / "out").glob("model*"))
     path = rng.choice(files)
     (mutate.json_file if path.suffix == ".json" else mutate.weights)(rng, path)
     return _read(room, "out")
 
 
-def companion(rng: Random, room: Path, server: str) -> Commands:
+def companion(rng: Random, room: Path, servers: Servers) -> Commands:
     path = rng.choice(_names(room / "models" / "rl", COMPANIONS))
     (mutate.json_file if path.suffix == ".json" else mutate.text_file)(rng, path)
     return [*_read(room)[2:4], ["eval", "models/rl", "--suite", "mine.yaml", "--out", "new2", "-q",
-            "--processes", "1"]]  # fmt: skip
+            "--processes", "1"],
+            *([["train", "sft", "sft.yaml", "--model", "models/rl", "--out", "new3", "-q"]]
+              if rng.random() < 0.3 else [])]  # fmt: skip
 
 
-def template(rng: Random, room: Path, server: str) -> Commands:
+def template(rng: Random, room: Path, servers: Servers) -> Commands:
     text = rng.choice(TEMPLATES)
     path = room / "models" / "rl" / "chat_template.jinja"
     if rng.random() < 0.3 and path.is_file():
@@ -82,53 +90,55 @@ def template(rng: Random, room: Path, server: str) -> Commands:
     return commands
 
 
-def recipe(rng: Random, room: Path, server: str) -> Commands:
+def recipe(rng: Random, room: Path, servers: Servers) -> Commands:
     name = rng.choice(("recipe.yaml", "recipe.yaml", "child.yaml"))
     mutate.yaml_file(rng, room / name)
     return [["plan", name], ["recipe", "show", name], ["recipe", "show", name, "--resolved"],
             ["recipe", "to-mergekit", name], ["merge", name, "new", "-q"]]  # fmt: skip
 
 
-def mergekit(rng: Random, room: Path, server: str) -> Commands:
+def mergekit(rng: Random, room: Path, servers: Servers) -> Commands:
     name = rng.choice(("classic.yaml", "slices.yaml"))
     mutate.yaml_file(rng, room / name)
     return [["recipe", "from-mergekit", name]]
 
 
-def sweep(rng: Random, room: Path, server: str) -> Commands:
+def sweep(rng: Random, room: Path, servers: Servers) -> Commands:
     mutate.yaml_file(rng, room / "sweep.yaml")
     return [["sweep", "sweep.yaml", "--out", "new", "-q", "--processes", "1"]]
 
 
-def training(rng: Random, room: Path, server: str) -> Commands:
+def training(rng: Random, room: Path, servers: Servers) -> Commands:
     kind = rng.choice(("sft", "grpo"))
     mutate.yaml_file(rng, room / f"{kind}.yaml")
     return [["train", kind, f"{kind}.yaml", "--out", "new", "-q"]]
 
 
-def suite(rng: Random, room: Path, server: str) -> Commands:
+def suite(rng: Random, room: Path, servers: Servers) -> Commands:
     if rng.random() < 0.5:
         mutate.yaml_file(rng, room / "mine.yaml")
     else:
         mutate.json_lines(rng, room / "rows.jsonl")
-    return [["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", server]]
+    return [["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", servers.url]]
 
 
-def image(rng: Random, room: Path, server: str) -> Commands:
+def image(rng: Random, room: Path, servers: Servers) -> Commands:
     from tests.eval.samples import picture
 
     path = room / "a.png"
     path.write_bytes(picture(size=(64, 48), kind=rng.choice(("PNG", "JPEG", "GIF", "TIFF", "WEBP",
                                                              "BMP", "PPM"))).data)  # fmt: skip
     mutate.file(rng, path)
-    commands = [["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", server]]
+    commands = [
+        ["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", servers.url]
+    ]
     if rng.random() < 0.3:
         commands = [["eval", "models/in", "--suite", "mine.yaml", "--out", "new", "-q",
                      "--processes", "1"]]  # fmt: skip
     return commands
 
 
-def pairs(rng: Random, room: Path, server: str) -> Commands:
+def pairs(rng: Random, room: Path, servers: Servers) -> Commands:
     folder = room / "pairs" / "colour"
     if rng.random() < 0.7:
         mutate.json_lines(rng, folder / "data.jsonl")
@@ -138,28 +148,28 @@ def pairs(rng: Random, room: Path, server: str) -> Commands:
              "--layers", "0:1"]]  # fmt: skip
 
 
-def run(rng: Random, room: Path, server: str) -> Commands:
+def run(rng: Random, room: Path, servers: Servers) -> Commands:
     files = sorted(path for path in (room / "run").iterdir() if path.is_file())
     path = rng.choice([path for path in files if path.suffix in (".json", ".jsonl", ".csv")])
     damage = {".json": mutate.json_file, ".jsonl": mutate.json_lines}.get(path.suffix)
     (damage or mutate.text_file)(rng, path)
-    resume = ["eval", "one", "two", "--suite", "mine.yaml", "--out", "run", "--server", server]
+    resume = ["eval", "one", "two", "--suite", "mine.yaml", "--out", "run", "--server", servers.url]
     return [["compare", "run"], ["compare", "run", "--json"], ["profile", "run", "--out", "new"],
             [*resume, "-q"]]  # fmt: skip
 
 
-def descriptions(rng: Random, room: Path, server: str) -> Commands:
+def descriptions(rng: Random, room: Path, servers: Servers) -> Commands:
     mutate.json_lines(rng, room / "words.jsonl")
     (room / "mine.yaml").write_text(
         (room / "mine.yaml").read_text().replace("accuracy", "m_v2r").replace("rows:", "rows:")
     )
     lines = (room / "rows.jsonl").read_text().splitlines()
     (room / "rows.jsonl").write_text(lines[1].replace('"three dots"', "null") + "\n")
-    return [["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", server,
+    return [["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", servers.url,
              "--descriptions", "words.jsonl"]]  # fmt: skip
 
 
-def adapter(rng: Random, room: Path, server: str) -> Commands:
+def adapter(rng: Random, room: Path, servers: Servers) -> Commands:
     if rng.random() < 0.6:
         mutate.json_file(rng, room / "adapter" / "adapter_config.json")
     else:
@@ -171,7 +181,7 @@ def adapter(rng: Random, room: Path, server: str) -> Commands:
     return [["plan", "tuned.yaml"], ["merge", "tuned.yaml", "new", "-q"], ["inspect", "adapter"]]
 
 
-def ledger(rng: Random, room: Path, server: str) -> Commands:
+def ledger(rng: Random, room: Path, servers: Servers) -> Commands:
     files = sorted(path for path in (room / "out").rglob("*") if path.is_file())
     path = rng.choice([room / "out" / "surgery.json", rng.choice(files)])
     if path.suffix == ".json":
@@ -185,13 +195,13 @@ def ledger(rng: Random, room: Path, server: str) -> Commands:
             ["merge", "recipe.yaml", "out", "--overwrite", "-q"]]  # fmt: skip
 
 
-def arguments(rng: Random, room: Path, server: str) -> Commands:
+def arguments(rng: Random, room: Path, servers: Servers) -> Commands:
     """Values of options and arguments."""
     word = str(rng.choice(mutate.VALUES))[:5000].replace("\0", "")
     word = word.encode("utf-8", "surrogateescape" if "\udc80" in word else "replace").decode(
         "utf-8", "surrogateescape"
     )
-    ask = ["--suite", "mine.yaml", "--out", "new", "-q", "--server", server]
+    ask = ["--suite", "mine.yaml", "--out", "new", "-q", "--server", servers.url]
     return [rng.choice([
         ["inspect", word], ["plan", word], ["verify", word], ["merge", "recipe.yaml", word, "-q"],
         ["plan", "recipe.yaml", "--model", f"in={word}"], ["freeze", "models/in", word],
@@ -204,7 +214,7 @@ def arguments(rng: Random, room: Path, server: str) -> Commands:
         ["eval", "m", "--suite", "mathvista", "--data", f"mathvista={word}", *ask[2:]],
         ["eval", "m", *ask, "--descriptions", word], ["eval", "m", *ask, "--judge", f"m@{word}"],
         ["eval", "m", *ask, "--describe", word], ["eval", "m", *ask, "--key-variable", word],
-        ["eval", "m", "--suite", "mine.yaml", "--out", word, "-q", "--server", server],
+        ["eval", "m", "--suite", "mine.yaml", "--out", word, "-q", "--server", servers.url],
         ["eval", "m", *ask[:-1], word], ["eval", "models/in", *ask[:-2], "--device", word],
         ["eval", "models/in", *ask[:-2], "--dtype", word], ["sweep", word, "--out", "new"],
         ["stats", "--in", word, "--rl", "models/rl", "--out", "new", "-q"],
@@ -222,11 +232,36 @@ def arguments(rng: Random, room: Path, server: str) -> Commands:
     ])]  # fmt: skip
 
 
+def answers(rng: Random, room: Path, servers: Servers) -> Commands:
+    """Answers of a chat server; the run must go on with a sound one."""
+    ask = ["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", servers.url]
+    servers.rng = rng
+    extra = rng.choice(
+        ([], [], ["--judge", f"m@{servers.url}"], ["--describe", f"m@{servers.url}"])
+    )
+    return [[*ask, *extra], ask, ["compare", "new"]]
+
+
+def hub(rng: Random, room: Path, servers: Servers) -> Commands:
+    """Listings, references and files of a hub."""
+    import surgery.checkpoint.hub
+
+    surgery.checkpoint.hub._pinned.clear()
+    shutil.rmtree(room.parent / "hub", ignore_errors=True)
+    servers.rng, servers.share = rng, rng.choice((0.1, 0.4))
+    way = rng.choice(("auto", "ranges", "cache"))
+    return [["inspect", REPO], ["plan", "recipe.yaml", "--model", f"rl={REPO}", "--remote", way],
+            ["merge", "recipe.yaml", "new", "-q", "--model", f"rl={REPO}", "--remote", way],
+            ["verify", f"hf://{REPO}"], ["plan", f"hf://{REPO}"],
+            ["publish", "out", "org/other", "--dry-run"]]  # fmt: skip
+
+
 KINDS: dict[str, Kind] = {
     "config": config, "header": header, "index": index, "recipe": recipe, "mergekit": mergekit,
     "suite": suite, "image": image, "run": run, "descriptions": descriptions, "adapter": adapter,
-    "ledger": ledger, "arguments": arguments, "companion": companion, "template": template,
+    "ledger": ledger, "arguments": arguments, "answers": answers, "hub": hub,
+    "companion": companion, "template": template,
     "sweep": sweep, "training": training, "pairs": pairs,
 }  # fmt: skip
-LIGHT = tuple(name for name in list(KINDS)[:12])
+LIGHT = tuple(name for name in list(KINDS)[:14])
 """Kinds whose commands load no model, so that hundreds of cases take seconds."""

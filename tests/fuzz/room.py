@@ -15,7 +15,6 @@ from typer.main import get_command
 from surgery import specimen
 from surgery.cli.main import build
 from tests.eval.samples import picture
-from tests.eval.scripted import said
 from tests.recipe.test_fuzz import CLASSIC, SLICES
 
 if TYPE_CHECKING:
@@ -88,11 +87,6 @@ PAIR = {
     "source_image": "blue.png", "metadata": {"target": {"answer": "red"},
                                              "source": {"answer": "blue"}},
 }  # fmt: skip
-
-
-def answer(*_: Any) -> tuple[int, dict[str, str], Any]:
-    """What a sound server says."""
-    return 200, {}, said("2")
 
 
 def call(arguments: list[str]) -> str:
