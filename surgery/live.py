@@ -85,6 +85,7 @@ def transplanted(
         `model` itself.
 
     Raises:
+        CheckpointError: If a checkpoint changed while it was read.
         PlanError: If the model is not of the base's architecture: a changed tensor has no
             parameter, or one of another shape.
         ExecutionError: If what is in the model has another hash.
@@ -113,6 +114,8 @@ def transplanted(
                         resident.keep(digests[op.name], tensor)
                     back.append(partial(setattr, target, "data", target.data))
                     target.data = tensor
+            for checkpoint in checkpoints.values():
+                checkpoint.check_unchanged()
             yield model
         finally:
             with torch.no_grad():

@@ -22,7 +22,7 @@ from eval.engines.batching import (
 from eval.engines.features import Features
 from eval.prompts import Message
 from eval.records import Failure, Picture, Response
-from surgery.errors import ExecutionError, first_line
+from surgery.errors import CheckpointError, ExecutionError, first_line
 from surgery.pretrained import load_pretrained, loading
 
 if TYPE_CHECKING:
@@ -176,9 +176,21 @@ class TransformersEngine:
     def variant(
         self, plan: Plan, checkpoints: Mapping[str, Checkpoint], known: Fingerprint
     ) -> Iterator[Self]:
-        """Be a plan's result for the length of the block, proven by its fingerprint."""
+        """Be a plan's result for the length of the block, proven by its fingerprint.
+
+        Raises:
+            CheckpointError: If a file of its models changed since the fingerprint was taken: the
+                model here may hold either.
+        """
+        from surgery.execute.fingerprint import state_of
         from surgery.live import Resident, transplanted
 
+        if state_of(plan, checkpoints) != known.state:
+            raise CheckpointError(
+                f"{', '.join(info.reference for info in plan.models.values())}: one of these "
+                "changed since the run looked at it. What was answered is kept under what it was. "
+                "Let whatever writes there finish, then start the run again."
+            )
         if self._resident is None:
             self._resident = Resident(_room(self.model) // 2)
         with transplanted(self.model, plan, checkpoints, known.digests, self._resident):

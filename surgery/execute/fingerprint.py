@@ -37,11 +37,13 @@ class Fingerprint:
         whole: sha256 over all tensors by canonical name, configuration, tokenizer and processor.
         seeing: sha256 over the tensors of vision tower and projector alone: equal ones make the
             same features of the same image.
+        state: `state_of` the inputs that were hashed.
     """
 
     digests: Mapping[str, str]
     whole: str
     seeing: str
+    state: str
 
 
 def fingerprint(
@@ -64,11 +66,8 @@ def fingerprint(
     cache = cache or DigestCache()
     bring(plan, checkpoints)
     digests = {op.name: _digest(op, checkpoints, cache) for op in plan.ops}
-    files = [
-        (name, sha256(data).hexdigest())
-        for name, (data, _) in companions(plan).items()
-        if name.partition(".")[0] not in _BESIDE and name not in _BESIDE
-    ]
+    files = _files(plan)
+    state = _state(checkpoints, files)
     for checkpoint in checkpoints.values():
         checkpoint.check_unchanged()
     cache.save()
@@ -80,7 +79,33 @@ def fingerprint(
         for op in plan.ops
         if op.site.component in _SEEING
     )
-    return Fingerprint(digests, _hash([tensors, files]), _hash([seen, files]))
+    return Fingerprint(digests, _hash([tensors, files]), _hash([seen, files]), state)
+
+
+def state_of(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> str:
+    """Return text that changes when anything does that a fingerprint is of; reads no weight.
+
+    Args:
+        plan: What is made.
+        checkpoints: The recipe's models, open.
+
+    Raises:
+        CheckpointError: If a file of the base cannot be read.
+    """
+    return _state(checkpoints, _files(plan))
+
+
+def _state(checkpoints: Mapping[str, Checkpoint], files: list[tuple[str, str]]) -> str:
+    return _hash([[each.stamp() for each in checkpoints.values()], files])
+
+
+def _files(plan: Plan) -> list[tuple[str, str]]:
+    """Return the files beside the weights that a response may depend on, with their sha256."""
+    return [
+        (name, sha256(data).hexdigest())
+        for name, (data, _) in companions(plan).items()
+        if name.partition(".")[0] not in _BESIDE and name not in _BESIDE
+    ]
 
 
 def _hash(value: object) -> str:

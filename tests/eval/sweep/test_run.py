@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,11 +17,12 @@ from eval.graded import RECORDS
 from eval.records import Suite
 from eval.store import RESPONSES, Store
 from eval.suites.specimen import load
-from eval.sweep.desk import Work, prepare
+from eval.sweep.desk import Desk, Work, prepare
 from eval.sweep.run import fitting, run
 from eval.sweep.score import Comparison, score
 from eval.sweep.variants import Grid, Pairing, Variant, grid, layers, plain, thirds
-from surgery.errors import ExecutionError
+from surgery import specimen
+from surgery.errors import CheckpointError, ExecutionError
 from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import opened
@@ -149,6 +152,21 @@ def test_processes_say_what_one_says(tmp_path: Path) -> None:
     two = run(variants, work(), tmp_path / "two", processes=2)
     assert one == two
     assert Store(tmp_path / "one").responses == Store(tmp_path / "two").responses
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer_config.json"])
+def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path, name: str) -> None:
+    """Its responses would be kept under the fingerprint of what it was."""
+    folder = shutil.copytree(specimen.path("in"), tmp_path / "model")
+    planned = prepare(plain("mine", str(folder)), work())
+    desk = Desk(work(), tmp_path / "run")
+    with (folder / name).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\n" if name.endswith("json") else b"\x11")
+        file.write(b" " if name.endswith("json") else b"")
+    with pytest.raises(CheckpointError, match="changed since the run looked at it"):
+        desk.answer(planned, lambda *_: None)
+    assert not Store(tmp_path / "run").responses
 
 
 def test_adapters_are_refused_as_base(tmp_path: Path) -> None:
