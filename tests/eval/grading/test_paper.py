@@ -20,6 +20,7 @@ from tests.eval.grading.corpus import NUMBERS, maths, number, option, words
 ANGLES = ("65°", "75°", "85°", "95°")
 CITIES = ("Oslo", "Bergen", "Dublin", "Cork")
 SIZES = ("3 cm", "30 cm", "0.3 m")
+TAIL = ("C" + ", to be sure" * 9)[-50:]
 ROOTS = ("$\\sqrt{5}$", "$2\\sqrt{5}$", "\\frac{1}{5}")
 QUADRUPLE = "[4, 0, 4, 1]"
 
@@ -67,6 +68,16 @@ AGREED = [
     (option("C", *CITIES), "I pick C over D, A and B", "C", True),
     (option("C", *CITIES), "The answer is Dublin.", "D", False),  # the first capital letter
     (option("B", *CITIES), "A good choice it is: Bergen", "A", False),
+    (option("C", *CITIES), "<answer></answer> Not A, <answer>c</answer>", "C", True),
+    (option("C"), f"<answer>it</answer>, \\boxed{{C}}{', to be sure' * 9}: A", "it", True),
+    (option("C", *CITIES), "Not A. My answer: C it is", "C", True),
+    (option("C", *CITIES), "A or B? I say (C)", "C", True),
+    (option("C", *CITIES), "A or B?\nC.\nfor sure", "C", True),
+    (option("C", *CITIES), "Not A, **C** it is", "C", True),
+    (option("C", *CITIES), "Not A: option c it is", "C", True),
+    (option("C", *CITIES), "Not A, as C is the right one", "C", True),
+    (option("C", *CITIES), "Not A, I choose C then", "C", True),
+    (option("C", *CITIES), f"C{', to be sure' * 9}", TAIL, False),
     (option("A", "Yes", "No"), "Yes, it is", "Yes, it is", False),
     (option("B", "C", "A", "B"), "<answer>B</answer>", "B", False),  # A is the gold answer's letter
     (option("B", "C", "A", "B"), "<answer>A</answer>", "A", True),
@@ -92,6 +103,8 @@ AGREED = [
     (maths("\\sqrt{117}"), "\\boxed{3\\sqrt{13}}", "3\\sqrt{13}", False),
     (maths("\\text{Noor}"), "\\boxed{Noor}", "Noor", False),
     (option("B", *ROOTS), "<answer>2\\sqrt{5}</answer>", "2\\sqrt{5}", False),
+    (maths("$(0,1)$"), "\\boxed{$0<x<1$}", "$0<x<1$", True),
+    (maths("$0<x<1$"), "\\boxed{$(0,1)$}", "$(0,1)$", False),
     (maths("2k+1"), "\\boxed{2k+5}", "2k+5", True),
     (maths("120^\\circ"), "\\boxed{120}", "120", True),
     # other scripts

@@ -52,6 +52,17 @@ def test_plain_models_and_defaults(tmp_path: Path) -> None:
     assert found.generation == Generation(max_pixels=PAPER_PIXELS)
 
 
+def test_what_is_outside_the_layers_stays_the_bases(tmp_path: Path) -> None:
+    """Unlike the reference implementation's, whose splices take it from the early third's model."""
+    found = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
+    for variant in found.variants:
+        with opened(variant.recipe) as models:
+            plan = make_plan(variant.recipe, {name: model.info for name, model in models.items()})
+        outside = [op for op in plan.ops if (op.site.component, op.site.layer) == ("vision", 0)
+                   or op.site.component in ("embedding", "norm", "head", "projector")]  # fmt: skip
+        assert {ref.model for op in outside for ref in op.inputs} == {"in"}
+
+
 def test_thirds_are_the_papers_six(tmp_path: Path) -> None:
     found = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
     made = {variant.name: layers_of(variant) for variant in found.variants}
