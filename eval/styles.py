@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from unicodedata import category
@@ -60,7 +61,8 @@ def read_style(text: str, folder: Path = Path()) -> Style:
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
         return find_style(text)
-    return style_of(compose(read_text(folder / path), str(folder / path)), path.stem)
+    name = re.sub(r"[^\w.-]+", "-", path.stem)  # model cards and tables print it
+    return style_of(compose(read_text(folder / path), str(folder / path)), name)
 
 
 def style_of(node: Node, name: str = CUSTOM) -> Style:

@@ -67,6 +67,8 @@ def test_a_file_is_a_style(tmp_path: Path) -> None:
     assert read_style("terse.yaml", tmp_path) == Style("terse", "Be terse.\n", "boxed", "Q: ")
     assert read_style(str(tmp_path / "terse.yaml")).prefix == "Q: "
     assert read_style("plain", tmp_path) == PLAIN
+    (tmp_path / "my `style`|简.yml").write_text("suffix: x\n")
+    assert read_style("my `style`|简.yml", tmp_path).name == "my-style-简"
     assert style_of(compose("{suffix: ' 请回答。🙂'}")).suffix == " 请回答。🙂"
 
 
