@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from tests.cli.conftest import environment
+from surgery.cli.main import main
 from tests.hub.merges import (
     merged,
 )
-from tests.waiting import PATIENCE
+from tests.waiting import forked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import subprocess
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pytest
@@ -53,20 +54,22 @@ def _make(room: Path) -> Path:
     merged(room / "out")
     scored = ("out", "specimen:in", "specimen:rl")
     one = ("--suite", "mine.yaml", "--out", "run", "--base", "in", "--donor", "rl")
-    code = (
-        "import sys\nfrom surgery.cli.main import main\n"
-        "for line in sys.stdin.read().splitlines():\n"
-        "    sys.argv = ['surgery', *line.split()]\n"
-        "    try:\n        main()\n    except SystemExit as done:\n        assert not done.code\n"
-    )
     lines = (("eval", *scored, *one, "--processes", "1"),
              ("sweep", "sweep.yaml", "--out", "many", "--processes", "1"))  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=room, env=environment(), capture_output=True,
-        text=True, input="\n".join(map(" ".join, lines)), timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    process = forked(_commands, room, lines)
+    process.join()
+    assert process.exitcode == 0
     return room
+
+
+def _commands(folder: Path, lines: Sequence[Sequence[str]]) -> None:
+    os.chdir(folder)
+    for line in lines:
+        sys.argv = ["surgery", *line]
+        try:
+            main()
+        except SystemExit as done:
+            assert not done.code
 
 
 def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

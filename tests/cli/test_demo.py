@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
     Process = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -25,7 +27,9 @@ surgery.cli.demo._ask = stop
 TASKS = ["read", "count", "recognise", "locate", "expression", "combine", "arithmetic"]
 
 
-def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> None:
+def test_the_demo_merges_asks_and_prints(
+    process: Process, surgery: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = process("demo", "--out", "out", "--samples", 2, code=ALONE)
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
@@ -49,7 +53,8 @@ def test_the_demo_merges_asks_and_prints(process: Process, tmp_path: Path) -> No
     for name in ("records.jsonl", "scores.csv", "pairs.csv", "run.json", "scores.png"):
         assert (tmp_path / "out" / "scores" / name).is_file()
 
-    again = process("demo", "--out", "out", "--samples", 2, "--json", code=ALONE)
+    monkeypatch.setattr("surgery.cli.demo._processes", lambda: 1)
+    again = surgery("demo", "--out", "out", "--samples", 2, "--json")
     assert again.returncode == 0, again.stderr
     assert "rl-in-rl: 26 responses, kept from before" in again.stderr
     record = json.loads(again.stdout)

@@ -125,7 +125,7 @@ def test_sweep(surgery: Surgery, suite: Path, tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_processes_at_once(tmp_path: Path) -> None:
     """What was answered is kept, and nobody goes on answering."""
     code = "from surgery.cli.main import main; main()"
-    command = ["eval", "specimen:in", "specimen:rl", "--suite", "specimen", "--samples", "80"]
+    command = ["eval", "specimen:in", "specimen:rl", "--suite", "specimen", "--samples", "40"]
     with subprocess.Popen(
         [sys.executable, "-c", code, *command, "--out", "run", "--processes", "2"],
         cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_the_processes_at_once(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert told.strip().splitlines()[-1] == "interrupted"
     kept = len((tmp_path / "run" / "responses.jsonl").read_text().splitlines())
-    assert 0 < kept < 2 * 80 * 13
+    assert 0 < kept < 2 * 40 * 13
 
 
 def test_power_answers_before_anything_is_run(surgery: Surgery) -> None:

@@ -21,8 +21,8 @@ FILES = {
 FIGURES = {"profile", "modules", "spectra", "sparsity", "subspaces", "drift"}
 
 
-def test_the_specimen(process: Surgery, tmp_path: Path) -> None:
-    done = process("stats", *SPECIMEN, "--out", "found", "--top", 8, "--svg")
+def test_the_specimen(surgery: Surgery, tmp_path: Path) -> None:
+    done = surgery("stats", *SPECIMEN, "--out", "found", "--top", 8, "--svg")
     assert done.returncode == 0, done.stderr
     assert "language  early   0" in done.stdout
     assert "whole model" in done.stdout

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
+from typer.main import get_command
 
 from eval.endpoint import Endpoint
 from eval.generation import Generation
@@ -25,6 +26,7 @@ from eval.sweep.run import run
 from eval.sweep.score import Comparison, score
 from eval.sweep.served import run_served
 from eval.sweep.variants import Variant, plain
+from surgery.cli.main import build
 from surgery.specimen import path
 from tests.waiting import PATIENCE, until
 
@@ -108,20 +110,16 @@ def test_it_says_what_memory_says(url: str, tmp_path: Path) -> None:
     assert values[0] == values[1]
 
 
-def test_from_the_command_line(url: str, tmp_path: Path) -> None:
+def test_from_the_command_line(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The specimen reads, describes and judges; what it cannot say is missing, not wrong."""
     command = [
         "eval", f"rl={MODEL}", "--server", url, "--suite", "specimen", "--samples", "1",
         "--out", str(tmp_path), "--judge", f"{MODEL}@{url}", "--json",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", "from surgery.cli.main import main; main()", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    scores = json.loads(done.stdout)
+    get_command(build())(command, standalone_mode=False)
+    scores = json.loads(capsys.readouterr().out)
     assert {score["variant"] for score in scores} == {"rl"}
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert not [record["failure"] for record in records if record["failure"]]

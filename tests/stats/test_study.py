@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +13,18 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.main import get_command
 
 from surgery import specimen
 from surgery.checkpoint.open import open_checkpoint
+from surgery.cli.main import build
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.recipe import parse_selector
 from surgery.stats.options import Options, SpectrumKind
 from surgery.stats.study import Study
 from tests.checkpoint.test_adapter import train
 from tests.families import save_tiny
+from tests.waiting import forked, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,28 +241,23 @@ def test_what_was_measured_is_not_measured_again(pair: Pair, tmp_path: Path) -> 
         checkpoint.close()
 
 
-def test_killed_and_started_again_it_gives_the_same(tmp_path: Path) -> None:
-    start = "import sys; from surgery.cli.main import main; main()"
+def measure(out: Path) -> None:
+    """`surgery stats` of the specimen."""
     stages = [f"--{stage}=specimen:{stage}" for stage in ("base", "in", "rl")]
+    options = ["--out", str(out), "--spectrum", "full", "--top", "4", "--quiet"]
+    get_command(build())(["stats", *stages, *options], standalone_mode=False)
 
-    def command(out: Path) -> list[str]:
-        options = ["--out", str(out), "--spectrum", "full", "--top", "4", "--quiet"]
-        return [sys.executable, "-c", start, "stats", *stages, *options]
 
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command(tmp_path / "a"), env=environment, check=True, timeout=200)
-    killed = 0
-    for parts in (1, 40, 100):
-        process = subprocess.Popen(command(tmp_path / "b"), env=environment)
-        while process.poll() is None and len(list((tmp_path / "b").rglob("*.npz"))) < parts:
-            time.sleep(0.01)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-        assert not (tmp_path / "b" / "summary.json").exists() or process.returncode == 0
-    assert killed >= 2
-    subprocess.run(command(tmp_path / "b"), env=environment, check=True, timeout=200)
+def test_killed_and_started_again_it_gives_the_same(tmp_path: Path) -> None:
+    measure(tmp_path / "a")
+    for parts in (1, 40, 80):
+        process = forked(measure, tmp_path / "b")
+        until(lambda parts=parts: len(list((tmp_path / "b").rglob("*.npz"))) >= parts, process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (tmp_path / "b" / "summary.json").exists()
+    measure(tmp_path / "b")
     made = {path.name for path in (tmp_path / "a").iterdir() if path.is_file()}
     assert {"tensors.csv", "layers.csv", "updates.csv", "spectra.npz", "summary.json"} <= made
     for name in made:
