@@ -43,7 +43,7 @@ demo: $(VENV)/.core ## the paper's six variants of the specimen merged and score
 	@$(BIN)/surgery demo --out $(OUT)
 
 test: $(VENV)/.dev ## the tests, but for the slow ones
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.dev ## the slow tests
 	@$(BIN)/python -m pytest -m slow
