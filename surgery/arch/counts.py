@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 # A decoder's own key comes before one that may be the encoder's.
 _KEYS = (
@@ -22,7 +22,12 @@ _KEYS = (
 # Nemotron-H states its layers one by one.
 _LISTS = ("layers_block_type", "layer_types")
 _EXTRA = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers")
-_TEXT = frozenset({"text", "llm", "language", "lm", "decoder"})
+# Keys of a part's own configuration, without `_config`.
+_TEXT = frozenset({"text", "text_model", "text_decoder", "decoder", "llm", "lm"}) | {
+    "language",
+    "language_model",
+}
+# Whole words of the keys of towers.
 _VISION = frozenset({"vision", "visual", "vit", "image", "vq", "clip", "siglip", "vpm"})
 # Configurations that hold a whole vision-language model.
 _WHOLE = frozenset({"thinker_config", "vlm_config", "foundation_config"})
@@ -50,7 +55,7 @@ class Count:
 
 def language_count(config: Mapping[str, Any]) -> Count | None:
     """The number of decoder layers, or None where the configuration does not say."""
-    for path, part in (*_parts(config, _TEXT), ("", config)):
+    for path, part in (*_parts(config, _is_text), ("", config)):
         count = _count(path, part)
         if count is not None:
             return count
@@ -59,7 +64,7 @@ def language_count(config: Mapping[str, Any]) -> Count | None:
 
 def vision_counts(config: Mapping[str, Any]) -> tuple[Count, ...]:
     """The number of layers of each tower that a configuration counts."""
-    parts = [*_parts(config, _VISION), *_towers(config)]
+    parts = [*_parts(config, _is_vision), *_towers(config)]
     nested = [(f"{path}{key}.", value) for path, part in parts for key, value in _inside(part)]
     counts = (_count(path, part) for path, part in (*parts, *nested))
     return tuple(count for count in counts if count is not None)
@@ -76,25 +81,32 @@ def _inside(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             yield key, value
 
 
+def _is_text(key: str) -> bool:
+    return key.removesuffix("_config") in _TEXT
+
+
+def _is_vision(key: str) -> bool:
+    return bool(_VISION & set(key.split("_")))
+
+
 def _parts(
-    config: Mapping[str, Any], words: frozenset[str], path: str = ""
+    config: Mapping[str, Any], wanted: Callable[[str], bool], path: str = ""
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The configurations of one part, inner ones first."""
+    """Yield the configurations of one part, inner ones first."""
     for key, value in _inside(config):
-        if key in _WHOLE:
-            yield from _parts(value, words, f"{path}{key}.")
-        elif words & set(key.split("_")):
-            yield from _parts(value, words, f"{path}{key}.")
+        if key in _WHOLE or wanted(key):
+            yield from _parts(value, wanted, f"{path}{key}.")
+        if wanted(key):
             yield f"{path}{key}.", value
 
 
 def _towers(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Configurations without a telling name that speak of pixels."""
-    known = _TEXT | _VISION | {"audio"}
     return [
         (f"{key}.", value)
         for key, value in _inside(config)
-        if not known & set(key.split("_")) and any(name in value for name in _PIXELS)
+        if not (_is_text(key) or _is_vision(key) or "audio" in key)
+        and any(name in value for name in _PIXELS)
     ]
 
 

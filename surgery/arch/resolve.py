@@ -6,7 +6,6 @@ import warnings
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
-from itertools import repeat, takewhile
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch.check import (
@@ -22,6 +21,7 @@ from surgery.arch.families import FAMILIES
 from surgery.arch.rules import RuleBook
 from surgery.arch.site import Architecture, Component, Module, Site
 from surgery.arch.structural import guess_sites
+from surgery.arch.wrapper import fitting_prefix, known_prefix, prefix_hint
 from surgery.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -58,14 +58,21 @@ def resolve(config: Mapping[str, Any], names: Iterable[str]) -> Architecture:
     """
     tensors = list(dict.fromkeys(names))
     family = find_family(config)
-    if family is not None:
-        return _unwrapped(family, config, tensors)
-    sites, layers, guessed = guess_sites(config, tensors)
-    guessed = (_unknown(config), *guessed)
-    warnings.warn(" ".join(guessed), ArchitectureWarning, stacklevel=2)
-    stored = any(site.component is Component.HEAD for site in sites.values())
-    tied = not stored and _tied(config, sites, default=True, text_ties=True)
-    return Architecture("unknown", sites, layers, tied, guessed)
+    if family is None:
+        prefix = known_prefix(tensors)
+        architecture = _by_structure(config, [name.removeprefix(prefix) for name in tensors])
+        warnings.warn(" ".join(architecture.guessed), ArchitectureWarning, stacklevel=2)
+    else:
+        prefix = fitting_prefix(_book(family.rules), tensors)
+        architecture = _by_row(family, config, [name.removeprefix(prefix) for name in tensors])
+    if not prefix:
+        return architecture
+    sites = {prefix + name: site for name, site in architecture.sites.items()}
+    note = (
+        f"Every name begins with {prefix!r}, a training wrapper's prefix: read without it. A merge"
+        " with this model as base keeps the prefix, and transformers does not load such names."
+    )
+    return replace(architecture, sites=sites, guessed=(note, *architecture.guessed))
 
 
 def find_family(config: Mapping[str, Any]) -> Family | None:
@@ -79,38 +86,12 @@ def find_family(config: Mapping[str, Any]) -> Family | None:
     return next((_BY_CLASS[name] for name in classes if name in _BY_CLASS), None)
 
 
-def _unwrapped(family: Family, config: Mapping[str, Any], names: Sequence[str]) -> Architecture:
-    """Resolve with a row, without a prefix that a training wrapper put before every name.
-
-    DistributedDataParallel adds `module.`, torch.compile `_orig_mod.`, PEFT `base_model.model.`,
-    trainers others of their own. Such a prefix counts as one only if the row fits without it and
-    not with it.
-    """
-    book = _book(family.rules)
-    prefix = _wrapper(book, names)
-    if not prefix:
-        return _by_row(family, config, names)
-    bare = _by_row(family, config, [name.removeprefix(prefix) for name in names])
-    sites = {prefix + name: site for name, site in bare.sites.items()}
-    note = f"Every name begins with {prefix!r}, a training wrapper's prefix; read without it."
-    return replace(bare, sites=sites, guessed=(note, *bare.guessed))
-
-
-def _wrapper(book: RuleBook, names: Sequence[str]) -> str:
-    """The shortest prefix of all names without which the row finds the language model."""
-    ends = [name.split(".")[:-1] for name in (min(names, default=""), max(names, default=""))]
-    shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False))]
-    prefixes = ["".join(f"{segment}." for segment in shared[:n]) for n in range(len(shared) + 1)]
-    return next((p for p in prefixes if _has_language(book, (n[len(p) :] for n in names))), "")
-
-
-def _has_language(book: RuleBook, names: Iterable[str]) -> bool:
-    """Whether a row finds a layer of the language model."""
-    found = (book.site(name) for name in names)
-    return any(
-        hit is not None and hit[0].component is Component.LANGUAGE and hit[0].layer is not None
-        for hit in found
-    )
+def _by_structure(config: Mapping[str, Any], names: Sequence[str]) -> Architecture:
+    """Resolve a family that is not in the table."""
+    sites, layers, guessed = guess_sites(config, names)
+    stored = any(site.component is Component.HEAD for site in sites.values())
+    tied = not stored and _tied(config, sites, default=True, text_ties=True)
+    return Architecture("unknown", sites, layers, tied, (_unknown(config), *guessed))
 
 
 def _by_row(family: Family, config: Mapping[str, Any], names: Sequence[str]) -> Architecture:
@@ -179,26 +160,9 @@ def _layers(
             raise ArchitectureError(
                 f"family {family.name} has no layer of {component} among {len(sites)} tensors"
                 f" ({shown(list(sites))}). Expected names that begin with one of:"
-                f" {', '.join(stacks)}.{_prefix_hint(family, list(sites))}"
+                f" {', '.join(stacks)}.{prefix_hint(_book(family.rules), list(sites))}"
             )
     return layers
-
-
-def _prefix_hint(family: Family, names: Sequence[str]) -> str:
-    """A sentence if names of layers fit the row once a prefix is cut off."""
-    book = _book(family.rules)
-    for name in names:
-        segments = name.split(".")
-        for n in range(1, len(segments) - 1):
-            if _has_language(book, [".".join(segments[n:])]):
-                prefix = ".".join(segments[:n]) + "."
-                count = sum(map(str.startswith, names, repeat(prefix)))
-                return (
-                    f" {count} of them begin with {prefix!r} and would fit without it: write the"
-                    f" tensors once more without this prefix, and leave out those that have"
-                    f" another."
-                )
-    return ""
 
 
 def _say_uncertain(family: Family, uncertain: Mapping[str, Site]) -> tuple[str, ...]:

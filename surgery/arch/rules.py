@@ -33,15 +33,14 @@ _CONTAINERS = {
 # Words that say a block's kind where no segment above does; such a name stays in the leaf, since a
 # layer may hold two blocks of a kind (self- and cross-attention, experts and a shared expert).
 _WORDS = {
-    **dict.fromkeys(("attn", "attention", "crossattention"), Module.ATTENTION),
+    **dict.fromkeys(("attn", "att", "attention", "crossattention"), Module.ATTENTION),
     **dict.fromkeys(("query", "key", "value"), Module.ATTENTION),
     **dict.fromkeys(("selfattention", "encdecattention"), Module.ATTENTION),  # T5
-    **dict.fromkeys(("mlp", "ffn", "ff", "ffw", "feedforward", "fc"), Module.MLP),
+    **dict.fromkeys(("mlp", "mlps", "ffn", "ff", "ffw", "feedforward", "fc"), Module.MLP),
     **dict.fromkeys(("moe", "expert", "experts", "router", "densereludense"), Module.MLP),
-    **dict.fromkeys(("mixer", "mamba", "ssm", "conv", "convolution"), Module.MIXER),
+    **dict.fromkeys(("mixer", "mamba", "ssm", "mlstm", "conv", "convolution"), Module.MIXER),
 }
-# The same for whole segments: a router, BERT's MLP, and projections without a container. Nemotron-H
-# calls every block a mixer: the segment inside says which kind it is.
+# The same for whole segments: a router, BERT's MLP, and projections without a container.
 _SEGMENTS = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"), Module.ATTENTION),
     **dict.fromkeys(("qkv", "wqkv", "wo", "out_proj"), Module.ATTENTION),
@@ -49,8 +48,10 @@ _SEGMENTS = {
     **dict.fromkeys(("shared_experts", "fc1_latent_proj", "fc2_latent_proj"), Module.MLP),
     **dict.fromkeys(("intermediate", "output"), Module.MLP),
 }
+# Nemotron-H and RecurrentGemma call every block so: the segment inside says which kind it is.
+_MIXERS = frozenset({"mixer", "temporal_block"})
 # Segments whose inside is the block.
-_WRAPPERS = frozenset({"adapter", "layer"})
+_WRAPPERS = frozenset({"adapter", "hc_pre", "layer"})
 # Parameters beside the blocks: a layer scale belongs to the block whose output it scales.
 _SCALES = {
     "lambda_1": Module.ATTENTION,
@@ -153,7 +154,7 @@ def _leads(segment: str) -> bool:
 
 def _kind(segment: str, rest: tuple[str, ...]) -> Module | None:
     """The kind of block that a segment's last telling word names, if any does."""
-    if segment == "mixer" and rest and rest[0] != "out_proj":
+    if segment in _MIXERS and rest and rest[0] != "out_proj":
         return _SEGMENTS.get(rest[0], Module.MIXER)
     words = [word.rstrip("0123456789") for word in segment.lower().split("_")]
     named = (_WORDS[word] for word in reversed(words) if word in _WORDS)

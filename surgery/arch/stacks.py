@@ -58,7 +58,7 @@ _LANGUAGE = frozenset({"language", "llm", "lm", "text", "decoder"})
 # Encoders of something that is neither picture nor text.
 _FOREIGN = frozenset({"protein", "molecule", "genome", "graph", "point", "action"})
 # One of these beside a modality makes a segment the way from one to the other.
-_BETWEEN = frozenset({"projection", "embed", "table"})
+_BETWEEN = frozenset({"projection", "table"})
 # Stacks that stand beside a decoder of the same shape.
 _BESIDE = frozenset({"cross", "draft", "eagle", "medusa", "expert", "prediction"})
 # Segments between a layer's number and the number of a block in it, where a layer is a stage.
@@ -131,7 +131,7 @@ def _joins(segment: str) -> bool:
     """Whether a segment names the way from one modality to another (`visual_projection`)."""
     parts = words((segment,))
     modal = bool(parts & (_VISION | _LANGUAGE)) and not parts & {"patch", "patches", "tokens"}
-    return modal and bool(parts & _BETWEEN)
+    return modal and (bool(parts & _BETWEEN) or segment.startswith("embed_"))
 
 
 def _is_mlp(segments: Prefix) -> bool:

@@ -29,7 +29,10 @@ _EMBEDDINGS = frozenset({"embed", "embedder", "embedding", "embeddings", "emb"})
     "wte",
 }
 _ROTARY = frozenset({"rotary", "rope", "lerope"})
-_HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls"})
+_HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls", "head", "lm_loss"}) | {
+    "output_projection",
+    "proj_out",
+}
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,14 @@ def test_a_wrapper_before_every_name_is_read_past(family: str, prefix: str) -> N
     assert bare.guessed == ()
 
 
+def test_a_known_wrapper_lines_up_without_a_row() -> None:
+    names = [*stack("net.layers", 3), *stack("net.visual.layers", 5), "net.visual.pos", "v_head.w"]
+    bare = guess(COUNTED, names)
+    wrapped = guess(COUNTED, [f"module._orig_mod.{name}" for name in names])
+    assert list(wrapped.sites.values()) == list(bare.sites.values())
+    assert wrapped.guessed[0].startswith("Every name begins with 'module._orig_mod.'")
+
+
 def test_a_wrapper_before_most_names_is_named() -> None:
     names = [f"policy.{n}" for n in stack("model.layers", 3)] + ["value_head.weight"]
     with pytest.raises(ArchitectureError) as error:
