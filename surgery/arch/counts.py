@@ -31,6 +31,8 @@ _TEXT = frozenset({"text", "text_model", "text_decoder", "decoder", "llm", "lm"}
 _VISION = frozenset({"vision", "visual", "vit", "image", "vq", "clip", "siglip", "vpm"})
 # Configurations that hold a whole vision-language model.
 _WHOLE = frozenset({"thinker_config", "vlm_config", "foundation_config"})
+# No model nests its parts deeper.
+_DEPTH = 4
 _PIXELS = ("patch_size", "image_size", "num_channels", "in_channels")
 
 
@@ -49,12 +51,12 @@ class Count:
     extra: int = 0
 
     def fits(self, layers: int) -> bool:
-        """Whether a stack of so many layers can be the one counted."""
+        """Check that a stack of so many layers can be the one counted."""
         return self.layers <= layers <= self.layers + self.extra
 
 
 def language_count(config: Mapping[str, Any]) -> Count | None:
-    """The number of decoder layers, or None where the configuration does not say."""
+    """Return the number of decoder layers, or None where the configuration does not say."""
     for path, part in (*_parts(config, _is_text), ("", config)):
         count = _count(path, part)
         if count is not None:
@@ -63,7 +65,7 @@ def language_count(config: Mapping[str, Any]) -> Count | None:
 
 
 def vision_counts(config: Mapping[str, Any]) -> tuple[Count, ...]:
-    """The number of layers of each tower that a configuration counts."""
+    """Return the number of layers of each tower that a configuration counts."""
     parts = [*_parts(config, _is_vision), *_towers(config)]
     nested = [(f"{path}{key}.", value) for path, part in parts for key, value in _inside(part)]
     counts = (_count(path, part) for path, part in (*parts, *nested))
@@ -71,37 +73,40 @@ def vision_counts(config: Mapping[str, Any]) -> tuple[Count, ...]:
 
 
 def tower_names(config: Mapping[str, Any]) -> frozenset[str]:
-    """Names of parts that only their configuration shows to see images (`encoder`)."""
+    """Return the names of parts that only their configuration shows to be towers (`encoder`)."""
     return frozenset(path.rstrip(".").removesuffix("_config") for path, _ in _towers(config))
 
 
 def _inside(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the configurations inside one."""
     for key, value in config.items():
         if hasattr(value, "items"):
             yield key, value
 
 
 def _is_text(key: str) -> bool:
+    """Check that a key holds a language model's configuration."""
     return key.removesuffix("_config") in _TEXT
 
 
 def _is_vision(key: str) -> bool:
+    """Check that a key holds a tower's configuration."""
     return bool(_VISION & set(key.split("_")))
 
 
 def _parts(
-    config: Mapping[str, Any], wanted: Callable[[str], bool], path: str = ""
+    config: Mapping[str, Any], belongs: Callable[[str], bool], path: str = ""
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the configurations of one part, inner ones first."""
-    for key, value in _inside(config):
-        if key in _WHOLE or wanted(key):
-            yield from _parts(value, wanted, f"{path}{key}.")
-        if wanted(key):
+    for key, value in _inside(config) if path.count(".") < _DEPTH else ():
+        if key in _WHOLE or belongs(key):
+            yield from _parts(value, belongs, f"{path}{key}.")
+        if belongs(key):
             yield f"{path}{key}.", value
 
 
 def _towers(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Configurations without a telling name that speak of pixels."""
+    """Return the configurations without a telling name that speak of pixels."""
     return [
         (f"{key}.", value)
         for key, value in _inside(config)
@@ -111,6 +116,7 @@ def _towers(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _count(path: str, config: Mapping[str, Any]) -> Count | None:
+    """Return the number of layers that one configuration states by itself."""
     for key in _KEYS:
         if _whole(config.get(key)):
             extra = max((config[name] for name in _EXTRA if _whole(config.get(name))), default=0)
@@ -122,4 +128,5 @@ def _count(path: str, config: Mapping[str, Any]) -> Count | None:
 
 
 def _whole(value: object) -> bool:
+    """Check that a value is a number of layers."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

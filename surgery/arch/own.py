@@ -24,7 +24,7 @@ def _own(
     counts: Mapping[Component, tuple[str, ...]] = MM_COUNTS,
     **flags: bool,
 ) -> Family:
-    """A model with rules of its own; `stem` begins the names of its classes in transformers."""
+    """Make a row with rules of its own; `stem` begins its classes' names in transformers."""
     classes = (f"{stem}ForConditionalGeneration", f"{stem}Model") if stem else ()
     return Family(name, types or (name,), classes, rules, counts, **flags)
 

@@ -15,12 +15,12 @@ _E, _N = Component.EMBEDDING, Component.NORM
 
 
 def aside(*prefixes: str) -> tuple[Rule, ...]:
-    """What belongs to no part: audio, a talker, prediction layers. The leaf keeps the prefix."""
+    """Place what belongs to no part: audio, a talker, prediction layers. Leaves keep the prefix."""
     return tuple(Rule(prefix, Component.OTHER, Module.OTHER, keep=1) for prefix in prefixes)
 
 
 def joins(*prefixes: str) -> tuple[Rule, ...]:
-    """Parts of a projector that has several, at the model's top. The leaf keeps the prefix."""
+    """Place a projector's several parts at the model's top. Leaves keep the prefix."""
     return under(("model", ""), [Rule(prefix, _P, keep=1) for prefix in prefixes])
 
 
@@ -129,12 +129,12 @@ MOONVIT = (
 
 
 def tower(*prefixes: str, rules: tuple[Rule, ...] = VIT) -> tuple[Rule, ...]:
-    """A vision tower; what its own rules do not name is vision, reported as guessed."""
+    """Place a tower; what its own rules do not name is vision too, and reported as guessed."""
     return under(prefixes, (*rules, Rule("", _V, certain=False)))
 
 
 def sees(*patterns: str) -> tuple[Rule, ...]:
-    """Prefixes under which all is vision: `#` numbers its layers, without one there are none."""
+    """Place all under the patterns as vision; `#` numbers its layers."""
     return tuple(Rule(p, _V, keep=0 if p.endswith("#") else 1) for p in patterns)
 
 

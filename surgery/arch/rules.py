@@ -149,11 +149,12 @@ _PLAIN = (Module.MIXER, Module.MLP)
 
 
 def _leads(segment: str) -> bool:
+    """Check that the block stands behind a segment and not in it."""
     return segment in _WRAPPERS or is_number(segment)
 
 
 def _kind(segment: str, rest: tuple[str, ...]) -> Module | None:
-    """The kind of block that a segment's last telling word names, if any does."""
+    """Return the kind of block that a segment's last telling word names, if any does."""
     if segment in _MIXERS and rest and rest[0] != "out_proj":
         return _SEGMENTS.get(rest[0], Module.MIXER)
     words = [word.rstrip("0123456789") for word in segment.lower().split("_")]

@@ -11,7 +11,7 @@ from surgery.arch.rules import is_number
 from surgery.arch.site import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Prefix = tuple[str, ...]
 
@@ -88,16 +88,16 @@ class Stack:
 
     @property
     def count(self) -> int:
-        """One more than the last number."""
+        """Return one more than the last number."""
         return max(self.examples) + 1
 
     def beside(self) -> bool:
-        """Whether its words set it beside a decoder, as gated cross-attention is."""
+        """Check that its words set it beside a decoder, as gated cross-attention is."""
         return bool(words(self.prefix) & _BESIDE)
 
 
 def split(name: str) -> tuple[Prefix, int, Prefix] | None:
-    """Prefix, number and rest of a name at its first number; None without one."""
+    """Return prefix, number and rest of a name at its first number; None without one."""
     segments = tuple(name.split("."))
     for i, segment in enumerate(segments):
         if i and is_number(segment) and i + 1 < len(segments):
@@ -106,17 +106,18 @@ def split(name: str) -> tuple[Prefix, int, Prefix] | None:
 
 
 def words(segments: Prefix) -> frozenset[str]:
-    """The whole words of some segments, in lower case, also without digits or an s at their end."""
+    """Return the words of segments, in lower case, with and without digits or an s at the end."""
     every = [word for segment in segments for word in segment.lower().split("_")]
     return frozenset([*every, *map(_bare, every), *(word.removesuffix("s") for word in every)])
 
 
 def _bare(text: str) -> str:
+    """Drop the digits at a text's end."""
     return text.rstrip("0123456789")
 
 
 def component(segments: Prefix) -> Component:
-    """What the words of a prefix make of it; language is what nothing else claims."""
+    """Return what the words of a prefix make of it; language is what nothing else claims."""
     every = words(segments)
     if every & _OUTSIDE:
         return Component.OTHER
@@ -128,31 +129,31 @@ def component(segments: Prefix) -> Component:
 
 
 def _joins(segment: str) -> bool:
-    """Whether a segment names the way from one modality to another (`visual_projection`)."""
+    """Check that a segment names the way from one modality to another (`visual_projection`)."""
     parts = words((segment,))
     modal = bool(parts & (_VISION | _LANGUAGE)) and not parts & {"patch", "patches", "tokens"}
     return modal and (bool(parts & _BETWEEN) or segment.startswith("embed_"))
 
 
 def _is_mlp(segments: Prefix) -> bool:
-    """Whether a prefix is a bare MLP at the model's own top (`mlp1`), or leaves a tower."""
+    """Check that a prefix is a bare MLP at the model's own top (`mlp1`), or leaves a tower."""
     leaves = any(_sees(a) and b in _EXITS for a, b in pairwise(segments))
     return leaves or any(map(_PROJECTORS.__contains__, (*segments[:2], *map(_bare, segments[:2]))))
 
 
 def _sees(segment: str) -> bool:
-    """Whether a segment names what sees; not if it names a language model too."""
+    """Check that a segment names a tower, and no language model with it."""
     parts = words((segment,))
     return bool(parts & _VISION) and not parts & _LANGUAGE
 
 
 def speaks(segments: Prefix) -> bool:
-    """Whether a prefix names a language model."""
+    """Check that a prefix names a language model."""
     return bool(words(segments) & _LANGUAGE)
 
 
 def find_stacks(names: Sequence[str]) -> list[Stack]:
-    """Every prefix that looks like a stack of layers, in order of appearance.
+    """Return every prefix that looks like a stack of layers, in order of appearance.
 
     The numbers of a Sequential hold one parameter each (`mlp.0.weight`); a layer holds several
     blocks with parameters inside them (`3.mlp.up_proj.weight`).
@@ -178,18 +179,23 @@ def find_stacks(names: Sequence[str]) -> list[Stack]:
 
 
 def _deep(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> int:
+    """Count the tensors that stand in a block of their layer."""
     return sum(len(rest) > 1 for members in layers for _, rest in members)
 
 
 def _unnumbered(prefix: Prefix) -> Prefix:
-    """A prefix without the digits at its segments' ends: `stages_1.blocks` is one of several."""
+    """Drop the digits at the segments' ends: `stages_1.blocks` is one of several."""
     return tuple(map(_bare, prefix))
 
 
-def _staged(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> bool:
-    """Whether the numbers are stages: some hold numbered blocks that are built alike."""
+def _staged(layers: Collection[Sequence[tuple[str, Prefix]]]) -> bool:
+    """Check that the numbers are stages.
+
+    Some hold numbered blocks that are built alike, or each holds one such block and nothing else.
+    """
+    lone = 0
     for members in layers:
-        inner: defaultdict[tuple[str, ...], set[Prefix]] = defaultdict(set)
+        inner: defaultdict[Prefix, set[Prefix]] = defaultdict(set)
         for _, rest in members:
             at = 1 if rest[0] in _STAGES else 0
             if len(rest) > at + 2 and is_number(rest[at]):
@@ -197,4 +203,5 @@ def _staged(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> bool:
         blocks = list(inner.values())
         if any(2 * len(a & b) >= len(a | b) for a, b in pairwise(blocks)):
             return True
-    return False
+        lone += len(blocks) == 1 and len(blocks[0]) == len(members)
+    return lone == len(layers)

@@ -51,7 +51,7 @@ class _Layout:
 
     @property
     def decoder(self) -> Prefix:
-        """The language stack's prefix."""
+        """Return the language stack's prefix."""
         stack = self.stacks.get(Component.LANGUAGE)
         return stack.prefix if stack else ()
 
@@ -72,7 +72,8 @@ def guess_sites(
         ArchitectureError: If there is no numbered stack, one has numbers missing, or none has the
             number of layers that the configuration states.
     """
-    stacks = find_stacks(names)
+    # Two checkpoints of a model may list its tensors in another order.
+    stacks = sorted(find_stacks(names), key=lambda stack: (-stack.size, stack.prefix))
     layout = _layout(config, names, stacks)
     if not layout.stacks:
         raise ArchitectureError(
@@ -91,7 +92,7 @@ def guess_sites(
 
 
 def _within(stack: Stack, count: counts.Count | None) -> dict[int, str]:
-    """The stack's numbers, without prediction layers after the last one."""
+    """Return the stack's numbers, without prediction layers after the last one."""
     limit = count.layers if count else stack.count
     return {number: name for number, name in stack.examples.items() if number < limit}
 
@@ -110,25 +111,37 @@ def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[St
         count = counts.language_count(config)
         chosen[Component.LANGUAGE] = _best(Component.LANGUAGE, speaking, [count] if count else [])
     language = chosen.get(Component.LANGUAGE)
+    decoder = language.prefix if language else ()
     stated = list(counts.vision_counts(config))
     seeing = [
         stack
         for stack in plain
-        if stack.component is Component.VISION or towers & set(stack.prefix[:2])
+        if stack.component is Component.VISION
+        or (stack.component is Component.LANGUAGE and towers & set(stack.prefix[:2]))
     ]
     spare = [stack for stack in plain if stack not in (*seeing, language)]
     seeing += _by_count(spare, seeing, stated)
-    staged = [s.size for s in stacks if s.staged and s.component is Component.VISION]
-    if seeing and max(stack.size for stack in seeing) > max(staged, default=0):
-        chosen[Component.VISION] = _best(Component.VISION, seeing, stated)
-    decoder = language.prefix if language else ()
-    claims = [(_branch(s.prefix, decoder), _claim(s, seeing, decoder)) for s in stacks]
+    staged = [stack for stack in stacks if stack.staged]
+    layered = [s for s in seeing if not _in_stages(s, staged, stated, decoder)]
+    if layered:
+        chosen[Component.VISION] = _best(Component.VISION, layered, stated)
+    claims = [(_branch(s.prefix, decoder), _claim(s, seeing, decoder)) for s in reversed(stacks)]
     branches = {branch: claim for branch, claim in claims if claim is not None}
     return _Layout(chosen, branches, _final_norm(names, decoder))
 
 
+def _in_stages(
+    stack: Stack, staged: Sequence[Stack], stated: Sequence[counts.Count], decoder: Prefix
+) -> bool:
+    """Check that a stack is a lesser part of a tower of stages, such as its stem."""
+    branch = _branch(stack.prefix, decoder)
+    return not any(count.fits(stack.count) for count in stated) and any(
+        _branch(other.prefix, decoder) == branch and other.size > stack.size for other in staged
+    )
+
+
 def _best(component: Component, stacks: Sequence[Stack], stated: Sequence[counts.Count]) -> Stack:
-    """The stack that fits the configuration, is named as one, and holds most tensors.
+    """Return the stack that fits the configuration, is named as one, and holds most tensors.
 
     Raises:
         ArchitectureError: If the configuration states numbers and no stack has one of them.
@@ -148,7 +161,7 @@ def _best(component: Component, stacks: Sequence[Stack], stated: Sequence[counts
 
 
 def _manner(stack: Stack, component: Component) -> tuple[bool, bool]:
-    """False first: a decoder before an encoder, a named language model before any other stack."""
+    """Return what sorts a named language model first, and a decoder before an encoder."""
     if component is not Component.LANGUAGE:
         return False, False
     encodes = "encoder" in words(stack.prefix) and "decoder" not in words(stack.prefix)
@@ -158,32 +171,32 @@ def _manner(stack: Stack, component: Component) -> tuple[bool, bool]:
 def _by_count(
     spare: Sequence[Stack], seeing: Sequence[Stack], stated: Sequence[counts.Count]
 ) -> list[Stack]:
-    """Stacks without a telling name that have a tower's number of layers no named one has."""
+    """Return stacks without a telling name whose number of layers is a tower's that none has."""
     missing = Counter(count.layers for count in stated)
     missing.subtract(stack.count for stack in seeing)
-    found = []
-    for stack in sorted(spare, key=lambda stack: -stack.size):
-        unnamed = stack.component is Component.LANGUAGE and not stack.beside()
-        if unnamed and missing[stack.count] > 0:
+    unnamed = []
+    for stack in spare:
+        free = stack.component is Component.LANGUAGE and not stack.beside()
+        if free and missing[stack.count] > 0:
             missing[stack.count] -= 1
-            found.append(stack)
-    return found
+            unnamed.append(stack)
+    return unnamed
 
 
 def _branch(prefix: Prefix, decoder: Prefix) -> Prefix:
-    """A prefix up to where it leaves the decoder's."""
+    """Return a prefix up to where it leaves the decoder's."""
     same = _shared(prefix, decoder)
     return prefix[: same + 1]
 
 
 def _shared(prefix: Prefix, decoder: Prefix) -> int:
-    """How many segments two prefixes have in common at their front."""
+    """Count the segments that two prefixes have in common at their front."""
     pairs = zip(prefix, decoder, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(prefix), len(decoder)))
 
 
 def _claim(stack: Stack, seeing: Sequence[Stack], decoder: Prefix) -> Component | None:
-    """What a stack makes of its branch; None where the words of each name decide."""
+    """Return what a stack makes of its branch; None where the words of each name decide."""
     if stack in seeing and stack.component is not Component.VISION:
         return Component.VISION
     if stack.component is not Component.LANGUAGE or stack.prefix == decoder:
@@ -198,7 +211,7 @@ def _claim(stack: Stack, seeing: Sequence[Stack], decoder: Prefix) -> Component 
 
 
 def _final_norm(names: Sequence[str], decoder: Prefix) -> Prefix | None:
-    """The norm that stands nearest to the decoder's layers, if it has a single one."""
+    """Return the norm that stands nearest to the decoder's layers, if it is a single one."""
     paths = dict.fromkeys(tuple(name.split("."))[:-1] for name in names)
     depth = [
         (len(path), path)
@@ -211,10 +224,8 @@ def _final_norm(names: Sequence[str], decoder: Prefix) -> Prefix | None:
     return final[0] if len(final) == 1 else nearest[0] if len(nearest) == 1 else None
 
 
-def _site(
-    name: str, layout: _Layout, limits: Mapping[Component, counts.Count | None]
-) -> Site:  # fmt: skip
-    """One tensor's site."""
+def _site(name: str, layout: _Layout, limits: Mapping[Component, counts.Count | None]) -> Site:
+    """Return one tensor's site."""
     segments = tuple(name.split("."))
     parts = split(name)
     if parts is not None:
@@ -236,24 +247,25 @@ def _site(
 
 
 def _claimed(segments: Prefix, branches: Mapping[Prefix, Component]) -> Component | None:
+    """Return what the longest branch that holds a name is."""
     lengths = range(len(segments), 0, -1)
     return next((branches[segments[:n]] for n in lengths if segments[:n] in branches), None)
 
 
 def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
-    """The site of a tensor that stands beside the language model's layers, or nowhere."""
+    """Return the site of a tensor that stands beside the language model's layers, or nowhere."""
     decoder = layout.decoder
     at = _shared(segments[:-1], decoder)
     lead, tail = segments[at : at + 1], ".".join(segments[at:])
     if claim is Component.LANGUAGE:  # an encoder of text
         lead, tail = segments[at + 1 :], ".".join(segments)
     parts = words(lead)
-    if lead[0] in _HEADS:
+    if _HEADS.intersection(lead[:1]):
         return Site(Component.HEAD, None, Module.OTHER, tail)
     if segments[:-1] == layout.norm:
         return Site(Component.NORM, None, Module.NORM, tail)
     if parts & _EMBEDDINGS and not parts & _ROTARY:
-        norm = is_norm(lead[0]) or any(map(is_norm, segments[at:]))
+        norm = any(map(is_norm, segments[at:]))
         return Site(Component.EMBEDDING, None, Module.NORM if norm else Module.EMBEDDING, tail)
     if claim is Component.LANGUAGE or speaks(decoder[:at]) or speaks(segments[:-1]):
         return Site(Component.LANGUAGE, None, _module(segments), ".".join(segments))
@@ -261,7 +273,7 @@ def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
 
 
 def _distinct(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """The sites, with the whole name as leaf where two tensors outside the stacks share one."""
+    """Give tensors outside the stacks that share a site their whole names as leaves."""
     often = Counter(sites.values())
     return {
         name: site if often[site] == 1 or site.layer is not None else replace(site, leaf=name)
@@ -270,7 +282,7 @@ def _distinct(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def _module(segments: Prefix) -> Module:
-    """The kind of block of a tensor outside the stacks."""
+    """Return the kind of block of a tensor outside the stacks."""
     if any(map(is_norm, segments)):
         return Module.NORM
     embeds = words(segments) & {"embed", "embedding", "embeddings", "patch"}

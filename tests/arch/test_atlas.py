@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from surgery.arch import Component, Module
+from surgery.arch import Component, Module, resolve
 from surgery.arch.check import lookup
+from surgery.arch.stacks import split
 from tests.atlas import README, TYPES, entry, resolved, row
 
 if TYPE_CHECKING:
-    from surgery.arch import Site
+    from surgery.arch import Architecture, Site
 
 ROWS = {
     line.split(" | ")[0].removeprefix("| "): f"{line}\n"
@@ -51,6 +53,17 @@ WHOLE_LAYER = {
     "per_layer_input_gate": "gates an embedding of the layer's own",
     "per_layer_projection": "projects an embedding of the layer's own",
 }
+# Rows that know what no name says.
+BEYOND_STRUCTURE = {
+    "cosmos3_omni": "two stacks and a position table without any prefix",
+    "gemma4_unified": "patches and projector under one name",
+    "janus": "embedding and head of image tokens",
+    "molmo2": "its pooling by attention is the projector's",
+}
+NUMBERS = (
+    "num_hidden_layers", "depth", "decoder_layers", "encoder_layers", "layers", "num_layers",
+    "num_decoder_layers", "n_layers",
+)  # fmt: skip
 
 
 def test_every_type_is_in_the_table() -> None:
@@ -70,8 +83,34 @@ def test_a_type_is_placed_as_the_table_says(model_type: str) -> None:
         assert dict(architecture.layers) == _stated(model_type)
         _check_parts(model_type, architecture.sites.values())
         assert _unexplained(architecture.sites.values()) == {}
+        _check_structure(model_type, names, architecture)
     heads = {s.component for s in resolved(model_type, built.memory).sites.values()}
     assert Component.HEAD in heads or model_type == "pi0"  # an action model
+
+
+def _check_structure(model_type: str, names: tuple[str, ...], architecture: Architecture) -> None:
+    """A stranger of the same names, cut to two layers, has its parts in the same places."""
+    few = [name for name in names if (n := split(name)) is None or n[1] < 2]
+    config = _thinned(entry(model_type).config)
+    stranger = {**config, "model_type": "a_stranger"}
+    for form in (config, stranger) if model_type not in BEYOND_STRUCTURE else (config,):
+        with warnings.catch_warnings(action="ignore"):
+            sites = resolve(form, reversed(few)).sites
+        moved = {n for n in few if sites[n].component is not architecture.sites[n].component}
+        assert not moved, form["model_type"]
+
+
+def _thinned(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of two layers a stack."""
+    thin: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            thin[key] = _thinned(value)
+        elif key == "layers_block_type":
+            thin[key] = value[:2]
+        else:
+            thin[key] = min(value, 2) if key in NUMBERS and isinstance(value, int) else value
+    return thin
 
 
 def _stated(model_type: str) -> dict[Component, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from surgery.arch import Architecture, ArchitectureWarning, Component, Module, resolve
 from surgery.arch.modules import decoder_modules
@@ -206,6 +209,35 @@ def test_words_place_what_has_no_layer(name: str, part: Component) -> None:
     tower = stack("vision_tower.layers", 5)
     architecture = guess(COUNTED, stack("llm.model.layers", 3, MANY), tower, name, *rest)
     assert architecture.sites[name].component is part
+
+
+SEGMENTS = ["model", "vision_tower", "encoder", "decoder", "layers", "0", "1", "2", "mlp", "norm"]
+CONFIGS: list[dict[str, Any]] = [
+    {},
+    COUNTED,
+    {"encoder": {"patch_size": 2, "depth": 2}, "num_hidden_layers": 2},
+    {"text_config": [], "vision_config": 3, "decoder": None, "num_nextn_predict_layers": True},
+]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=7), min_size=1, max_size=40),
+    st.sampled_from(CONFIGS),
+)
+def test_any_names_are_placed_one_to_one_or_refused(
+    names: list[list[str]], config: dict[str, Any]
+) -> None:
+    flat = list(dict.fromkeys(".".join(name) for name in names))
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            architecture = resolve({"model_type": "unheard_of", **config}, flat)
+            again = resolve({"model_type": "unheard_of", **config}, reversed(flat))
+        except ArchitectureError as error:
+            assert "Expected" in str(error)
+            return
+    assert list(architecture.sites) == flat
+    assert len({site.canonical for site in architecture.sites.values()}) == len(flat)
+    assert dict(again.sites) == dict(architecture.sites)
 
 
 def test_prediction_layers_are_no_decoder_layers() -> None:
