@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.checkpoint.source import Remote
-from surgery.cli.console import print_json, stdout
+from surgery.cli.console import print_json, printable, stdout
 from surgery.cli.options import Json, Models, RemoteOption, bindings
 from surgery.cli.progress import ByteProgress
 
@@ -117,7 +117,8 @@ def _print(out: str, found: Verification) -> None:
 
     console = stdout()
     for fault in found.faults[:_SHOWN]:
-        line = Text.assemble(("fault ", "bold red"), f"{fault.where} {fault.what}")
+        told = printable(f"{fault.where} {fault.what}").replace("\n", r"\n")
+        line = Text.assemble(("fault ", "bold red"), told)
         console.print(line, soft_wrap=True)
     if len(found.faults) > _SHOWN:
         console.print(f"... and {len(found.faults) - _SHOWN:,} more; --json lists all")

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from surgery.checkpoint.folder import is_snapshot
+from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
     import os
@@ -30,13 +31,20 @@ def strangers(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]
     Args:
         folder: What a merge wrote, or a snapshot of it in the Hub's cache.
         known: The names of the files that belong there.
+
+    Raises:
+        CheckpointError: If a folder below cannot be read.
     """
     linked = is_snapshot(folder)  # the client keeps the files of a snapshot elsewhere
-    for path in sorted(_walk(folder)):
+    try:
+        there = [(path, path.lstat()) for path in sorted(_walk(folder))]
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+    filled = {path.parent for path, _ in there}
+    for path, found in there:
         name = path.relative_to(folder).as_posix()
-        found = path.lstat()
         if stat.S_ISDIR(found.st_mode):
-            if not any(path.iterdir()):
+            if path not in filled:
                 yield name, "is an empty folder, which no merge makes"
         elif stat.S_ISLNK(found.st_mode) and not (linked and path.is_file()):
             yield name, "is a link; a merge writes plain files and folders"

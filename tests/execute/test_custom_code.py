@@ -220,7 +220,7 @@ def test_code_that_leads_out_of_the_folder_is_refused(models, tmp_path):
         merge(recipe_text(models, MOVE), tmp_path / "out")
 
 
-def test_code_comes_from_the_hub_and_goes_there(models, tmp_path, ran, hub: Hub):
+def test_code_comes_from_the_hub_and_goes_there(models, tmp_path, ran, hub: Hub, surgery):
     for name, folder in models.items():
         (folder / "deep").mkdir()
         (folder / "deep" / "__init__.py").write_text(RUN)
@@ -231,4 +231,12 @@ def test_code_comes_from_the_hub_and_goes_there(models, tmp_path, ran, hub: Hub)
     merge(text, tmp_path / "out")
     assert {*CODE, "deep/__init__.py"} <= {e.name for e in read_ledger(tmp_path / "out").files}
     assert verify(tmp_path / "out").ok
+    hub.add("somebody/out", tmp_path / "out")
+    done = surgery("verify", "hf://somebody/out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "out" / "more.py").write_text(RUN)
+    hub.add("somebody/more", tmp_path / "out")
+    done = surgery("verify", "hf://somebody/more", "--no-inputs")
+    assert done.returncode == 2
+    assert "fault more.py is not part of the merge" in done.stdout
     assert ran() == set()

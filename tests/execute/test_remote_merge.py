@@ -482,7 +482,7 @@ def test_a_worker_that_fails_does_not_wait_for_the_hub(
         before.append(sent(hub, "org/in/"))
         raise CheckpointError("the other one")
 
-    monkeypatch.setattr("surgery.execute.run.DigestCache.digest", fail)
+    monkeypatch.setattr("surgery.checkpoint.shard.ShardWriter.digest", fail)
     with pytest.raises(CheckpointError, match="the other one"):
         ranged(text, tmp_path / "made")
     assert sent(hub, "org/in/") - before[0] < slow.hits * PIECE // 2
