@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.processing_auto import (
-    PROCESSOR_MAPPING,
+    PROCESSOR_MAPPING_NAMES,
     processor_class_from_name,
 )
 from transformers.processing_utils import ProcessorMixin
@@ -34,6 +34,8 @@ PROCESSING_ERRORS: Final = (
     ImportError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 )  # fmt: skip
 """What transformers raises for files that make no processor, and for text that one refuses."""
+_QWEN: Final = frozenset({"Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"})
+"""Processors that `ImageOnlyProcessor` stands in for."""
 
 
 class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
@@ -173,6 +175,8 @@ def load_processor(path: str | Path, revision: str | None = None) -> Processor:
     else:
         processor = _in_parts(source, revision, found)
     _pad_left(processor.tokenizer)
+    if processor.chat_template is None:  # some classes do not take the tokenizer's
+        processor.chat_template = processor.tokenizer.chat_template
     return processor
 
 
@@ -237,13 +241,14 @@ def _in_parts(source: str, revision: str | None, found: str) -> Processor:
         image_processor = load_pretrained(AutoImageProcessor, source, revision=revision)
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise SurgeryError(f"{source}: expected a tokenizer, found {type(tokenizer).__name__}")
-        if hasattr(image_processor, "merge_size"):
-            token = _image_token(source, config, tokenizer)
-            return ImageOnlyProcessor(image_processor, tokenizer, image_token=token)
         settings, _ = ProcessorMixin.get_processor_dict(source, revision=revision)
         # The class that the files name, else that of the model's type.
         name = settings.get("processor_class") or tokenizer.init_kwargs.get("processor_class")
-        kind = processor_class_from_name(name) if name else PROCESSOR_MAPPING[type(config)]
+        name = name or PROCESSOR_MAPPING_NAMES.get(config.model_type)
+        if name is None or name in _QWEN:
+            token = _image_token(source, config, tokenizer)
+            return ImageOnlyProcessor(image_processor, tokenizer, image_token=token)
+        kind = processor_class_from_name(name)
         habits: Any = type(kind.__name__, (_WithoutVideos, kind), {"__module__": kind.__module__})
         parts = {"image_processor": image_processor, "tokenizer": tokenizer}
         arguments = [parts.get(part, _Missing()) for part in habits.get_attributes()]

@@ -425,7 +425,11 @@ def build_tiny(family: str, *, seed: int = 0, **config_overrides: Any) -> PreTra
     Returns:
         The model, in evaluation mode.
     """
-    tiny = FAMILIES[family]
+    return built(FAMILIES[family], seed=seed, **config_overrides)
+
+
+def built(tiny: Tiny, *, seed: int = 0, **config_overrides: Any) -> PreTrainedModel:
+    """Build a tiny model from how it is built; as `build_tiny`."""
     # for_model fills the dictionaries it is given: hand it copies.
     arguments = json.loads(json.dumps(_merged(tiny.config, config_overrides)))
     config = AutoConfig.for_model(tiny.model_type, **arguments)

@@ -10,8 +10,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from transformers import AutoConfig
+
 from surgery.specimen import build
-from tests.families import FAMILIES, build_tiny
+from tests.families import FAMILIES, built
+from tests.families_more import MORE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +31,7 @@ class Recipe:
     """How a family's processor is put together.
 
     Attributes:
-        kind: The processor's class.
+        kind: The processor's class; "" where the family's files name none.
         image: Class and settings of the image processor.
         settings: Of the processor itself.
         tokens: Special tokens, by what the tokenizer calls them; "" for those without a name.
@@ -37,7 +40,6 @@ class Recipe:
         config: Further fields of the configuration.
         bos: Whether the template writes a first token and the tokenizer adds it.
         chats: Whether there is a chat template.
-        needs: Why it cannot be built without torchvision; "" where it can.
     """
 
     kind: str
@@ -50,7 +52,6 @@ class Recipe:
     config: Mapping[str, Any] = field(default_factory=dict)
     bos: bool = False
     chats: bool = True
-    needs: str = ""
 
 
 _QWEN_IDS = {
@@ -163,39 +164,8 @@ RECIPES: dict[str, Recipe] = {
              "eoi_token_index": "<end_of_image>"},
         bos=True,
     ),
-    "mistral3": Recipe(
-        "PixtralProcessor",
-        {"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 56},
-         "patch_size": 14},
-        {"patch_size": 14, "spatial_merge_size": 2},
-        tokens={},
-        more_tokens=("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
-        place="[IMG]",
-        ids={"image_token_index": "[IMG]"},
-        bos=True,
-        needs="torchvision",
-    ),
-    "pixtral": Recipe(
-        "PixtralProcessor",
-        {"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 56},
-         "patch_size": 14},
-        {"patch_size": 14},
-        tokens={},
-        more_tokens=("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
-        place="[IMG]",
-        ids={"image_token_index": "[IMG]"},
-        bos=True,
-        needs="torchvision",
-    ),
     "idefics3": _idefics("Idefics3Processor", "Idefics3ImageProcessor"),
     "smolvlm": _idefics("SmolVLMProcessor", "SmolVLMImageProcessor"),
-    "paligemma": Recipe(
-        "PaliGemmaProcessor",
-        {"image_processor_type": "SiglipImageProcessor", "size": _SQUARE, "image_seq_length": 4},
-        ids={"image_token_index": "<image>"},
-        bos=True,
-        chats=False,
-    ),
     "aya_vision": Recipe(
         "AyaVisionProcessor",
         {"image_processor_type": "GotOcr2ImageProcessor", "size": _SQUARE,
@@ -207,7 +177,155 @@ RECIPES: dict[str, Recipe] = {
         ids={"image_token_index": "<|IMG_PATCH|>"},
         bos=True,
     ),
+    "mllama": Recipe(
+        "MllamaProcessor",
+        {"image_processor_type": "MllamaImageProcessor", "size": _SQUARE, "max_image_tiles": 4},
+        tokens={"image_token": "<|image|>"},
+        more_tokens=("<|python_tag|>",),
+        place="<|image|>",
+        ids={"image_token_index": "<|image|>"},
+        bos=True,
+    ),
+    "gemma4": Recipe(
+        "Gemma4Processor",
+        {"image_processor_type": "Gemma4ImageProcessor", "patch_size": 16, "max_soft_tokens": 70,
+         "pooling_kernel_size": 2},
+        tokens={"image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>",
+                "audio_token": "<|audio|>", "boa_token": "<|audio>", "eoa_token": "<audio|>"},
+        place="<|image|>",
+        ids={"image_token_id": "<|image|>", "boi_token_id": "<|image>", "eoi_token_id": "<image|>",
+             "audio_token_id": "<|audio|>", "boa_token_id": "<|audio>",
+             "eoa_token_index": "<audio|>"},
+        bos=True,
+    ),
+    "idefics2": Recipe(
+        "Idefics2Processor",
+        {"image_processor_type": "Idefics2ImageProcessor",
+         "size": {"shortest_edge": 28, "longest_edge": 56}},
+        {"image_seq_len": 4},
+        tokens={"image_token": "<image>", "image_boundary_token": "<fake_token_around_image>"},
+        more_tokens=("<end_of_utterance>",),
+        bos=True,
+    ),
+    "minicpmv4_6": Recipe(
+        "MiniCPMV4_6Processor",
+        {"image_processor_type": "MiniCPMV4_6ImageProcessor", "scale_resolution": 56,
+         "patch_size": 14, "max_slice_nums": 2},
+        tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>",
+                "image_start_token": "<image>", "image_end_token": "</image>",
+                "slice_start_token": "<slice>", "slice_end_token": "</slice>",
+                "image_id_start_token": "<image_id>", "image_id_end_token": "</image_id>"},
+        place="<|image_pad|>",
+        ids={"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"},
+    ),
+    "ovis2": Recipe(
+        "Ovis2Processor",
+        {"image_processor_type": "Ovis2ImageProcessor", "size": _SQUARE, "crop_to_patches": True,
+         "max_patches": 3},
+        {"image_seq_length": 1},
+        more_tokens=("<IMG_START>", "<IMG_ATOM>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>",
+                     "<IMG_END>"),
+        ids={"image_token_id": "<IMG_ATOM>"},
+    ),
+    "paddleocr_vl": Recipe(
+        "PaddleOCRVLProcessor",
+        {"image_processor_type": "PaddleOCRVLImageProcessor", **_QWEN_PIXELS, "patch_size": 14},
+        tokens={"image_token": "<|IMAGE_PLACEHOLDER|>"},
+        more_tokens=("<|IMAGE_START|>", "<|IMAGE_END|>", "<|VIDEO|>"),
+        place="<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>",
+        ids={"image_token_id": "<|IMAGE_PLACEHOLDER|>", "video_token_id": "<|VIDEO|>",
+             "vision_start_token_id": "<|IMAGE_START|>", "vision_end_token_id": "<|IMAGE_END|>"},
+        bos=True,
+    ),
+    "hunyuan_vl": Recipe(
+        "HunYuanVLProcessor",
+        {"image_processor_type": "HunYuanVLImageProcessor", **_QWEN_PIXELS, "patch_size": 14},
+        tokens={"image_token": "<img>", "image_start_token": "<imgs>", "image_end_token": "<imge>"},
+        more_tokens=("<nl>",),
+        place="<imgs><img><imge>",
+        ids={"image_token_id": "<img>", "im_start_id": "<imgs>", "im_end_id": "<imge>",
+             "im_newline_id": "<nl>"},
+    ),
+    "ernie4_5_vl_moe": Recipe(
+        "Ernie4_5_VLMoeProcessor",
+        {"image_processor_type": "Ernie4_5_VLMoeImageProcessor", **_QWEN_PIXELS, "patch_size": 14},
+        tokens={"image_token": "<|IMAGE|>", "image_start_token": "<|IMAGE_START|>",
+                "image_end_token": "<|IMAGE_END|>", "video_token": "<|VIDEO|>",
+                "video_start_token": "<|VIDEO_START|>", "video_end_token": "<|VIDEO_END|>"},
+        place="<|IMAGE_START|><|IMAGE|><|IMAGE_END|>",
+        ids={"image_token_id": "<|IMAGE|>", "image_start_token_id": "<|IMAGE_START|>",
+             "image_end_token_id": "<|IMAGE_END|>", "video_token_id": "<|VIDEO|>",
+             "video_start_token_id": "<|VIDEO_START|>", "video_end_token_id": "<|VIDEO_END|>"},
+    ),
+    "deepseek_vl_v2": Recipe(
+        "DeepseekOcr2Processor",
+        {"image_processor_type": "DeepseekOcr2ImageProcessor"},
+        bos=True,
+    ),
+    "glm_ocr": _glm("Glm46VProcessor", "Glm46VImageProcessor"),
+    "janus": Recipe(
+        "JanusProcessor",
+        {"image_processor_type": "JanusImageProcessor", "size": _SQUARE, "min_size": 14},
+        {"num_image_tokens": 4},
+        tokens={"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>",
+                "eoi_token": "<end_of_image>"},
+        place="<image_placeholder>",
+        ids={"image_token_id": "<image_placeholder>"},
+        bos=True,
+    ),
+    "video_llava": Recipe(
+        "VideoLlavaProcessor",
+        {"image_processor_type": "VideoLlavaImageProcessor", **_CLIP_SIZE},
+        {"patch_size": 14, "vision_feature_select_strategy": "default",
+         "num_additional_image_tokens": 1},
+        tokens={"image_token": "<image>", "video_token": "<video>"},
+        ids={"image_token_index": "<image>", "video_token_index": "<video>"},
+    ),
+    "qwen2_5_omni": Recipe(
+        "",
+        {"image_processor_type": "Qwen2VLImageProcessor", **_QWEN_PIXELS, "patch_size": 14},
+        tokens={"image_token": "<|IMAGE|>"},
+        more_tokens=("<|AUDIO|>", "<|VIDEO|>", "<|vision_bos|>", "<|vision_eos|>", "<|audio_bos|>",
+                     "<|audio_eos|>"),
+        place="<|vision_bos|><|IMAGE|><|vision_eos|>",
+        ids={
+            **{f"{kind}_token_{end}": f"<|{kind.upper()}|>"
+               for kind in ("image", "video", "audio") for end in ("id", "index")},
+            **{f"{kind}_{end}_token_id": f"<|{kind}_{mark}|>"
+               for kind in ("vision", "audio") for end, mark in (("start", "bos"), ("end", "eos"))},
+        },
+    ),
 }  # fmt: skip
+
+
+TORCHVISION = {
+    "cohere2_vision": ("cohere2_vision", "Cohere2VisionProcessor", "Cohere2VisionImageProcessor"),
+    "llama4": ("llama4", "Llama4Processor", "Llama4ImageProcessor"),
+    "lfm2_vl": ("lfm2_vl", "Lfm2VlProcessor", "Lfm2VlImageProcessor"),
+    "kimi_vl": ("kimi_k25", "Kimi_K25Processor", "Kimi_K25ImageProcessor"),
+    "molmo2": ("molmo2", "Molmo2Processor", "Molmo2ImageProcessor"),
+    "mistral3": ("mistral3", "PixtralProcessor", "PixtralImageProcessor"),
+    "pixtral": ("llava", "PixtralProcessor", "PixtralImageProcessor"),
+}
+"""Families whose processor needs it even for images: `model_type`, processor, image processor."""
+TEMPLATELESS = {
+    "paligemma": ("paligemma", "PaliGemmaProcessor", "SiglipImageProcessor"),
+    "blip-2": ("blip-2", "Blip2Processor", "BlipImageProcessor"),
+    "idefics": ("idefics", "IdeficsProcessor", "IdeficsImageProcessor"),
+}
+"""Families that are published without a chat template."""
+
+
+def save_bare(family: str, folder: Path) -> Path:
+    """Save configuration, tokenizer and processor files of one of those two; no weights."""
+    model_type, kind, image = (TORCHVISION | TEMPLATELESS)[family]
+    AutoConfig.for_model(model_type).save_pretrained(folder)
+    chats = family not in TEMPLATELESS
+    _tokenizer(Recipe(kind, {}, bos=True, chats=chats)).save_pretrained(folder)
+    settings = {"image_processor_type": image, "image_seq_length": 4}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": kind}))
+    return folder
 
 
 def save_whole(family: str, folder: Path, *, seed: int = 3) -> Path:
@@ -218,22 +336,22 @@ def save_whole(family: str, folder: Path, *, seed: int = 3) -> Path:
         folder: Where to; made if need be.
         seed: Decides every weight.
     """
-    recipe = RECIPES[family]
+    recipe, tiny = RECIPES[family], (FAMILIES | MORE)[family]
     tokenizer = _tokenizer(recipe)
     token = tokenizer.convert_tokens_to_ids
     ends = {"eos_token_id": token("<|im_end|>"), "pad_token_id": token("<|endoftext|>"),
             "bos_token_id": token(_BOS) if recipe.bos else None}  # fmt: skip
-    text = {**FAMILIES[family].config["text_config"], "vocab_size": len(tokenizer) + 8,
+    text = {**tiny.config["text_config"], "vocab_size": len(tokenizer) + 8,
             "max_position_embeddings": CONTEXT, **ends}  # fmt: skip
     ids = {name: token(one) for name, one in recipe.ids.items()}
-    model = build_tiny(family, seed=seed, text_config=text, **ids, **recipe.config)
+    model = built(tiny, seed=seed, text_config=text, **ids, **recipe.config)
     for name, value in ends.items():
         setattr(model.generation_config, name, value)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     image = {"do_convert_rgb": True, **recipe.image}
     (folder / "preprocessor_config.json").write_text(json.dumps(image))
-    settings = {"processor_class": recipe.kind, **recipe.settings}
+    settings = {"processor_class": recipe.kind, **recipe.settings} if recipe.kind else {}
     (folder / "processor_config.json").write_text(json.dumps(settings))
     return folder
 

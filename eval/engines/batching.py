@@ -75,9 +75,14 @@ def make_batches(
     return [tuple(questions[index] for index in batch) for batch in batches]
 
 
-def _kind(question: Question) -> tuple[int, str]:
-    """What must be alike in a batch: how long answers may be, and whether there are images."""
-    return longest_answer(question), question.condition
+def _kind(question: Question) -> tuple[int, str, int]:
+    """What must be alike in a batch: how long answers may be, and how many images there are.
+
+    Llama 3.2 pads rows with empty images, which tokens in front of an image see.
+    """
+    parts = [part for turn in question.messages for part in turn.parts]
+    images = sum(isinstance(part, Picture) for part in parts)
+    return longest_answer(question), question.condition, images
 
 
 def length(question: Question, processor: Any) -> int:

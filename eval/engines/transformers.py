@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForImageTextToText
 
-        from surgery.processor import load_processor
+        from surgery.processor import ImageOnlyProcessor, load_processor
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -113,6 +114,9 @@ class TransformersEngine:
                 device_map="auto" if several else device,
                 use_safetensors=True,
             )
+            if isinstance(processor, ImageOnlyProcessor):
+                accepted = inspect.signature(model.forward).parameters
+                processor.return_mm_token_type_ids = "mm_token_type_ids" in accepted
             engine = cls(model.eval(), processor, max_batch=max_batch)
             engine.check()
         return engine

@@ -46,8 +46,8 @@ def seen_once(model: Any, copies: int) -> Iterator[None]:
 
 
 def _first(value: Any, copies: int) -> Any:
-    """The first of so many equal parts of a tensor."""
-    if isinstance(value, torch.Tensor) and value.dim():
+    """The first of so many equal parts of a tensor; a packed one (MiniCPM-V) has no parts."""
+    if isinstance(value, torch.Tensor) and value.dim() and len(value) % copies == 0:
         return value[: len(value) // copies]
     return value
 

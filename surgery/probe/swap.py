@@ -149,8 +149,8 @@ def check_keys(decoder: Decoder) -> None:
     if without:
         raise ArchitectureError(
             f"decoder layers {', '.join(map(str, without))} have no k_proj and v_proj, as with "
-            f"linear attention: no token has keys and values of its own there, so an image's "
-            f"cannot be swapped. Expected k_proj and v_proj in every layer."
+            f"linear attention and cross-attention: no token has keys and values of its own "
+            f"there, so an image's cannot be swapped. Expected k_proj and v_proj in every layer."
         )
 
 
