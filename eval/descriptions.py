@@ -11,6 +11,7 @@ from eval.conditions import conditions_of
 from eval.lines import append_lines, read_lines, unreadable
 from eval.prompts import Message, fitted
 from eval.records import Condition, Failure
+from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError
 from surgery.reading import is_file
 
@@ -44,11 +45,12 @@ def read_descriptions(path: Path) -> dict[str, str]:
     if not is_file(path):
         raise ExecutionError(f"there is no file of descriptions at {path}.")
     found: dict[str, str] = {}
-    for number, line in read_lines(path):
-        name, text = line.get("image") or line.get("id"), line.get("description")
+    for row in json_rows(path, path.parent):
+        name = row.values.get("image") or row.values.get("id")
+        text = row.values.get("description")
         if not isinstance(text, str) or name is None:
             raise ExecutionError(
-                f"{path}:{number} is not a description. Expected "
+                f"{row.where} is not a description. Expected "
                 f'{{"id": "...", "description": "..."}}, or "image" with a sha256 in place of "id".'
             )
         found[str(name)] = text

@@ -1,8 +1,8 @@
 """A file of JSON lines that only grows, and survives a kill at any moment.
 
-Lines are written whole under a lock and synced. A line that a killed writer left unfinished is cut
-off by the next one; every other line that cannot be read is an error, because lost results must not
-look like results that were never there.
+Lines are written whole under a lock and synced. A line that a killed writer left unfinished is not
+read, and cut off by the next writer; every other line that cannot be read is an error, because lost
+results must not look like results that were never there.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every line with its number, from 1; none where there is no file.
+    """Yield every finished line with its number, from 1; none where there is no file.
 
     Raises:
         ExecutionError: If a line is not a JSON object, or the file cannot be used.
     """
     if not path.exists():
         return
-    with _opened(path) as descriptor:
-        _mend(descriptor)
     with explained(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # its writer was killed, or has not ended yet
             try:
                 found = parse_json(line)
             except ValueError:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.lines import append_lines, read_lines, unreadable
 from eval.records import Failure, Response
-from surgery.checkpoint.failure import explained
-from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from eval.asks import Ask
 
 RESPONSES: Final = "responses.jsonl"
-_LOCK: Final = ".lock"
 
 
 @dataclass(frozen=True)
@@ -109,28 +103,6 @@ class Store:
                 self.failures.pop(record.key, None)
             elif record.key not in self.responses:
                 self.failures[record.key] = record.outcome
-
-
-@contextmanager
-def only_run(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for this process alone.
-
-    Raises:
-        ExecutionError: If another process is running there.
-    """
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExecutionError(
-                f"another run is writing to {folder}. Wait for it, or choose another --out."
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _record(found: dict[str, Any]) -> Kept:

@@ -17,6 +17,7 @@ from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, read_json
+from surgery.runs import RunKind, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,13 +50,10 @@ class Profile:
         """Write `profile.csv`, `correlations.csv` and `profile.json`.
 
         Raises:
-            ExecutionError: If one cannot be written, or the folder holds a run.
+            ExecutionError: If one cannot be written, or the folder holds anything else.
         """
-        if any((folder / name).exists() for name in _RUNS):
-            raise ExecutionError(f"{folder} holds a run of its own. Choose another --out.")
         text = json.dumps(self.summary, indent=2) + "\n"
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        with claimed(folder, RunKind.PROFILE), explained(folder):
             for name, table in (("profile", self.layers), ("correlations", self.correlations)):
                 put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
             put(folder / "profile.json", lambda path: path.write_text(text, encoding="utf-8"))

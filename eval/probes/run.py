@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ from eval.probes import ablation, attention, likelihood, swap
 from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import SCALES, Scale
 from eval.probes.pairs import suites_of
-from eval.probes.results import SUMMARY, Found, load_found, table
+from eval.probes.results import Found, table
 from eval.probes.subject import Subject, subject
-from eval.store import Store, only_run
+from eval.store import Store
 from eval.suites.rows import json_rows
 from eval.sweep.results import machine
 from surgery.arch.regions import regions
@@ -24,9 +23,10 @@ from surgery.processor import load_processor
 from surgery.reading import is_file
 from surgery.recipe import parse_selector
 from surgery.recipe.dump import to_yaml
+from surgery.runs import RunKind, claimed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from eval.probes.ask import Told
     from eval.probes.pairs import Pair
@@ -77,7 +77,7 @@ def run_ablation(
         off = ablation.offs_of(branches, _chosen(model, layers))
         switching = ablation.Switching(off)
         told = _told(model, progress)
-        with _only(folder, "ablation"):
+        with claimed(folder, RunKind.ABLATION):
             store = Store(folder)
             if likely:
                 found = likelihood.screen(
@@ -134,7 +134,7 @@ def run_swap(
     work = replace(work, suites=suites_of(pairs))
     with subject(variant, work) as model:
         chosen = _chosen(model, layers)
-        with _only(folder, "vision-swap"):
+        with claimed(folder, RunKind.SWAP):
             settings, notes = dict(settings), []
             if any(pair.boxes for pair in pairs):
                 pairs, settings["boxes"], note = _framed(pairs, model, boxes)
@@ -175,10 +175,15 @@ def run_attention(
     """
     names = [variant.name for variant in variants]
     given = None if text == OWN or text in names else _texts(work, text, names)
+    if given is not None and Path(text).resolve().is_relative_to(folder.resolve()):
+        raise ExecutionError(
+            f"the texts {text} lie in {folder}, whose files this run replaces. Choose another "
+            "--out."
+        )
     work = replace(work, suites=ablation.with_accuracy(work.suites))
     _check_alike(variants, work)
     found, subjects = {}, []
-    with _only(folder, "attention"):
+    with claimed(folder, RunKind.ATTENTION):
         # The model whose responses all are shown goes first.
         for variant in sorted(variants, key=lambda one: one.name != text):
             with subject(variant, work) as model:
@@ -196,23 +201,6 @@ def run_attention(
         records = [one.record(name) for name, its in ordered.items() for one in its]
         made.write(folder, records, table(attention.heads(ordered), attention.Head))
     return made
-
-
-@contextmanager
-def _only(folder: Path, probe: str) -> Iterator[None]:
-    """Hold the folder for this process and this probe alone.
-
-    Raises:
-        ExecutionError: If another process is at work there, or it holds another probe's results.
-    """
-    with only_run(folder):
-        if (folder / SUMMARY).exists():
-            found = load_found(folder).summary.get("probe")
-            if found != probe:
-                raise ExecutionError(
-                    f"{folder} holds the results of 'surgery probe {found}'. Choose another --out."
-                )
-        yield
 
 
 def _chosen(model: Subject, layers: str) -> list[int]:

@@ -12,10 +12,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.engines.shown import find_shrunk
-from eval.store import Store, only_run
+from eval.store import Store
 from eval.sweep.desk import Desk, Timing, prepare, recipe_of
 from surgery.errors import ExecutionError
 from surgery.execute.run import processors
+from surgery.runs import RunKind, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ def run(
     told = progress or (lambda *_: None)
     work.where()  # faults show before there is a folder
     planned = [prepare(variant, work) for variant in variants]
-    with only_run(folder):
+    with claimed(folder, RunKind.EVALUATION):
         store = Store(folder)
         desk = Desk(work, folder)
         asked = [Asked(one.variant, one.known.whole, one.style, desk.asks(one)) for one in planned]

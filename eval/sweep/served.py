@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from eval.asks import addressed
 from eval.engines.server import ServerEngine
 from eval.records import Response
-from eval.store import Kept, Store, only_run
+from eval.store import Kept, Store
 from eval.sweep.desk import Timing
 from eval.sweep.run import Asked
+from surgery.runs import RunKind, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ def run_served(
     told = progress or (lambda *_: None)
     asked = work.questions(work.style)
     found = []
-    with only_run(folder):
+    with claimed(folder, RunKind.EVALUATION):
         store = Store(folder)
         for variant in variants:
             model = str(variant.traits.get("served", variant.name))

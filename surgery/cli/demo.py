@@ -44,6 +44,13 @@ def command(
     prints what they score with intervals, measures what each stage of training did to the
     weights, and finds out at which depth RL reads an image. Takes about a minute or two.
     """
+    from surgery.runs import RunKind, claimed
+
+    with claimed(out, RunKind.DEMO):
+        _demonstrate(out, samples, seed, json=json)
+
+
+def _demonstrate(out: Path, samples: int, seed: int, *, json: bool) -> None:
     start = time.monotonic()
     _say(f"[1/4] merging {len(VARIANTS)} variants of the specimen into {out}")
     plans = {name: _merge(name, out / name) for name in VARIANTS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,20 +179,30 @@ def with_descriptions(
 ) -> tuple[Suite, ...]:
     """The suites, with descriptions for those samples that need one and have none."""
     from eval.descriptions import described, describer, lacking, read_descriptions
+    from surgery.errors import ExecutionError
+    from surgery.runs import RunKind, check_folder, claimed
 
+    check_folder(out, RunKind.EVALUATION)
+    cache = out / "descriptions.jsonl"
+    if file and describe and file.resolve() == cache.resolve():
+        raise ExecutionError(
+            f"--descriptions {file} is where --describe keeps what it makes, and is read anyway. "
+            "Leave --descriptions out."
+        )
     known = read_descriptions(file) if file else None
     ask_for: Callable[[Sample], str | Failure] | None = None
     model = ""
     if describe:
         point = endpoint(describe, "--describe", key)
         ask_for, model = describer(point), point.model
-    found = tuple(
-        described(
-            suite, out / "descriptions.jsonl", ask_for, model=model, known=known,
-            failed=lambda reason: stderr().print(f"an image got no description: {reason}"),
-        )
-        for suite in suites
-    )  # fmt: skip
+    with claimed(out, RunKind.EVALUATION) if ask_for else nullcontext():
+        found = tuple(
+            described(
+                suite, cache, ask_for, model=model, known=known,
+                failed=lambda reason: stderr().print(f"an image got no description: {reason}"),
+            )
+            for suite in suites
+        )  # fmt: skip
     count = sum(map(lacking, found))
     if count:
         stderr().print(

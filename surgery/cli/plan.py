@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from surgery.plan import Plan
 
 _SVG_WIDTH = 100
+_DRAWN = b'<svg class="rich-terminal"'
 
 
 def command(
@@ -72,12 +73,13 @@ def write_svg(drawing: RenderableType, path: Path, title: str) -> None:
     """Draw into an SVG file that looks like a terminal window.
 
     Raises:
-        ExecutionError: If the file cannot be written.
+        ExecutionError: If the file cannot be written, or is another than such a picture.
     """
     import io
 
     from rich.console import Console
 
+    from surgery.checkpoint.sibling import put
     from surgery.errors import ExecutionError
 
     console = Console(
@@ -87,7 +89,6 @@ def write_svg(drawing: RenderableType, path: Path, title: str) -> None:
     console.print(drawing)
     # rich numbers its CSS classes by content; a fixed id keeps the file the same every time.
     svg = console.export_svg(title=title, unique_id="plan")
-    try:
-        path.write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise ExecutionError(f"cannot write {path}: {error.strerror}.") from error
+    if path.is_file() and not path.read_bytes().startswith(_DRAWN):
+        raise ExecutionError(f"{path} is no picture of a plan, and is not replaced. Name another.")
+    put(path, lambda draft: draft.write_text(svg, encoding="utf-8"))

@@ -204,9 +204,11 @@ def measured(
     """
     from surgery.checkpoint.open import open_checkpoint
     from surgery.report.stats.figures import write_figures
+    from surgery.runs import RunKind, claimed
     from surgery.stats.study import Study
 
     with ExitStack() as stack:
+        stack.enter_context(claimed(out, RunKind.STATISTICS))
         checkpoints = {
             name: stack.enter_context(open_checkpoint(reference, remote))
             for name, reference in references.items()
@@ -218,8 +220,8 @@ def measured(
         label = f"measuring {len(todo):,} tensors"
         with ByteProgress(label, nbytes, quiet=quiet or not todo) as progress:
             stats = study.run(progress)
-    files = stats.write(out)
-    files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
+        files = stats.write(out)
+        files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
     why = "holds NaN or infinity; its metrics are empty and not pooled"
     for told in _some([f"{name} {why}" for name in stats.summary["nonfinite"]]):
         show_warning(told)

@@ -63,7 +63,8 @@ def _check_inputs_stay(plan: Plan, out: Path) -> None:
     target = out.resolve()
     for name, info in plan.models.items():
         folders = [folder for folder in (info.folder, info.adapter) if folder is not None]
-        if any(folder.resolve().is_relative_to(target) for folder in folders):
+        read = [*folders, *(info.folder / shard for shard in info.shards)]
+        if any(path.resolve().is_relative_to(target) for path in read):
             raise PlanError(
                 f"{out} is, or holds, the model {name!r} ({info.reference}) that this recipe "
                 f"reads. Choose another folder."

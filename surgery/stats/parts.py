@@ -12,8 +12,8 @@ import numpy as np
 
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put, remove
-from surgery.errors import ExecutionError
-from surgery.reading import is_folder, parse_json
+from surgery.reading import parse_json
+from surgery.runs import RunKind, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
 _FOLDER = ".parts"
 _RECORD = "record"
-
-
-def check_folder(out: Path) -> None:
-    """Results go into a folder of their own.
-
-    Raises:
-        ExecutionError: If `out` is a file, or holds what no study wrote.
-    """
-    with explained(out):
-        if not out.exists():
-            return
-        if not is_folder(out):
-            raise ExecutionError(f"{out} is a file; the results go into a folder. Name another.")
-        if any(out.iterdir()) and not (out / _FOLDER).is_dir():
-            raise ExecutionError(
-                f"{out} is not empty, and what is in it was not written by surgery stats. Name a "
-                f"new folder, so that nothing of yours is replaced."
-            )
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
@@ -73,7 +55,7 @@ class Parts:
     """
 
     def __init__(self, out: Path, inputs: str, options: str) -> None:
-        check_folder(out)
+        check_folder(out, RunKind.STATISTICS)
         self._root = out / _FOLDER
         self._inputs = self._root / sha256(inputs.encode()).hexdigest()[:16]
         self._folder = self._inputs / sha256(options.encode()).hexdigest()[:16]

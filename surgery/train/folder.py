@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -11,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from surgery import runs
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.sibling import put
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.reading import read_json
+from surgery.runs import RunKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,21 +69,12 @@ class RunFolder:
         if not is_first():
             yield
             return
-        with explained(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ExecutionError(f"another process trains in {self.path}.") from None
+        with runs.claimed(self.path, RunKind.TRAINING):
             self._claim(record)
             try:
                 yield
             finally:
                 self._forget()
-        finally:
-            os.close(lock)
 
     def _claim(self, record: Mapping[str, Any]) -> None:
         """Make the folder this run's, or find that it is."""
@@ -93,8 +85,6 @@ class RunFolder:
             )
         with explained(self.path):
             if not path.exists():
-                if any(self.path.iterdir()):
-                    raise ExecutionError(f"{self.path} is not empty and holds no training run.")
                 text = json.dumps(record, indent=2) + "\n"
                 put(path, lambda draft: draft.write_text(text))
                 return
@@ -112,15 +102,14 @@ class RunFolder:
         """Unmake a claim that came to nothing."""
         if self.model.exists() or self.last():
             return
-        beside = {RUN, LOG, self.checkpoints.name}
+        beside = {RUN, LOG, runs.LOCK, self.checkpoints.name}
         if {entry.name for entry in self.path.iterdir()} <= beside and not any(
             entry.is_dir() for entry in self.checkpoints.glob("*")
         ):
             for entry in (self.path / RUN, self.path / LOG, *self.checkpoints.glob("*")):
                 entry.unlink(missing_ok=True)
-            for folder in (self.checkpoints, self.path):
-                if folder.exists():
-                    folder.rmdir()
+            if self.checkpoints.exists():
+                self.checkpoints.rmdir()
 
     def last(self) -> int:
         """The step of the last whole checkpoint; 0 without one."""

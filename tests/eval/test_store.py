@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eval.lines import append_lines, read_lines
 from eval.records import Failure, Response
-from eval.store import RESPONSES, Kept, Store, only_run
+from eval.store import RESPONSES, Kept, Store
 from surgery.errors import ExecutionError
 from tests.waiting import until
 
@@ -111,13 +111,6 @@ def test_kill_dash_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> N
             numbers = [line["number"] for line in found if line["writer"] == f"{round_}{name}"]
             assert numbers == list(range(len(numbers)))
             assert len(numbers) >= count
-
-
-def test_one_run_at_a_time(tmp_path: Path) -> None:
-    with only_run(tmp_path), pytest.raises(ExecutionError, match="another run"), only_run(tmp_path):
-        pass
-    with only_run(tmp_path):
-        pass
 
 
 def test_a_full_disk_is_one_sentence() -> None:

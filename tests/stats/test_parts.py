@@ -62,7 +62,7 @@ def test_no_pickle_is_written_or_read(tmp_path: Path) -> None:
 
 def test_a_folder_of_someone_elses_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.csv").write_text("precious")
-    with pytest.raises(ExecutionError, match="not written by surgery stats"):
+    with pytest.raises(ExecutionError, match=r"is not empty .* and holds no run"):
         Parts(tmp_path, "in", "key")
     with pytest.raises(ExecutionError, match="is a file"):
         Parts(tmp_path / "thesis.csv", "in", "key")

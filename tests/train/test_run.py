@@ -233,12 +233,13 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     other = RunFolder(tmp_path / "run").claimed({"kind": "sft"})
     with (
         folder.claimed({"kind": "sft"}),
-        pytest.raises(ExecutionError, match="another process"),
+        pytest.raises(ExecutionError, match="another run"),
         other,
     ):
         pass
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "run.json").write_text('{"kind"')
+    (tmp_path / "torn" / ".lock").write_text("training\n")
     torn = RunFolder(tmp_path / "torn").claimed({"kind": "sft"})
     with pytest.raises(ExecutionError, match=r"run.json is damaged"), torn:
         pass
@@ -314,7 +315,7 @@ def test_another_configuration_does_not_go_on_in_the_same_folder(tmp_path: Path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "run").mkdir()
     (tmp_path / "other" / "run" / "note.txt").write_text("mine")
-    with pytest.raises(ExecutionError, match="is not empty and holds no training run"):
+    with pytest.raises(ExecutionError, match=r"is not empty .note.txt. and holds no run"):
         trained_sft(tmp_path / "other", text)
 
 

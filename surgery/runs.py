@@ -1,0 +1,198 @@
+"""Run folders: each belongs to one kind of run, and to one process at a time.
+
+The file `.lock` names the kind. Folders of earlier versions, where it is empty or missing, are
+recognised by what is in them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import contextmanager, suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.checkpoint.failure import explained
+from surgery.errors import ExecutionError
+from surgery.reading import is_folder, parse_json, read_json, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK: Final = ".lock"
+_DRAFT: Final = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # of `sibling.put`, whose writer was killed
+
+
+class RunKind(Enum):
+    """A kind of run: its name in the lock, and the command that makes it."""
+
+    EVALUATION = ("evaluation", "surgery eval or sweep")
+    ABLATION = ("ablation", "surgery probe ablation")
+    SWAP = ("vision-swap", "surgery probe vision-swap")
+    ATTENTION = ("attention", "surgery probe attention")
+    STATISTICS = ("statistics", "surgery stats")
+    TRAINING = ("training", "surgery train")
+    PROFILE = ("profile", "surgery profile")
+    DEMO = ("demo", "surgery demo")
+
+    @property
+    def label(self) -> str:
+        """The kind's name in the lock."""
+        return self.value[0]
+
+    @property
+    def command(self) -> str:
+        """The command that makes it."""
+        return self.value[1]
+
+
+_LABELS: Final = {kind.label: frozenset({kind}) for kind in RunKind}
+_PROBES: Final = frozenset({RunKind.ABLATION, RunKind.SWAP, RunKind.ATTENTION})
+_MARKS: Final = {
+    "likelihoods.jsonl": frozenset({RunKind.ABLATION}),
+    "judge.jsonl": frozenset({RunKind.EVALUATION}),
+    "run.json": frozenset({RunKind.EVALUATION}),
+    "probe.json": _PROBES,
+    "responses.jsonl": _PROBES | {RunKind.EVALUATION},
+}
+"""Files beside an empty lock, or with keys in them; the last two may be of several kinds."""
+
+
+def kinds_of(folder: Path) -> frozenset[RunKind]:
+    """Return the kinds of run that a folder may hold; none where it holds no run.
+
+    A run of an earlier version that was interrupted before its end may be one of several kinds.
+    """
+    run, lock = _record(folder / "run.json"), folder / LOCK
+    labels = [
+        (True, _text(lock).strip()),
+        (True, str(_record(folder / "probe.json").get("probe"))),
+        ({"variants", "suites"} <= run.keys(), "evaluation"),
+        (run.get("kind") in ("sft", "grpo"), "training"),
+        (re.match(r'\{\s*"kind"', _text(folder / "run.json")) is not None, "training"),
+        ((folder / ".parts").is_dir(), "statistics"),
+        ({"layers", "regions", "runs"} <= _record(folder / "profile.json").keys(), "profile"),
+        ((folder / "scores" / LOCK).exists() and (folder / "stats" / ".parts").is_dir(), "demo"),
+    ]
+    named = [_LABELS[label] for holds, label in labels if holds and label in _LABELS]
+    empty = lock.is_file() and not _text(lock)
+    marked = [
+        kinds
+        for name, kinds in _MARKS.items()
+        if (empty and (folder / name).exists()) or _is_keyed(folder / name)
+    ]
+    return next(iter([*named, *marked]), frozenset())
+
+
+def check_folder(folder: Path, kind: RunKind) -> None:
+    """Refuse a folder in which a run of this kind would touch anything else.
+
+    Raises:
+        ExecutionError: If it is a file, holds a run of another kind, or what no run wrote.
+    """
+    with explained(folder):
+        if not folder.exists():
+            return
+        if not is_folder(folder):
+            raise ExecutionError(
+                f"{folder} is a file; the results go into a folder. Choose another --out."
+            )
+        names = sorted(entry.name for entry in folder.iterdir())
+    kinds = kinds_of(folder)
+    if kind in kinds:
+        return
+    if kinds:
+        raise ExecutionError(
+            f"{folder} holds the results of '{min(one.command for one in kinds)}'. Choose another "
+            f"--out: those of '{kind.command}' would mix with them. Nothing there was changed."
+        )
+    strange = [name for name in names if name != LOCK and not _DRAFT.fullmatch(name)]
+    if strange or _text(folder / LOCK):
+        shown = ", ".join((strange or [LOCK])[:3]) + (", ..." if len(strange) > 3 else "")
+        raise ExecutionError(
+            f"{folder} is not empty ({shown}) and holds no run of '{kind.command}'. Nothing there "
+            f"was changed. Choose a new folder, for example --out {folder / kind.label}."
+        )
+
+
+@contextmanager
+def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
+    """Hold a run's folder for this kind and this process for the length of a `with` block.
+
+    A folder whose run fails before it has written anything is left as if it had never been.
+
+    Raises:
+        ExecutionError: As `check_folder`; or if another process is at work there.
+    """
+    check_folder(folder, kind)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        _lock(descriptor, folder)
+        check_folder(folder, kind)  # a run of another kind may have come in between
+        with explained(folder):
+            for entry in folder.iterdir():
+                if _DRAFT.fullmatch(entry.name):
+                    entry.unlink()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{kind.label}\n".encode(), 0)
+        try:
+            yield
+        except BaseException:
+            _unmake(folder, made)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        current = (folder / LOCK).stat().st_ino == os.fstat(descriptor).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        current = False  # in use, or removed just now by a run that failed
+    if not current:
+        raise ExecutionError(
+            f"another run is writing to {folder}. Wait for it, or choose another --out."
+        )
+
+
+def _unmake(folder: Path, made: list[Path]) -> None:
+    """Remove a folder in which nothing came to be, and those that were made for it."""
+    with suppress(OSError):
+        if {entry.name for entry in folder.iterdir()} == {LOCK}:
+            (folder / LOCK).unlink()
+            for path in made:
+                path.rmdir()
+
+
+def _is_keyed(path: Path) -> bool:
+    """Return whether a file of lines begins with one that a run keeps under a key."""
+    if path.suffix != ".jsonl":
+        return False
+    try:
+        with path.open("rb") as file:
+            first = parse_json(file.readline(1 << 20))
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and "key" in first
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError):
+        return ""
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Return a JSON object's content; nothing where there is none or it is damaged."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
