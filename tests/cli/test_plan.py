@@ -48,7 +48,7 @@ def test_an_svg_can_be_had_too(surgery: Surgery, bound: list[str], tmp_path: Pat
 def test_an_svg_that_cannot_be_written(surgery: Surgery, bound: list[str]) -> None:
     done = surgery("plan", "splices/in-rl-in", "--out-svg", "no/such/a.svg", *bound)
     assert done.returncode == 2
-    assert "cannot write no/such/a.svg: No such file or directory." in done.stderr
+    assert "no/such/a.svg: cannot be written: No such file or directory." in done.stderr
 
 
 def test_a_fault_in_a_recipe_has_its_place(surgery: Surgery, tmp_path: Path) -> None:
