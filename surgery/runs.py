@@ -71,7 +71,7 @@ def kinds_of(folder: Path) -> frozenset[RunKind]:
         (True, str(_record(folder / "probe.json").get("probe"))),
         ({"variants", "suites"} <= run.keys(), "evaluation"),
         (run.get("kind") in ("sft", "grpo"), "training"),
-        (re.match(r'\{\s*"kind"', _text(folder / "run.json")) is not None, "training"),
+        (not run and re.match(r'\{\s*"kind"', _text(folder / "run.json")), "training"),  # torn
         ((folder / ".parts").is_dir(), "statistics"),
         ({"layers", "regions", "runs"} <= _record(folder / "profile.json").keys(), "profile"),
         ((folder / "scores" / LOCK).exists() and (folder / "stats" / ".parts").is_dir(), "demo"),

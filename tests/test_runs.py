@@ -92,6 +92,20 @@ def test_what_an_interrupted_run_of_an_earlier_version_may_be(
     assert {kind.label for kind in kinds_of(tmp_path)} == kinds
 
 
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("responses.jsonl", {"evaluation", "ablation", "vision-swap", "attention"}),
+        ("likelihoods.jsonl", {"ablation"}),
+    ],
+)
+def test_what_a_run_kept_is_recognised_without_its_lock(
+    tmp_path: Path, name: str, kinds: set[str]
+) -> None:
+    write(tmp_path, {name: '{"key": "a", "text": "b"}\n{"ke'})
+    assert {kind.label for kind in kinds_of(tmp_path)} == kinds
+
+
 FOREIGN = {
     "a model": {"config.json": "{}", "model.safetensors": ""},
     "a merge": {"config.json": "{}", "surgery.json": "{}"},
