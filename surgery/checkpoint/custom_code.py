@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CLASS: Final = re.compile(
-    r"(?:(?P<repository>[\w.-]+/[\w.-]+)--)?(?P<module>\w+(?:\.\w+)*)\.\w+", re.ASCII
+    r"(?:(?P<repository>[\w.-]+/[\w.-]+)--)?(?P<module>[\w-]+(?:[./][\w-]+)*)\.\w+", re.ASCII
 )
 _IMPORT: Final = re.compile(
     rb"^[ \t]*from[ \t]+(\.+)([\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)"

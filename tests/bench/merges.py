@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,13 +79,6 @@ def measure(
         ours = [SURGERY, "merge", str(folder / f"{kind}.yaml"), str(out), "--quiet"]
         commands: dict[str, list[str]] = {"vlm-surgery": ours}
         if kind == "transplant":
-            os.sync()
-            first = run(ours, folder / "first.log")
-            shutil.rmtree(out)
-            say(
-                f"  first merge of the pair      {first.wall_s:7.2f} s (input hashes not yet known)"
-            )
-            results["first_merge"] = summary([first])
             copy = ["cp", "-r", str(models["in"]), str(out)]
             commands["cp -r"] = copy
             # what cp leaves in memory, a finished merge has on disk

@@ -169,6 +169,12 @@ def test_a_type_that_transformers_has_needs_no_code(pair, tmp_path, ran):
         ({"auto_map": {"AutoTokenizer": ["t.Slow", None]}}, {"t.py": ""}, (["t.py"], [], [])),
         ({"auto_map": {"AutoModel": "gone.Own"}}, {"a.py": ""}, ([], ["gone.py"], [])),
         ({"text_config": {"auto_map": {"AutoConfig": "c.Own"}}}, {"c.py": ""}, (["c.py"], [], [])),
+        (
+            {"auto_map": {"AutoModel": "own-2/m-1.Own"}},
+            {"own-2/m-1.py": ""},
+            (["own-2/m-1.py"], [], []),
+        ),
+        ({"auto_map": {"AutoModel": "/etc/m.Own"}}, {"a.py": ""}, ([], [], [])),
         ({"auto_map": {}}, {"a.py": ""}, ([], [], [])),
         ({"auto_map": "text", "model": "a.b"}, {"a.py": ""}, ([], [], [])),
         ({"auto_map": {"AutoModel": "../../up.Own"}}, {}, ([], [], [])),
