@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from surgery.checkpoint.folder import is_snapshot
+from surgery.checkpoint.folder import is_snapshot, resolve_inside
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
@@ -35,9 +35,9 @@ def strangers(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]
     Raises:
         CheckpointError: If a folder below cannot be read.
     """
-    linked = is_snapshot(folder)  # the client keeps the files of a snapshot elsewhere
+    look = _beyond_links if is_snapshot(folder) else os.lstat
     try:
-        there = [(path, path.lstat()) for path in sorted(_walk(folder))]
+        there = [(path, look(path)) for path in sorted(_walk(folder))]
     except OSError as error:
         raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}.") from error
     filled = {path.parent for path, _ in there}
@@ -46,10 +46,18 @@ def strangers(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]
         if stat.S_ISDIR(found.st_mode):
             if path not in filled:
                 yield name, "is an empty folder, which no merge makes"
-        elif stat.S_ISLNK(found.st_mode) and not (linked and path.is_file()):
+        elif stat.S_ISLNK(found.st_mode):
             yield name, "is a link; a merge writes plain files and folders"
         elif name not in known and not _is_clients(name, found):
             yield name, "is not part of the merge"
+
+
+def _beyond_links(path: Path) -> os.stat_result:
+    """Look at a file of a snapshot, which the client keeps elsewhere; other links stay links."""
+    try:
+        return resolve_inside(path.parent, path.name).stat()
+    except CheckpointError:
+        return path.lstat()
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -252,6 +252,23 @@ def test_what_the_hubs_client_writes_is_none(out):
     found_always(out)
 
 
+def test_a_snapshot_holds_links_to_its_blobs(out, tmp_path):
+    repo = tmp_path / "models--me--out"
+    shutil.move(out, repo / "snapshots" / ("0" * 40))
+    snapshot = next((repo / "snapshots").iterdir())
+    (repo / "blobs").mkdir()
+    (snapshot / ".gitattributes").write_text("*.safetensors filter=lfs")
+    for number, path in enumerate(sorted(snapshot.iterdir())):
+        path.rename(repo / "blobs" / str(number))
+        path.symlink_to(f"../../blobs/{number}")
+    found_always(snapshot)
+    (snapshot / "adapter_config.json").symlink_to("../../blobs/0")
+    (tmp_path / "other").write_text("")
+    (snapshot / "notes.metadata").symlink_to(tmp_path / "other")
+    (snapshot / "blobs").symlink_to("../../blobs")
+    found_always(snapshot, "adapter_config.json", "notes.metadata", "blobs")
+
+
 @pytest.mark.parametrize("tamper", [change_metadata, pad_header, add_index])
 def test_headers_changed_with_their_hashes_are_found_from_the_inputs(out, tamper):
     name = tamper(out)
