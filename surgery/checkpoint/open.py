@@ -37,6 +37,11 @@ def open_checkpoint(reference: str | AdapterReference, remote: Remote | None = N
         CheckpointError: If it cannot be found, fetched or read safely.
     """
     reference = parse_reference(reference)
+    if isinstance(reference, str) and "+" in reference:
+        try:
+            return _open_plain(reference, remote)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{_adapter_hint(reference)}") from error
     if isinstance(reference, AdapterReference):
         from surgery.checkpoint.adapter import AdapterCheckpoint
 
@@ -47,6 +52,27 @@ def open_checkpoint(reference: str | AdapterReference, remote: Remote | None = N
         except BaseException:
             base.close()
             raise
+    return _open_plain(reference, remote)
+
+
+def _adapter_hint(reference: str) -> str:
+    """Return the right spelling of mergekit's `base+adapter`, for what is no folder."""
+    base, _, adapter = reference.partition("+")
+    if not base or not adapter or _local_exists(reference):
+        return ""
+    return (
+        f" If {adapter!r} is an adapter of {base!r}, write {{base: {base}, adapter: {adapter}}} in "
+        f"a recipe, and '{base} + {adapter}', with spaces, on the command line."
+    )
+
+
+def _local_exists(reference: str) -> bool:
+    local = _local_folder(reference)
+    return local is not None and local.exists()
+
+
+def _open_plain(reference: str, remote: Remote | None) -> Checkpoint:
+    """Open a folder or a repository."""
     local = _local_folder(reference)
     if local is not None:
         return LocalCheckpoint(local, reference)

@@ -178,13 +178,35 @@ def from_mergekit_(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="A mergekit YAML file, or - for stdin.")
     ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="[NAME=]REF",
+            help="A model of the file's architecture, whose headers say what filters pick and how "
+            "many layers there are: a folder, org/name@revision or specimen:STAGE. With NAME, the "
+            "recipe's model of that name becomes REF. The first of the file's models that is a "
+            "folder here when absent.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Translate a mergekit configuration into a recipe, on stdout."""
     from surgery.recipe.dump import to_yaml
-    from surgery.recipe.mergekit import from_mergekit
+    from surgery.recipe.mergekit import architecture_of, bound, from_mergekit, local_model
 
-    recipe = from_mergekit(_read(file), file=file)
-    print(to_yaml(recipe), end="", flush=True)
+    text = _read(file)
+    references = [_binding(each) for each in model or ()]
+    reference = references[0][1] if references else local_model(text, file)
+    architecture = None if reference is None else architecture_of(reference)
+    recipe = from_mergekit(text, file=file, architecture=architecture)
+    print(to_yaml(bound(recipe, references)), end="", flush=True)
+
+
+def _binding(text: str) -> tuple[str, str]:
+    """Return name and reference of `NAME=REF`, no name where there is only a reference."""
+    name, equals, reference = text.partition("=")
+    return (name, reference) if equals and not Path(text).exists() else ("", text)
 
 
 @app.command("to-mergekit")

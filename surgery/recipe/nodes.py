@@ -94,10 +94,19 @@ def compose(text: str, file: str = "<string>") -> Node:
     Raises:
         RecipeError: If it is not YAML, or not the plain and bounded part of it that recipes use.
     """
+    return _composed(text, file, several=False)[0]
+
+
+def compose_all(text: str, file: str = "<string>") -> list[Node]:
+    """Read the documents of a YAML text, at least one; errors as those of `compose`."""
+    return _composed(text, file, several=True)
+
+
+def _composed(text: str, file: str, *, several: bool) -> list[Node]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise RecipeError(f"{file} is over {MAX_BYTES // 1_000_000} MB; recipes are small texts.")
     try:
-        return _Composer(text, file).document()
+        return _Composer(text, file).documents(several=several)
     except yaml.MarkedYAMLError as error:
         raise RecipeError(*_explain(error, text, file)) from None
     except yaml.reader.ReaderError as error:
@@ -131,17 +140,17 @@ class _Composer:
         self.count = 0
         self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.BaseLoader)
 
-    def document(self) -> Node:
-        """The one document of the stream."""
-        root = None
+    def documents(self, *, several: bool) -> list[Node]:
+        """Return the documents of the stream: one, unless several are allowed."""
+        roots: list[Node] = []
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
-                if root is not None:
+                if roots and not several:
                     self.fail("a second document starts here; a recipe is one document", event)
-                root = self.node(next(self.events), 0)
-        if root is None:
+                roots.append(self.node(next(self.events), 0))
+        if not roots:
             raise RecipeError("the file is empty; expected a recipe.", Place(self.file, 1, 1))
-        return root
+        return roots
 
     def node(self, event: Any, depth: int) -> Node:
         """The node that starts with `event`."""

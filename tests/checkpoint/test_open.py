@@ -63,3 +63,14 @@ def test_the_specimen_is_known_by_name() -> None:
         assert resolve_reference(other) == other
     with pytest.raises(SurgeryError, match=r"no stage 'rll'.*Did you mean 'rl'"):
         open_checkpoint("specimen:rll")
+
+
+def test_the_plus_of_mergekit_is_explained(tmp_path: Path) -> None:
+    hint = r"write \{base: .*, adapter: .*\} in a recipe"
+    for reference in (f"{tmp_path}/base+{tmp_path}/lora", "org/base+org/lora", "base+lora"):
+        with pytest.raises(CheckpointError, match=hint):
+            open_checkpoint(reference)
+    (odd := tmp_path / "x+y").mkdir()
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(str(odd))
+    assert "adapter:" not in str(caught.value)

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import yaml
 
 from surgery.recipe import load_recipe
 
@@ -65,8 +66,6 @@ def test_every_example_in_the_scaffold_is_valid(surgery: Surgery, tmp_path: Path
 
 
 def test_schema_accepts_what_new_writes(surgery: Surgery) -> None:
-    import yaml
-
     schema = json.loads(surgery("recipe", "schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(yaml.safe_load(surgery("recipe", "new").stdout), schema)
@@ -93,6 +92,27 @@ def _layers(record: dict[str, Any]) -> set[tuple[str, int]]:
         for t in record["tensors"]
         if t["inputs"][0]["model"] != base
     }
+
+
+def test_from_mergekit_with_a_model_that_says_what_filters_pick(
+    surgery: Surgery, tmp_path: Path
+) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "merge_method: slerp\nbase_model: org/a\nmodels: [{model: org/a}, {model: org/b}]\n"
+        "parameters: {t: [{filter: self_attn, value: [0.5, 1]}, {value: 0}]}"
+    )
+    done = surgery("recipe", "from-mergekit", "m.yaml")
+    assert done.returncode == 2
+    assert "m.yaml:4:27: the filter 'self_attn' may pick other tensors" in done.stderr
+    assert "--model REF" in done.stderr
+    done = surgery("recipe", "from-mergekit", "m.yaml", "--model", "b=specimen:rl")
+    assert done.returncode == 0, done.stderr
+    recipe = yaml.safe_load(done.stdout)
+    assert recipe["models"] == {"a": "org/a", "b": "specimen:rl"}
+    assert [step["interpolate"] for step in recipe["steps"]] == ["language[:].attention"]
+    done = surgery("recipe", "from-mergekit", "m.yaml", "--model", "c=specimen:rl")
+    assert done.returncode == 2
+    assert "the file has no model 'c'" in done.stderr
 
 
 def test_a_mergekit_file_that_is_not_there(surgery: Surgery) -> None:

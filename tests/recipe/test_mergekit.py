@@ -432,8 +432,18 @@ dtype: bfloat16
 def test_the_classic_slerp() -> None:
     recipe = from_mergekit(CLASSIC)
     assert [(str(s.selector), s.method, s.t) for s in recipe.steps] == [
-        ("embedding, language[:].norm, norm, head", "slerp", (0.5,)),
-        ("language[:].mlp", "slerp", (1.0, 0.5, 0.7, 0.3, 0.0)),
+        (
+            "*, !language[:].mlp.down_proj, !language[:].mlp.gate_proj, !language[:].mlp.up_proj, "
+            "!language[:].attention",
+            "slerp",
+            (0.5,),
+        ),
+        # GLM-4 has a norm with mlp in its name; these leaves make a GLM-4 refuse the recipe.
+        (
+            "language[:].mlp.down_proj, language[:].mlp.gate_proj, language[:].mlp.up_proj",
+            "slerp",
+            (1.0, 0.5, 0.7, 0.3, 0.0),
+        ),
         ("language[:].attention", "slerp", (0.0, 0.5, 0.3, 0.7, 1.0)),
     ]
     assert recipe.models == {"x": "a/x", "y": "b/y"}
@@ -522,6 +532,15 @@ def test_a_module_that_is_left_out_is_told() -> None:
         ("dtype: bfloat16", "tokenizer_source: union", "12:19", "recipes keep the base's token"),
         ("dtype: bfloat16", "chat_template: auto", "12:16", "recipes keep the base's; they"),
         ("dtype: bfloat16", "models: [{model: a}]", "1:1", "expected one of models, slices and"),
+        (
+            "dtype: bfloat16",
+            "gate_mode: hidden",
+            "12:1",
+            "for mergekit-moe, which builds a mixture",
+        ),
+        ("dtype: bfloat16", "genome: {models: [a]}", "12:1", "for mergekit-evolve, which searches"),
+        ("dtype: bfloat16", "---\nname: two", "13:1", "holds 2 documents (without a name, 'two')"),
+        ("filter: self_attn", "filter: q_norm", "9:16", "the filter 'q_norm' cannot be resolved"),
         (
             "{model: a/x, layer_range: [0, 32]}",
             "{model: a/x, layer_range: [8, 40]}",

@@ -1,6 +1,7 @@
 """mergekit's YAML, in and out, wherever both languages can say the same."""
 
+from surgery.recipe.mergekit.models import architecture_of, bound, local_model
 from surgery.recipe.mergekit.read import from_mergekit
 from surgery.recipe.mergekit.write import to_mergekit
 
-__all__ = ["from_mergekit", "to_mergekit"]
+__all__ = ["architecture_of", "bound", "from_mergekit", "local_model", "to_mergekit"]

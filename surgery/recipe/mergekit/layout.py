@@ -29,6 +29,16 @@ _TOP = (
 )
 
 
+# Keys that only files of mergekit's other programs have.
+_OTHER_PROGRAMS = {
+    "experts": ("mergekit-moe", "builds a mixture of experts from dense models"),
+    "gate_mode": ("mergekit-moe", "builds a mixture of experts from dense models"),
+    "genome": ("mergekit-evolve", "searches for the parameters of a merge"),
+    "tasks": ("mergekit-evolve", "searches for the parameters of a merge"),
+    "layer_slices": ("bakllama", "stacks layers of several models"),
+}
+
+
 @dataclass(frozen=True)
 class Source:
     """One model in a slice.
@@ -104,6 +114,7 @@ def layout_of(root: Node) -> Layout:
     """
     if not isinstance(root.value, dict):
         raise RecipeError("expected a mergekit configuration: a mapping.", root.place)
+    _refuse_other_programs(root)
     _keys(root, _TOP, "a mergekit file")
     _refuse_tokenizers(root)
     given = [key for key in ("models", "slices", "modules") if root.get(key) is not None]
@@ -127,6 +138,35 @@ def layout_of(root: Node) -> Layout:
         parameters=_parameters(root),
         dtype=_text(root, "out_dtype") or _text(root, "dtype"),
         root=root,
+    )
+
+
+def _refuse_other_programs(root: Node) -> None:
+    """Refuse the files of mergekit's other programs, which have other keys."""
+    for key, (program, meaning) in _OTHER_PROGRAMS.items():
+        if root.get(key) is not None:
+            raise RecipeError(
+                f"{key!r} is a key of a file for {program}, which {meaning}. Recipes have no words "
+                f"for that; run {program} itself, and name the folder that it writes as a model.",
+                root.place_of(key),
+            )
+
+
+def single(roots: Sequence[Node]) -> Node:
+    """Return the one document of a file.
+
+    Raises:
+        RecipeError: If there are several, as in a file for `mergekit-multi`.
+    """
+    if len(roots) == 1:
+        return roots[0]
+    names = [root.get("name") if isinstance(root.value, dict) else None for root in roots]
+    listed = ", ".join("without a name" if n is None else repr(n.plain()) for n in names)
+    raise RecipeError(
+        f"the file holds {len(roots)} documents ({listed}), which mergekit-multi merges one "
+        f"after another; a recipe is one merge. Put each into a file of its own, translate and "
+        f"merge them in order, and where one names an earlier one, write the folder that it made.",
+        roots[1].place,
     )
 
 

@@ -1,42 +1,18 @@
-"""mergekit's YAML as a recipe.
-
-The file is worked out tensor by tensor, by mergekit's own rules (the first filter that fits,
-gradients over a slice, embeddings with the first slice and the head with the last), and tensors
-that fare alike become one step. Without the model at hand a Qwen2.5-VL stands in for it (for
-top-level `slices`, which mergekit takes for text models only, a text model).
-"""
+"""mergekit's YAML as a recipe."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from surgery.arch import Component
-from surgery.checkpoint.dtype import DType
-from surgery.checkpoint.source import AdapterReference
-from surgery.errors import CheckpointError, RecipeError, did_you_mean
-from surgery.methods.table import METHODS, Scope
-from surgery.recipe.mergekit.filters import pick
-from surgery.recipe.mergekit.layout import Layout, layout_of
+from surgery.recipe.mergekit.layout import layout_of, single
+from surgery.recipe.mergekit.reader import Reader
 from surgery.recipe.mergekit.sites import selector_for
-from surgery.recipe.mergekit.steps import Between, Copy, Given, action_of, combined, step_of
-from surgery.recipe.mergekit.tables import parts_of, stand_in
-from surgery.recipe.nodes import compose
-from surgery.recipe.recipe import Output, Recipe
+from surgery.recipe.mergekit.without_model import filters_of, read_without_model
+from surgery.recipe.nodes import compose_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from surgery.arch import Architecture, Site
-    from surgery.recipe.mergekit.layout import Module, Slice
-    from surgery.recipe.mergekit.steps import Action
-    from surgery.recipe.mergekit.tables import Part, Tensor
-    from surgery.recipe.recipe import Reference
-
-# More layers than any model has: a range that this stand-in closes is out of range everywhere, and
-# so refused, instead of meaning less than the file meant.
-_UNCOUNTED = 256
+    from surgery.arch import Architecture
+    from surgery.recipe.recipe import Recipe
 
 
 def from_mergekit(
@@ -47,7 +23,8 @@ def from_mergekit(
     Args:
         text: The file's text.
         file: What to call it in errors.
-        architecture: The model's sites, for files whose meaning depends on its size.
+        architecture: The model's sites. Without them only what holds for all models that mergekit
+            knows, or is refused by the others when they are merged, can be said.
 
     Returns:
         A recipe that makes the same model.
@@ -55,324 +32,12 @@ def from_mergekit(
     Raises:
         RecipeError: If it is not a mergekit file, or says what recipes cannot; names what.
     """
-    layout = layout_of(compose(text, file))
-    counted = architecture is not None
+    layout = layout_of(single(compose_all(text, file)))
     if architecture is None:
-        architecture, counted = _stand_in(layout)
-    reader = _Reader(layout, architecture, _base(layout), counted)
-    return reader.recipe()
-
-
-def _base(layout: Layout) -> str:
-    """The recipe's base: the file's, or else the first model it names."""
-    if layout.base is not None:
-        return layout.base
-    return next(iter(layout.modules.values())).slices[0].sources[0].model
-
-
-def _stand_in(layout: Layout) -> tuple[Architecture, bool]:
-    """A model the size of the file's slices, and whether that size is known."""
-    family = "qwen2" if layout.stacked else "qwen2_5_vl"
-    stacks = {None: Component.LANGUAGE, "text_decoder": Component.LANGUAGE,
-              "vision_tower": Component.VISION}  # fmt: skip
-    layers = dict.fromkeys((Component.LANGUAGE, Component.VISION), _UNCOUNTED)
-    counted = layout.stacked
-    for name, module in layout.modules.items():
-        stops = [source.stop for s in module.slices for source in s.sources]
-        if name in stacks and None not in stops:
-            layers[stacks[name]] = max(stop for stop in stops if stop is not None) or 1
-            counted = counted or name == "text_decoder"
-    return stand_in(family, layers), counted
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """A tensor in its slice.
-
-    Attributes:
-        tensor: Which.
-        part: The module it belongs to.
-        slice: What it is made from.
-        module: Its module's settings.
-        index: Its layer's place in the slice; None outside the layers.
-        count: How many layers the slice has.
-    """
-
-    tensor: Tensor
-    part: Part
-    slice: Slice
-    module: Module
-    index: int | None
-    count: int
-
-    @property
-    def t(self) -> float:
-        """Where it stands on a gradient, as mergekit counts."""
-        if self.index is None:
-            return 0.0
-        return self.index / (self.count - 1) if self.count > 1 else 1.0
-
-
-class _Reader:
-    """Works a layout out on an architecture."""
-
-    def __init__(
-        self, layout: Layout, architecture: Architecture, base: str, counted: bool
-    ) -> None:
-        self.layout = layout
-        self.architecture = architecture
-        self.base = base
-        self.counted = counted
-        self.left_out: list[str] = []
-        self._covered: dict[Any, bool] = {}
-
-    def recipe(self) -> Recipe:
-        """The whole file."""
-        groups: dict[Any, list[_Spot]] = {}
-        actions: dict[Any, Action] = {}
-        for spots in self.spots().values():
-            for key, action, spot in self.decided(spots):
-                groups.setdefault(key, []).append(spot)
-                actions[key] = action
-        steps: dict[Action, set[Site]] = {}
-        anchored: list[tuple[Action, set[Site]]] = []
-        for key, spots_of in groups.items():
-            action, sites = actions[key], {spot.tensor.site for spot in spots_of}
-            if isinstance(action, Between) and len(action.t) > 1:
-                anchored.append((action, sites))
-            else:
-                steps.setdefault(action, set()).update(sites)
-        names = self.names()
-        return Recipe(
-            name="from-mergekit",
-            description=self.description(),
-            models={name: _reference(text) for text, name in names.items()},
-            base=names[self.base],
-            steps=tuple(
-                step_of(action, selector_for(frozenset(sites), self.architecture), names)
-                for action, sites in [*steps.items(), *anchored]
-                if action != Copy(self.base)
-            ),
-            output=Output(dtype=self.dtype()),
-        )
-
-    def description(self) -> str:
-        """Where the recipe comes from, and what was taken otherwise than mergekit would."""
-        told = f"From a mergekit file ({self.layout.method})."
-        if self.left_out:
-            told += (
-                f" The file leaves out {' and '.join(self.left_out)}, which mergekit would drop "
-                f"from the model; here it stays the base's."
-            )
-        return told
-
-    def dtype(self) -> DType | None:
-        """The output's element type."""
-        if self.layout.dtype is None:
-            return None
-        try:
-            return DType.from_torch_name(self.layout.dtype.removeprefix("torch."))
-        except CheckpointError as error:
-            key = "out_dtype" if self.layout.root.get("out_dtype") else "dtype"
-            raise RecipeError(str(error), self.layout.root.walk((key,)).place) from None
-
-    def names(self) -> dict[str, str]:
-        """A short name for every model the file speaks of."""
-        texts = [self.base]
-        for module in self.layout.modules.values():
-            for piece in module.slices:
-                texts += [source.model for source in piece.sources]
-                texts += [piece.base] if piece.base else []
-        names: dict[str, str] = {}
-        for text in dict.fromkeys(texts):
-            stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", text.split("@")[0].rstrip("/").split("/")[-1])
-            stem = stem.strip("-.") or "model"
-            stem = stem if re.match(r"[A-Za-z_]", stem) else f"model-{stem}"
-            name, number = stem[:80], 2
-            while name in names.values():
-                name, number = f"{stem[:80]}-{number}", number + 1
-            names[text] = name
-        return names
-
-    # --- where each tensor stands ---------------------------------------------------------------
-
-    def spots(self) -> dict[str, list[_Spot]]:
-        """Every tensor's places; those of repeated layers have several."""
-        parts = {part.name: part for part in parts_of(self.architecture)}
-        wanted: dict[str, Module] = {}
-        for key, module in self.layout.modules.items():
-            wanted.update(dict.fromkeys(parts, module) if key is None else {key: module})
-        unknown = [name for name in wanted if name not in parts]
-        if unknown:
-            raise RecipeError(
-                f"unknown module {unknown[0]!r}.{did_you_mean(unknown[0], parts)}",
-                self.layout.root.walk(("modules",)).place_of(unknown[0]),
-            )
-        self.left_out = [name for name in parts if name not in wanted]
-        found: dict[str, list[_Spot]] = {}
-        for name, module in wanted.items():
-            for spot in self.part_spots(parts[name], module):
-                found.setdefault(spot.tensor.name, []).append(spot)
-        return found
-
-    def part_spots(self, part: Part, module: Module) -> Iterator[_Spot]:
-        """One module's tensors."""
-        first, last = module.slices[0], module.slices[-1]
-        yield from (_Spot(tensor, part, first, module, None, 0) for tensor in part.before)
-        at = 0
-        for piece in module.slices:
-            stop = self.stop_of(piece, at, len(part.layers))
-            for index in range(at, stop):
-                for tensor in part.layers[index]:
-                    yield _Spot(tensor, part, piece, module, index - at, stop - at)
-            at = stop
-        if at != len(part.layers):
-            raise RecipeError(
-                f"the slices of {part.name} end with layer {at - 1}, but the model has "
-                f"{len(part.layers)} layers; a recipe cannot leave layers out.",
-                last.place,
-            )
-        yield from (_Spot(tensor, part, last, module, None, 0) for tensor in part.after)
-
-    def stop_of(self, piece: Slice, at: int, count: int) -> int:
-        """Where a slice ends that must begin with layer `at`."""
-        stops = set()
-        for source in piece.sources:
-            stop = count if source.stop is None else source.stop
-            empty = source.start == stop
-            if (source.start != at and not empty) or stop > count:
-                end = at + stop - source.start
-                raise RecipeError(
-                    f"layers {source.start}-{stop - 1} of {source.model} would become layers "
-                    f"{at}-{end - 1} of {count}; in a recipe every layer keeps its place.",
-                    source.place,
-                )
-            stops.add(at if empty else stop)
-        if len(stops) != 1:
-            raise RecipeError("the sources of a slice have different lengths.", piece.place)
-        return stops.pop()
-
-    # --- what becomes of it ---------------------------------------------------------------------
-
-    def decided(self, spots: list[_Spot]) -> Iterator[tuple[Any, Action, _Spot]]:
-        """A tensor's action, with a key that is equal for tensors of one step."""
-        spot = spots[0]
-        if len(spots) > 1:
-            actions = {self.action(each, each.t) for each in spots}
-            if len(actions) > 1:
-                raise RecipeError(
-                    f"mergekit counts {len(spots)} layers in {spot.part.name} and would write "
-                    f"{spot.tensor.name} once for each, with different results; give "
-                    f"{spot.part.name} one number in modules.",
-                    spot.slice.place,
-                )
-        length = self.gradient(spot) if spot.index is not None and len(spots) == 1 else 0
-        if length > 1 and (spot.count > 1 or not self.counted):
-            anchors = [self.action(spot, j / (length - 1)) for j in range(length)]
-            whole = combined(anchors, self.base)
-            if whole is not None and self.covers(spot):
-                yield (whole, id(spot.slice), spot.part.name), whole, spot
-                return
-            if len(set(anchors)) > 1 and not self.known(spot):
-                raise RecipeError(
-                    f"what becomes of {spot.tensor.name} depends on the number of layers, which "
-                    f"this file does not say; name the model, or use slices with layer_range.",
-                    spot.slice.place,
-                )
-        action = self.action(spot, spot.t)
-        yield action, action, spot
-
-    def known(self, spot: _Spot) -> bool:
-        """Whether the number of layers in the spot's slice is the real one."""
-        return self.counted or spot.slice.sources[0].stop is not None
-
-    def gradient(self, spot: _Spot) -> int:
-        """How many anchors the spot's gradients have: 0 without, -1 when lengths differ."""
-        lengths = {
-            len(value)
-            for source in spot.slice.sources
-            for value in self.settings(spot, source.model).values()
-            if isinstance(value, tuple)
-        }
-        if not lengths:
-            return 0
-        return lengths.pop() if len(lengths) == 1 else -1
-
-    def covers(self, spot: _Spot) -> bool:
-        """Whether the same gradients hold for this tensor in every layer of the slice."""
-        site = spot.tensor.site
-        key = (id(spot.slice), spot.part.name, site.module, site.leaf)
-        if key not in self._covered:
-            assert site.layer is not None and spot.index is not None  # asked of layers only
-            start = site.layer - spot.index
-            same = [
-                replace(spot, tensor=tensor)
-                for group in spot.part.layers[start : start + spot.count]
-                for tensor in group
-                if (tensor.site.module, tensor.site.leaf) == (site.module, site.leaf)
-            ]
-            found = [
-                [self.settings(each, source.model) for source in spot.slice.sources]
-                for each in same
-            ]
-            self._covered[key] = all(settings == found[0] for settings in found)
-        return self._covered[key]
-
-    def settings(self, spot: _Spot, model: str) -> dict[str, Any]:
-        """A source's parameters for a tensor, gradients as tuples; the most special one counts."""
-        own = next(s.parameters for s in spot.slice.sources if s.model == model)
-        scopes = (own, spot.slice.parameters, spot.module.parameters, self.layout.parameters)
-        found: dict[str, Any] = {}
-        for scope in scopes:
-            for name, setting in scope.items():
-                if name not in found:
-                    value = pick(setting, spot.tensor.name)
-                    if value is not None:
-                        found[name] = value
-        return found
-
-    def action(self, spot: _Spot, t: float) -> Action:
-        """What becomes of a tensor at a point of its gradients."""
-        known = {p.name: p for p in METHODS[self.layout.method].parameters}
-        models: dict[str, Mapping[str, Any]] = {}
-        shared: dict[str, Any] = {}
-        for source in spot.slice.sources:
-            if source.model in models:
-                raise RecipeError(f"{source.model} is named twice in one slice.", source.place)
-            values = {n: _at(v, t) for n, v in self.settings(spot, source.model).items()}
-            split = {n for n in values if n in known and known[n].scope is Scope.SHARED}
-            models[source.model] = {n: v for n, v in values.items() if n not in split}
-        for scope in (spot.slice.parameters, spot.module.parameters, self.layout.parameters):
-            for name, setting in scope.items():
-                value = pick(setting, spot.tensor.name)
-                if value is not None and name in known and known[name].scope is Scope.SHARED:
-                    shared.setdefault(name, _at(value, t))
-        return action_of(
-            Given(
-                self.layout.method,
-                models,
-                shared,
-                spot.slice.base or self.layout.base,
-                self.base,
-                spot.slice.place,
-            )
-        )
-
-
-def _at(value: Any, t: float) -> Any:
-    """A setting's value at a point of its gradient, as mergekit counts."""
-    if not isinstance(value, tuple):
-        return value
-    scaled = t * (len(value) - 1)
-    if any(isinstance(item, bool) for item in value):
-        return value[int(scaled)]
-    low = int(scaled)
-    high = min(len(value) - 1, low + 1)
-    share = scaled - low
-    return (1 - share) * value[low] + share * value[high]
-
-
-def _reference(text: str) -> Reference:
-    """A model as recipes name it; a LoRA follows its base after a plus."""
-    base, plus, adapter = text.partition("+")
-    return AdapterReference(base, adapter) if plus else text
+        return read_without_model(layout)
+    reader = Reader(layout, architecture, architecture.layers)
+    steps = [(action, selector_for(sites, architecture)) for action, sites in reader.groups]
+    names = reader.tensor_names()
+    idle = [mark for mark in filters_of(layout) if not any(mark in name for name in names)]
+    note = f" No tensor has {' or '.join(map(repr, idle))} in its name; mergekit ignores that, too."
+    return reader.recipe(steps, note if idle else "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from surgery.arch.rules import is_number
 from surgery.errors import RecipeError
 from surgery.recipe.select import Index, Range, Selector, Term
 
@@ -34,7 +36,69 @@ def selector_for(sites: Set[Site], architecture: Architecture) -> Selector:
         if wanted:
             count = architecture.layers.get(component, 0)
             terms += _component_terms(component, wanted, whole, count)
-    selector = Selector(tuple(terms))
+    return _checked(Selector(tuple(terms)), sites, architecture)
+
+
+def by_leaf(sites: Set[Site], architecture: Architecture) -> Selector:
+    """Return a selector of these sites that names each leaf, without `weight` and `bias`.
+
+    A model of another family, whose blocks have other leaves, refuses it.
+
+    Raises:
+        RecipeError: If the language has no words for the set.
+    """
+    places: dict[tuple[Component, Module, str], list[int | None]] = {}
+    for site in _in_order(sites, architecture):
+        places.setdefault((site.component, site.module, _head(site)), []).append(site.layer)
+    terms = []
+    for (component, module, leaf), found in places.items():
+        layers = sorted({layer for layer in found if layer is not None})
+        spans = _spans(layers, architecture.layers.get(component, 0)) if layers else None
+        terms.append(Term(component, spans, module, leaf))
+    return _checked(Selector(tuple(terms)), sites, architecture)
+
+
+def by_leaf_anywhere(sites: Set[Site], architecture: Architecture) -> Selector:
+    """Return a selector of these sites that names leaves in whichever component has them.
+
+    Raises:
+        RecipeError: If it would pick other sites too.
+    """
+    ordered = _in_order(sites, architecture)
+    leaves = dict.fromkeys((site.module, _head(site)) for site in ordered)
+    terms = tuple(Term(None, None, module, leaf) for module, leaf in leaves)
+    return _checked(Selector(terms), sites, architecture)
+
+
+def with_leaves(sites: Set[Site], architecture: Architecture) -> Selector:
+    """Return the selector of whole modules together with that of their leaves.
+
+    It picks what the modules hold, of which the other family must have all that this one has.
+
+    Raises:
+        RecipeError: If the language has no words for the set.
+    """
+    both = (selector_for(sites, architecture), by_leaf(sites, architecture))
+    return Selector(tuple(dict.fromkeys(term for each in both for term in each.terms)))
+
+
+def all_but(selectors: Iterable[Selector]) -> Selector:
+    """Return a selector of everything that none of these selectors picks."""
+    terms = dict.fromkeys(term for selector in selectors for term in selector.terms)
+    return Selector((Term(None), *(replace(term, exclude=True) for term in terms)))
+
+
+def _in_order(sites: Set[Site], architecture: Architecture) -> list[Site]:
+    return [site for site in architecture.sites.values() if site in sites]
+
+
+def _head(site: Site) -> str:
+    """A leaf without its last part where that is `weight` or `bias`."""
+    stem, _, end = site.leaf.rpartition(".")
+    return stem if stem and end in ("weight", "bias") else site.leaf
+
+
+def _checked(selector: Selector, sites: Set[Site], architecture: Architecture) -> Selector:
     if frozenset(selector.match(architecture)) != sites:
         raise RecipeError(f"no selector picks exactly {len(sites)} tensors; '{selector}' is near.")
     return selector
@@ -76,8 +140,20 @@ def _blocks(
         if mine == sorted(leaf for m, leaf in full if m is module):
             blocks.append((module, None))
         else:
-            blocks += [(module, leaf) for leaf in mine]
+            rest = sorted(leaf for m, leaf in full if m is module)
+            blocks += [(module, leaf) for leaf in _without_numbers(mine, rest)]
     return blocks
+
+
+def _without_numbers(leaves: list[str], every: list[str]) -> list[str]:
+    """Leaves, with `experts` for all of `experts.0.w1.weight` and its like where all are there."""
+    stems = {leaf: leaf.split(".")[0] for leaf in every if is_number((*leaf.split("."), "")[1])}
+    missing = {stem for leaf, stem in stems.items() if leaf not in leaves}
+    return list(
+        dict.fromkeys(
+            stems[leaf] if leaf in stems and stems[leaf] not in missing else leaf for leaf in leaves
+        )
+    )
 
 
 def _spans(numbers: list[int], count: int) -> tuple[Span, ...]:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch import FAMILIES, resolve
+from surgery.arch.fused import held
 from surgery.errors import RecipeError
 from surgery.reading import parse_json
 
@@ -28,7 +29,8 @@ class Tensor:
     """A tensor as mergekit sees it.
 
     Attributes:
-        name: mergekit's name for it, which its filters are matched against.
+        name: mergekit's name for it, which its filters are matched against. Single experts bear
+            the name of the tensor that all of a layer are fused to.
         site: Its place in the model.
     """
 
@@ -55,12 +57,8 @@ class Part:
 
     def tensors(self) -> Iterator[Tensor]:
         """All of them, each once."""
-        seen: set[str] = set()
-        for group in (self.before, *self.layers, self.after):
-            for tensor in group:
-                if tensor.name not in seen:
-                    seen.add(tensor.name)
-                    yield tensor
+        every = (tensor for group in (self.before, *self.layers, self.after) for tensor in group)
+        yield from dict.fromkeys(every)
 
     @property
     def repeats(self) -> bool:
@@ -83,12 +81,19 @@ def parts_of(architecture: Architecture) -> tuple[Part, ...]:
     if family is None or table is None:
         raise RecipeError(
             f"mergekit 0.1.5 has no table of {architecture.family} models and would guess their "
-            f"modules; merge with surgery instead."
+            f"modules; say the merge as a recipe, and merge with surgery instead."
         )
     drafts, sites = _drafts(family, table, architecture.layers)
-    own = frozenset(architecture.sites.values())
+    own: dict[Site, list[Site]] = {}
+    for site in architecture.sites.values():
+        # mergekit sees experts as transformers 5 fuses them.
+        own.setdefault(held(family.name, site, (1,)).site, []).append(site)
     listed = frozenset(sites.values())
-    dropped = [name for name, site in architecture.sites.items() if site not in listed]
+    dropped = [
+        name
+        for name, site in architecture.sites.items()
+        if held(family.name, site, (1,)).site not in listed
+    ]
     if dropped:
         raise RecipeError(
             f"mergekit 0.1.5 would drop {len(dropped)} tensors of this {architecture.family} "
@@ -116,6 +121,13 @@ def stand_in(family_name: str, layers: Mapping[Component, int]) -> Architecture:
     assert table is not None  # called for families that mergekit knows
     _, sites = _drafts(family, table, layers)
     return resolve(_config(family), sites)
+
+
+def module_names(family_name: str) -> tuple[str, ...]:
+    """Return what mergekit calls a family's modules; nothing where it has no table of them."""
+    family = next(row for row in FAMILIES if row.name == family_name)
+    table = _table(family)
+    return () if table is None else tuple(_modules(table))
 
 
 @dataclass(frozen=True)
@@ -156,10 +168,14 @@ def _names(drafts: Iterable[_Draft]) -> list[str]:
     return list(dict.fromkeys(e["name"] for d in drafts for group in d.groups for e in group))
 
 
-def _part(draft: _Draft, sites: Mapping[str, Site], own: frozenset[Site]) -> Part:
+def _part(draft: _Draft, sites: Mapping[str, Site], own: Mapping[Site, list[Site]]) -> Part:
     """A module without the optional tensors that this model does not have."""
     groups = [
-        tuple(Tensor(e["name"], sites[e["name"]]) for e in group if sites[e["name"]] in own)
+        tuple(
+            Tensor(entry["name"], site)
+            for entry in group
+            for site in own.get(sites[entry["name"]], ())
+        )
         for group in draft.groups
     ]
     return Part(draft.name, groups[0], tuple(groups[1:-1]), groups[-1])
@@ -170,10 +186,27 @@ def _config(family: Family) -> dict[str, Any]:
 
 
 def _modules(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A table's modules; a text model is one, which mergekit calls `default`."""
+    """Return a table's modules; a text model is one, which mergekit calls `default`."""
     if table.get("kind") != "modular":
         return {"default": table}
-    return {name: module["architecture"] for name, module in table["modules"].items()}
+    return {
+        name: _prefixed(module["architecture"], module.get("weight_prefix") or "")
+        for name, module in table["modules"].items()
+    }
+
+
+def _prefixed(module: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """Return a module whose names have mergekit's prefix, as its filters see them."""
+
+    def named(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [{**entry, "name": prefix + entry["name"]} for entry in entries]
+
+    return {
+        **module,
+        "pre_weights": named(module["pre_weights"]),
+        "layer_templates": {"weights": named(module["layer_templates"]["weights"])},
+        "post_weights": named(module["post_weights"]),
+    }
 
 
 def _table(family: Family) -> dict[str, Any] | None:

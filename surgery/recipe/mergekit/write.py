@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
+from surgery.arch.experts import is_expert
 from surgery.checkpoint.open import resolve_reference
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import RecipeError
@@ -26,7 +27,7 @@ from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 from surgery.recipe.spread import value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from surgery.arch import Architecture, Component, Site
     from surgery.recipe.mergekit.tables import Part, Tensor
@@ -73,7 +74,8 @@ def to_mergekit(recipe: Recipe, architecture: Architecture) -> str:
     references = _references(recipe)
     parts = parts_of(architecture)
     acts = _acts(recipe, architecture)
-    names = {tensor.name: acts[tensor.site] for part in parts for tensor in part.tensors()}
+    names = _by_name(parts, acts)
+    _check_spelling(names, architecture)
     config = _slices(parts, acts, references) or _method(recipe, names, references)
     head: Config = {"base_model": references[recipe.base]}
     if recipe.output.dtype is not None:
@@ -117,6 +119,31 @@ def _references(recipe: Recipe) -> dict[str, str]:
                 )
         references[name] = "+".join(found)
     return references
+
+
+def _by_name(parts: Sequence[Part], acts: Mapping[Site, Act]) -> dict[str, Act]:
+    """What becomes of each tensor by mergekit's name for it; experts share one."""
+    names: dict[str, Act] = {}
+    for tensor in (tensor for part in parts for tensor in part.tensors()):
+        if names.setdefault(tensor.name, acts[tensor.site]) != acts[tensor.site]:
+            raise RecipeError(
+                f"mergekit fuses the experts of a layer to {tensor.name}, and cannot do one thing "
+                f"with some of it and another with the rest; merge with surgery instead."
+            )
+    return names
+
+
+def _check_spelling(names: Iterable[str], architecture: Architecture) -> None:
+    """Refuse a checkpoint whose names mergekit's table does not have."""
+    missing = [name for name in names if name not in architecture.sites]
+    # mergekit converts files with experts to the names that it looks for.
+    if missing and not any(map(is_expert, architecture.sites.values())):
+        example = next(iter(architecture.sites))
+        raise RecipeError(
+            f"mergekit 0.1.5 looks for {missing[0]} in a {architecture.family} model, and this "
+            f"checkpoint's names are those of another version of transformers ({example}): "
+            f"mergekit could not read it. Merge with surgery instead."
+        )
 
 
 # --- tensor by tensor ---------------------------------------------------------------------------

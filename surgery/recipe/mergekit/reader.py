@@ -1,0 +1,367 @@
+"""A mergekit file worked out on one architecture, tensor by tensor.
+
+By mergekit's own rules: the first filter that fits, gradients over a slice, embeddings with the
+first slice and the head with the last. Tensors that fare alike become one step.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from surgery.checkpoint.dtype import DType
+from surgery.checkpoint.source import AdapterReference
+from surgery.errors import CheckpointError, RecipeError, did_you_mean
+from surgery.methods.table import METHODS, Scope
+from surgery.recipe.mergekit.filters import pick
+from surgery.recipe.mergekit.steps import Between, Copy, Given, action_of, combined, step_of
+from surgery.recipe.mergekit.tables import parts_of
+from surgery.recipe.mergekit.values import typed
+from surgery.recipe.recipe import Output, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from surgery.arch import Architecture, Component, Site
+    from surgery.recipe.mergekit.layout import Layout, Module, Slice
+    from surgery.recipe.mergekit.steps import Action
+    from surgery.recipe.mergekit.tables import Part, Tensor
+    from surgery.recipe.recipe import Reference
+    from surgery.recipe.select import Selector
+
+
+WAY_OUT = "Name one of its models: --model REF (a folder or org/name; only headers are read)."
+"""What to do about a file that does not say enough of its models."""
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """A tensor in its slice.
+
+    Attributes:
+        tensor: Which.
+        part: The module it belongs to.
+        slice: What it is made from.
+        module: Its module's settings.
+        index: Its layer's place in the slice; None outside the layers.
+        count: How many layers the slice has.
+    """
+
+    tensor: Tensor
+    part: Part
+    slice: Slice
+    module: Module
+    index: int | None
+    count: int
+
+    @property
+    def t(self) -> float:
+        """Where it stands on a gradient, as mergekit counts."""
+        if self.index is None:
+            return 0.0
+        return self.index / (self.count - 1) if self.count > 1 else 1.0
+
+
+class Reader:
+    """Works a layout out on an architecture.
+
+    Args:
+        layout: The file.
+        architecture: The model's sites.
+        counted: The components whose numbers of layers are the real ones.
+    """
+
+    def __init__(
+        self, layout: Layout, architecture: Architecture, counted: Collection[Component]
+    ) -> None:
+        self.layout = layout
+        self.architecture = architecture
+        self.base = _base(layout)
+        self.counted = counted
+        self.left_out: list[str] = []
+        self._covered: dict[Any, bool] = {}
+
+    @cached_property
+    def groups(self) -> list[tuple[Action, frozenset[Site]]]:
+        """What becomes of the tensors: actions, each with all sites that it fills.
+
+        Gradients over different slices stay apart, because each has layers of its own.
+        """
+        groups: dict[Any, list[_Spot]] = {}
+        actions: dict[Any, Action] = {}
+        for spots in self.spots().values():
+            for key, action, spot in self.decided(spots):
+                groups.setdefault(key, []).append(spot)
+                actions[key] = action
+        steps: dict[Action, set[Site]] = {}
+        anchored: list[tuple[Action, set[Site]]] = []
+        for key, spots_of in groups.items():
+            action, sites = actions[key], {spot.tensor.site for spot in spots_of}
+            if isinstance(action, Between) and len(action.t) > 1:
+                anchored.append((action, sites))
+            else:
+                steps.setdefault(action, set()).update(sites)
+        return [(action, frozenset(sites)) for action, sites in [*steps.items(), *anchored]]
+
+    def recipe(self, steps: Iterable[tuple[Action, Selector]], note: str = "") -> Recipe:
+        """Return the recipe with these steps; what leaves the base as it is needs none."""
+        names = self.names()
+        return Recipe(
+            name="from-mergekit",
+            description=self.description() + note,
+            models={name: _reference(text) for text, name in names.items()},
+            base=names[self.base],
+            steps=tuple(
+                step_of(action, selector, names)
+                for action, selector in steps
+                if action != Copy(self.base)
+            ),
+            output=Output(dtype=self.dtype()),
+        )
+
+    def tensor_names(self) -> list[str]:
+        """Return mergekit's names of the model's tensors, which its filters are pieces of."""
+        return [tensor.name for part in parts_of(self.architecture) for tensor in part.tensors()]
+
+    def description(self) -> str:
+        """Where the recipe comes from, and what was taken otherwise than mergekit would."""
+        told = f"From a mergekit file ({self.layout.method})."
+        if self.left_out:
+            told += (
+                f" The file leaves out {' and '.join(self.left_out)}, which mergekit would drop "
+                f"from the model; here it stays the base's."
+            )
+        return told
+
+    def dtype(self) -> DType | None:
+        """The output's element type."""
+        if self.layout.dtype is None:
+            return None
+        try:
+            return DType.from_torch_name(self.layout.dtype.removeprefix("torch."))
+        except CheckpointError as error:
+            key = "out_dtype" if self.layout.root.get("out_dtype") else "dtype"
+            raise RecipeError(str(error), self.layout.root.walk((key,)).place) from None
+
+    def names(self) -> dict[str, str]:
+        """A short name for every model the file speaks of."""
+        texts = [self.base]
+        for module in self.layout.modules.values():
+            for piece in module.slices:
+                texts += [source.model for source in piece.sources]
+                texts += [piece.base] if piece.base else []
+        names: dict[str, str] = {}
+        for text in dict.fromkeys(texts):
+            stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", text.split("@")[0].rstrip("/").split("/")[-1])
+            stem = stem.strip("-.") or "model"
+            stem = stem if re.match(r"[A-Za-z_]", stem) else f"model-{stem}"
+            name, number = stem[:80], 2
+            while name in names.values():
+                name, number = f"{stem[:80]}-{number}", number + 1
+            names[text] = name
+        return names
+
+    # --- where each tensor stands ---------------------------------------------------------------
+
+    def spots(self) -> dict[Tensor, list[_Spot]]:
+        """Every tensor's places; those of repeated layers have several."""
+        parts = {part.name: part for part in parts_of(self.architecture)}
+        wanted: dict[str, Module] = {}
+        for key, module in self.layout.modules.items():
+            wanted.update(dict.fromkeys(parts, module) if key is None else {key: module})
+        unknown = [name for name in wanted if name not in parts]
+        if unknown:
+            raise RecipeError(
+                f"unknown module {unknown[0]!r}.{did_you_mean(unknown[0], parts)}",
+                self.layout.root.walk(("modules",)).place_of(unknown[0]),
+            )
+        self.left_out = [name for name in parts if name not in wanted]
+        found: dict[Tensor, list[_Spot]] = {}
+        for name, module in wanted.items():
+            for spot in self.part_spots(parts[name], module):
+                found.setdefault(spot.tensor, []).append(spot)
+        return found
+
+    def part_spots(self, part: Part, module: Module) -> Iterator[_Spot]:
+        """One module's tensors."""
+        first, last = module.slices[0], module.slices[-1]
+        yield from (_Spot(tensor, part, first, module, None, 0) for tensor in part.before)
+        at = 0
+        for piece in module.slices:
+            stop = self.stop_of(piece, at, len(part.layers))
+            for index in range(at, stop):
+                for tensor in part.layers[index]:
+                    yield _Spot(tensor, part, piece, module, index - at, stop - at)
+            at = stop
+        if at != len(part.layers):
+            raise RecipeError(
+                f"the slices of {part.name} end with layer {at - 1}, but the model has "
+                f"{len(part.layers)} layers; a recipe cannot leave layers out.",
+                last.place,
+            )
+        yield from (_Spot(tensor, part, last, module, None, 0) for tensor in part.after)
+
+    def stop_of(self, piece: Slice, at: int, count: int) -> int:
+        """Where a slice ends that must begin with layer `at`."""
+        stops = set()
+        for source in piece.sources:
+            stop = count if source.stop is None else source.stop
+            empty = source.start == stop
+            if (source.start != at and not empty) or stop > count:
+                end = at + stop - source.start
+                raise RecipeError(
+                    f"layers {source.start}-{stop - 1} of {source.model} would become layers "
+                    f"{at}-{end - 1} of {count}; in a recipe every layer keeps its place.",
+                    source.place,
+                )
+            stops.add(at if empty else stop)
+        if len(stops) != 1:
+            raise RecipeError("the sources of a slice have different lengths.", piece.place)
+        return stops.pop()
+
+    # --- what becomes of it ---------------------------------------------------------------------
+
+    def decided(self, spots: list[_Spot]) -> Iterator[tuple[Any, Action, _Spot]]:
+        """A tensor's action, with a key that is equal for tensors of one step."""
+        spot = spots[0]
+        if len(spots) > 1:
+            actions = {self.action(each, each.t) for each in spots}
+            if len(actions) > 1:
+                raise RecipeError(
+                    f"mergekit counts {len(spots)} layers in {spot.part.name} and would write "
+                    f"{spot.tensor.name} once for each, with different results; give "
+                    f"{spot.part.name} one number in modules.",
+                    spot.slice.place,
+                )
+        length = self.gradient(spot) if spot.index is not None and len(spots) == 1 else 0
+        if length < 0 and not self.known(spot):
+            raise self.uncounted(spot)
+        if length > 1 and (spot.count > 1 or not self.known(spot)):
+            anchors = [self.action(spot, j / (length - 1)) for j in range(length)]
+            whole = combined(anchors, self.base)
+            if whole is not None and self.covers(spot):
+                yield (whole, id(spot.slice), spot.part.name), whole, spot
+                return
+            if len(set(anchors)) > 1 and not self.known(spot):
+                raise self.uncounted(spot)
+        action = self.action(spot, spot.t)
+        yield action, action, spot
+
+    def known(self, spot: _Spot) -> bool:
+        """Tell whether the number of layers in the spot's slice is the real one."""
+        stop = spot.slice.sources[0].stop
+        return spot.tensor.site.component in self.counted or stop is not None
+
+    def uncounted(self, spot: _Spot) -> RecipeError:
+        """Return the error for a gradient over layers whose number is not known."""
+        return RecipeError(
+            f"what becomes of {spot.tensor.name} depends on the number of layers, which this file "
+            f"does not say. {WAY_OUT} Or use slices with layer_range.",
+            spot.slice.place,
+        )
+
+    def gradient(self, spot: _Spot) -> int:
+        """How many anchors the spot's gradients have: 0 without, -1 when lengths differ."""
+        lengths = {
+            len(value)
+            for source in spot.slice.sources
+            for value in self.settings(spot, source.model).values()
+            if isinstance(value, tuple)
+        }
+        if not lengths:
+            return 0
+        return lengths.pop() if len(lengths) == 1 else -1
+
+    def covers(self, spot: _Spot) -> bool:
+        """Whether the same gradients hold for this tensor in every layer of the slice."""
+        site = spot.tensor.site
+        key = (id(spot.slice), spot.part.name, site.module, site.leaf)
+        if key not in self._covered:
+            assert site.layer is not None and spot.index is not None  # asked of layers only
+            start = site.layer - spot.index
+            same = [
+                replace(spot, tensor=tensor)
+                for group in spot.part.layers[start : start + spot.count]
+                for tensor in group
+                if (tensor.site.module, tensor.site.leaf) == (site.module, site.leaf)
+            ]
+            found = [
+                [self.settings(each, source.model) for source in spot.slice.sources]
+                for each in same
+            ]
+            self._covered[key] = all(settings == found[0] for settings in found)
+        return self._covered[key]
+
+    def settings(self, spot: _Spot, model: str) -> dict[str, Any]:
+        """A source's parameters for a tensor, gradients as tuples; the most special one counts."""
+        own = next(s.parameters for s in spot.slice.sources if s.model == model)
+        scopes = (own, spot.slice.parameters, spot.module.parameters, self.layout.parameters)
+        found: dict[str, Any] = {}
+        for scope in scopes:
+            for name, setting in scope.items():
+                if name not in found:
+                    value = pick(setting, spot.tensor.name)
+                    if value is not None:
+                        found[name] = value
+        return found
+
+    def action(self, spot: _Spot, t: float) -> Action:
+        """What becomes of a tensor at a point of its gradients."""
+        known = {p.name: p for p in METHODS[self.layout.method].parameters}
+        models: dict[str, Mapping[str, Any]] = {}
+        shared: dict[str, Any] = {}
+
+        def value_of(name: str, value: Any) -> Any:
+            if name in known:
+                value = typed(value, known[name], spot.slice.place)
+            return _at(value, t)
+
+        for source in spot.slice.sources:
+            if source.model in models:
+                raise RecipeError(f"{source.model} is named twice in one slice.", source.place)
+            values = {n: value_of(n, v) for n, v in self.settings(spot, source.model).items()}
+            split = {n for n in values if n in known and known[n].scope is Scope.SHARED}
+            models[source.model] = {n: v for n, v in values.items() if n not in split}
+        for scope in (spot.slice.parameters, spot.module.parameters, self.layout.parameters):
+            for name, setting in scope.items():
+                value = pick(setting, spot.tensor.name)
+                if value is not None and name in known and known[name].scope is Scope.SHARED:
+                    shared.setdefault(name, value_of(name, value))
+        return action_of(
+            Given(
+                self.layout.method,
+                models,
+                shared,
+                spot.slice.base or self.layout.base,
+                self.base,
+                spot.slice.place,
+            )
+        )
+
+
+def _at(value: Any, t: float) -> Any:
+    """A setting's value at a point of its gradient, as mergekit counts."""
+    if not isinstance(value, tuple):
+        return value
+    scaled = t * (len(value) - 1)
+    if any(isinstance(item, bool) for item in value):
+        return value[int(scaled)]
+    low = int(scaled)
+    high = min(len(value) - 1, low + 1)
+    share = scaled - low
+    return (1 - share) * value[low] + share * value[high]
+
+
+def _base(layout: Layout) -> str:
+    """Return the recipe's base: the file's, or else the first model it names."""
+    if layout.base is not None:
+        return layout.base
+    return next(iter(layout.modules.values())).slices[0].sources[0].model
+
+
+def _reference(text: str) -> Reference:
+    """A model as recipes name it; a LoRA follows its base after a plus."""
+    base, plus, adapter = text.partition("+")
+    return AdapterReference(base, adapter) if plus else text

@@ -1,0 +1,233 @@
+"""A mergekit file whose models are not at hand: what it says for every family alike.
+
+Filters are pieces of tensor names, and families name their tensors differently. So the file is read
+on a stand-in, a Qwen2 (for files that may be about images, also a Qwen2.5-VL), and the recipe is
+held against what mergekit would do with every other family that it knows: where the recipe would
+make another model, the file is refused. A family whose layers lack what the recipe selects is no
+such case, because the planner refuses there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from surgery.arch import FAMILIES, Component
+from surgery.errors import RecipeError
+from surgery.recipe.mergekit.reader import WAY_OUT, Reader
+from surgery.recipe.mergekit.sites import (
+    all_but,
+    by_leaf,
+    by_leaf_anywhere,
+    selector_for,
+    with_leaves,
+)
+from surgery.recipe.mergekit.tables import module_names, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from surgery.arch import Architecture, Site
+    from surgery.errors import Place
+    from surgery.recipe.mergekit.layout import Layout
+    from surgery.recipe.mergekit.steps import Action
+    from surgery.recipe.nodes import Node
+    from surgery.recipe.recipe import Recipe
+    from surgery.recipe.select import Selector
+
+Steps: TypeAlias = "list[tuple[Action, Selector]]"
+Meaning: TypeAlias = "tuple[Architecture, Mapping[Site, Action]]"
+
+# More layers than any model has: a range that a stand-in of this size closes is out of range
+# everywhere, and so refused, instead of meaning less than the file meant.
+_UNCOUNTED = 130
+# Enough where no setting speaks of single layers.
+_FEW = 4
+_STACKS = {None: Component.LANGUAGE, "default": Component.LANGUAGE,
+           "text_decoder": Component.LANGUAGE, "vision_tower": Component.VISION}  # fmt: skip
+# The names of Llama 4's vision layers hold those of its language layers; what is said of single
+# layers would never hold for both.
+_LEFT_OUT = frozenset({"llama4"})
+
+
+def read_without_model(layout: Layout) -> Recipe:
+    """Say a mergekit file as a recipe that holds whatever its models are.
+
+    Raises:
+        RecipeError: If it says what recipes cannot, or what depends on the models' family.
+    """
+    families = _families(layout)
+    first = "qwen2" if "qwen2" in families else "qwen2_5_vl"
+    marks = filters_of(layout)
+    reader = _reader(layout, first)
+    groups = reader.groups
+    if not marks and len(groups) == 1:
+        ((action, sites),) = groups
+        return reader.recipe([(action, selector_for(sites, reader.architecture))])
+    readers = {name: found for name in families if (found := _readable(layout, name))}
+    fitting = (n for n in (first, "qwen2_5_vl") if n in readers and _fits(readers[n], marks))
+    name = next(fitting, None)
+    if name is None:
+        raise _idle(layout, first, marks)
+    steps = _agreeing(readers[name], list(readers.values()))
+    if steps is not None:
+        return readers[name].recipe(steps, _note(steps, readers))
+    raise RecipeError(_ambiguous(marks, readers), next(iter(marks.values()), layout.root.place))
+
+
+def filters_of(layout: Layout) -> dict[str, Place]:
+    """Return the filters of a file with the place of each."""
+    return {mark: place for mark, place in _filters(layout.root) if mark != "*"}
+
+
+def _filters(node: Node) -> Iterator[tuple[str, Place]]:
+    if isinstance(node.value, list):
+        for item in node.value:
+            yield from _filters(item)
+    elif isinstance(node.value, dict):
+        for key, item in node.value.items():
+            if key == "filter" and isinstance(item.value, str):
+                yield item.value, item.place
+            yield from _filters(item)
+
+
+def _families(layout: Layout) -> list[str]:
+    """Return the families that mergekit knows whose modules the file can be about."""
+    names = {name: module_names(name) for name in (family.name for family in FAMILIES)}
+    known = {name: found for name, found in names.items() if found and name not in _LEFT_OUT}
+    if layout.stacked:
+        return [name for name, found in known.items() if found == ("default",)]
+    wanted = [name for name in layout.modules if name is not None]
+    fitting = [name for name, found in known.items() if set(wanted) <= set(found)]
+    if wanted and "qwen2" not in fitting and "qwen2_5_vl" not in fitting:
+        return ["qwen2", "qwen2_5_vl"]  # the reader names the unknown module
+    return fitting
+
+
+def _reader(layout: Layout, family: str) -> Reader:
+    """Return a reader on a stand-in of the size that the file's slices have."""
+    some = any(digit in mark for mark in filters_of(layout) for digit in "0123456789")
+    layers = dict.fromkeys((Component.LANGUAGE, Component.VISION), _UNCOUNTED if some else _FEW)
+    counted = set()
+    for name, module in layout.modules.items():
+        stops = [source.stop for s in module.slices for source in s.sources]
+        if name in _STACKS and None not in stops:
+            layers[_STACKS[name]] = max(stop for stop in stops if stop is not None) or 1
+            counted.add(_STACKS[name])
+    return Reader(layout, stand_in(family, layers), counted)
+
+
+def _readable(layout: Layout, family: str) -> Reader | None:
+    """Return a reader on a family for which the file has a meaning, else None."""
+    try:
+        reader = _reader(layout, family)
+        return reader if reader.groups else None
+    except RecipeError:
+        return None
+
+
+def _fits(reader: Reader, marks: Iterable[str]) -> bool:
+    """Tell whether each filter is a piece of some tensor's name in the reader's model."""
+    names = reader.tensor_names()
+    return all(any(mark in name for name in names) for mark in marks)
+
+
+def _agreeing(reader: Reader, others: Sequence[Reader]) -> Steps | None:
+    """Return steps that mean in every family what the file means there, or are refused there.
+
+    Of several ways to say them, the one that most families accept.
+    """
+    groups = reader.groups
+    meanings = [(other.architecture, _meaning(other)) for other in others]
+    chosen = [_rendered(action, sites, reader, meanings) for action, sites in groups]
+    steps = [
+        (action, selector)
+        for (action, _), selector in zip(groups, chosen, strict=True)
+        if selector is not None
+    ]
+    if len(steps) < len(groups):
+        return None
+    ways = [steps]
+    for rest, (action, _) in enumerate(steps):
+        others_than = [selector for index, (_, selector) in enumerate(steps) if index != rest]
+        ways.append([*steps[:rest], (action, all_but(others_than)), *steps[rest + 1 :]])
+    agreeing = [way for way in ways if not any(_outcome(way, *each) is False for each in meanings)]
+    return min(agreeing, key=lambda way: _refusals(way, meanings), default=None)
+
+
+def _rendered(
+    action: Action, sites: frozenset[Site], reader: Reader, meanings: Sequence[Meaning]
+) -> Selector | None:
+    """Return a selector of some sites that is wrong for fewest families and right for most."""
+    found: list[tuple[int, int, Selector]] = []
+    for render in (selector_for, by_leaf, by_leaf_anywhere, with_leaves):
+        try:
+            steps = [(action, render(sites, reader.architecture))]
+        except RecipeError:
+            continue
+        wrong = sum(
+            _outcome(steps, architecture, {s: a for s, a in meaning.items() if a == action})
+            is False
+            for architecture, meaning in meanings
+        )
+        found.append((wrong, _refusals(steps, meanings), steps[0][1]))
+    return min(found, key=lambda each: each[:2])[2] if found else None
+
+
+def _meaning(reader: Reader) -> dict[Site, Action]:
+    """Return what mergekit does at every site of the reader's model."""
+    return {site: action for action, sites in reader.groups for site in sites}
+
+
+def _outcome(
+    steps: Steps, architecture: Architecture, meaning: Mapping[Site, Action]
+) -> bool | None:
+    """Tell whether steps do what is meant; None where a model of this architecture refuses them."""
+    found: dict[Site, Action] = {}
+    for action, selector in steps:
+        try:
+            found |= dict.fromkeys(selector.match(architecture), action)
+        except RecipeError:
+            return None
+    return found == meaning
+
+
+def _refusals(steps: Steps, meanings: Sequence[Meaning]) -> int:
+    return sum(_outcome(steps, *each) is None for each in meanings)
+
+
+def _note(steps: Steps, readers: Mapping[str, Reader]) -> str:
+    """Say for which families the steps hold."""
+    holding = [
+        name
+        for name, reader in readers.items()
+        if _outcome(steps, reader.architecture, _meaning(reader))
+    ]
+    return (
+        f" Translated without its models; it holds for {', '.join(holding)}. Models of other "
+        f"families: translate again with --model."
+    )
+
+
+def _idle(layout: Layout, family: str, marks: Mapping[str, Place]) -> RecipeError:
+    """Return the error for filters that fit no name of the stand-in."""
+    names = _reader(layout, family).tensor_names()
+    idle = [mark for mark in marks if not any(mark in name for name in names)] or list(marks)
+    return RecipeError(
+        f"{_quoted(idle)} cannot be resolved: filters are pieces of tensor names, which differ "
+        f"between families, and this file does not say of which family its models are. {WAY_OUT}",
+        marks[idle[0]],
+    )
+
+
+def _ambiguous(marks: Iterable[str], families: Iterable[str]) -> str:
+    """Say that the file means one thing in one family and another in another."""
+    marks = list(marks)
+    subject = f"{_quoted(marks)} may pick" if marks else "its modules hold"
+    return (
+        f"{subject} other tensors in one family than in another ({', '.join(families)}), and this "
+        f"file does not say of which family its models are. {WAY_OUT}"
+    )
+
+
+def _quoted(marks: Sequence[str]) -> str:
+    return f"the filter{'s' if len(marks) > 1 else ''} {' and '.join(map(repr, marks))}"
