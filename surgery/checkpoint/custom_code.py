@@ -95,16 +95,16 @@ def _classes(value: object, *, mapped: bool = False) -> Iterator[re.Match[str]]:
 
 def _with_imports(folder: Path, files: Iterable[str]) -> set[str]:
     """Return Python files with all that they import relatively, as far as it is in the folder."""
-    found: set[str] = set()
+    collected: set[str] = set()
     todo = list(files)
     while todo:
         name = todo.pop()
-        if name in found:
+        if name in collected:
             continue
-        found.add(name)
+        collected.add(name)
         imported = _imported(name, read_file(folder, name))
         todo += [each for each in imported if is_file(folder / each)]
-    return found
+    return collected
 
 
 def _imported(name: str, source: bytes) -> Iterator[str]:

@@ -155,10 +155,10 @@ def check_same_json(folder: Path, name: str, what: str, before: Mapping[str, Any
     """
     # As text: a NaN in it is not equal to itself.
     if json.dumps(read_json(folder, name, what)) != json.dumps(before):
-        raise unsteady(folder / name)
+        raise changed_error(folder / name)
 
 
-def unsteady(path: Path) -> CheckpointError:
+def changed_error(path: Path) -> CheckpointError:
     """The error for an input that did not stay as it was."""
     return CheckpointError(
         f"{path}: changed while it was being read, so what was read may be of two models. Nothing "

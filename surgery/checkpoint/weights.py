@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from surgery.checkpoint.folder import resolve_inside, unsteady
+from surgery.checkpoint.folder import changed_error, resolve_inside
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.source import Closing
 from surgery.errors import CheckpointError
@@ -115,7 +115,7 @@ class WeightFile(Closing):
             same = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
             if same and self.stamp() == self._opened:
                 return
-        raise unsteady(self._path)
+        raise changed_error(self._path)
 
     def read_into(self, name: str, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.

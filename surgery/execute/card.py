@@ -54,25 +54,25 @@ def custom_code(plan: Plan) -> list[str]:
     code = companion_code(plan.base)
     if not code:
         return []
-    told = []
+    sentences = []
     if code.files:
-        told.append(
+        sentences.append(
             f"This model brings Python code of its own: {_listed(code.files)}. The files are the "
             "base's, byte for byte; nothing ran them when it was made."
         )
     if code.repositories:
-        told.append(
+        sentences.append(
             f"Its configuration names code in other repositories: {_listed(code.repositories)}."
         )
     if code.missing:
-        told.append(
+        sentences.append(
             f"Its configuration names code that the base does not have: {_listed(code.missing)}."
         )
-    told.append(
+    sentences.append(
         "A library that has no class of its own for this type of model loads it only with "
         "`trust_remote_code=True`. Read the code before you allow that."
     )
-    return ["## Custom code", " ".join(told)]
+    return ["## Custom code", " ".join(sentences)]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ _CLIENT_BYTES: Final = 1 << 20
 """The largest of these, a list of all files in a repository, is some hundred bytes a file."""
 
 
-def strangers(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]:
+def unexpected_entries(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the name of everything in a folder that no merge put there, and what is wrong with it.
 
     A loader may act on whatever it finds: an adapter, code, other weights, a link's target.
@@ -37,18 +37,18 @@ def strangers(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]
     """
     look = _beyond_links if is_snapshot(folder) else os.lstat
     try:
-        there = [(path, look(path)) for path in sorted(_walk(folder))]
+        entries = [(path, look(path)) for path in sorted(_walk(folder))]
     except OSError as error:
         raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}.") from error
-    filled = {path.parent for path, _ in there}
-    for path, found in there:
+    parents = {path.parent for path, _ in entries}
+    for path, status in entries:
         name = path.relative_to(folder).as_posix()
-        if stat.S_ISDIR(found.st_mode):
-            if path not in filled:
+        if stat.S_ISDIR(status.st_mode):
+            if path not in parents:
                 yield name, "is an empty folder, which no merge makes"
-        elif stat.S_ISLNK(found.st_mode):
+        elif stat.S_ISLNK(status.st_mode):
             yield name, "is a link; a merge writes plain files and folders"
-        elif name not in known and not _is_clients(name, found):
+        elif name not in known and not _is_clients(name, status):
             yield name, "is not part of the merge"
 
 
@@ -62,12 +62,14 @@ def _beyond_links(path: Path) -> os.stat_result:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield every file, folder and link below a folder; links are not followed."""
-    for path in folder.iterdir():
-        yield path
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
+    pending = [folder]
+    while pending:
+        for path in pending.pop().iterdir():
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                pending.append(path)
 
 
-def _is_clients(name: str, found: os.stat_result) -> bool:
-    plain = stat.S_ISREG(found.st_mode) and found.st_size <= _CLIENT_BYTES
+def _is_clients(name: str, status: os.stat_result) -> bool:
+    plain = stat.S_ISREG(status.st_mode) and status.st_size <= _CLIENT_BYTES
     return plain and _CLIENT.fullmatch(name) is not None

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def shard_ops(plan: Plan) -> dict[str, list[TensorOp]]:
     """Return the operations of every output file, in the order of its tensors."""
-    found: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
+    digests: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
     for op in plan.ops:
-        found[op.shard].append(op)
-    return found
+        digests[op.shard].append(op)
+    return digests
 
 
 def shard_metadata(plan: Plan, name: str) -> Mapping[str, str]:
@@ -62,10 +62,10 @@ def layout_on_disk(made: LocalCheckpoint) -> dict[str, str]:
     Raises:
         CheckpointError: If the index cannot be read.
     """
-    found = {name: sha256(made.raw_header(name)).hexdigest() for name in made.info.shards}
+    digests = {name: sha256(made.raw_header(name)).hexdigest() for name in made.info.shards}
     if (made.info.folder / INDEX).exists():
-        found[INDEX] = sha256(read_file(made.info.folder, INDEX)).hexdigest()
-    return found
+        digests[INDEX] = sha256(read_file(made.info.folder, INDEX)).hexdigest()
+    return digests
 
 
 def _digests(
@@ -75,7 +75,7 @@ def _digests(
     index: bool,
 ) -> dict[str, str]:
     layouts = {name: lay_out(ops, metadata.get(name, {})) for name, ops in shards.items()}
-    found = {name: sha256(layout.header).hexdigest() for name, layout in layouts.items()}
+    digests = {name: sha256(layout.header).hexdigest() for name, layout in layouts.items()}
     if index:
-        found[INDEX] = sha256(index_json(layouts)).hexdigest()
-    return found
+        digests[INDEX] = sha256(index_json(layouts)).hexdigest()
+    return digests

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import surgery
 from surgery.checkpoint.companions import companion_folders
 from surgery.checkpoint.digest import DigestCache
-from surgery.checkpoint.folder import INDEX, unsteady
+from surgery.checkpoint.folder import INDEX, changed_error
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
 from surgery.checkpoint.write import FolderWriter
 from surgery.execute.fetch import bring
@@ -125,7 +125,7 @@ def _check_unchanged(
     now = companions(plan)
     for name in sorted(files.keys() | now.keys()):
         if files.get(name) != now.get(name):
-            raise unsteady(companion_folders(plan.base).get(name, plan.base.folder) / name)
+            raise changed_error(companion_folders(plan.base).get(name, plan.base.folder) / name)
 
 
 def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str) -> None:

@@ -17,7 +17,7 @@ from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.errors import CheckpointError, PlanError, SurgeryError
 from surgery.execute.fetch import bring
 from surgery.execute.files import CARD, MADE, RESULTS, companions
-from surgery.execute.inventory import strangers
+from surgery.execute.inventory import unexpected_entries
 from surgery.execute.layout import layout_on_disk, listed_layout, planned_layout
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
@@ -261,7 +261,7 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
         if entry.source is None and entry.name not in MADE and not _is_result(entry.name):
             faults.append(Fault(entry.name, "follows no model, and is nothing a merge has"))
     known = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
-    return faults + [Fault(name, what) for name, what in strangers(out, known)]
+    return faults + [Fault(name, what) for name, what in unexpected_entries(out, known)]
 
 
 def _is_result(name: str) -> bool:
