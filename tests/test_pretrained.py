@@ -20,6 +20,7 @@ import surgery
 from surgery import specimen
 from surgery.errors import SurgeryError
 from tests.cli.conftest import environment
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -254,7 +255,7 @@ def test_yes_on_stdin_runs_nothing(tmp_path: Path, poisoned: Poisoned) -> None:
         input="y\n" * 1000,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
     codes = done.stdout.split()

@@ -27,6 +27,7 @@ from surgery.checkpoint.shard import lay_out
 from surgery.checkpoint.write import FolderWriter
 from surgery.errors import CheckpointError, ExecutionError
 from tests.checkpoint.files import CONFIG, single, spec, tensors
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -474,8 +475,7 @@ class TestKilled:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
     def test_politely_leaves_nothing_at_all(self, number: int, tmp_path: Path) -> None:
         process = start(tmp_path / "new" / "m")
-        while not list(tmp_path.glob("new/.m.tmp-*/model.safetensors")):
-            time.sleep(0.001)
+        until(lambda: list(tmp_path.glob("new/.m.tmp-*/model.safetensors")), process)
         stop(process, number)
         assert traces(tmp_path) == []
 

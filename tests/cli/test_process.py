@@ -15,6 +15,7 @@ import pytest
 from surgery.cli import process
 from surgery.errors import ExecutionError
 from tests.cli.conftest import environment
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def shell(line: str, folder: Path, **extra: str) -> subprocess.CompletedProcess[
     start = f"surgery() {{ '{sys.executable}' -m surgery \"$@\"; }}\n"
     return subprocess.run(
         ["bash", "-c", start + line], cwd=folder, env=environment(**extra), capture_output=True,
-        text=True, timeout=240, check=False,
+        text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def test_a_signal_during_imports_is_quiet(tmp_path: Path, number: signal.Signals
     )
     done = subprocess.run(
         [sys.executable, "-m", "surgery", "--help"], capture_output=True, text=True, check=False,
-        env=environment(PYTHONPATH=f"{tmp_path}:{environment()['PYTHONPATH']}"), timeout=120,
+        env=environment(PYTHONPATH=f"{tmp_path}:{environment()['PYTHONPATH']}"), timeout=PATIENCE,
     )  # fmt: skip
     told = (130, "interrupted\n") if number == signal.SIGINT else (-number, "")
     assert (done.returncode, done.stderr) == told

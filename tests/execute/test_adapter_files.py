@@ -63,7 +63,7 @@ EXTRA = "additional_chat_templates/tools.jinja"
         (V4, V5, ()),
         (V5, V4, ()),
         ((*SLOW, "tokenizer.json"), ("tokenizer.json",), ()),
-        (V4, ("added_tokens.json",), set(V4) - {"added_tokens.json"}),
+        (V4, ("added_tokens.json",), V4[:-1]),
         (("qwen.tiktoken", "tokenizer_config.json"), ("other.tiktoken",), ()),
         ((*V5, "chat_template.json", EXTRA), ("chat_template.jinja",), V5),
         (("chat_template.jinja",), (EXTRA,), ()),

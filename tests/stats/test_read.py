@@ -21,6 +21,7 @@ from surgery.stats.chain import measure
 from surgery.stats.read import TensorView, load, load_delta, widen, working_dtype
 from tests.checkpoint.files import entry, raw
 from tests.stats.stored import save
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DTYPES = [
@@ -196,7 +197,7 @@ def run_python(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False,
-        timeout=200,
+        timeout=PATIENCE,
     )  # fmt: skip
 
 
@@ -252,6 +253,6 @@ def test_no_folder_to_keep_compiled_code_in(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + SUM
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=os.environ | {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked)}, timeout=200,
+        env=os.environ | {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked)}, timeout=PATIENCE,
     )  # fmt: skip
     assert done.stdout.strip() == "[5000.0, 20000.0]", done.stderr
