@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 import torch
+import transformers
 import yaml
 
 from surgery.arch import resolve
@@ -34,6 +35,20 @@ FAMILIES = [
 ]  # fmt: skip
 
 
+def save_llama_4(folder, seed):
+    text = {"hidden_size": 32, "intermediate_size": 24, "intermediate_size_mlp": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "head_dim": 8, "num_local_experts": 4, "vocab_size": 96, "pad_token_id": 0}  # fmt: skip
+    vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "intermediate_size": 128, "image_size": 28, "patch_size": 14,
+              "vision_output_dim": 32, "projector_input_dim": 32,
+              "projector_output_dim": 32}  # fmt: skip
+    transformers.set_seed(seed)
+    config = transformers.Llama4Config(text_config=text, vision_config=vision)
+    transformers.Llama4ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Two tiny models of a family in the names that mergekit looks for, made once."""
@@ -43,6 +58,9 @@ def models(tmp_path_factory):
     def make(family):
         found = {}
         for seed, name in enumerate("ab"):
+            if family == "llama4":
+                found[name] = save_llama_4(root / family / name, seed)
+                continue
             folder = save_tiny(family, root / family / name, seed=seed, dtype=torch.float32)
             if family == "gemma3":
                 folder = spell_v4(family, folder, root / family / f"{name}4")
@@ -99,7 +117,7 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "llama4"])
 def test_with_the_model_known_filters_pick_what_mergekit_picks(family, models, tmp_path):
     folders = models(family)
     text = linear(folders["a"], folders["b"], FILTERS)

@@ -213,6 +213,7 @@ def _table(family: Family) -> dict[str, Any] | None:
     """The one table that mergekit has for a family."""
     classes = set(family.architectures)
     found = [t for t in _tables() if classes & set(t.get("architectures", ()))]
+    found = found or [t for t in _tables() if t.get("model_type") == family.name]
     exact = [table for table in found if table.get("model_type") in family.model_types]
     found = exact or found
     return found[0] if len(found) == 1 else None
