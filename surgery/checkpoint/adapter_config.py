@@ -56,6 +56,7 @@ WITHOUT_EFFECT = frozenset(
         "loftq_config",
         "lora_dropout",
         "lora_ga_config",
+        "merge_weights",
         "megatron_core",
         "qalora_group_size",
         "runtime_config",

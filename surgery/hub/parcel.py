@@ -105,7 +105,8 @@ def _check_private(out: Path, bundle: Bundle, plan: Plan) -> None:
         PublishError: If a path of the user or of a model stands in a file.
     """
     places = {str(Path.home()), str(out.resolve())}
-    places |= {str(info.folder.resolve()) for info in plan.models.values() if not info.revision}
+    folders = [folder for info in plan.models.values() for folder in (info.folder, info.adapter)]
+    places |= {str(folder.resolve()) for folder in folders if folder is not None}
     hidden = [place.encode() for place in places if place != "/"]
     for name in bundle.files:
         if bundle.size(name) > _SEARCHED and not name.endswith(".safetensors"):

@@ -9,6 +9,7 @@ import pytest
 
 from surgery.errors import PlanError
 from surgery.execute.files import companions
+from surgery.execute.verify import verify
 from surgery.plan.validate import check_vocabularies, validate
 from tests.checkpoint.test_adapter import train
 from tests.execute.merging import merge, plan_of
@@ -122,6 +123,10 @@ def test_the_output_speaks_as_the_adapter_was_trained(models):
     sources = {entry.name: entry.source for entry in ledger.files}
     assert sources["tokenizer.json"] == sources["chat_template.jinja"] == "in (adapter)"
     assert sources["config.json"] == "in"
+    assert verify(models / "out").ok
+    put(models / "adapter", "chat_template.jinja")
+    faults = verify(models / "out").faults
+    assert [fault.where for fault in faults] == ["chat_template.jinja"]
 
 
 def test_the_adapters_vocabulary_is_compared(models):
