@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _CLASS: Final = re.compile(
     r"(?:(?P<repository>[\w.-]+/[\w.-]+)--)?(?P<module>[\w-]+(?:[./][\w-]+)*)\.\w+", re.ASCII
 )
+_LONGEST: Final = 1000
+"""Letters of a class's name, more than any path may have in practice."""
+_MODULE: Final = re.compile(r"[\w-]+\.py")
 _IMPORT: Final = re.compile(
-    rb"^[ \t]*from[ \t]+(\.+)([\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)"
+    rb"^[ \t]*from[ \t]+(\.+)((?:\w[\w.]*)?)[ \t]+import[ \t]*(\([^()]*\)|[^\n]*)"
     rb"|^[ \t]*import[ \t]+(\.)([\w.]+)",
     re.MULTILINE,
 )
@@ -63,7 +66,8 @@ def find_code(folder: Path, names: Iterable[str], *, beside: bool = True) -> Cus
     named = {match["module"] for match in classes if not match["repository"]}
     modules = {f"{module.replace('.', '/')}.py" for module in named}
     there = {module for module in modules if is_file(folder / module)}
-    more = {p.name for p in folder.glob("*.py") if p.is_file()} if there and beside else set()
+    more = {path.name for path in folder.glob("*.py") if _MODULE.fullmatch(path.name)}
+    more = {name for name in more if is_file(folder / name)} if there and beside else set()
     return CustomCode(
         files=tuple(sorted(_with_imports(folder, there | more))),
         missing=tuple(sorted(modules - there)),
@@ -89,7 +93,7 @@ def _classes(value: object, *, mapped: bool = False) -> Iterator[re.Match[str]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _classes(inner, mapped=mapped)
-    elif mapped and isinstance(value, str) and (match := _CLASS.fullmatch(value)):
+    elif mapped and isinstance(value, str) and (match := _CLASS.fullmatch(value[:_LONGEST])):
         yield match
 
 

@@ -189,6 +189,8 @@ def test_a_type_that_transformers_has_needs_no_code(pair, tmp_path, ran):
                 "near/__init__.py": "",
                 "far.py": "",
                 "beside.py": "",
+                "no module.py": "",
+                "no`module.py": "",
                 "train/script.py": "",
             },
             (
