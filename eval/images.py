@@ -200,7 +200,7 @@ def _shallow(image: Image.Image) -> Image.Image:
 
     if not _is_deep(image):
         return image
-    values = np.asarray(image, dtype=np.float64)
+    values = np.asarray(image, dtype=np.float32)
     low, high = float(values.min()), float(values.max())
     ranges = _RANGES.get(image.mode, (65535.0,))
     whole = next((white for white in ranges if low >= 0 and high <= white), None)
@@ -210,7 +210,7 @@ def _shallow(image: Image.Image) -> Image.Image:
             f"has {kind} values from {low:g} to {high:g}, which do not say where black and white "
             f"are. Save it with 8 bits per value."
         )
-    grey = np.round(values * (255 / whole)).astype(np.uint8)
+    grey = np.round(values * np.float32(255 / whole)).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):  # one value of a 16-bit PNG
         grey[values == transparent] = 255

@@ -21,7 +21,7 @@ from eval.engines.batching import (
     make_batches,
 )
 from eval.engines.features import Features
-from eval.prompts import Message
+from eval.prompts import Message, blank
 from eval.records import Failure, Picture, Response
 from surgery.errors import CheckpointError, ExecutionError, first_line
 from surgery.pretrained import load_pretrained, loading
@@ -125,11 +125,19 @@ class TransformersEngine:
         """Ask a plain question, so that files that do not fit each other show before a run."""
         import torch
 
-        with torch.inference_mode():
-            inputs = self._encode([chat(self.processor, _PLAIN)], [[]])
+        def ask(messages: Sequence[Message]) -> None:
+            pictures = _pictures(messages)
+            inputs = self._encode([chat(self.processor, messages)], [pictures])
+            features = self._features.of(pictures) if pictures else {}
             self.model.generate(
-                **inputs, do_sample=False, trust_remote_code=False, max_new_tokens=1
+                **inputs, **features, do_sample=False, trust_remote_code=False, max_new_tokens=1
             )
+
+        with torch.inference_mode():
+            try:
+                ask(_PLAIN)
+            except (QuestionError, TypeError, ValueError):  # PaliGemma takes no text alone
+                ask((Message("user", (blank(56, 56), "How are you?")),))
         self._ends()
 
     @property

@@ -76,7 +76,7 @@ def score(
         **work.asked(),
         "suites": [_suite(suite) for suite in work.suites],
         "variants": [_variant(one) for one in asked],
-        "shrunk": [asdict(one) for one in {one.shrunk for one in asked} if one],
+        "notes": [one.note for one in {one.shrunk for one in asked} if one],
         **machine(),
     }
     results = Results.of(records, summary)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.cli.console import stderr, stdout
+from surgery.cli.console import printable, stderr, stdout
 from surgery.cli.progress import OnTerminal
 from surgery.report.units import duration
 
@@ -241,9 +241,8 @@ def notes(results: Results) -> list[str]:
         apart = judge["disagreement"]["value"]
         lines.append(f"A judge read {judge['judged']} responses; it and the rule differ on "
                      f"{apart:.1%}.")  # fmt: skip
-    from eval.engines.shown import Shrunk
-
-    lines += [Shrunk(**found).note for found in results.summary.get("shrunk", ())]
+    further = results.summary.get("notes")  # runs of earlier versions have none
+    lines += map(printable, map(str, further if isinstance(further, list) else ()))
     lines += _power_lines(results.power)
     return lines
 

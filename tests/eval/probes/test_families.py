@@ -21,7 +21,7 @@ from eval.probes.pairs import Pair, suites_of
 from eval.probes.subject import subject
 from eval.probes.swap import resized, swap
 from eval.prompts import PLAIN
-from eval.records import Metric, Picture, Response
+from eval.records import Failure, Metric, Picture, Response
 from eval.store import Store
 from eval.sweep.desk import Work
 from eval.sweep.variants import plain
@@ -31,7 +31,14 @@ from surgery.errors import SurgeryError
 from surgery.probe import Branch, Mode
 from tests.eval.samples import picture, question, suite
 from tests.execute.merging import merge, recipe_text
-from tests.processors import RECIPES, TEMPLATELESS, TORCHVISION, save_bare, save_whole
+from tests.processors import (
+    RECIPES,
+    TEMPLATELESS,
+    TORCHVISION,
+    Recipe,
+    save_bare,
+    save_whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,6 +184,23 @@ def test_a_family_that_cannot_be_asked_says_so(family: str, tmp_path: Path) -> N
     with pytest.raises(SurgeryError, match=reason) as raised:
         TransformersEngine.load(save_bare(family, tmp_path), device="cpu")
     assert "\n" not in str(raised.value)
+
+
+def test_a_family_that_takes_no_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PaliGemma with a template of one's own is asked about images; text alone is refused."""
+    image = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 28, "width": 28},
+             "image_seq_length": 4}  # fmt: skip
+    recipe = Recipe("PaliGemmaProcessor", image, ids={"image_token_index": "<image>"}, bos=True)
+    monkeypatch.setitem(RECIPES, "paligemma", recipe)
+    asked = TransformersEngine.load(save_whole("paligemma", tmp_path), device="cpu")
+    asks = asks_of(Metric.VISION, samples())
+    expected = {ask.key: plainly(asked, ask.question)[0] for ask in asks}
+    for size in BATCHES:
+        assert answers(asked, asks, size) == expected
+    (none,) = asks_of(Metric.REASONING, [question("none")])
+    ((_, outcome),) = asked.answer([none])
+    assert isinstance(outcome, Failure)
+    assert "processor refuses a question" in outcome.reason
 
 
 @pytest.mark.parametrize("family", ABLE)
