@@ -13,6 +13,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.errors import ExecutionError, first_line
@@ -35,6 +36,7 @@ _BROKEN: Final = (
     RuntimeError, EOFError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 """What Pillow's plugins raise for broken files."""
+_FILTERS: Final = RLock()
 _ORIENTATION: Final = 0x0112
 _TURNS: Final = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270",
                  "TRANSVERSE", "ROTATE_90")  # fmt: skip
@@ -147,7 +149,8 @@ def _opened(data: bytes) -> Iterator[Any]:
     if not data:
         raise ExecutionError("is an empty file. Get the file again.")
     try:
-        with warnings.catch_warnings():
+        # Filters of warnings are the process's: one thread at a time may change them.
+        with _FILTERS, warnings.catch_warnings():
             # Large images are allowed up to MOST_PIXELS, and odd metadata is nobody's trouble.
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(data)) as image:

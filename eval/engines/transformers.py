@@ -118,7 +118,14 @@ class TransformersEngine:
                 accepted = inspect.signature(model.forward).parameters
                 processor.return_mm_token_type_ids = "mm_token_type_ids" in accepted
             engine = cls(model.eval(), processor, max_batch=max_batch)
-            engine.check()
+            try:
+                engine.check()
+            except QuestionError as error:
+                raise ExecutionError(
+                    f"{folder}: {error}. That is a plain question: the tokenizer may lack a "
+                    f"special token that the processor needs, such as bos_token. Restore "
+                    f"tokenizer and processor files from where the checkpoint came from."
+                ) from None
         return engine
 
     def check(self) -> None:

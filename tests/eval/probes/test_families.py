@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,17 @@ def test_a_family_that_takes_no_text_alone(tmp_path: Path, monkeypatch: pytest.M
     ((_, outcome),) = asked.answer([none])
     assert isinstance(outcome, Failure)
     assert "processor refuses a question" in outcome.reason
+
+
+def test_a_tokenizer_that_lacks_a_token_is_named(tmp_path: Path) -> None:
+    """Llama 3.2's processor writes bos_token in front of every text, and fails without one."""
+    folder = save_whole("mllama", tmp_path)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["bos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(SurgeryError, match=r"TypeError.*such as bos_token\. Restore") as raised:
+        TransformersEngine.load(folder, device="cpu")
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("family", ABLE)
