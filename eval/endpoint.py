@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 from huggingface_hub import InferenceClient
@@ -22,6 +23,7 @@ from huggingface_hub.errors import (
 from eval.prompts import as_png
 from eval.records import Failure, Picture, Response
 from surgery.errors import ExecutionError
+from surgery.text import one_line, well_formed, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,13 +54,18 @@ class Endpoint:
         key_variable: Environment variable that holds the key; none is sent if absent.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)
     model: str
     timeout: float = 600.0
     attempts: int = 5
     pause: float = 0.5
     key_variable: str | None = None
     _answered: bool = field(default=False, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where it is, without what may be secret of the URL."""
+        return without_credentials(self.base_url)
 
     @cached_property
     def _key(self) -> str:
@@ -68,7 +75,7 @@ class Endpoint:
         if not key:
             raise ExecutionError(
                 f"the environment variable {self.key_variable} is to hold the key of "
-                f"{self.base_url}, and it is not set."
+                f"{self.address}, and it is not set."
             )
         return key
 
@@ -99,7 +106,7 @@ class Endpoint:
                 return _response(said)
             except OfflineModeIsEnabled:
                 raise ExecutionError(
-                    f"{self.base_url} was not asked: HF_HUB_OFFLINE is set, and the client of the "
+                    f"{self.address} was not asked: HF_HUB_OFFLINE is set, and the client of the "
                     f"Hub, which asks servers too, obeys it. Unset it for this command."
                 ) from None
             except (HfHubHTTPError, InferenceTimeoutError, httpx2.HTTPError, ValueError,
@@ -116,7 +123,7 @@ class Endpoint:
 
     @property
     def _absent(self) -> str:
-        return f"no server answers at {self.base_url}"
+        return f"no server answers at {self.address}"
 
     def _failed(self, error: Exception) -> Failure:
         """What to say about an error.
@@ -133,7 +140,7 @@ class Endpoint:
             return Failure(self._clean(f"{type(error).__name__}: {error}"))
         told = self._clean(f"the server said {status} {_phrase(status)}: {_words(error)}")
         if status in _HOPELESS:
-            raise ExecutionError(f"{self.base_url}, model {self.model!r}: {told}")
+            raise ExecutionError(f"{self.address}, model {self.model!r}: {told}")
         self._answered = True
         return Failure(told)
 
@@ -149,11 +156,19 @@ class Endpoint:
         return min(wait, _LONGEST_WAIT)
 
     def _clean(self, text: str) -> str:
-        """A server's words in one line, the key left out."""
-        line = " ".join(text.split())
-        if self._key != _NO_KEY:
-            line = line.replace(self._key, "...")
+        """A server's words in one line, the key and what may be secret of URLs left out."""
+        line = one_line(without_credentials(text))
+        secrets = [self._key] if self._key != _NO_KEY else []
+        for secret in [*secrets, *_secrets(self.base_url)]:
+            line = line.replace(secret, "...")
         return line if len(line) <= _QUOTED else f"{line[:_QUOTED]} ..."
+
+
+def _secrets(url: str) -> list[str]:
+    """Return what a server may echo of a URL's user, password and query."""
+    parts = urlsplit(url)
+    values = [value for _, value in parse_qsl(parts.query)]
+    return [part for part in (parts.password, *values) if part]
 
 
 def _turn(message: Message) -> dict[str, Any]:
@@ -189,7 +204,7 @@ def _response(said: Any) -> Response:
     if thought:
         text = f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
     tokens = int(said.usage.completion_tokens) if said.usage else 0
-    return Response(text, tokens, truncated=choice.finish_reason == "length")
+    return Response(well_formed(text), tokens, truncated=choice.finish_reason == "length")
 
 
 def _status(error: Exception) -> int | None:

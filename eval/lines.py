@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.failure import explained
 from surgery.errors import ExecutionError
-from surgery.reading import parse_json
+from surgery.text import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,12 +35,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.endswith(b"\n"):
                 return  # its writer was killed, or has not ended yet
             try:
-                found = parse_json(line)
-            except ValueError:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
                 found = None
             if not isinstance(found, dict):
                 raise unreadable(path, number)
-            yield number, found
+            # Earlier versions kept half a surrogate pair that a server sent.
+            yield number, {k: well_formed(v) if isinstance(v, str) else v for k, v in found.items()}
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -31,7 +31,7 @@ class ServerEngine:
     @property
     def how(self) -> dict[str, Any]:
         """What a response depends on besides question and settings."""
-        place = self.endpoint.base_url.rstrip("/")
+        place = self.endpoint.address.rstrip("/")
         return {"engine": "server", "url": place, "model": self.endpoint.model}
 
     def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Response | Failure]]:

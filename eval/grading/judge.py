@@ -71,7 +71,7 @@ class Judge:
         return known
 
     def _key(self, sample: Sample, text: str) -> str:
-        parts = (self.endpoint.base_url, self.endpoint.model, _TASK, _question(sample, text))
+        parts = (self.endpoint.address, self.endpoint.model, _TASK, _question(sample, text))
         return sha256("\0".join(parts).encode()).hexdigest()
 
     def _ask(self, one: tuple[Sample, str]) -> bool | None:

@@ -11,6 +11,7 @@ from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import read_json
+from surgery.text import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +97,8 @@ class Found:
             ExecutionError: If one cannot be written.
         """
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        text = json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(self.summary, indent=2, ensure_ascii=False)
+        lines, text = well_formed(lines), well_formed(f"{text}\n")
         with explained(folder):
             put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
             put(folder / LAYERS, partial(self.layers.to_csv, index=False, lineterminator="\n"))

@@ -20,6 +20,7 @@ from eval.statistics.intervals import proportion
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import read_json
+from surgery.text import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +89,7 @@ class Results:
             ExecutionError: If one cannot be written.
         """
         lines = "".join(record.line() + "\n" for record in records)
-        put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
+        put(folder / RECORDS, lambda path: path.write_text(well_formed(lines), encoding="utf-8"))
         for name in ("scores", "pairs", "recovery", "power"):
             put(folder / f"{name}.csv", partial(self.table(name).to_csv, index=False))
         text = json.dumps({**self.summary, "power": [asdict(row) for row in self.power]}, indent=2)

@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from surgery.text import one_line, printable, without_credentials
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pandas import DataFrame
     from rich.console import Console
 
@@ -32,10 +36,24 @@ def stderr() -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    from rich.console import Console
-
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    return plain_console(file=stream, width=width)
+
+
+def plain_console(**options: Any) -> Console:
+    """Return a console that prints text as text: no markup in it, and nothing a terminal obeys."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Plain(Console):
+        """A console whose every piece of text is made printable last of all."""
+
+        def render(self, *arguments: Any, **keywords: Any) -> Iterator[Segment]:
+            for segment in super().render(*arguments, **keywords):
+                shown = segment.text if segment.control else printable(segment.text)
+                yield Segment(shown, segment.style, segment.control)
+
+    return Plain(highlight=False, markup=False, emoji=False, **options)
 
 
 _PIPE_WIDTH: Final = 160
@@ -44,7 +62,15 @@ _PIPE_WIDTH: Final = 160
 def print_json(value: Any) -> None:
     """Print a value for programs, and nothing else."""
     plain = sys.stdout.encoding.lower() not in ("utf-8", "utf8")
-    print(json.dumps(value, indent=2, ensure_ascii=plain), flush=True)
+    text = json.dumps(value, indent=2, ensure_ascii=plain)
+    if not text.isprintable():  # only strings hold what is escaped, so the value stays the same
+        text = "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)
+    print(text, flush=True)
+
+
+def print_text(text: str) -> None:
+    """Print text that is a file's, such as a recipe, and nothing else."""
+    print(printable(text), end="", flush=True)
 
 
 def plain_json(value: Any) -> Any:
@@ -66,7 +92,7 @@ def show_error(error: SurgeryError) -> None:
     from rich.text import Text
 
     console = stderr()
-    paragraph = Text.assemble(("error: ", "bold red"), printable(" ".join(str(error).split())))
+    paragraph = Text.assemble(("error: ", "bold red"), one_line(without_credentials(str(error))))
     console.print(paragraph, soft_wrap=not console.is_terminal)
 
 
@@ -81,17 +107,12 @@ def program() -> str:
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: control characters, made visible."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
 _shown: set[str] = set()
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning in one line, each text once; stands in for `warnings.showwarning`."""
-    text = printable(" ".join(str(message).split()))
+    text = one_line(without_credentials(str(message)))
     if text in _shown:
         return
     _shown.add(text)

@@ -39,6 +39,7 @@ from surgery.cli.asking import (
 from surgery.cli.console import plain_json, print_json, stderr, stdout
 from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress, show
+from surgery.text import one_line, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -161,7 +162,7 @@ def endpoint(text: str, option: str, key: str | None) -> Endpoint:
     """`MODEL@URL` to an endpoint."""
     from eval.endpoint import Endpoint
 
-    name, at, url = text.rpartition("@http")
+    name, at, url = text.partition("@http")
     if not (name and at):
         raise typer.BadParameter(
             f"{text!r} is not MODEL@URL. Example: {option} qwen3@http://localhost:8000/v1",
@@ -199,7 +200,9 @@ def with_descriptions(
         found = tuple(
             described(
                 suite, cache, ask_for, model=model, known=known,
-                failed=lambda reason: stderr().print(f"an image got no description: {reason}"),
+                failed=lambda reason: stderr().print(
+                    one_line(f"an image got no description: {reason}"), soft_wrap=True
+                ),
             )
             for suite in suites
         )  # fmt: skip
@@ -224,12 +227,13 @@ def variants_of(
         name, equals, reference = text.partition("=")
         if not equals:
             name, reference = "", text
+        name = well_formed(name)
         if served:
-            found.append(Variant(name or reference, None, {"served": reference}))
+            found.append(Variant(name or well_formed(reference), None, {"served": reference}))
             continue
         recipe = _recipe(reference, bound)
         if recipe is None:
-            found.append(plain(name or _name(reference), reference))
+            found.append(plain(name or well_formed(_name(reference)), reference))
         else:
             found.append(Variant(name or recipe.name, recipe, {"recipe": reference}))
     return unique(found)

@@ -5,10 +5,13 @@ Commands import what they need inside their functions, so that `surgery --help` 
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
+import traceback
 import warnings
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -33,7 +36,7 @@ from surgery.cli import (
     train,
     verify,
 )
-from surgery.cli.console import INTERRUPTED, printable, show_error, show_warning
+from surgery.cli.console import INTERRUPTED, show_error, show_warning
 from surgery.cli.process import (
     check_folder,
     check_platform,
@@ -43,8 +46,11 @@ from surgery.cli.process import (
     unwritten,
 )
 from surgery.errors import SurgeryError
+from surgery.text import one_line, printable, without_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from logging import LogRecord
     from types import TracebackType
 
     from typer import Context
@@ -59,8 +65,19 @@ YAML file or the name of a bundled one.
 _START = "Start with: surgery demo, or surgery recipe list"
 
 
+_USAGE_ERROR: Final[Any] = typer.BadParameter.__base__
+"""What typer prints itself, with the words of the command line in it; it has no public name."""
+
+
 class _Commands(TyperGroup):
     """Commands in the order of work."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _USAGE_ERROR as error:
+            error.message = one_line(without_credentials(error.message))
+            raise
 
     def list_commands(self, ctx: Context) -> list[str]:  # type: ignore[override]
         return list(self.commands)
@@ -136,7 +153,7 @@ def main() -> None:
         if known is None:
             raise
         # Without colours: what prints them needs memory.
-        print(f"error: {printable(str(known))}", file=sys.stderr)
+        print(f"error: {one_line(without_credentials(str(known)))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
@@ -159,12 +176,22 @@ def _run() -> None:
     quiet = signal.getsignal(signal.SIGINT) is end
     if quiet:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    make = logging.getLogRecordFactory()
+    if not isinstance(make, partial):
+        logging.setLogRecordFactory(partial(_plain_record, make))
     try:
         # Called as a command, because an app would put a hook of its own in place of ours.
         get_command(build())(prog_name="surgery")
     finally:
         if quiet:  # the interpreter's own end is not to be interrupted with a traceback
             signal.signal(signal.SIGINT, end)
+
+
+def _plain_record(make: Callable[..., LogRecord], *arguments: Any, **keywords: Any) -> LogRecord:
+    """Return what a library logs, as text that no terminal obeys."""
+    record = make(*arguments, **keywords)
+    record.msg, record.args = one_line(without_credentials(record.getMessage())), None
+    return record
 
 
 def _refuse(error: SurgeryError) -> NoReturn:
@@ -181,7 +208,8 @@ def _report_bug(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """What the interpreter calls before it exits with 1."""
-    sys.__excepthook__(kind, error, trace)
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    print(printable(without_credentials(lines)), file=sys.stderr)
     print("\nThis is a bug in surgery, not a mistake of yours. Please report it, with the lines "
           "above.", file=sys.stderr)  # fmt: skip
 

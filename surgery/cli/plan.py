@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgery.checkpoint.source import Remote
-from surgery.cli.console import print_json, stdout
+from surgery.cli.console import plain_console, print_json, stdout
 from surgery.cli.options import (
     Json,
     Models,
@@ -17,6 +17,7 @@ from surgery.cli.options import (
     bindings,
     load_plan,
 )
+from surgery.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -77,18 +78,16 @@ def write_svg(drawing: RenderableType, path: Path, title: str) -> None:
     """
     import io
 
-    from rich.console import Console
-
     from surgery.checkpoint.sibling import put
     from surgery.errors import ExecutionError
 
-    console = Console(
+    console = plain_console(
         record=True, width=_SVG_WIDTH, file=io.StringIO(), force_terminal=True,
-        color_system="truecolor", highlight=False,
+        color_system="truecolor",
     )  # fmt: skip
     console.print(drawing)
     # rich numbers its CSS classes by content; a fixed id keeps the file the same every time.
-    svg = console.export_svg(title=title, unique_id="plan")
+    svg = console.export_svg(title=one_line(title), unique_id="plan")
     if path.is_file() and not path.read_bytes().startswith(_DRAWN):
         raise ExecutionError(f"{path} is no picture of a plan, and is not replaced. Name another.")
     put(path, lambda draft: draft.write_text(svg, encoding="utf-8"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgery.cli.console import print_json, stderr, stdout
+from surgery.cli.console import print_json, print_text, stderr, stdout
 from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def show(
     if resolved or model:
         from surgery.recipe.dump import to_yaml
 
-        print(to_yaml(load_recipe(recipe, models=bindings(model))), end="", flush=True)
+        print_text(to_yaml(load_recipe(recipe, models=bindings(model))))
     else:
         text = read_text(find_recipe(recipe))
-        print(text, end="", flush=True)
+        print_text(text)
         if text.startswith("extends:"):
             stderr().print(
                 "it builds on other recipes; --resolved writes all of it out", style="dim"
@@ -151,7 +151,7 @@ def new(
     """Write a recipe to start from, with comments that tell the language."""
     text = _SCAFFOLD.format(file=file or "my-recipe.yaml", name=file.stem if file else "my-recipe")
     if file is None:
-        print(text, end="", flush=True)
+        print_text(text)
         return
     from surgery.errors import ExecutionError
 
@@ -200,7 +200,7 @@ def from_mergekit_(
     reference = references[0][1] if references else local_model(text, file)
     architecture = None if reference is None else architecture_of(reference)
     recipe = from_mergekit(text, file=file, architecture=architecture)
-    print(to_yaml(bound(recipe, references)), end="", flush=True)
+    print_text(to_yaml(bound(recipe, references)))
 
 
 def _binding(text: str) -> tuple[str, str]:
@@ -218,7 +218,7 @@ def to_mergekit_(recipe: RecipeArgument, model: Models = None) -> None:
     loaded = load_recipe(recipe, models=bindings(model))
     with opened(loaded) as checkpoints:
         plan = load_plan(loaded, checkpoints)
-    print(to_mergekit(loaded, plan.architecture), end="", flush=True)
+    print_text(to_mergekit(loaded, plan.architecture))
 
 
 def _read(file: str) -> str:

@@ -7,9 +7,10 @@ from collections import defaultdict
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.cli.console import printable, stderr, stdout
+from surgery.cli.console import stderr, stdout
 from surgery.cli.progress import OnTerminal
 from surgery.report.units import duration
+from surgery.text import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +54,7 @@ class AnswerProgress(OnTerminal):
 
     def __call__(self, name: str, came: int, total: int) -> None:
         """Count responses of a variant; what is said of it first was there before."""
+        name = one_line(name)
         first = name not in self._totals
         self._totals[name] = total
         self._done[name] = self._done.get(name, 0) + came
@@ -88,7 +90,7 @@ def _bar(console: Any) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -110,7 +112,7 @@ def show(results: Results, folder: Path | None) -> None:
         console.print(_recovery(results.recovery))
         console.print()
     for line in notes(results):
-        console.print(line, soft_wrap=True)
+        console.print(printable(line.replace("\n", " ")), soft_wrap=True)
     if folder is not None:
         console.print(f"tables, records and pictures are in {folder}")
 

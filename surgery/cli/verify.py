@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.checkpoint.source import Remote
-from surgery.cli.console import print_json, printable, stdout
+from surgery.cli.console import print_json, stdout
 from surgery.cli.options import Json, Models, RemoteOption, bindings
 from surgery.cli.progress import ByteProgress
+from surgery.text import printable
 
 if TYPE_CHECKING:
     from surgery.errors import CheckpointError

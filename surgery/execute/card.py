@@ -8,6 +8,7 @@ import yaml
 
 from surgery.checkpoint.companions import companion_code
 from surgery.checkpoint.source import AdapterReference
+from surgery.markdown import code, fenced, plain, prose, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,20 +27,28 @@ def model_card(plan: Plan, recipe_text: str) -> str:
     recipe = plan.recipe
     head = yaml.safe_dump(metadata(plan), sort_keys=False)
     rows = [
-        f"| `{name}` | `{_told(reference)}` | {plan.models[name].revision or 'local'} | "
-        f"`{plan.models[name].fingerprint[:16]}` |"
-        for name, reference in recipe.models.items()
+        row("name", "checkpoint", "revision", "fingerprint"),
+        row(*["---"] * 4),
+        *(
+            row(
+                code(name),
+                code(_told(reference)),
+                plain(plan.models[name].revision or "local"),
+                code(plan.models[name].fingerprint[:16]),
+            )
+            for name, reference in recipe.models.items()
+        ),
     ]
     paragraphs = [
         f"---\n{head}---",
-        f"# {recipe.name}",
-        recipe.description,
+        f"# {plain(recipe.name)}",
+        prose(recipe.description),
         made_of(plan),
         "## Parents",
-        "\n".join(["| name | checkpoint | revision | fingerprint |", "|---|---|---|---|", *rows]),
+        "\n".join(rows),
         *custom_code(plan),
         "## Recipe",
-        f"```yaml\n{recipe_text.strip()}\n```",
+        fenced(recipe_text, "yaml"),
         "`surgery.json` beside this card names the source and the sha256 of every tensor; "
         "`surgery verify` checks them.",
     ]
@@ -51,22 +60,22 @@ def custom_code(plan: Plan) -> list[str]:
 
     Whether a library has a class of its own for the model's type depends on its version.
     """
-    code = companion_code(plan.base)
-    if not code:
+    brought = companion_code(plan.base)
+    if not brought:
         return []
     sentences = []
-    if code.files:
+    if brought.files:
         sentences.append(
-            f"This model brings Python code of its own: {_listed(code.files)}. The files are the "
-            "base's, byte for byte; nothing ran them when it was made."
+            f"This model brings Python code of its own: {_listed(brought.files)}. The files are "
+            "the base's, byte for byte; nothing ran them when it was made."
         )
-    if code.repositories:
+    if brought.repositories:
         sentences.append(
-            f"Its configuration names code in other repositories: {_listed(code.repositories)}."
+            f"Its configuration names code in other repositories: {_listed(brought.repositories)}."
         )
-    if code.missing:
+    if brought.missing:
         sentences.append(
-            f"Its configuration names code that the base does not have: {_listed(code.missing)}."
+            f"Its configuration names code that the base does not have: {_listed(brought.missing)}."
         )
     sentences.append(
         "A library that has no class of its own for this type of model loads it only with "
@@ -76,7 +85,7 @@ def custom_code(plan: Plan) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(map(code, names))
 
 
 def metadata(plan: Plan) -> dict[str, Any]:
@@ -112,8 +121,8 @@ def made_of(plan: Plan, base: str = "") -> str:
         plan: What was done.
         base: What the base is called; its name in the recipe when absent.
     """
-    steps = [f"- {line}" for line in step_lines(plan)]
-    base = base or f"`{plan.recipe.base}`"
+    steps = [f"- {plain(line)}" for line in step_lines(plan)]
+    base = base or code(plan.recipe.base)
     told = (
         f"A merge made with vlm-surgery. Every tensor comes from {base} except where these steps "
         "say otherwise:"

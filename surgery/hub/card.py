@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import yaml
 
@@ -13,8 +16,8 @@ from surgery.checkpoint.failure import size_text
 from surgery.checkpoint.source import AdapterReference
 from surgery.execute.card import custom_code, made_of, metadata, sources
 from surgery.execute.files import PICTURE
-from surgery.hub.markdown import closed, code, plain, row
 from surgery.hub.parents import public_reference
+from surgery.markdown import code, fenced, plain, prose, row
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.models import pinned
 
@@ -151,8 +154,8 @@ def card(subject: Subject) -> str:
     plan = subject.plan
     parts = [
         f"---\n{yaml.safe_dump(_metadata(subject), sort_keys=False, allow_unicode=True)}---",
-        f"# {subject.name}",
-        closed(plan.recipe.description),
+        f"# {plain(subject.name)}",
+        prose(plan.recipe.description),
         made_of(plan, _base(subject)),
         f"![Which layers come from which model]({PICTURE})",
         *_scores(subject.evaluation),
@@ -161,7 +164,7 @@ def card(subject: Subject) -> str:
         *_parents(subject),
         *_limits(subject),
         "## Recipe",
-        f"```yaml\n{to_yaml(published_recipe(plan)).strip()}\n```",
+        fenced(to_yaml(published_recipe(plan)), "yaml"),
         f"`surgery.json` names the source and the sha256 of every tensor, and how each was made. "
         f"Moving layers between checkpoints of one model follows [arXiv 2602.12395]({PAPER}).",
     ]
@@ -178,7 +181,7 @@ def _base(subject: Subject) -> str:
 def _link(parent: Parent) -> str:
     if parent.repo is None:
         return code(parent.reference)
-    return f"[{parent.repo}](https://huggingface.co/{parent.repo})"
+    return f"[{plain(parent.repo)}](https://huggingface.co/{quote(parent.repo)})"
 
 
 def _metadata(subject: Subject) -> dict[str, Any]:
@@ -269,13 +272,14 @@ def _p(p: float) -> str:
 
 def _use(subject: Subject) -> list[str]:
     """How to load it."""
-    at = f', revision="{subject.revision}"' if subject.revision else ""
+    repo = json.dumps(subject.repo)
+    at = f", revision={json.dumps(subject.revision)}" if subject.revision else ""
     first = "AutoProcessor" if subject.loaded.vision else "AutoTokenizer"
     name = "processor" if subject.loaded.vision else "tokenizer"
     lines = (
         f"from transformers import {subject.loaded.auto}, {first}\n\n"
-        f'{name} = {first}.from_pretrained("{subject.repo}"{at})\n'
-        f'model = {subject.loaded.auto}.from_pretrained("{subject.repo}"{at}, dtype="auto")'
+        f"{name} = {first}.from_pretrained({repo}{at})\n"
+        f'model = {subject.loaded.auto}.from_pretrained({repo}{at}, dtype="auto")'
     )
     if subject.loaded.vision:
         lines += f"\n\n{ASK}"
@@ -286,7 +290,7 @@ def _use(subject: Subject) -> list[str]:
         f"parameters in {dtypes}, {size_text(plan.nbytes)}; no code of its own is needed."
         + (" Processors of some families need torchvision." if subject.loaded.vision else "")
     )
-    return ["## How to load it", f"```python\n{lines}\n```", told, *custom_code(plan)]
+    return ["## How to load it", fenced(lines, "python"), told, *custom_code(plan)]
 
 
 def _again(subject: Subject) -> list[str]:
@@ -296,8 +300,9 @@ def _again(subject: Subject) -> list[str]:
     bound = "".join(f" --model {name}={_place(subject.plan, name)}" for name in local)
     version = subject.ledger.versions.get("vlm-surgery", "")
     told = (
-        f"Made with vlm-surgery {version}. This makes the same weights again, byte for byte, and "
-        f"`surgery verify hf://{subject.repo}{at}{bound}` proves those that are here."
+        f"Made with vlm-surgery {plain(version)}. This makes the same weights again, byte for "
+        f"byte, and {code(f'surgery verify hf://{subject.repo}{at}{bound}')} proves those that are "
+        "here."
     )
     missing = (
         f"{_listed(local)} {'is' if len(local) == 1 else 'are'} not on the Hub: FOLDER stands for "
@@ -306,14 +311,14 @@ def _again(subject: Subject) -> list[str]:
         else ""
     )
     command = f"surgery merge hf://{subject.repo}{at} {subject.name}{bound}"
-    return ["## How to make it again", f"```sh\n{command}\n```", told, missing]
+    return ["## How to make it again", fenced(command, "sh"), told, missing]
 
 
 def _place(plan: Plan, name: str) -> str:
     """A reference with FOLDER for what is on one machine alone, as a shell wants it."""
     parts = sources(_pinned(plan).models[name])
     told = " + ".join(part if _is_anywhere(part) else "FOLDER" for part in parts)
-    return f'"{told}"' if " " in told else told
+    return shlex.quote(told)
 
 
 def _parents(subject: Subject) -> list[str]:
@@ -323,7 +328,7 @@ def _parents(subject: Subject) -> list[str]:
         row(*["---"] * 6),
     ]
     for parent in subject.parents:
-        commit = f"`{parent.commit}`" if parent.commit else "not on the Hub"
+        commit = code(parent.commit) if parent.commit else "not on the Hub"
         if parent.reference.startswith("specimen:"):
             commit = "ships with vlm-surgery"
         content = f"`{parent.content[:16]}`" if parent.content else "by commit"

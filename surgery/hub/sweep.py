@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import yaml
 
 from surgery.errors import PublishError
 from surgery.hub.card import METRICS
 from surgery.hub.failure import explained
-from surgery.hub.markdown import closed, code, plain, row
+from surgery.markdown import code, plain, prose, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,7 +94,7 @@ def index_card(
     models = [
         row(
             code(item.variant),
-            f"[{item.repo}](https://huggingface.co/{item.repo})",
+            f"[{plain(item.repo)}](https://huggingface.co/{quote(item.repo)})",
             plain(item.steps),
         )
         for item in items
@@ -101,7 +102,7 @@ def index_card(
     parts = [
         f"---\n{head}---",
         f"# {plain(name)}",
-        closed(description),
+        prose(description),
         "Variants of one model, each made by moving layers between its checkpoints with "
         "vlm-surgery, all of them asked the same questions.",
         "## Models",

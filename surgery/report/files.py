@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib import style
 
 from surgery.checkpoint.sibling import put
+from surgery.report.literal import literal
 from surgery.report.stats.style import RC
 
 if TYPE_CHECKING:
@@ -35,6 +36,6 @@ def write_pngs(drawings: Mapping[str, Callable[[], Figure | None]], folder: Path
             if figure is None:
                 path.unlink(missing_ok=True)
                 continue
-            save = partial(figure.savefig, format="png", metadata={"Software": None})
+            save = partial(literal(figure).savefig, format="png", metadata={"Software": None})
             written.append(put(path, save))
     return written

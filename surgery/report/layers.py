@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 
+from surgery.report.literal import literal
 from surgery.report.picture import Key, entries
 from surgery.report.stack import components, numbered, rows, symbol
 from surgery.report.stats.style import GREY, RC, WIDTH
@@ -47,7 +48,7 @@ def layers_png(plan: Plan) -> bytes:
     """The figure as a PNG of 1400 pixels' width; the same plan gives the same bytes."""
     with style.context(["default", RC]):  # type: ignore[list-item]
         buffer = BytesIO()
-        layers_figure(plan).savefig(buffer, format="png", metadata={"Software": None})
+        literal(layers_figure(plan)).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 

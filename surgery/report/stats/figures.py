@@ -9,6 +9,7 @@ from matplotlib import style
 
 from surgery.checkpoint.sibling import put
 from surgery.errors import SurgeryError
+from surgery.report.literal import literal
 from surgery.report.stats.maps import modules
 from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
 from surgery.report.stats.spectra import spectra
@@ -73,5 +74,5 @@ def write_figures(tables: Tables, folder: Path, formats: Sequence[str] = ("png",
                     path.unlink(missing_ok=True)
                     continue
                 how: dict[str, Any] = {"format": wanted, "metadata": _METADATA[wanted]}
-                written.append(put(path, partial(figure.savefig, **how)))
+                written.append(put(path, partial(literal(figure).savefig, **how)))
     return written

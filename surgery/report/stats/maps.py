@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 
 from surgery.arch.site import Module
+from surgery.report.literal import CHANGE
 from surgery.report.stats.axes import NAMES, fits, numbered, shared
 from surgery.report.stats.style import GREY, WIDTH, new_figure
 from surgery.report.stats.tables import STACKS, cuts_of, pairs_of, where
@@ -93,7 +94,7 @@ def modules(tables: Tables) -> Figure | None:
         ticks = np.geomspace(low or 1, high or 1, 3)
         bar.set_ticks(ticks.tolist(), labels=[f"{tick:.1e}".replace("e-0", "e-") for tick in ticks])
         bar.minorticks_off()
-        bar.set_label(r"$\|\Delta W\|\,/\,\|W\|$")
+        bar.set_label(CHANGE)
         bar.outline.set_linewidth(0.5)
     if any((g.relative == 0).any() for column in columns for g in column):
         figure.supxlabel("white: unchanged; grey: no such tensor, or not finite", fontsize=7)

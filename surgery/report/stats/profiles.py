@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import NullLocator, PercentFormatter
 
+from surgery.report.literal import CHANGE, SHIFT
 from surgery.report.stats.axes import Depth
 from surgery.report.stats.style import (
     GREY,
@@ -56,7 +57,7 @@ def profile(tables: Tables) -> Figure | None:
         _curves(axes, depth, layers, column, shown)
     null(far, *_rounding(tables, layers, depth), None)
     _finish(figure, depth, log=True)
-    far.set_ylabel("relative change\n" + r"$\|\Delta W\|\,/\,\|W\|$")
+    far.set_ylabel(f"relative change\n{CHANGE}")
     turned.set_ylabel("angle between before\nand after (degrees)")
     cosine = turned.secondary_yaxis("right", functions=(_one_minus_cosine, _degrees))
     cosine.yaxis.set_minor_locator(NullLocator())
@@ -111,7 +112,7 @@ def drift(tables: Tables) -> Figure | None:
         axes.set_yscale("log")
         _curves(axes, depth, layers, column, shown)
     _finish(figure, depth, log=True)
-    shift.set_ylabel("spectral shift\n" + r"$\|\sigma' - \sigma\|\,/\,\|\sigma\|$")
+    shift.set_ylabel(f"spectral shift\n{SHIFT}")
     turned.set_ylabel("rotation of leading\nsubspaces (degrees)")
     legend(figure, shown)
     return figure

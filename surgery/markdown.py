@@ -1,0 +1,61 @@
+"""Text of other people in a card, so that it stays text: prose, code, cells of tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from surgery.text import one_line, printable
+
+_MARKUP: Final = re.compile(r"[\\`*\[\]<>&~$]|(?<!\w)_|_(?!\w)")
+_BLOCK: Final = re.compile(
+    r"^(?:#{1,6}(?=\s|$)|[-+](?=\s|$)|[-=]+(?=\s*$)|\d{1,9}(?=[.)](?:\s|$)))"
+)
+_PIPE: Final = re.compile(r"(\\*)\|")
+
+
+def plain(text: str) -> str:
+    """Return text of which nothing is markup, for a cell, a heading or a line."""
+    escaped = _MARKUP.sub(lambda found: f"\\{found.group()}", one_line(text))
+    return _BLOCK.sub(_unblocked, escaped.replace("|", "&#124;"))
+
+
+def _unblocked(found: re.Match[str]) -> str:
+    """Return the start of a line as no heading, list, rule or underline begins."""
+    mark = found.group()
+    return f"&#{ord(mark[0])};{mark[1:]}"
+
+
+def prose(text: str) -> str:
+    """Return paragraphs of which nothing is markup."""
+    return "\n\n".join(plain(part) for part in re.split(r"\n\s*\n", text) if part.strip())
+
+
+def code(text: str) -> str:
+    """Return text in the type of code, whatever backticks it has."""
+    text = one_line(text)
+    edge = " " if "`" in text[:1] + text[-1:] else ""
+    ticks = "`" * _ticks(text, 1)
+    return f"{ticks}{edge}{text}{edge}{ticks}"
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a block of code that nothing in it closes."""
+    text = printable(text.strip())
+    fence = "`" * _ticks(text, 3)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def row(*cells: str) -> str:
+    """Return a line of a table; cells are Markdown."""
+    return f"| {' | '.join(_PIPE.sub(_escaped, cell) for cell in cells)} |"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Return a pipe that divides nothing; backslashes before it are doubled, or they free it."""
+    return f"{found[1] * 2}\\|"
+
+
+def _ticks(text: str, least: int) -> int:
+    """Return how many backticks no run in a text has, nor any longer one."""
+    return max(least, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

@@ -1,0 +1,193 @@
+"""Text of other people stays text: on a terminal, in Markdown, in YAML, in a picture, in a URL."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from surgery.execute.card import metadata, model_card
+from surgery.markdown import code, fenced, plain, prose, row
+from surgery.text import one_line, printable, well_formed, without_credentials
+from tests.execute.merging import plan_of, recipe_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from markdown_it.token import Token
+
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+PIECES = [
+    "a", "word", " ", "  ", "\n", "\n\n", "|", "\\", "`", "```", "~~~", "*", "_", "**", "<b>", "#",
+    "<script>", "<!--", "&amp;", "&#124;", "[x](http://evil)", "![](http://evil)", "<http://evil>",
+    "# ", "- ", "+ ", "1. ", "1) ", "---", "===", "> ", "    ", "\t", "$", "$$", ": ", "{", "}",
+    "\x1b[2J", "\x1b]0;t\x07", "\x9b31m", "\r", "\x00", "\x7f", "\u202e", "\u2066", "\ud800",
+    "\u2028", "é", "日本",
+]  # fmt: skip
+hostile = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=30)
+
+
+def obeyed(text: str) -> set[str]:
+    """What of a text a terminal or a reader of bytes would obey."""
+    kinds = {"Cc", "Cs", "Cf", "Zl", "Zp"}
+    return {c for c in text if unicodedata.category(c) in kinds and c not in "\n\t\u200c\u200d"}
+
+
+@given(hostile)
+def test_printable_text_is_obeyed_by_nobody(text: str) -> None:
+    assert not obeyed(printable(text))
+    assert printable(printable(text)) == printable(text)
+    assert "\n" not in one_line(text)
+    well_formed(text).encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "ü é 日本語", "a\u00a0b", "می\u200cروم", "👩‍👩‍👧", "a\nb"]
+)
+def test_what_people_write_stays(text: str) -> None:
+    assert printable(text) == text == well_formed(text)
+
+
+def tokens(markdown: str) -> list[Token]:
+    return MARKDOWN.parse(markdown)
+
+
+def inline(token: Token) -> str:
+    """What a reader sees of a paragraph or a cell of which nothing is markup."""
+    assert {child.type for child in token.children or ()} <= {"text", "text_special"}, token
+    return "".join(child.content for child in token.children or ())
+
+
+@given(hostile)
+def test_plain_text_is_one_paragraph_of_itself(text: str) -> None:
+    found = tokens(plain(text))
+    if not one_line(text):
+        assert found == []
+        return
+    assert [token.type for token in found] == ["paragraph_open", "inline", "paragraph_close"]
+    assert inline(found[1]) == one_line(text)
+
+
+@given(hostile)
+def test_prose_is_paragraphs(text: str) -> None:
+    found = tokens(prose(text))
+    assert {token.type for token in found} <= {"paragraph_open", "inline", "paragraph_close"}
+    words = " ".join(inline(token) for token in found if token.type == "inline")
+    assert words.split() == one_line(text).split()
+
+
+@given(hostile)
+def test_code_is_code(text: str) -> None:
+    if not one_line(text):
+        return
+    (part,) = [token for token in tokens(code(text)) if token.type == "inline"]
+    (child,) = part.children or ()
+    assert (child.type, child.content.strip()) == ("code_inline", one_line(text))
+
+
+@given(hostile)
+def test_a_fence_holds_all_of_it(text: str) -> None:
+    (block,) = tokens(fenced(text, "yaml"))
+    assert (block.type, block.info) == ("fence", "yaml")
+    assert block.content.rstrip("\n") == printable(text.strip()).rstrip("\n")
+
+
+@given(hostile, hostile)
+def test_a_row_has_its_cells(one: str, two: str) -> None:
+    head = [row("a", "b", "c"), row(*["---"] * 3)]
+    found = tokens("\n".join([*head, row(plain(one), code(f"x{two}x"), "last")]))
+    cells = [token for token in found if token.type == "inline"][3:]
+    assert len(cells) == 3
+    assert inline(cells[0]) == one_line(one)
+    (middle,) = cells[1].children or ()
+    assert middle.type == "code_inline"
+    assert cells[2].content == "last"
+
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "[click](http://evil) ![](http://evil/pixel)",
+    "```\n\n# Not in the recipe\n\n<b>",
+    "a | b ` c ``` d \\| e",
+    "---\nlicense: mit\ntags: [mine]\n---",
+    "x\n---\nbase_model: evil/evil\n",
+    "\x1b]0;title\x07\x1b[2J\u202eevil",
+    "$$\\href{http://evil}{x}$$",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_card_renders_what_others_wrote_as_text(
+    pair: Callable[[str], dict[str, Path]], attack: str
+) -> None:
+    steps = "  - transplant: language[mid].mlp\n    from: rl"
+    plan = plan_of(recipe_text(pair("llama"), steps))
+    recipe = replace(
+        plan.recipe,
+        name=attack,
+        description=attack,
+        models=dict.fromkeys(plan.recipe.models, attack),
+    )
+    told = replace(plan, recipe=recipe)
+    text = model_card(told, f"description: |\n  {attack}\n{attack}")
+    assert not obeyed(text)
+    front, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    assert yaml.safe_load(front) == metadata(told)
+    found = tokens(body)
+    headings = [t.content for t, before in zip(found[1:], found, strict=False)
+                if before.type == "heading_open"]  # fmt: skip
+    assert headings == [plain(attack), "Parents", "Recipe"]
+    assert [token.type for token in found].count("fence") == 1
+    assert [token.type for token in found].count("td_open") == 12
+    kinds = {child.type for token in found for child in token.children or ()}
+    assert kinds <= {"text", "text_special", "code_inline", "softbreak"}
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, "$\\frac{$", "a$b$c", "]]> -- &lt;\x00"])
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_a_figure_draws_names_and_no_formulas(attack: str, form: str) -> None:
+    from matplotlib.figure import Figure
+
+    from surgery.report.literal import CHANGE, literal
+
+    figure = Figure(figsize=(2, 2))
+    axes = figure.subplots()
+    axes.plot([1, 2], [1, 20], label=attack)
+    axes.set_xticks([1, 2], labels=[attack, "b"])
+    axes.set(title=attack, ylabel=f"{attack}\n{CHANGE}", yscale="log")
+    axes.legend()
+    file = io.BytesIO()
+    literal(figure).savefig(file, format=form)
+    if form == "svg":
+        ElementTree.fromstring(file.getvalue())
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no server at http://me:s3cr3t@host:80/v1", "no server at http://host:80/v1"),
+        ("http://s3cr3t@host", "http://host"),
+        ("https://host/v1?api_key=s3cr3t&x=1 failed", "https://host/v1?... failed"),
+        ("'https://host/v1#s3cr3t'", "'https://host/v1?...'"),
+        ("socks5h://u:s3cr3t@proxy:1 and http://u:s3cr3t@b", "socks5h://proxy:1 and http://b"),
+        ("http://u:p?#s3cr3t@host/v1", "http://host/v1"),
+        ("hf://org/name@main", "hf://org/name@main"),
+        ("model@http://localhost:8000/v1", "model@http://localhost:8000/v1"),
+    ],
+)
+def test_credentials_of_urls_are_not_shown(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+    assert SECRET not in without_credentials(text)
