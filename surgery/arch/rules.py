@@ -65,7 +65,7 @@ _SCALES = {
 }
 # input_layernorm, norm1, layer_norm2, layernorm_before, attention_norm, ffn_norm, ln_q, ln_pre ...
 _NORM = re.compile(
-    r"(\w+_)?(layer_?)?norm_?\d*(_(before|after|q|k|f|kv|pre|post|out))?|ln\d*(_\w+)?",
+    r"(\w+_)?(layer_?)?norm_?\d*(_(before|after|q|k|f|kv|pre|post|out))?|(\w+_)?ln\d*(_\w+)?",
     re.IGNORECASE,
 )
 # CLIP's own spelling.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,7 +39,9 @@ _PROJECTORS = frozenset({"mlp", "mlp_AR", "patch_merge_mlp", "query_tokens", "Qf
     "img_projection",
 }
 # The way out of a tower, right below its own name.
-_EXITS = frozenset({"proj_in", "proj_out", "downsample"})
+_EXITS = frozenset({"proj_in", "proj_out", "proj_mlp", "linear_proj", "downsample"})
+# `vision2text`, `image_to_text`.
+_WAY = re.compile(r"(vis|im(a)?g)\w*(2|_to_)")
 _VISION = frozenset(
     {"visual", "vision", "vit", "vpm", "image", "img", "video", "patch", "patches"}
 ) | {
@@ -132,7 +135,8 @@ def _joins(segment: str) -> bool:
     """Check that a segment names the way from one modality to another (`visual_projection`)."""
     parts = words((segment,))
     modal = bool(parts & (_VISION | _LANGUAGE)) and not parts & {"patch", "patches", "tokens"}
-    return modal and (bool(parts & _BETWEEN) or segment.startswith("embed_"))
+    between = bool(parts & _BETWEEN) or segment.startswith("embed_")
+    return (modal and between) or _WAY.match(segment) is not None
 
 
 def _is_mlp(segments: Prefix) -> bool:

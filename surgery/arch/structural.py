@@ -30,6 +30,7 @@ _EMBEDDINGS = frozenset({"embed", "embedder", "embedding", "embeddings", "emb"})
 }
 _ROTARY = frozenset({"rotary", "rope", "lerope"})
 _HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls", "head", "lm_loss"}) | {
+    "output_layer",
     "output_projection",
     "proj_out",
 }
@@ -125,6 +126,7 @@ def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[St
     layered = [s for s in seeing if not _in_stages(s, staged, stated, decoder)]
     if layered:
         chosen[Component.VISION] = _best(Component.VISION, layered, stated)
+    seeing += [stack for stack in staged if towers & set(stack.prefix[:2])]
     claims = [(_branch(s.prefix, decoder), _claim(s, seeing, decoder)) for s in reversed(stacks)]
     branches = {branch: claim for branch, claim in claims if claim is not None}
     return _Layout(chosen, branches, _final_norm(names, decoder))

@@ -181,6 +181,11 @@ def test_under_repeats_rules_below_each_prefix() -> None:
         "mm_soft_emb_norm",
         "post_projection_norm",
         "post_feedforward_layernorm",
+        "post_ln",
+        "norm_f",
+        "layernorm_pre",
+        "LayerNorm",
+        "norm_2",
     ],
 )
 def test_norms(segment: str) -> None:

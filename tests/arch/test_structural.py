@@ -163,6 +163,18 @@ def test_an_encoder_of_text_has_places_of_its_own() -> None:
         assert parts(architecture, name) == {E}
 
 
+def test_an_encoder_of_stages_sees_too() -> None:
+    """As in Donut, a Swin before a BART."""
+    stages = [f"encoder.encoder.layers.{s}.blocks.{b}.{x}"
+              for s in range(4) for b in range(2) for x in MANY]  # fmt: skip
+    config = {"encoder": {"image_size": 64, "depths": [2] * 4}, "decoder": {"decoder_layers": 3}}
+    rest = ("encoder.embeddings.norm.weight", "decoder.model.decoder.embed_tokens.weight")
+    architecture = guess(config, stages, stack("decoder.model.decoder.layers", 3), *rest)
+    assert architecture.layers == {L: 3}
+    assert parts(architecture, "encoder") == {V}
+    assert parts(architecture, "decoder") == {L, E}
+
+
 def test_an_encoder_whose_configuration_has_pixels_sees() -> None:
     config = {"encoder": {"num_hidden_layers": 5, "patch_size": 16}, "decoder": {"n_layer": 3}}
     architecture = guess(
@@ -191,6 +203,8 @@ def test_an_encoder_whose_configuration_has_pixels_sees() -> None:
         ("text_projection.weight", P),
         ("spatial_projectors.0.weight", P),
         ("image_newline", P),
+        ("vision2text_model.linear_1.weight", P),
+        ("vision.proj_mlp.fc1.weight", P),
         ("mlp1.2.bias", P),
         ("vision_tower.embeddings.patch_projection.weight", V),
         ("vision_tower.embeddings.position_embedding", V),
@@ -199,6 +213,7 @@ def test_an_encoder_whose_configuration_has_pixels_sees() -> None:
         ("llm.model.rotary_emb.inv_freq", L),
         ("llm.model.embed_positions.weight", E),
         ("llm.unembed.weight", H),
+        ("llm.model.output_layer.weight", H),
         ("llm.model.final_layer_norm.weight", N),
         ("audio_tower.audio_projector.weight", O),
         ("value_head.weight", O),
