@@ -171,7 +171,8 @@ IDEFICS_RULES = (
 # LLaVA as its own code and its forks save it.
 _ORIGINAL = ("model.vision_tower.vision_tower", "vision_tower.vision_tower")
 LLAVA_ORIGINAL = (
-    *under(("model",), DECODER),
+    *under(("model", "llm.model"), DECODER),
+    *under(("llm",), (HEAD,)),
     *sees(*_ORIGINAL),
     *under([f"{tower}.vision_model" for tower in _ORIGINAL], VIT),
     *joins("mm_projector", "vision_resampler"),

@@ -34,12 +34,10 @@ _PROJECTOR = frozenset({"projector", "merger", "connector", "resampler", "aligne
     "seperator",
     "vte",
 }
-# Whole segments, with digits at their end left out.
-_PROJECTORS = frozenset({"mlp", "mlp_AR", "patch_merge_mlp", "query_tokens", "Qformer"}) | {
-    "img_projection",
-}
+# Whole segments before any number.
+_PROJECTORS = re.compile(r"mlp\d+|mlp_AR|patch_merge_mlp|query_tokens|linear_proj|img_projection")
 # The way out of a tower, right below its own name.
-_EXITS = frozenset({"proj_in", "proj_out", "proj_mlp", "linear_proj", "downsample"})
+_EXITS = frozenset({"proj_in", "proj_out", "proj_mlp", "downsample"})
 # `vision2text`, `image_to_text`.
 _WAY = re.compile(r"(vis|im(a)?g)\w*(2|_to_)")
 _VISION = frozenset(
@@ -140,9 +138,9 @@ def _joins(segment: str) -> bool:
 
 
 def _is_mlp(segments: Prefix) -> bool:
-    """Check that a prefix is a bare MLP at the model's own top (`mlp1`), or leaves a tower."""
+    """Check that a prefix is an MLP beside the stacks (`mlp1`), or the way out of a tower."""
     leaves = any(_sees(a) and b in _EXITS for a, b in pairwise(segments))
-    return leaves or any(map(_PROJECTORS.__contains__, (*segments[:2], *map(_bare, segments[:2]))))
+    return leaves or any(map(_PROJECTORS.fullmatch, segments))
 
 
 def _sees(segment: str) -> bool:

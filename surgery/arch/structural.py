@@ -28,7 +28,8 @@ _EMBEDDINGS = frozenset({"embed", "embedder", "embedding", "embeddings", "emb"})
     "wpe",
     "wte",
 }
-_ROTARY = frozenset({"rotary", "rope", "lerope"})
+# Words of embeddings that no token of text goes through.
+_APART = frozenset({"rotary", "rope", "lerope", "time", "timestep", "generation"})
 _HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls", "head", "lm_loss"}) | {
     "output_layer",
     "output_projection",
@@ -266,7 +267,7 @@ def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
         return Site(Component.HEAD, None, Module.OTHER, tail)
     if segments[:-1] == layout.norm:
         return Site(Component.NORM, None, Module.NORM, tail)
-    if parts & _EMBEDDINGS and not parts & _ROTARY:
+    if parts & _EMBEDDINGS and not parts & _APART:
         norm = any(map(is_norm, segments[at:]))
         return Site(Component.EMBEDDING, None, Module.NORM if norm else Module.EMBEDDING, tail)
     if claim is Component.LANGUAGE or speaks(decoder[:at]) or speaks(segments[:-1]):

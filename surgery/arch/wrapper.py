@@ -41,6 +41,8 @@ def prefix_hint(book: RuleBook, names: Sequence[str]) -> str:
             if _fits(book, [".".join(segments[n:])]):
                 prefix = ".".join(segments[:n]) + "."
                 count = sum(other.startswith(prefix) for other in names)
+                if 10 * count < 9 * len(names):  # a part of the model, and no wrapper
+                    return ""
                 return (
                     f" {count} of them begin with {prefix!r} and would fit without it: write the"
                     " tensors once more without this prefix, and leave out those that have another."

@@ -206,6 +206,8 @@ def test_an_encoder_whose_configuration_has_pixels_sees() -> None:
         ("vision2text_model.linear_1.weight", P),
         ("vision.proj_mlp.fc1.weight", P),
         ("mlp1.2.bias", P),
+        ("robot.brain.mlp1.2.bias", P),
+        ("time_embedder.mlp.0.weight", O),
         ("vision_tower.embeddings.patch_projection.weight", V),
         ("vision_tower.embeddings.position_embedding", V),
         ("patch_embed.proj.weight", V),
@@ -301,6 +303,10 @@ def test_a_wrapper_before_most_names_is_named() -> None:
     with pytest.raises(ArchitectureError) as error:
         resolve({"model_type": "llama", "num_hidden_layers": 3}, names)
     assert "9 of them begin with 'policy.' and would fit without it" in str(error.value)
+    names += stack("critic.layers", 3)
+    with pytest.raises(ArchitectureError, match="no layer of language") as error:
+        resolve({"model_type": "llama", "num_hidden_layers": 3}, names)
+    assert "would fit" not in str(error.value)
 
 
 @pytest.mark.parametrize(
