@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from huggingface_hub import snapshot_download
 
 from surgery.checkpoint.custom_code import CustomCode, find_code
 from surgery.checkpoint.ledger import read_ledger
@@ -242,6 +243,8 @@ def test_code_comes_from_the_hub_and_goes_there(models, tmp_path, ran, hub: Hub,
     hub.add("somebody/out", tmp_path / "out")
     done = surgery("verify", "hf://somebody/out")
     assert done.returncode == 0, done.stdout + done.stderr
+    snapshot_download("somebody/out", local_dir=tmp_path / "downloaded")
+    assert verify(tmp_path / "downloaded").ok
     (tmp_path / "out" / "more.py").write_text(RUN)
     hub.add("somebody/more", tmp_path / "out")
     done = surgery("verify", "hf://somebody/more", "--no-inputs")
