@@ -163,7 +163,9 @@ def _opened(data: bytes) -> Iterator[Any]:
         raise ExecutionError(f"has more than {MOST_PIXELS // 10**6} million pixels.") from None
     except _BROKEN as error:
         reason = first_line(error).rstrip(".")
-        raise ExecutionError(f"is a broken or truncated image ({reason}).") from None
+        raise ExecutionError(
+            f"is a broken or truncated image ({reason}). Get the file again."
+        ) from None
 
 
 def _check(image: Any) -> None:
