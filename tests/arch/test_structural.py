@@ -257,6 +257,13 @@ def test_any_names_are_placed_one_to_one_or_refused(
     assert dict(again.sites) == dict(architecture.sites)
 
 
+def test_the_order_of_names_does_not_matter() -> None:
+    towers = [stack(f"{kind}_tower.layers", 5) for kind in ("image", "video")]
+    forward = guess(COUNTED, stack("net.layers", 3), *towers)
+    backward = guess(COUNTED, *reversed(towers), stack("net.layers", 3))
+    assert dict(forward.sites) == dict(backward.sites)
+
+
 def test_prediction_layers_are_no_decoder_layers() -> None:
     config = {"num_hidden_layers": 3, "num_nextn_predict_layers": 1}
     architecture = guess(config, stack("model.layers", 4))
