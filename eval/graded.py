@@ -14,6 +14,7 @@ from eval.asks import needs
 from eval.grading.grade import format_ok, grade
 from eval.records import Condition, Metric, Response
 from surgery.errors import ExecutionError
+from surgery.reading import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from eval.records import Failure, Sample, Suite
 
 RECORDS: Final = "records.jsonl"
+_LARGEST: Final = 2**53
+_TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: type(value) is int and 0 <= value < _LARGEST,
+    "bool": lambda value: isinstance(value, bool),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "bool | None": lambda value: value is None or isinstance(value, bool),
+    "Metric": lambda value: isinstance(value, str),
+    "Condition": lambda value: isinstance(value, str),
+    "Mapping[str, str]": lambda value: (
+        isinstance(value, dict) and all(isinstance(name, str) for name in value.values())
+    ),
+}
+"""What a field of each type may hold when it comes from a file."""
 _UNASKED: Final = "the sample has no description"
 
 
@@ -91,9 +106,12 @@ class Graded:
         Raises:
             ValueError: If it is no such record.
         """
-        names = {field.name for field in fields(cls)}
-        if not isinstance(found, dict) or set(found) != names:
+        types = {field.name: str(field.type) for field in fields(cls)}
+        if not isinstance(found, dict) or found.keys() != types.keys():
             raise ValueError("not a record")
+        wrong = [name for name, kind in types.items() if not _TYPES[kind](found[name])]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
         found["metric"] = Metric(found["metric"])
         found["condition"] = Condition(found["condition"])
         return cls(**found)
@@ -206,13 +224,13 @@ def read_records(folder: Path) -> list[Graded]:
             f"'surgery eval' or 'surgery sweep'."
         )
     records = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                records.append(Graded.of(json.loads(line)))
-            except (ValueError, TypeError):
+                records.append(Graded.of(parse_json(line)))
+            except ValueError as error:
                 raise ExecutionError(
-                    f"{path}:{number} is not a record of this version. Run the evaluation again "
-                    f"with the same --out: responses are kept, and only grading is done anew."
+                    f"{path}:{number} is not a record of this version: {error}. Run the evaluation "
+                    f"again with the same --out: responses are kept, and only grading is done anew."
                 ) from None
     return records

@@ -109,13 +109,42 @@ def load_results(folder: Path, **changes: str | None) -> Results:
     records = read_records(folder)
     try:
         summary = read_json(folder / SUMMARY)
+        _check_summary(summary)
     except (OSError, ValueError) as error:
         raise ExecutionError(
             f"{folder / SUMMARY} cannot be read ({error}). Run the evaluation again with the same "
             f"--out: responses are kept."
         ) from None
     given = {key: value for key, value in changes.items() if value is not None}
-    return Results.of(records, {**summary, **given})
+    try:
+        return Results.of(records, {**summary, **given})
+    except (KeyError, ValueError, TypeError) as error:
+        raise ExecutionError(
+            f"{folder / RECORDS} does not hold what an evaluation writes: a record of another is "
+            f"missing or stands twice ({type(error).__name__}: {error}). Run the evaluation again "
+            "with the same --out: responses are kept, and only grading is done anew."
+        ) from None
+
+
+def _check_summary(summary: Any) -> None:
+    """Refuse a summary in which something is of another type than an evaluation writes.
+
+    Raises:
+        ValueError: Says what.
+    """
+    if not isinstance(summary, dict):
+        raise ValueError("it is not a JSON object")
+    variants = summary.get("variants")
+    if not isinstance(variants, list) or not all(
+        isinstance(one, dict)
+        and isinstance(one.get("name"), str)
+        and isinstance(one.get("traits"), dict)
+        for one in variants
+    ):
+        raise ValueError("its 'variants' are not objects with name and traits")
+    for key in ("against", "base", "donor"):
+        if not isinstance(summary.get(key), str | None):
+            raise ValueError(f"its {key!r} is {summary[key]!r} and not a name")
 
 
 def _reasons(records: Sequence[Graded]) -> dict[str, int]:

@@ -61,7 +61,7 @@ _PIPE_WIDTH: Final = 160
 
 def print_json(value: Any) -> None:
     """Print a value for programs, and nothing else."""
-    plain = sys.stdout.encoding.lower() not in ("utf-8", "utf8")
+    plain = (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8")
     text = json.dumps(value, indent=2, ensure_ascii=plain)
     if not text.isprintable():  # only strings hold what is escaped, so the value stays the same
         text = "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)

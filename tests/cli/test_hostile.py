@@ -136,3 +136,40 @@ def test_a_bug_and_a_log_line_are_text_too(
     assert "This is a bug in surgery" in printed
     assert not obeyed(printed)
     assert SECRET not in printed
+
+
+WRONG = [None, True, 3, -1, 1.5, 10**400, float("nan"), [], {}, ["a"], {"a": 1}, "\ud800"]
+
+
+def test_wrong_types_in_a_run_are_named_by_file_and_line(surgery: Surgery, sums: Path) -> None:
+    """Every field of a record and of the summary, with every wrong value: refused or harmless."""
+    from eval.sweep.results import load_results
+    from surgery.errors import SurgeryError
+
+    run = sums.parent / "run"
+    with serving(Script(lambda *_: (200, {}, said("7")))) as script:
+        command = ("eval", "a=m", "b=m", "--suite", sums, "--out", run, "--server", script.url)
+        assert surgery(*command).returncode == 0
+    records, summary = (run / "records.jsonl").read_text(), (run / "run.json").read_text()
+    first, rest = records.split("\n", 1)
+    refused = 0
+    for field in (found := json.loads(first)):
+        for value in WRONG:
+            (run / "records.jsonl").write_text(json.dumps(found | {field: value}) + f"\n{rest}")
+            try:
+                load_results(run)
+            except SurgeryError as error:
+                refused += 1
+                assert f"{run / 'records.jsonl'}" in str(error)
+    assert refused > 9 * len(found)
+    (run / "records.jsonl").write_text(records)
+    told = json.loads(summary)
+    for field in ("variants", "against", "base", "donor", None):
+        for value in WRONG:
+            (run / "run.json").write_text(json.dumps(told | {field: value} if field else value))
+            if (value is not None or field in ("variants", None)) and value != []:
+                with pytest.raises(SurgeryError):
+                    load_results(run)
+    done = surgery("compare", run)
+    assert done.returncode == 2
+    assert "run.json cannot be read" in " ".join(done.stderr.split())
