@@ -108,6 +108,7 @@ def test_a_transfer_that_breaks_otherwise_goes_on(ranged, monkeypatch, how):
 def test_a_failure_is_told_though_others_are_cancelled(ranged, monkeypatch):
     """The first failure cancels the other pieces; what those break with is not the reason."""
     monkeypatch.setattr(ranges, "PIECE", len(DATA) // 2)
+    monkeypatch.setattr(ranges, "_ATTEMPTS", 1)
     server = Server(BREAKS["descriptor"])
 
     class Two(Server):
