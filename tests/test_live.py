@@ -169,6 +169,9 @@ def test_only_differing_tensors_are_read(pair):
             read.append(name)
             self.inner.read_into(name, start, buffer)
 
+        def check_unchanged(self):
+            self.inner.check_unchanged()
+
     from surgery.checkpoint.open import open_checkpoint
 
     with (
