@@ -32,7 +32,7 @@ batch: 1
 MERGEKIT = """
 merge_method: slerp
 base_model: IN
-slices: [{sources: [{model: IN, layer_range: [0, 9]}, {model: RL, layer_range: [0, 9]}]}]
+models: [{model: IN}, {model: RL}]
 parameters: {t: 0.5}
 dtype: float32
 """
