@@ -50,7 +50,10 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
             size = f"{limit >> 20} MiB" if limit % 2**20 == 0 else f"{limit // 10**6} MB"
             raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            data: bytes | None = file.read()
+        if data is None:  # as the kernel's log is
+            raise OSError(errno.EAGAIN, "it is a log that is waited for", str(path))
+        return data
     finally:
         os.close(descriptor)
 
@@ -133,6 +136,17 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Return whether a folder is there; unlike pathlib's, for every name and permission."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def resolve(path: Path) -> Path:
+    """Return a path with its links followed as far as they lead; unlike pathlib's, for every name.
+
+    A link that leads back to itself stays as it is.
+    """
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a NUL
+        return path.absolute()
 
 
 def expand_home(path: str | Path) -> Path:

@@ -10,6 +10,7 @@ from eval.records import AnswerKind, Metric, Sample, Suite, Task
 from eval.suites.benchmark import drawn, known, letter_of, picture_group, unique_ids, with_options
 from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError, RecipeError
+from surgery.reading import resolve
 from surgery.recipe.extend import read_text
 from surgery.recipe.nodes import compose
 from surgery.recipe.schema import Strict
@@ -63,7 +64,7 @@ def load_custom(path: Path, samples: int | None, seed: int) -> Suite:
         raise translate(error, root, ("the suite", SuiteModel)) from None
     folder = path.parent
     rows = folder / model.rows
-    if not rows.resolve().is_relative_to(folder.resolve()):
+    if not resolve(rows).is_relative_to(resolve(folder)):
         node = root.get("rows")
         raise RecipeError(
             f"rows: {model.rows!r} leads out of {folder}.", node.place if node else None

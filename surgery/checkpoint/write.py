@@ -22,6 +22,7 @@ from surgery.checkpoint.folder import INDEX
 from surgery.checkpoint.ledger import LEDGER
 from surgery.checkpoint.shard import ShardWriter, lay_out
 from surgery.errors import ExecutionError
+from surgery.reading import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ class FolderWriter:
 
     def __init__(self, target: Path, *, overwrite: bool = False) -> None:
         self._target = target
-        self._real = target.resolve()
+        self._real = resolve(target)
         self._overwrite = overwrite
         self._shards: dict[str, ShardWriter] = {}
         self._late: dict[str, bytes] = {}

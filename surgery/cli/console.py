@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from surgery.errors import SurgeryError
 
 INTERRUPTED: Final = 130
+_LONGEST: Final = 2000  # characters of an error
 
 
 def stdout() -> Console:
@@ -92,7 +93,10 @@ def show_error(error: SurgeryError) -> None:
     from rich.text import Text
 
     console = stderr()
-    paragraph = Text.assemble(("error: ", "bold red"), one_line(without_credentials(str(error))))
+    text = one_line(without_credentials(str(error)))
+    if len(text) > _LONGEST:  # a path or a value of somebody's file
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    paragraph = Text.assemble(("error: ", "bold red"), text)
     console.print(paragraph, soft_wrap=not console.is_terminal)
 
 

@@ -65,8 +65,9 @@ def _folder(out: str) -> Path:
     """Where a merge is: a folder, or a repository of the Hub fetched whole into its cache."""
     from surgery.checkpoint.open import split_hub_id
     from surgery.errors import CheckpointError
+    from surgery.reading import is_folder
 
-    if Path(out).is_dir():
+    if is_folder(Path(out)):
         return Path(out)
     if not out.startswith("hf://") and out.count("/") != 1:
         raise CheckpointError(

@@ -17,6 +17,7 @@ from surgery.execute.card import sources
 from surgery.execute.fingerprint import fingerprint
 from surgery.hub.licence import Stated
 from surgery.plan import make_plan
+from surgery.reading import expand_home, resolve
 from surgery.recipe import Recipe, opened
 
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ def public_reference(reference: str, commit: str | None) -> str:
     """
     if reference.startswith("specimen:") or commit not in (None, "", "local"):
         return reference
-    from pathlib import Path
-
-    return Path(reference).expanduser().resolve().name
+    return resolve(expand_home(reference)).name
 
 
 def _parents(plan: Plan, name: str) -> Iterator[Parent]:
@@ -137,9 +136,7 @@ def _adapter_content(folder: Path) -> str:
 
 
 def _folder(reference: str) -> Path:
-    from pathlib import Path
-
-    return Path(reference).expanduser()
+    return expand_home(reference)
 
 
 def _metadata(card: Path) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from surgery.arch.site import Component
 from surgery.checkpoint.vocabulary import differing_tokens, vocabulary
 from surgery.errors import PlanError
 from surgery.plan.memory import projected_memory, whole_memory, worst_op
+from surgery.reading import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ def validate(plan: Plan, out: Path, *, workers: int) -> None:
 
 def _check_inputs_stay(plan: Plan, out: Path) -> None:
     """Refuse an output that would replace what it is made from."""
-    target = out.resolve()
+    target = resolve(out)
     for name, info in plan.models.items():
         folders = [folder for folder in (info.folder, info.adapter) if folder is not None]
         read = [*folders, *(info.folder / shard for shard in info.shards)]

@@ -122,7 +122,7 @@ class Extender:
             )
         file = pure if pure.suffix in SUFFIXES else PurePosixPath(f"{pure}.yaml")
         for start in filter(None, (folder, self.roots[-1])):
-            path = (start / file).resolve()
+            path = reading.resolve(start / file)
             if not any(path.is_relative_to(root) for root in self.roots):
                 if start == folder and ".." in pure.parts:
                     raise RecipeError(

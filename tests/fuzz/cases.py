@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from surgery.cli.process import explained
 from surgery.errors import SurgeryError
 from tests.fuzz import mutate
 from tests.fuzz.kinds import KINDS
@@ -72,6 +73,9 @@ def run_case(
                 if done.code not in (0, 2, None):
                     _put(report, f"exit {done.code}", kind, seed, command)
             except (Hang, Exception) as error:  # noqa: BLE001 - what escapes is the finding
+                if explained(error) is not None:  # as the command line's own end does
+                    report.count["refused"] += 1
+                    continue
                 report.count["escaped"] += 1
                 _put(report, _bucket(error), kind, seed, command)
 
