@@ -14,7 +14,7 @@ from eval.asks import needs
 from eval.grading.grade import format_ok, grade
 from eval.records import Condition, Metric, Response
 from surgery.errors import ExecutionError
-from surgery.reading import parse_json
+from surgery.reading import is_file, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -218,7 +218,7 @@ def read_records(folder: Path) -> list[Graded]:
         ExecutionError: If there are none, or a line is not a record.
     """
     path = folder / RECORDS
-    if not path.is_file():
+    if not is_file(path):
         raise ExecutionError(
             f"{folder} holds no {RECORDS}: no run has ended there. Give the --out of "
             f"'surgery eval' or 'surgery sweep'."

@@ -116,7 +116,7 @@ def read_json(path: Path, limit: int = MAX_BYTES) -> Any:
 
 def _check_depth(value: Any) -> None:
     level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_DEPTH + 1):
         if not level:
             return
         level = [

@@ -147,7 +147,7 @@ def _metadata(card: Path) -> Mapping[str, Any]:
         if card.stat().st_size > _LARGEST:
             return {}
         return metadata_load(card) or {}
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError):
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError):
         return {}
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from transformers import TrainerCallback
+
+from surgery.reading import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,15 +100,17 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a log; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", errors="replace") as file:
-        return list(csv.DictReader(file))
+    """Return the rows of a log, up to a damaged one; none where there is no file."""
+    rows: list[dict[str, str]] = []
+    if is_file(path):
+        with path.open(newline="", errors="replace") as file, suppress(csv.Error):
+            rows.extend(csv.DictReader(file))
+    return rows
 
 
 def _is_before(row: Mapping[str, str], step: int) -> bool:
-    return row["step"].isdecimal() and int(row["step"]) <= step
+    text = row["step"] or ""  # None where the row is cut short
+    return text.isdecimal() and len(text) < 10 and int(text) <= step
 
 
 def _short(value: Any) -> str:

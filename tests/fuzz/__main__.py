@@ -23,7 +23,7 @@ def main() -> int:
 
     from tests.fuzz.cases import Report, run_case
     from tests.fuzz.kinds import KINDS
-    from tests.fuzz.room import build_room
+    from tests.fuzz.room import build_room, build_runs
     from tests.fuzz.servers import servers
 
     torch.set_num_threads(1)
@@ -31,6 +31,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as both:
         os.environ["VLM_SURGERY_CACHE"] = f"{folder}/cache"
         clean = build_room(Path(folder) / "clean", both.url)
+        if "others" in (options.only or KINDS):
+            build_runs(clean)
         for kind in options.only or KINDS:
             for seed in range(options.seed, options.seed + options.count):
                 run_case(kind, seed, clean, Path(folder) / "room", both, report)

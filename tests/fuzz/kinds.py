@@ -158,6 +158,29 @@ def run(rng: Random, room: Path, servers: Servers) -> Commands:
             [*resume, "-q"]]  # fmt: skip
 
 
+def others(rng: Random, room: Path, servers: Servers) -> Commands:
+    """Folders of statistics, probes and trainings, of which the same command goes on."""
+    name = rng.choice(("measured", "probed", "trained"))
+    files = sorted(path for path in (room / name).rglob("*") if path.is_file())
+    path = rng.choice(files)
+    damage = {".json": mutate.json_file, ".jsonl": mutate.json_lines, ".csv": mutate.text_file,
+              ".safetensors": mutate.weights}.get(path.suffix)  # fmt: skip
+    if damage is None or path.stat().st_size == 0:
+        mutate.file(rng, path)
+    else:
+        damage(rng, path)
+    models = str(room.parent / "clean" / "models")
+    again = {
+        "measured": ["stats", "--in", f"{models}/in", "--rl", f"{models}/rl", "--out", "measured",
+                     "-q", "--spectrum", "none"],
+        "probed": ["probe", "ablation", f"{models}/in", "--suite", "mine.yaml", "--out", "probed",
+                   "--layers", "0:2", "-q"],
+        "trained": ["train", "sft", "sft.yaml", "--model", f"{models}/in", "--out", "trained",
+                    "-q"],
+    }  # fmt: skip
+    return [["profile", "measured", "probed", "--out", "new"], again[name]]
+
+
 def descriptions(rng: Random, room: Path, servers: Servers) -> Commands:
     mutate.json_lines(rng, room / "words.jsonl")
     (room / "mine.yaml").write_text(
@@ -261,7 +284,7 @@ KINDS: dict[str, Kind] = {
     "suite": suite, "image": image, "run": run, "descriptions": descriptions, "adapter": adapter,
     "ledger": ledger, "arguments": arguments, "answers": answers, "hub": hub,
     "companion": companion, "template": template,
-    "sweep": sweep, "training": training, "pairs": pairs,
+    "sweep": sweep, "training": training, "pairs": pairs, "others": others,
 }  # fmt: skip
 LIGHT = tuple(name for name in list(KINDS)[:14])
 """Kinds whose commands load no model, so that hundreds of cases take seconds."""

@@ -50,7 +50,7 @@ ROWS = [
     {"id": "a", "prompt": "1+1=?", "answer": "2", "level": "easy", "topic": "g",
      "choices": ["1", "2"], "demonstration": "It is 2."},
     {"id": "b", "prompt": "Count.", "answer": 3, "level": "hard", "image": "a.png",
-     "description": "three dots", "demonstration": None},
+     "description": "three dots", "demonstration": "It is 3."},
 ]  # fmt: skip
 SWEEP = """\
 name: many
@@ -77,9 +77,12 @@ model: models/in
 data: {suites: [mine.yaml], samples: 2}
 freeze: [vision, "language[early]"]
 regions: {cuts: [2, 5]}
-steps: 1
+steps: 2
 batch: 2
 lr: 1.0e-3
+checkpoint_every: 1
+log_to: []
+trl: {dataloader_num_workers: 0}
 """
 GRPO = SFT + "group: 2\nrewards: {exact: 1, length: 0.1}\nform: answer-tag\nmax_new_tokens: 2\n"
 PAIR = {
@@ -122,6 +125,18 @@ def build_room(room: Path, server: str) -> Path:
     call(["eval", "one", "two", "--suite", str(room / "mine.yaml"), "--out", str(room / "run"),
           "--server", server])  # fmt: skip
     return room
+
+
+def build_runs(room: Path) -> None:
+    """Add runs of every other kind: statistics, a probe, a training that was interrupted."""
+    models = str(room / "models")
+    call(["stats", "--in", f"{models}/in", "--rl", f"{models}/rl", "--out", str(room / "measured"),
+          "-q", "--spectrum", "none"])  # fmt: skip
+    call(["probe", "ablation", f"{models}/in", "--suite", str(room / "mine.yaml"), "--out",
+          str(room / "probed"), "--layers", "0:2", "-q"])  # fmt: skip
+    call(["train", "sft", str(room / "sft.yaml"), "--model", f"{models}/in", "--out",
+          str(room / "trained"), "-q"])  # fmt: skip
+    shutil.rmtree(room / "trained" / "model")
 
 
 def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
