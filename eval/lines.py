@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.failure import explained
 from surgery.errors import ExecutionError
+from surgery.reading import is_file
 from surgery.text import well_formed
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     if not path.exists():
         return
+    if not is_file(path):
+        raise ExecutionError(f"{path} is no regular file. Put the one that was written there.")
     with explained(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):

@@ -86,7 +86,7 @@ def _sample(row: Row, model: SuiteModel, index: int) -> Sample:
     for column in _NEEDED:
         row[name(column)]
     pictures = row.pictures(name("image"))
-    choices = tuple(map(str, row.values.get(name("choices")) or ()))
+    choices = _choices(row, name("choices"))
     answer, kind = row.text(name("answer")), AnswerKind(model.kind)
     if kind is AnswerKind.OPTION:
         answer = letter_of(answer, choices, row.where)
@@ -105,6 +105,13 @@ def _sample(row: Row, model: SuiteModel, index: int) -> Sample:
         demonstration=_demonstration(row, name("demonstration")),
         group=str(row.values.get(name("group")) or (picture_group(pictures) if pictures else "")),
     )
+
+
+def _choices(row: Row, column: str) -> tuple[str, ...]:
+    found = row.values.get(column)
+    if found is not None and not isinstance(found, list):
+        raise ExecutionError(f"{row.where}: {column!r} is {str(found)[:80]!r}; expected a list.")
+    return tuple(map(str, found or ()))
 
 
 def _demonstration(row: Row, column: str) -> str:

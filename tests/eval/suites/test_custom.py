@@ -72,6 +72,10 @@ def test_options_by_letter_or_text(folder: Path) -> None:
     rows(folder, {"prompt": "?", "answer": "green", "choices": ["red", "blue"]})
     with pytest.raises(ExecutionError, match=r"receipts\.jsonl:1: the answer 'green'"):
         load(folder)
+    for wrong in (1.5, "red, blue", {"A": "red"}):
+        rows(folder, {"prompt": "?", "answer": "A", "choices": wrong})
+        with pytest.raises(ExecutionError, match=r"receipts\.jsonl:1: 'choices' is .* a list"):
+            load(folder)
 
 
 @pytest.mark.parametrize(
