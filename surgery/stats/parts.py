@@ -12,7 +12,7 @@ import numpy as np
 
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put, remove
-from surgery.reading import is_file, parse_json
+from surgery.reading import parse_json
 from surgery.runs import RunKind, check_folder
 
 if TYPE_CHECKING:
