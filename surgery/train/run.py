@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from surgery.checkpoint.dtype import DType
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.open import open_checkpoint
-from surgery.errors import CheckpointError, ExecutionError
+from surgery.errors import CheckpointError, ExecutionError, first_line
 from surgery.train.folder import LOG, RunFolder, is_first
 from surgery.train.log import CsvLog, grpo_columns, sft_columns
 from surgery.train.model import load_model, load_processing
@@ -187,6 +188,12 @@ class _Run:
                 _train(trainer, checkpoint)
         except SafetensorError as error:
             raise ExecutionError(f"{self.out}: a checkpoint cannot be written: {error}") from None
+        except UnpicklingError as error:  # torch reads plain values alone, and runs nothing
+            raise ExecutionError(
+                f"{checkpoint} cannot be resumed: a file of the trainer's state holds more than "
+                f"numbers ({first_line(error)}). Remove that folder to go on from the checkpoint "
+                "before."
+            ) from None
         taken = trainer.state.global_step
         if taken != self.config.model.steps:
             raise ExecutionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,32 @@ def test_a_run_that_lacks_only_its_model_takes_no_further_step(tmp_path: Path) -
     assert made.trained.resumed == 2 and len(read_log(out / "log.csv")) == 2
     for name, tensor in made.weights.items():
         assert torch.equal(tensor, whole[name]), name
+
+
+class Payload:
+    """An object whose reading makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_s_pickles_run_nothing(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(SFT)
+    config, out, ran = load_sft(tmp_path / "train.yaml"), tmp_path / "run", tmp_path / "ran"
+    killed_at("3", config, out)
+    checkpoint = out / "checkpoints" / "checkpoint-2"
+    torch.save(Payload(ran), checkpoint / "training_args.bin")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        whole = (checkpoint / name).read_bytes()
+        torch.save(Payload(ran), checkpoint / name)
+        with pytest.raises(ExecutionError, match="cannot be resumed"):
+            train_sft(config, examples(), out)
+        (checkpoint / name).write_bytes(whole)
+    train_sft(config, examples(), out)
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
