@@ -11,13 +11,14 @@ import torch
 import transformers
 import yaml
 
-from surgery.arch import resolve
+from surgery.arch import Component, resolve
 from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import RecipeError, SurgeryError
 from surgery.plan import make_plan
 from surgery.recipe import parse_recipe
 from surgery.recipe.dump import to_mapping, to_yaml
 from surgery.recipe.mergekit import architecture_of, bound, from_mergekit, local_model, to_mergekit
+from surgery.recipe.mergekit.tables import stand_in
 from tests.execute.merging import merge
 from tests.families import save_tiny, spell_v4
 from tests.recipe.test_mergekit import run, tensors
@@ -164,6 +165,49 @@ def test_without_a_model_a_recipe_is_right_or_refused(mark, form, models):
         held += found is not None
         assert found is None or family in guess.description
     assert held
+
+
+SLICES = """\
+merge_method: slerp
+base_model: x/a
+slices:
+  - sources: [{model: x/a, layer_range: [0, 2]}, {model: x/b, layer_range: [0, 2]}]
+  - sources: [{model: x/a, layer_range: [2, 4]}, {model: x/b, layer_range: [2, 4]}]
+parameters: {t: [{filter: self_attn, value: FIRST}, {value: REST}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"), [("[0.25, 0.75]", "0"), ("1", "[0.2, 0.4, 0.6]"), ("0", "[0.1, 0.9]")]
+)
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "glm4"])
+def test_gradients_without_a_model_are_right_or_refused(first, rest, family, models):
+    text = SLICES.replace("FIRST", first).replace("REST", rest)
+    with open_checkpoint(str(models(family)["a"])) as checkpoint:
+        infos = dict.fromkeys("ab", checkpoint.info)
+    architecture = resolve(infos["a"].config, infos["a"].tensors)
+    wanted = planned(from_mergekit(text, architecture=architecture), infos)
+    try:
+        guess = from_mergekit(text)
+    except RecipeError as error:
+        assert "'self_attn'" in str(error)
+        return
+    found = planned(guess, infos)
+    assert found is None or found == wanted
+
+
+def test_a_gradient_meets_a_projector_that_mergekit_counts_in_layers():
+    """Qwen3-VL's mergers are layers to mergekit, and tensors without a layer here."""
+    text = (
+        "merge_method: linear\nmodels: [{model: x/a, parameters: {weight: [0.25, 0.75]}}, "
+        "{model: x/b, parameters: {weight: 0.5}}]"
+    )
+    architecture = stand_in("qwen3_vl", {Component.LANGUAGE: 4, Component.VISION: 3})
+    steps = from_mergekit(text, architecture=architecture).steps
+    picked = [site for step in steps for site in step.selector.match(architecture)]
+    assert len(picked) == len(set(picked)) == len(architecture.sites)
+    with pytest.raises(RecipeError, match="--model REF"):
+        from_mergekit(text)
 
 
 @pytest.mark.parametrize(

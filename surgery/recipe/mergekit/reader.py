@@ -241,7 +241,7 @@ class Reader:
         if length > 1 and (spot.count > 1 or not self.known(spot)):
             anchors = [self.action(spot, j / (length - 1)) for j in range(length)]
             whole = combined(anchors, self.base)
-            if whole is not None and self.covers(spot):
+            if whole is not None and spot.tensor.site.layer is not None and self.covers(spot):
                 yield (whole, id(spot.slice), spot.part.name), whole, spot
                 return
             if len(set(anchors)) > 1 and not self.known(spot):
@@ -251,8 +251,9 @@ class Reader:
 
     def known(self, spot: _Spot) -> bool:
         """Tell whether the number of layers in the spot's slice is the real one."""
-        stop = spot.slice.sources[0].stop
-        return spot.tensor.site.component in self.counted or stop is not None
+        site, stop = spot.tensor.site, spot.slice.sources[0].stop
+        # Layers that only mergekit's table has, as in projectors, are as many as it says.
+        return site.layer is None or site.component in self.counted or stop is not None
 
     def uncounted(self, spot: _Spot) -> RecipeError:
         """Return the error for a gradient over layers whose number is not known."""

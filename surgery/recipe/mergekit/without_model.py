@@ -21,6 +21,7 @@ from surgery.recipe.mergekit.sites import (
     selector_for,
     with_leaves,
 )
+from surgery.recipe.mergekit.steps import Between, Copy
 from surgery.recipe.mergekit.tables import module_names, stand_in
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from surgery.recipe.select import Selector
 
 Steps: TypeAlias = "list[tuple[Action, Selector]]"
-Meaning: TypeAlias = "tuple[Architecture, Mapping[Site, Action]]"
+Done: TypeAlias = "tuple[Action, frozenset[tuple[Component, int | None]]]"
+Meaning: TypeAlias = "tuple[Architecture, Mapping[Site, Done] | None]"
 
 # More layers than any model has: a range that a stand-in of this size closes is out of range
 # everywhere, and so refused, instead of meaning less than the file meant.
@@ -63,7 +65,7 @@ def read_without_model(layout: Layout) -> Recipe:
     if not marks and len(groups) == 1:
         ((action, sites),) = groups
         return reader.recipe([(action, selector_for(sites, reader.architecture))])
-    readers = {name: found for name in families if (found := _readable(layout, name))}
+    readers = {name: _reader(layout, name) for name in families}
     fitting = (n for n in (first, "qwen2_5_vl") if n in readers and _fits(readers[n], marks))
     name = next(fitting, None)
     if name is None:
@@ -116,15 +118,6 @@ def _reader(layout: Layout, family: str) -> Reader:
     return Reader(layout, stand_in(family, layers), counted)
 
 
-def _readable(layout: Layout, family: str) -> Reader | None:
-    """Return a reader on a family for which the file has a meaning, else None."""
-    try:
-        reader = _reader(layout, family)
-        return reader if reader.groups else None
-    except RecipeError:
-        return None
-
-
 def _fits(reader: Reader, marks: Iterable[str]) -> bool:
     """Tell whether each filter is a piece of some tensor's name in the reader's model."""
     names = reader.tensor_names()
@@ -136,7 +129,7 @@ def _agreeing(reader: Reader, others: Sequence[Reader]) -> Steps | None:
 
     Of several ways to say them, the one that most families accept.
     """
-    groups = reader.groups
+    groups, rest = reader.groups, Copy(reader.base)
     meanings = [(other.architecture, _meaning(other)) for other in others]
     chosen = [_rendered(action, sites, reader, meanings) for action, sites in groups]
     steps = [
@@ -146,10 +139,13 @@ def _agreeing(reader: Reader, others: Sequence[Reader]) -> Steps | None:
     ]
     if len(steps) < len(groups):
         return None
-    ways = [steps]
-    for rest, (action, _) in enumerate(steps):
-        others_than = [selector for index, (_, selector) in enumerate(steps) if index != rest]
-        ways.append([*steps[:rest], (action, all_but(others_than)), *steps[rest + 1 :]])
+    # What stays as it is needs no step, so that no model can refuse it.
+    ways = [[step for step in steps if step[0] != rest]]
+    for index, (action, _) in enumerate(steps):
+        if action != rest and not _is_spread(action):
+            others_than = [selector for at, (_, selector) in enumerate(steps) if at != index]
+            way = [*steps[:index], (action, all_but(others_than)), *steps[index + 1 :]]
+            ways.append([step for step in way if step[0] != rest])
     agreeing = [way for way in ways if not any(_outcome(way, *each) is False for each in meanings)]
     return min(agreeing, key=lambda way: _refusals(way, meanings), default=None)
 
@@ -164,31 +160,57 @@ def _rendered(
             steps = [(action, render(sites, reader.architecture))]
         except RecipeError:
             continue
-        wrong = sum(
-            _outcome(steps, architecture, {s: a for s, a in meaning.items() if a == action})
-            is False
-            for architecture, meaning in meanings
-        )
+        wrong = sum(_outcome(steps, *each, action) is False for each in meanings)
         found.append((wrong, _refusals(steps, meanings), steps[0][1]))
     return min(found, key=lambda each: each[:2])[2] if found else None
 
 
-def _meaning(reader: Reader) -> dict[Site, Action]:
-    """Return what mergekit does at every site of the reader's model."""
-    return {site: action for action, sites in reader.groups for site in sites}
+def _meaning(reader: Reader) -> dict[Site, Done] | None:
+    """Return what mergekit does at every site that it changes, None where that is unclear."""
+    found: dict[Site, Done] = {}
+    try:
+        for action, sites in reader.groups:
+            if action != Copy(reader.base):
+                found |= dict.fromkeys(sites, _done(action, sites))
+    except RecipeError:
+        return None
+    return found
+
+
+def _done(action: Action, sites: Iterable[Site]) -> Done:
+    """Return an action with the layers over which it is spread."""
+    layers = {(site.component, site.layer) for site in sites} if _is_spread(action) else ()
+    return action, frozenset(layers)
+
+
+def _is_spread(action: Action) -> bool:
+    return isinstance(action, Between) and len(action.t) > 1
 
 
 def _outcome(
-    steps: Steps, architecture: Architecture, meaning: Mapping[Site, Action]
+    steps: Steps,
+    architecture: Architecture,
+    meaning: Mapping[Site, Done] | None,
+    only: Action | None = None,
 ) -> bool | None:
-    """Tell whether steps do what is meant; None where a model of this architecture refuses them."""
-    found: dict[Site, Action] = {}
+    """Tell whether steps do what is meant; None where a model of this architecture refuses them.
+
+    Args:
+        steps: What to do, where.
+        architecture: The model's sites.
+        meaning: What mergekit does at every site, or None.
+        only: The one action to compare; all of them when None.
+    """
+    found: dict[Site, Done] = {}
     for action, selector in steps:
         try:
-            found |= dict.fromkeys(selector.match(architecture), action)
+            sites = selector.match(architecture)
         except RecipeError:
             return None
-    return found == meaning
+        found |= dict.fromkeys(sites, _done(action, sites))
+    if meaning is None:
+        return False
+    return found == {site: done for site, done in meaning.items() if only in (None, done[0])}
 
 
 def _refusals(steps: Steps, meanings: Sequence[Meaning]) -> int:
@@ -222,7 +244,7 @@ def _idle(layout: Layout, family: str, marks: Mapping[str, Place]) -> RecipeErro
 def _ambiguous(marks: Iterable[str], families: Iterable[str]) -> str:
     """Say that the file means one thing in one family and another in another."""
     marks = list(marks)
-    subject = f"{_quoted(marks)} may pick" if marks else "its modules hold"
+    subject = f"{_quoted(marks)} may pick" if marks else "a gradient or a module reaches"
     return (
         f"{subject} other tensors in one family than in another ({', '.join(families)}), and this "
         f"file does not say of which family its models are. {WAY_OUT}"
