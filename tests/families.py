@@ -92,19 +92,13 @@ _CLIP = {"model_type": "clip_vision_model", **_VIT, "projection_dim": 24}
 _SIGLIP = {"model_type": "siglip_vision_model", **_VIT, "vision_use_head": False}
 _QWEN_VIT: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": 14}
 _QWEN_IDS = {
-    "image_token_id": 90,
-    "video_token_id": 91,
-    "vision_start_token_id": 92,
+    "image_token_id": 90, "video_token_id": 91, "vision_start_token_id": 92,
     "vision_end_token_id": 93,
-}
+}  # fmt: skip
 _GLM_IDS = {
-    "image_token_id": 88,
-    "video_token_id": 89,
-    "image_start_token_id": 90,
-    "image_end_token_id": 91,
-    "video_start_token_id": 92,
-    "video_end_token_id": 93,
-}
+    "image_token_id": 88, "video_token_id": 89, "image_start_token_id": 90,
+    "image_end_token_id": 91, "video_start_token_id": 92, "video_end_token_id": 93,
+}  # fmt: skip
 _QWEN3_VIT = {
     **_QWEN_VIT,
     "depth": 3,
