@@ -64,7 +64,7 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Where it is, without what may be secret of the URL."""
+        """Return the URL without user, password and query, which may be secret."""
         return without_credentials(self.base_url)
 
     @cached_property
@@ -156,7 +156,7 @@ class Endpoint:
         return min(wait, _LONGEST_WAIT)
 
     def _clean(self, text: str) -> str:
-        """A server's words in one line, the key and what may be secret of URLs left out."""
+        """Return a server's message as one line, without the key and the secret parts of URLs."""
         line = one_line(without_credentials(text))
         secrets = [self._key] if self._key != _NO_KEY else []
         for secret in [*secrets, *_secrets(self.base_url)]:
@@ -186,7 +186,7 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _data_url(picture: Picture) -> str:
-    """The file itself where every reader shows its pixels alike, else a PNG of them."""
+    """Return the file itself where every reader decodes the same pixels, else a PNG of them."""
     if not picture.header.sendable:
         picture = as_png(picture)
     kind = "jpeg" if picture.data.startswith(b"\xff\xd8") else "png"

@@ -1,4 +1,4 @@
-"""One reading of image files for every engine, for training and for probes.
+"""The decoding of image files, the same for every engine, for training and for probes.
 
 What is shown is 8-bit RGB: the first frame of an animation or a file of pages, turned as its EXIF
 says, transparent parts white, 16-bit values divided by 257. Colour profiles are not applied, as
@@ -66,7 +66,7 @@ _BRANDS: Final = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself.
+    """Facts about an image file that its header gives.
 
     Attributes:
         size: Width and height in pixels, as the image is shown.
@@ -81,7 +81,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """Return what an image file says of itself.
+    """Return the facts in an image file's header.
 
     Raises:
         ExecutionError: If it is no image that is read here; says why.
@@ -123,7 +123,7 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def check_image(data: bytes) -> Header:
-    """Decode a file and forget its pixels; a JPEG at an eighth of its size.
+    """Decode a file and discard its pixels; a JPEG at an eighth of its size.
 
     Takes about 2 ms per million pixels of a JPEG and 25 ms of a PNG.
 
@@ -143,7 +143,7 @@ def check_image(data: bytes) -> Header:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Any]:
-    """Open a file of a format that is read here; whatever Pillow raises becomes one sentence."""
+    """Open a file of a supported format; every Pillow error becomes one `ExecutionError`."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -181,7 +181,7 @@ def _check(image: Any) -> None:
 
 
 def _orientation(image: Any, data: bytes) -> int:
-    """The EXIF orientation: 1 for an upright image, and for TIFF, which Pillow turns itself."""
+    """Return the EXIF orientation: 1 if upright, and for TIFF, which Pillow itself rotates."""
     if image.format == "TIFF":
         return 1
     if image.format == "PNG" and not any(mark in data for mark in _MAY_TURN):
@@ -194,12 +194,12 @@ def _orientation(image: Any, data: bytes) -> int:
 
 
 def _is_deep(image: Any) -> bool:
-    """Whether values are not 8-bit, so that Pillow's own conversion would cut them off."""
+    """Check that values are deeper than 8 bits; Pillow's own conversion would clip them."""
     return image.mode in _RANGES or image.mode.startswith("I;")
 
 
 def _shallow(image: Image.Image) -> Image.Image:
-    """The image with 8 bits per value; one whose range cannot be told is refused."""
+    """Convert an image to 8 bits per value; refuse one with an unknown value range."""
     import numpy as np
     from PIL import Image
 
@@ -223,7 +223,7 @@ def _shallow(image: Image.Image) -> Image.Image:
 
 
 def _named(data: bytes) -> tuple[str, str]:
-    """What a file is that Pillow does not know, and what to do."""
+    """Return the kind of a file that Pillow cannot identify, and what to do about it."""
     start = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for mark, name, way in _FOREIGN:
         if start.startswith(mark.lower()):

@@ -241,7 +241,7 @@ def fitted(picture: Picture, max_pixels: int | None) -> Picture:
 
 
 def scaled(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The image itself if it has this width and height, else its copy brought to them.
+    """Return the image itself if it has this width and height, else a resized copy.
 
     Either way a file that all readers show alike.
     """

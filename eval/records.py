@@ -73,7 +73,7 @@ class Picture:
 
     @cached_property
     def header(self) -> Header:
-        """What the file says of itself.
+        """Return the facts in the file's header.
 
         Raises:
             ExecutionError: If it is no image that is read here; says why.
@@ -84,7 +84,7 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, as it is shown."""
+        """Return width and height in pixels, after EXIF rotation."""
         return self.header.size
 
     def open(self) -> Image.Image:
@@ -99,7 +99,7 @@ class Picture:
 
     @cached_property
     def upright(self) -> Picture:
-        """An image of these pixels that any reader shows alike: itself, or a PNG."""
+        """Return an image that every reader decodes to these pixels: itself, or a PNG."""
         from eval.images import encode_png
 
         return Picture(encode_png(self.open())) if self.header.odd else self

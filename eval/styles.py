@@ -1,4 +1,4 @@
-"""Prompt styles of a user's own: a short YAML, as a file or inside a sweep."""
+"""Custom prompt styles: a short YAML, as a file or inside a sweep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Text: TypeAlias = Annotated[str, AfterValidator(_writable)]
 
 
 class StyleModel(Strict):
-    """What may stand in a style's YAML."""
+    """The schema of a style's YAML."""
 
     name: ModelName | None = Field(
         default=None, description="What results call it; the file's name when absent."

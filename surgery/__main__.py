@@ -1,4 +1,4 @@
-"""The console script: so little that Ctrl-C finds a handler whenever it comes."""
+"""The console script; it imports little, so that Ctrl-C has a handler from the start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def end(*_: object) -> NoReturn:
-    """Leave at once: nothing has been begun, and an import cut short cannot clean up."""
+    """Exit at once; no work has begun, and an interrupted import cannot clean up."""
     os.write(2, b"interrupted\n")
     os._exit(130)
 

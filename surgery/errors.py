@@ -100,7 +100,7 @@ def shortage(error: BaseException | None) -> BaseException | None:
 
 
 def says_shortage(text: str) -> bool:
-    """Return whether a library's words are about memory or threads that ran out."""
+    """Check that a library's message is about memory or threads that ran out."""
     return any(words in text.lower() for words in _SHORTAGES)
 
 

@@ -1,4 +1,4 @@
-"""Text of other people in a card, so that it stays text: prose, code, cells of tables."""
+"""Escaping of foreign text in a model card: prose, code, cells of tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only door to transformers' `from_pretrained`: a checkpoint's own code never runs."""
+"""The only caller of transformers' `from_pretrained`: a checkpoint's own code never runs."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _QWEN: Final = frozenset({"Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLPro
 
 
 class Processor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
-    """What `load_processor` returns: any transformers processor with four habits added.
+    """A transformers processor with four conventions added, as `load_processor` returns it.
 
     Rows without an image may stand as None or an empty list among `images` (a flat list of
     images in reading order serves as well), rows are padded to one length, padding is on the
@@ -188,7 +188,7 @@ def is_real_processor(loaded: object) -> bool:
 
 
 def image_rows(images: Any, texts: Sequence[str], token: str | None) -> list[list[Any]] | None:
-    """Images as one list per row, which every family takes.
+    """Return images as one list per row, which every family takes.
 
     Args:
         images: As `Processor` takes them.
@@ -212,7 +212,7 @@ def image_rows(images: Any, texts: Sequence[str], token: str | None) -> list[lis
 
 
 def _entries(images: Any) -> list[Any]:
-    """Images, or rows of them, as a list."""
+    """Return images, or rows of them, as a list."""
     if not _is_list(images):
         return [] if images is None else [images]
     return list(images)

@@ -1,4 +1,4 @@
-"""Files and texts that other people wrote, read within bounds.
+"""Reading of foreign files and texts, within bounds.
 
 Every fault of a file is an `OSError` whose `strerror` says why, every fault of a text a
 `ValueError`, so that a caller needs two names to turn all of them into an error of its own.
@@ -28,7 +28,7 @@ _KINDS: Final = {
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return what a regular file holds; pipes and devices are neither waited for nor read.
+    """Return the bytes of a regular file; pipes and devices are neither waited for nor read.
 
     Args:
         path: The file.
@@ -83,7 +83,7 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON text says.
+    """Return the value of a JSON text.
 
     Raises:
         ValueError: If it is not JSON in UTF-8, nests too deeply, or holds half a surrogate pair,
@@ -105,7 +105,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path, limit: int = MAX_BYTES) -> Any:
-    """Return what a JSON file says.
+    """Return the value in a JSON file.
 
     Raises:
         OSError: If it cannot be read, is too large, or is not a regular file.
@@ -129,12 +129,12 @@ def _check_depth(value: Any) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a regular file is there; unlike pathlib's, for every name and permission."""
+    """Check that a regular file exists; unlike pathlib's, for every name and permission."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a folder is there; unlike pathlib's, for every name and permission."""
+    """Check that a folder exists; unlike pathlib's, for every name and permission."""
     return os.path.isdir(path)  # noqa: PTH112
 
 

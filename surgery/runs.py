@@ -1,4 +1,4 @@
-"""Run folders: each belongs to one kind of run, and to one process at a time.
+"""Run folders, each for one kind of run and one process at a time.
 
 The file `.lock` names the kind. Folders of earlier versions, where it is empty or missing, are
 recognised by what is in them.
@@ -39,12 +39,12 @@ class RunKind(Enum):
 
     @property
     def label(self) -> str:
-        """The kind's name in the lock."""
+        """Return the kind's name in the lock file."""
         return self.value[0]
 
     @property
     def command(self) -> str:
-        """The command that makes it."""
+        """Return the command that makes runs of this kind."""
         return self.value[1]
 
 
@@ -162,7 +162,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def _unmake(folder: Path, made: list[Path]) -> None:
-    """Remove a folder in which nothing came to be, and those that were made for it."""
+    """Remove a folder that stayed empty, and the parents that were made for it."""
     with suppress(OSError):
         if {entry.name for entry in folder.iterdir()} == {LOCK}:
             (folder / LOCK).unlink()
@@ -171,7 +171,7 @@ def _unmake(folder: Path, made: list[Path]) -> None:
 
 
 def _is_keyed(path: Path) -> bool:
-    """Return whether a file of lines begins with one that a run keeps under a key."""
+    """Check that a file's first line is a record that a run stores under a key."""
     if path.suffix != ".jsonl":
         return False
     try:

@@ -1,4 +1,4 @@
-"""Text of other people, kept from being more than text on a terminal, in a file or in an error."""
+"""Sanitising of foreign text for a terminal, a file or an error message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUERY: Final = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
 
 
 def printable(text: str) -> str:
-    """Return text of which a terminal obeys nothing.
+    """Return text without characters that control a terminal.
 
     Control characters, marks that turn the direction of writing, halves of surrogate pairs and
     whatever else is invisible are spelled out; line breaks stay.

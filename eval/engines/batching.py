@@ -76,7 +76,7 @@ def make_batches(
 
 
 def _kind(question: Question) -> tuple[int, str, int]:
-    """What must be alike in a batch: how long answers may be, and how many images there are.
+    """Return what a batch must share: the limit on answer length, and the number of images.
 
     Llama 3.2 pads rows with empty images, which tokens in front of an image see.
     """

@@ -1,4 +1,4 @@
-"""The size at which a model's processor shows an image, and images that it makes smaller."""
+"""The size to which a model's processor resizes an image, and the images that it shrinks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALLER: Final = 0.9
 
 @dataclass(frozen=True)
 class Shrunk:
-    """Images that a processor makes smaller.
+    """The images of a run that a processor shrinks.
 
     Attributes:
         processor: The class of the image processor.
@@ -44,7 +44,7 @@ class Shrunk:
 
     @property
     def note(self) -> str:
-        """One sentence for a reader of the run."""
+        """Return one sentence about the resizing, for the run's report."""
         (width, height), (wide, high) = self.largest, self.shown
         limit = f" (at most {self.limit:,} pixels)" if self.limit else ""
         return (
@@ -54,7 +54,7 @@ class Shrunk:
 
 
 def shown_size(processor: Any, size: Size) -> Size | None:
-    """Return the width and height at which a processor shows an image of this size.
+    """Return the width and height to which a processor resizes an image of this size.
 
     Args:
         processor: As `surgery.processor.load_processor` returns it.
@@ -82,7 +82,7 @@ def shown_size(processor: Any, size: Size) -> Size | None:
 
 
 def find_shrunk(folder: Path, asks: Iterable[Ask | Question]) -> Shrunk | None:
-    """Return what a checkpoint's processor makes smaller, or None where that is nothing.
+    """Return the images that a checkpoint's processor shrinks, or None if it shrinks none.
 
     Args:
         folder: The checkpoint.
@@ -120,7 +120,7 @@ def find_shrunk(folder: Path, asks: Iterable[Ask | Question]) -> Shrunk | None:
 
 
 def _counter(processor: Any) -> Callable[[Size], int | None]:
-    """How many pixels of an image of some size are shown, with as few images made as it takes."""
+    """Return a function from image size to pixels after resizing; it makes few trial images."""
     from surgery.processor import PROCESSING_ERRORS
 
     images = processor.image_processor

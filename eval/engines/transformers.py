@@ -129,7 +129,7 @@ class TransformersEngine:
         return engine
 
     def check(self) -> None:
-        """Ask a plain question, so that files that do not fit each other show before a run."""
+        """Ask one plain question, so that mismatched files fail before the run starts."""
         import torch
 
         def ask(messages: Sequence[Message]) -> None:
@@ -195,7 +195,7 @@ class TransformersEngine:
     def variant(
         self, plan: Plan, checkpoints: Mapping[str, Checkpoint], known: Fingerprint
     ) -> Iterator[Self]:
-        """Be a plan's result for the length of the block, proven by its fingerprint.
+        """Turn the loaded model into a plan's result inside the block, and check its fingerprint.
 
         Raises:
             CheckpointError: If a file of its models changed since the fingerprint was taken: the

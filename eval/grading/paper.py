@@ -61,7 +61,7 @@ _LETTERS: Final = (
     ("verdict", re.compile(r"(?i:([A-H])\s*(?:is|would be)\s+(?:the\s+)?(?:correct|right|best))")),
     ("choice", re.compile(r"(?i:(?:select|choose)\s+([A-H]))")),
 )
-"""Where a letter is looked for, in this order; the letter may begin a word."""
+"""The patterns for a letter, in order of preference; the letter may begin a word."""
 
 _SENTENCES: Final = (
     ("sentence", re.compile(r"answer\s*(?:is|:)[:\s]*(.+?)(?:\.|$)", re.IGNORECASE)),
@@ -132,7 +132,7 @@ def _first_tag(text: str) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-    """What the box that opens last holds; braces count whatever stands in front of them."""
+    """Return the content of the box that opens last; escaped braces count as braces, too."""
     start = None
     for opened in _BOX.finditer(text):
         start = opened.end()
@@ -145,7 +145,7 @@ def _last_box(text: str) -> str | None:
 
 
 def _searched(text: str, *, options: bool) -> tuple[str, str]:
-    """Read a response that has no mark with something in it."""
+    """Read a response without a marked answer."""
     if options and (letter := _letter(text)):
         return letter
     if box := _last_box(text):
@@ -176,7 +176,7 @@ def _squeezed(text: str) -> str:
 
 
 def _golds(sample: Sample) -> tuple[str, ...]:
-    """The right answers; for an option its text, where that is known."""
+    """Return the gold answers; for an option its text, if the sample has one."""
     gold = sample.answer.strip()
     if sample.kind is AnswerKind.OPTION and (text := _option(sample, gold)):
         gold = text
@@ -184,13 +184,13 @@ def _golds(sample: Sample) -> tuple[str, ...]:
 
 
 def _option(sample: Sample, letter: str) -> str:
-    """The text of an option; empty where the letter names none."""
+    """Return the text of an option, or an empty text if no option has this letter."""
     index = ascii_uppercase.find(letter.upper()) if len(letter) == 1 else -1
     return sample.choices[index].strip() if 0 <= index < len(sample.choices) else ""
 
 
 def _agreement(sample: Sample, extraction: Extraction, gold: str, text: str) -> str:
-    """The name of the comparison by which an answer is right; empty where it is wrong."""
+    """Return the name of the comparison that accepts an answer; empty if none does."""
     answer, gold = (extraction.answer or "").strip(), gold.strip()
     if _is_letter(gold):
         letters = (_letter(where) for where in (answer, text))
@@ -205,7 +205,7 @@ def _agreement(sample: Sample, extraction: Extraction, gold: str, text: str) -> 
 
 
 def _word(extraction: Extraction, text: str) -> str | None:
-    """The yes or no that an answer begins with, or else a response without mark gives."""
+    """Return the yes or no at the start of the answer, or else in an unmarked response."""
     words = _YES_OR_NO.findall(extraction.answer or "")
     if not words and extraction.rule not in _MARKED:
         words = _YES_OR_NO.findall(text)

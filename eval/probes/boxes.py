@@ -1,4 +1,4 @@
-"""Boxes in answers: the numbers of a response brought to the pixels of the image."""
+"""Bounding boxes in responses, and their conversion to pixels of the image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBERS: Final = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)")
 
 
 class Scale(StrEnum):
-    """What the numbers of a box count."""
+    """The unit of a box's numbers."""
 
     PIXELS = "pixels"  # of the image that is handed to the model
     RESIZED = "resized"  # pixels of the image as its processor shows it
@@ -51,7 +51,7 @@ SCALES: Final[Mapping[str, Scale]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Frame:
-    """How a response's box lies on an image.
+    """The coordinate frame of a response's box on an image.
 
     Attributes:
         width: What the whole width counts on the scale of the response.
@@ -64,14 +64,14 @@ class Frame:
     swapped: bool = False
 
     def on(self, box: Box, size: Size) -> Box:
-        """Return a box of a response in pixels of an image of this size."""
+        """Convert a response's box to pixels of an image of this size."""
         x1, y1, x2, y2 = (box[1], box[0], box[3], box[2]) if self.swapped else box
         across, down = size[0] / self.width, size[1] / self.height
         return x1 * across, y1 * down, x2 * across, y2 * down
 
 
 def frame_of(scale: Scale, size: Size, shown: Size | None) -> Frame:
-    """Return the frame of responses about an image.
+    """Return the coordinate frame of responses about an image.
 
     Args:
         scale: What a response's numbers count.

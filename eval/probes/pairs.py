@@ -67,7 +67,7 @@ class Pair:
     frames: tuple[Frame, Frame] | None = None
 
     def says(self, text: str, *, source: bool, about_source: bool = False) -> bool:
-        """Whether a response gives the right answer of one of the two.
+        """Check that a response gives the right answer of target or source.
 
         Args:
             text: The response.

@@ -270,7 +270,7 @@ def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str],
 def _framed(
     pairs: Sequence[Pair], model: Subject, boxes: Scale | None
 ) -> tuple[Sequence[Pair], str, str]:
-    """Pairs on the scale of the model's boxes, the scale, and a sentence that tells it."""
+    """Return pairs on the scale of the model's boxes, the scale, and a note about it."""
     scale = boxes or SCALES.get(model.model_type, Scale.PIXELS)
     if boxes is not None:
         reason = "as --boxes says"

@@ -92,12 +92,12 @@ class Subject:
 
     @property
     def folder(self) -> Path:
-        """Its base, whose processor all images go through."""
+        """Return the base's folder; its processor prepares all images."""
         return self._plan.base.folder
 
     @property
     def model_type(self) -> str:
-        """Its family, as its configuration says."""
+        """Return the family that the configuration names."""
         return str(self._plan.base.config.get("model_type", ""))
 
     @cached_property

@@ -224,7 +224,7 @@ def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
 
 
 def resized(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """Pairs whose source images, and boxes on them, are brought to their target's size."""
+    """Return the pairs with source images, and boxes on them, resized to the target's size."""
     return tuple(map(_resized, pairs))
 
 
@@ -238,7 +238,7 @@ def _resized(pair: Pair) -> Pair:
 
 
 def framed(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, ...]:
-    """Pairs whose boxes are compared on the scale that the model answers in.
+    """Return the pairs with the coordinate frames in which the model answers.
 
     Args:
         pairs: Whatever their answers are.
@@ -268,7 +268,7 @@ def framed(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, .
 
 
 def unknown_note(found: Sequence[Swapped]) -> str:
-    """One sentence where the intact model is right about both images of no pair; "" elsewhere."""
+    """Return a note if the intact model knows both images of no pair; otherwise ""."""
     intact = [one for one in found if one.layer is None]
     if not intact or any(one.known for one in intact):
         return ""

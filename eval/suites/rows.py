@@ -85,7 +85,7 @@ class Row:
 
 
 def _readable(data: bytes, where: str) -> Picture:
-    """An image that every engine can be shown."""
+    """Return an image that every engine can decode."""
     try:
         check_image(data)
     except ExecutionError as error:

@@ -72,7 +72,7 @@ class Work:
         return tuple(questions(self.suites, style, self.generation))
 
     def asked(self) -> dict[str, Any]:
-        """Return what the header of a run says of the prompts and of generation."""
+        """Return the prompt and generation settings that a run's header records."""
         return {
             "style": self.style.name,
             "prompt": asdict(self.style),

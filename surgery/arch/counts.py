@@ -106,7 +106,7 @@ def _parts(
 
 
 def _towers(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the configurations without a telling name that speak of pixels."""
+    """Return the configurations that have pixel settings and no name of a known part."""
     return [
         (f"{key}.", value)
         for key, value in _inside(config)

@@ -1,4 +1,4 @@
-"""How a file stores the experts of a layer: the same weights come in three layouts.
+"""The three layouts in which files store the experts of a layer.
 
 Published files of most families hold one matrix per expert; transformers 5 fuses them in memory
 and, on request, in files. Files of Qwen3-VL-MoE and Llama 4 hold them fused with the last two axes
@@ -29,7 +29,7 @@ _FUSED = re.compile(r"experts\.(gate_up_proj|down_proj)(\.weight)?")
 
 
 class ExpertLayout(StrEnum):
-    """How the experts of one layer are stored, in words."""
+    """The layout in which the experts of one layer are stored."""
 
     SEPARATE = "one tensor per matrix and expert"
     FUSED = "all experts in one tensor, [experts, out, in]"
@@ -42,7 +42,7 @@ def is_expert(site: Site) -> bool:
 
 
 def expert_layouts(shapes: Mapping[Site, Shape]) -> dict[Layer, ExpertLayout]:
-    """Return the layout of every layer whose experts are stored in one that is known.
+    """Return the layout of every layer whose experts are stored in a known one.
 
     Args:
         shapes: The shape of each of a checkpoint's tensors.

@@ -67,7 +67,7 @@ def _modules(layer: int, sites: Mapping[str, Site]) -> LayerModules:
 
 
 def _block(layer: int, module: Module, sites: Mapping[str, Site]) -> str:
-    """Return the module that is a layer's whole attention or MLP: the one that leaves leave out."""
+    """Return the module that is a layer's whole attention or MLP: the longest shared prefix."""
     blocks = {name: site for name, site in sites.items() if site.module is module}
     for name, site in blocks.items():
         own = name.removesuffix(f".{site.leaf}")

@@ -1,4 +1,4 @@
-"""Rows of the family table for models built like no other, or saved by code of their own."""
+"""Rows of the family table for models with a unique layout, or saved by custom code."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls", "head", 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which stacks were taken for what.
+    """The role of each stack of layers.
 
     Attributes:
         stacks: The stack whose numbers are a component's layers.
@@ -100,7 +100,7 @@ def _within(stack: Stack, count: counts.Count | None) -> dict[int, str]:
 
 
 def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[Stack]) -> _Layout:
-    """Choose the language stack, then the one that sees, then what the rest belongs to."""
+    """Choose the language stack, then the vision stack, then a component for the rest."""
     chosen: dict[Component, Stack] = {}
     plain = [stack for stack in stacks if not stack.staged]
     towers = counts.tower_names(config)

@@ -1,4 +1,4 @@
-"""What `adapter_config.json` says of a LoRA's product; what else matters in it is refused.
+"""The fields of `adapter_config.json` that form a LoRA's product; unknown ones are refused.
 
 PEFT adds fields with every release, and a field that is passed over may change every weight. So
 each field is read, known to be without effect on the merged weights, refused for what it stands
@@ -101,7 +101,7 @@ _CHANGING = {"pissa_": _ONCE, "pissa": _AGAIN, "olora": _AGAIN, "corda": _ONCE, 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """What `adapter_config.json` says of the product.
+    """The settings in `adapter_config.json` that form the product B A.
 
     Attributes:
         rank: Inner dimension where no pattern says otherwise.
@@ -123,14 +123,14 @@ class LoraConfig:
     transposed: bool
 
     def scaling(self, module: str) -> float:
-        """The factor before B A for one module, worked out as PEFT does."""
+        """Return the factor before B A for one module, computed as in PEFT."""
         rank = self.rank_of(module)
         pattern = _matching(self.alphas, module)
         alpha = self.alpha if pattern is None else self.alphas[pattern]
         return alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
 
     def rank_of(self, module: str) -> int:
-        """The inner dimension of one module."""
+        """Return the inner dimension of one module."""
         pattern = _matching(self.ranks, module)
         return self.rank if pattern is None else self.ranks[pattern]
 
@@ -204,7 +204,7 @@ def _check_initialisation(value: object, path: Path) -> None:
 
 
 def _matching(patterns: Iterable[str], module: str) -> str | None:
-    """The first pattern that names the module or an end of it, as PEFT matches them."""
+    """Return the first pattern that matches the module or an end of its name, as in PEFT."""
     return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", module)), None)
 
 

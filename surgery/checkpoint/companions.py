@@ -1,4 +1,4 @@
-"""The files beside the weights that a checkpoint is used with, and the folder each comes from.
+"""The tokenizer, processor and other files beside the weights, and the folder of each.
 
 A PEFT adapter's folder may hold a tokenizer, a chat template and a processor of its own: those it
 was trained with. Each of these sets comes whole from one folder, because the files of one set refer
@@ -106,7 +106,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _is_replaced(name: str, own: list[str]) -> bool:
-    """Tell whether a base's file belongs to a set that the adapter brings whole."""
+    """Check that a base's file belongs to a set that the adapter supplies whole."""
     if _is_tokenizer(name):
         return any(each in _VOCABULARIES or each.endswith(".tiktoken") for each in own)
     return name in _PROCESSOR and not _PROCESSOR.isdisjoint(own)
@@ -121,7 +121,7 @@ def _is_template(name: str) -> bool:
 
 
 def _holds_template(folder: Path, names: list[str]) -> bool:
-    """Tell whether any of a folder's files holds a chat template, in whichever place."""
+    """Check that any of a folder's files holds a chat template."""
     configs = [name for name in names if name in ("tokenizer_config.json", "processor_config.json")]
     return any(map(_is_template, names)) or any(
         _key(folder / name, "chat_template") for name in configs

@@ -1,4 +1,4 @@
-"""A checkpoint's own Python files: found, so that they can be copied, and never imported.
+"""A checkpoint's own Python files: listed so that merges copy them, and never imported.
 
 A configuration with `auto_map` names classes in files that stand beside it, or in another
 repository. Loaders run those only when they are told `trust_remote_code=True`.
@@ -114,7 +114,7 @@ def _with_imports(folder: Path, files: Iterable[str]) -> set[str]:
 def _imported(name: str, source: bytes) -> Iterator[str]:
     """Yield the files that a module's relative imports may mean.
 
-    The text is searched, not parsed: Python's parser is not made for texts of strangers.
+    A pattern searches the text: Python's parser can crash on untrusted input.
     """
     for match in _IMPORT.finditer(source):
         dots, dotted, names = match[1] or match[4], match[2] or match[5] or b"", match[3] or b""

@@ -58,7 +58,7 @@ def reason(error: OSError) -> str:
 
 
 def is_systems(error: OSError) -> bool:
-    """Return whether an error is the system's word on a file, which no bug of ours can cause."""
+    """Check that an error comes from the operating system about a file, not from a bug here."""
     return error.errno in _WHY and error.errno not in (errno.EEXIST, errno.ENOTDIR)
 
 

@@ -84,7 +84,7 @@ def check_plain(folder: Path, name: str) -> None:
 
 
 def is_snapshot(folder: Path) -> bool:
-    """Tell whether a folder stands in the Hub's cache, whose files are links to blobs."""
+    """Check that a folder stands in the Hub's cache, whose files are links to blobs."""
     return len(_roots(folder.resolve())) > 1
 
 
@@ -159,7 +159,7 @@ def check_same_json(folder: Path, name: str, what: str, before: Mapping[str, Any
 
 
 def changed_error(path: Path) -> CheckpointError:
-    """The error for an input that did not stay as it was."""
+    """Return the error for an input that changed while it was read."""
     return CheckpointError(
         f"{path}: changed while it was being read, so what was read may be of two models. Nothing "
         "was made of it. Let whatever writes there finish, then start again."

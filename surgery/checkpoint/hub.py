@@ -143,7 +143,7 @@ def fetch_weights(snapshot: Snapshot) -> None:
 
 
 def fetch_all(repo: str, revision: str | None) -> Path:
-    """Bring every file of a repository into the Hub's cache; one that has a pickle is refused.
+    """Fetch every file of a repository into the Hub's cache; refuse one that has a pickle.
 
     Args:
         repo: `org/name`.
@@ -236,7 +236,7 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
 
 
 def _fetch_code(repo: str, folder: Path) -> None:
-    """Have the Python files of a repository here if its configurations name some; none is run."""
+    """Fetch the Python files of a repository if its configurations name some; none is run."""
     code = find_code(folder, [path.name for path in folder.iterdir()])
     if code.files or code.missing:
         _snapshot(repo, folder.name, [_CODE], [])

@@ -125,7 +125,7 @@ class LocalCheckpoint(Closing):
         """None: the bytes are here."""
 
     def bring(self, names: Collection[str]) -> None:
-        """Have every later change of these tensors show in their files' times."""
+        """Make every later change of these tensors visible in their files' times."""
         for shard in {self._header(name).shard for name in names}:
             self._files[shard].settle()
 

@@ -97,12 +97,12 @@ class WeightFile(Closing):
         return ":".join(map(str, told))
 
     def settle(self) -> None:
-        """Have every later change of the file show in its times.
+        """Make every later change of the file visible in its times.
 
-        A program that writes through a memory map moves them only with its first write to a page
-        that is on the disk; so what it wrote so far goes there.
+        A program that writes through a memory map changes the times only with its first write to a
+        page that is clean on disk; `fdatasync` makes all pages clean.
         """
-        with suppress(OSError):  # a file system that cannot write has no such program
+        with suppress(OSError):  # on a read-only file system nobody writes
             os.fdatasync(self._descriptor)
 
     def check_unchanged(self) -> None:
@@ -151,7 +151,7 @@ class WeightFile(Closing):
 
 
 def _outlast_tick(stat: os.stat_result) -> None:
-    """Wait until the next change of a file moves its times; it is over for all but new files."""
+    """Wait until a further change of a file would change its times; only new files need it."""
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
     tick = _TICK_NS if any(each % 10**9 for each in times) else _COARSE_NS
     left = max(times) + tick - time.time_ns()

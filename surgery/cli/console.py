@@ -47,7 +47,7 @@ def plain_console(**options: Any) -> Console:
     from rich.segment import Segment
 
     class Plain(Console):
-        """A console whose every piece of text is made printable last of all."""
+        """A console that makes every piece of text printable before it writes it."""
 
         def render(self, *arguments: Any, **keywords: Any) -> Iterator[Segment]:
             for segment in super().render(*arguments, **keywords):

@@ -57,7 +57,7 @@ def check_folder() -> None:
 
 
 def find_home() -> str | None:
-    """Give a user without a home folder one for this run; libraries put their caches there.
+    """Set a home folder for a user without one; libraries put their caches there.
 
     Returns:
         A sentence about it, or None where there is a home already.
@@ -123,7 +123,7 @@ def _opened(stream: TextIO | None, original: TextIO | None, number: int) -> Text
 
 
 def unwritten() -> ExecutionError | None:
-    """The error about results that standard output did not take."""
+    """Return the error about results that standard output did not take."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if not isinstance(raw, Stream) or raw.failure is None:

@@ -1,4 +1,4 @@
-"""Everything that stands in a merged folder, held against what its ledger lists."""
+"""The entries of a merged folder, compared with its ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tensors stand in an output: the headers of its weight files, and the index over them."""
+"""The file layout of an output: the headers of its weight files, and the index."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shard_metadata(plan: Plan, name: str) -> Mapping[str, str]:
 
 
 def has_index(plan: Plan) -> bool:
-    """Tell whether the output has an index: a single file has one where the base has one."""
+    """Check that the output has an index: a single file has one where the base has one."""
     return len(plan.shards) > 1 or (plan.base.folder / INDEX).is_file()
 
 

@@ -207,7 +207,7 @@ class _Work:
 
     @staticmethod
     def _heed(stop: Event) -> Callable[[int], None]:
-        """A progress function that only ends its thread when another one failed."""
+        """Return a progress function that only ends its thread when another one failed."""
 
         def heed(_: int) -> None:
             if stop.is_set():

@@ -206,7 +206,7 @@ def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
 
 
 def _layout(there: Mapping[str, str], wanted: Mapping[str, str]) -> list[Fault]:
-    """The headers, with all that is in them beside the tensors, and the index."""
+    """Compare headers, with the metadata in them, and the index."""
     return [
         Fault(name, _LAYOUT[name in there, name in wanted])
         for name in sorted(there.keys() | wanted.keys())
@@ -217,7 +217,7 @@ def _layout(there: Mapping[str, str], wanted: Mapping[str, str]) -> list[Fault]:
 def _models(
     opened: Mapping[str, Checkpoint], ledger: Ledger, moved: Collection[str]
 ) -> list[Fault]:
-    """The inputs are those that the ledger names."""
+    """Check that the inputs are those that the ledger names."""
     faults = []
     for name, checkpoint in opened.items():
         entry, info = ledger.models[name], checkpoint.info
@@ -248,7 +248,7 @@ def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], No
 
 
 def _files(out: Path, ledger: Ledger) -> list[Fault]:
-    """The files beside the weights are as they were written, and there are no others."""
+    """Check that the files beside the weights are as written, and that there are no others."""
     faults = []
     for entry in ledger.files:
         try:
@@ -297,7 +297,7 @@ def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
 
 
 def _is_published(name: str) -> bool:
-    """Tell whether a file is one that publishing adds for people."""
+    """Check that a file is one that publishing adds for people."""
     return (name in MADE and name != CARD) or _is_result(name)
 
 

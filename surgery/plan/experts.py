@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Experts(Protocol):
-    """What is compared of a model."""
+    """The facts about a model's experts that are compared."""
 
     name: str
     info: CheckpointInfo
 
     @property
     def experts(self) -> Mapping[Layer, ExpertLayout]:
-        """The layout of each layer's experts."""
+        """Return the layout of each layer's experts."""
 
 
 def check_expert_layouts(sites: Iterable[Site], first: Experts, others: Sequence[Experts]) -> None:

@@ -89,7 +89,7 @@ class Shelf:
 
     @cached_property
     def experts(self) -> Mapping[Layer, ExpertLayout]:
-        """How the experts of each layer are stored."""
+        """Return the layout in which each layer's experts are stored."""
         tensors = self.info.tensors
         return expert_layouts({site: tensors[name].shape for site, name in self._names.items()})
 

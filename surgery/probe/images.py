@@ -46,7 +46,7 @@ def seen_once(model: Any, copies: int) -> Iterator[None]:
 
 
 def _first(value: Any, copies: int) -> Any:
-    """The first of so many equal parts of a tensor; a packed one (MiniCPM-V) has no parts."""
+    """Return the first of `copies` equal parts of a tensor; a packed one (MiniCPM-V) has none."""
     if isinstance(value, torch.Tensor) and value.dim() and len(value) % copies == 0:
         return value[: len(value) // copies]
     return value

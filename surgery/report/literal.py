@@ -1,4 +1,4 @@
-"""Names of other people in a figure, drawn as they are written and never as formulas."""
+"""Foreign names in a figure, drawn as they are written and never as formulas."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _changes(group: Sequence[Row]) -> set[int]:
 
 
 def _tied_head(embedding: Sequence[_Tensor]) -> list[Row]:
-    """Return the row of a head that is no tensor of its own: it is what the embedding is."""
+    """Return the row of an output head that is tied to the embedding."""
     return [_row("head (tied)", embedding, 0)] if embedding else []
 
 

@@ -1,4 +1,4 @@
-"""A mergekit file worked out on one architecture, tensor by tensor.
+"""The meaning of a mergekit file on one architecture, tensor by tensor.
 
 By mergekit's own rules: the first filter that fits, gradients over a slice, embeddings with the
 first slice and the head with the last. Tensors that fare alike become one step.
@@ -58,14 +58,14 @@ class _Spot:
 
     @property
     def t(self) -> float:
-        """Where it stands on a gradient, as mergekit counts."""
+        """Return the tensor's position on a gradient, as mergekit counts."""
         if self.index is None:
             return 0.0
         return self.index / (self.count - 1) if self.count > 1 else 1.0
 
 
 class Reader:
-    """Works a layout out on an architecture.
+    """The meaning of a layout on an architecture.
 
     Args:
         layout: The file.
@@ -85,7 +85,7 @@ class Reader:
 
     @cached_property
     def groups(self) -> list[tuple[Action, frozenset[Site]]]:
-        """What becomes of the tensors: actions, each with all sites that it fills.
+        """Return actions, each with all sites that it fills.
 
         Gradients over different slices stay apart, because each has layers of its own.
         """
@@ -126,7 +126,7 @@ class Reader:
         return [tensor.name for part in parts_of(self.architecture) for tensor in part.tensors()]
 
     def description(self) -> str:
-        """Where the recipe comes from, and what was taken otherwise than mergekit would."""
+        """Return the recipe's origin, and every deviation from mergekit."""
         told = f"From a mergekit file ({self.layout.method})."
         if self.left_out:
             told += (
@@ -136,7 +136,7 @@ class Reader:
         return told
 
     def dtype(self) -> DType | None:
-        """The output's element type."""
+        """Return the output's element type."""
         if self.layout.dtype is None:
             return None
         try:
@@ -146,7 +146,7 @@ class Reader:
             raise RecipeError(str(error), self.layout.root.walk((key,)).place) from None
 
     def names(self) -> dict[str, str]:
-        """A short name for every model the file speaks of."""
+        """Return a short name for every model in the file."""
         texts = [self.base]
         for module in self.layout.modules.values():
             for piece in module.slices:
@@ -166,7 +166,7 @@ class Reader:
     # --- where each tensor stands ---------------------------------------------------------------
 
     def spots(self) -> dict[Tensor, list[_Spot]]:
-        """Every tensor's places; those of repeated layers have several."""
+        """Return every tensor's places; those of repeated layers have several."""
         parts = {part.name: part for part in parts_of(self.architecture)}
         wanted: dict[str, Module] = {}
         for key, module in self.layout.modules.items():
@@ -185,7 +185,7 @@ class Reader:
         return found
 
     def part_spots(self, part: Part, module: Module) -> Iterator[_Spot]:
-        """One module's tensors."""
+        """Return one module's tensors."""
         first, last = module.slices[0], module.slices[-1]
         yield from (_Spot(tensor, part, first, module, None, 0) for tensor in part.before)
         at = 0
@@ -204,7 +204,7 @@ class Reader:
         yield from (_Spot(tensor, part, last, module, None, 0) for tensor in part.after)
 
     def stop_of(self, piece: Slice, at: int, count: int) -> int:
-        """Where a slice ends that must begin with layer `at`."""
+        """Return the end of a slice that must begin with layer `at`."""
         stops = set()
         for source in piece.sources:
             stop = count if source.stop is None else source.stop
@@ -224,7 +224,7 @@ class Reader:
     # --- what becomes of it ---------------------------------------------------------------------
 
     def decided(self, spots: list[_Spot]) -> Iterator[tuple[Any, Action, _Spot]]:
-        """A tensor's action, with a key that is equal for tensors of one step."""
+        """Return a tensor's action, with a key that is equal for tensors of one step."""
         spot = spots[0]
         if len(spots) > 1:
             actions = {self.action(each, each.t) for each in spots}
@@ -250,7 +250,7 @@ class Reader:
         yield action, action, spot
 
     def known(self, spot: _Spot) -> bool:
-        """Tell whether the number of layers in the spot's slice is the real one."""
+        """Check that the number of layers in the spot's slice is the real one."""
         site, stop = spot.tensor.site, spot.slice.sources[0].stop
         # Layers that only mergekit's table has, as in projectors, are as many as it says.
         return site.layer is None or site.component in self.counted or stop is not None
@@ -264,7 +264,7 @@ class Reader:
         )
 
     def gradient(self, spot: _Spot) -> int:
-        """How many anchors the spot's gradients have: 0 without, -1 when lengths differ."""
+        """Count the anchors of the spot's gradients: 0 without, -1 when lengths differ."""
         lengths = {
             len(value)
             for source in spot.slice.sources
@@ -276,7 +276,7 @@ class Reader:
         return lengths.pop() if len(lengths) == 1 else -1
 
     def covers(self, spot: _Spot) -> bool:
-        """Whether the same gradients hold for this tensor in every layer of the slice."""
+        """Check that the same gradients hold for this tensor in every layer of the slice."""
         site = spot.tensor.site
         key = (id(spot.slice), spot.part.name, site.module, site.leaf)
         if key not in self._covered:
@@ -296,7 +296,7 @@ class Reader:
         return self._covered[key]
 
     def settings(self, spot: _Spot, model: str) -> dict[str, Any]:
-        """A source's parameters for a tensor, gradients as tuples; the most special one counts."""
+        """Return a source's parameters for a tensor, gradients as tuples; the most special wins."""
         own = next(s.parameters for s in spot.slice.sources if s.model == model)
         scopes = (own, spot.slice.parameters, spot.module.parameters, self.layout.parameters)
         found: dict[str, Any] = {}
@@ -309,7 +309,7 @@ class Reader:
         return found
 
     def action(self, spot: _Spot, t: float) -> Action:
-        """What becomes of a tensor at a point of its gradients."""
+        """Return a tensor's action at a point of its gradients."""
         known = {p.name: p for p in METHODS[self.layout.method].parameters}
         models: dict[str, Mapping[str, Any]] = {}
         shared: dict[str, Any] = {}
@@ -343,7 +343,7 @@ class Reader:
 
 
 def _at(value: Any, t: float) -> Any:
-    """A setting's value at a point of its gradient, as mergekit counts."""
+    """Return a setting's value at a point of its gradient, as mergekit counts."""
     if not isinstance(value, tuple):
         return value
     scaled = t * (len(value) - 1)
@@ -363,6 +363,6 @@ def _base(layout: Layout) -> str:
 
 
 def _reference(text: str) -> Reference:
-    """A model as recipes name it; a LoRA follows its base after a plus."""
+    """Return a model as recipes name it; a LoRA follows its base after a plus."""
     base, plus, adapter = text.partition("+")
     return AdapterReference(base, adapter) if plus else text

@@ -93,7 +93,7 @@ def _in_order(sites: Set[Site], architecture: Architecture) -> list[Site]:
 
 
 def _head(site: Site) -> str:
-    """A leaf without its last part where that is `weight` or `bias`."""
+    """Return a leaf without its last part where that is `weight` or `bias`."""
     stem, _, end = site.leaf.rpartition(".")
     return stem if stem and end in ("weight", "bias") else site.leaf
 
@@ -146,7 +146,7 @@ def _blocks(
 
 
 def _without_numbers(leaves: list[str], every: list[str]) -> list[str]:
-    """Leaves, with `experts` for all of `experts.0.w1.weight` and its like where all are there."""
+    """Return leaves, with `experts` for all of `experts.0.w1.weight` and its like if complete."""
     stems = {leaf: leaf.split(".")[0] for leaf in every if is_number((*leaf.split("."), "")[1])}
     missing = {stem for leaf, stem in stems.items() if leaf not in leaves}
     return list(

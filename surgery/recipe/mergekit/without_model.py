@@ -1,4 +1,4 @@
-"""A mergekit file whose models are not at hand: what it says for every family alike.
+"""The meaning of a mergekit file without its models, where all families agree.
 
 Filters are pieces of tensor names, and families name their tensors differently. So the file is read
 on a stand-in, a Qwen2 (for files that may be about images, also a Qwen2.5-VL), and the recipe is
@@ -52,7 +52,7 @@ _LEFT_OUT = frozenset({"llama4"})
 
 
 def read_without_model(layout: Layout) -> Recipe:
-    """Say a mergekit file as a recipe that holds whatever its models are.
+    """Convert a mergekit file to a recipe that is right for any family of its models.
 
     Raises:
         RecipeError: If it says what recipes cannot, or what depends on the models' family.
@@ -119,7 +119,7 @@ def _reader(layout: Layout, family: str) -> Reader:
 
 
 def _fits(reader: Reader, marks: Iterable[str]) -> bool:
-    """Tell whether each filter is a piece of some tensor's name in the reader's model."""
+    """Check that each filter is a piece of some tensor's name in the reader's model."""
     names = reader.tensor_names()
     return all(any(mark in name for name in names) for mark in marks)
 
@@ -193,7 +193,7 @@ def _outcome(
     meaning: Mapping[Site, Done] | None,
     only: Action | None = None,
 ) -> bool | None:
-    """Tell whether steps do what is meant; None where a model of this architecture refuses them.
+    """Check that steps do what is meant; None where a model of this architecture refuses them.
 
     Args:
         steps: What to do, where.

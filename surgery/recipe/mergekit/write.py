@@ -122,7 +122,7 @@ def _references(recipe: Recipe) -> dict[str, str]:
 
 
 def _by_name(parts: Sequence[Part], acts: Mapping[Site, Act]) -> dict[str, Act]:
-    """What becomes of each tensor by mergekit's name for it; experts share one."""
+    """Return each tensor's operation by mergekit's name for it; experts share one."""
     names: dict[str, Act] = {}
     for tensor in (tensor for part in parts for tensor in part.tensors()):
         if names.setdefault(tensor.name, acts[tensor.site]) != acts[tensor.site]:
