@@ -294,9 +294,13 @@ def test_a_published_merge_with_code_beside_it_is_refused(
 
     assert surgery("publish", "out", REPO, "--quiet").returncode == 0
     HfApi().upload_file(path_or_fileobj=b"raise SystemExit", path_in_repo="a.py", repo_id=REPO)
-    done = surgery("verify", REPO)
+    done = surgery("verify", f"hf://{REPO}@main")
     assert done.returncode == 2
-    assert "'a.py', code or a pickle, which no merge has" in done.stderr
+    assert "fault a.py is not part of the merge" in done.stdout
+    commit = HfApi().upload_file(path_or_fileobj=b"no", path_in_repo="a.bin", repo_id=REPO).oid
+    done = surgery("verify", f"hf://{REPO}@{commit}")
+    assert done.returncode == 2
+    assert "'a.bin', a pickle or another format, which no merge has" in done.stderr
 
 
 def test_a_published_recipe_reaches_no_file_of_this_machine(
