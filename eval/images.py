@@ -86,7 +86,7 @@ def read_header(data: bytes) -> Header:
     Raises:
         ExecutionError: If it is no image that is read here; says why.
     """
-    with _opened(data) as image:
+    with _open(data) as image:
         turn = _orientation(image, data)
         width, height = image.size
         odd = turn > 1 or image.has_transparency_data or _is_deep(image)
@@ -103,16 +103,16 @@ def load_image(data: bytes) -> Image.Image:
     """
     from PIL import Image
 
-    with _opened(data) as image:
+    with _open(data) as image:
         turn = _orientation(image, data)
-        shown = _shallow(image)
+        pixels = _shallow(image)
         if turn > 1:
-            shown = shown.transpose(Image.Transpose[_TURNS[turn - 2]])
-        if not shown.has_transparency_data:
-            return shown.convert("RGB")
-        drawn = shown.convert("RGBA")
-        ground = Image.new("RGBA", drawn.size, (255, 255, 255, 255))
-        return Image.alpha_composite(ground, drawn).convert("RGB")
+            pixels = pixels.transpose(Image.Transpose[_TURNS[turn - 2]])
+        if not pixels.has_transparency_data:
+            return pixels.convert("RGB")
+        overlay = pixels.convert("RGBA")
+        background = Image.new("RGBA", overlay.size, (255, 255, 255, 255))
+        return Image.alpha_composite(background, overlay).convert("RGB")
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -131,7 +131,7 @@ def check_image(data: bytes) -> Header:
         ExecutionError: If it is no image that is read here, or broken; says why.
     """
     header = read_header(data)
-    with _opened(data) as image:
+    with _open(data) as image:
         if header.sendable and image.format == "JPEG":
             image.draft("RGB", (1, 1))  # all of the file is read, few pixels are made
             image.load()
@@ -142,7 +142,7 @@ def check_image(data: bytes) -> Header:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Any]:
+def _open(data: bytes) -> Iterator[Any]:
     """Open a file of a supported format; every Pillow error becomes one `ExecutionError`."""
     from PIL import Image, UnidentifiedImageError
 
@@ -157,8 +157,8 @@ def _opened(data: bytes) -> Iterator[Any]:
                 _check(image)
                 yield image
     except UnidentifiedImageError:
-        what, way = _named(data)
-        raise ExecutionError(f"is {what}. {way}.") from None
+        kind, remedy = _identify(data)
+        raise ExecutionError(f"is {kind}. {remedy}.") from None
     except Image.DecompressionBombError:
         raise ExecutionError(f"has more than {MOST_PIXELS // 10**6} million pixels.") from None
     except _BROKEN as error:
@@ -187,10 +187,10 @@ def _orientation(image: Any, data: bytes) -> int:
     if image.format == "PNG" and not any(mark in data for mark in _MAY_TURN):
         return 1
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except _BROKEN:  # what the metadata says cannot be known; the pixels are there
         return 1
-    return found if isinstance(found, int) and 1 < found <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 < orientation <= 8 else 1
 
 
 def _is_deep(image: Any) -> bool:
@@ -222,12 +222,12 @@ def _shallow(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _named(data: bytes) -> tuple[str, str]:
+def _identify(data: bytes) -> tuple[str, str]:
     """Return the kind of a file that Pillow cannot identify, and what to do about it."""
     start = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for mark, name, way in _FOREIGN:
+    for mark, name, remedy in _FOREIGN:
         if start.startswith(mark.lower()):
-            return name, way
+            return name, remedy
     if data[4:8] == b"ftyp":
         return f"a file of the format {_BRANDS.get(data[8:11], 'MP4, a video')}", _CONVERT
     return "an SVG drawing" if b"<svg" in start else "no image of a known format", _CONVERT

@@ -81,10 +81,10 @@ def style_of(node: Node, name: str = CUSTOM) -> Style:
         raise translate(error, node, ("the style", StyleModel)) from None
     name = model.name or name
     if name in {*STYLES, TEMPLATE}:
-        named = node.get("name")
+        entry = node.get("name")
         raise RecipeError(
             f"name: {name!r} is a style that exists, and results could not tell the two apart. "
             f"Choose another name.",
-            named.place if named else node.place,
+            entry.place if entry else node.place,
         )
     return Style(name, model.system, model.form, model.prefix, model.suffix)

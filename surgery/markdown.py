@@ -16,13 +16,13 @@ _PIPE: Final = re.compile(r"(\\*)\|")
 
 def plain(text: str) -> str:
     """Return text of which nothing is markup, for a cell, a heading or a line."""
-    escaped = _MARKUP.sub(lambda found: f"\\{found.group()}", one_line(text))
-    return _BLOCK.sub(_unblocked, escaped.replace("|", "&#124;"))
+    line = _MARKUP.sub(lambda match: f"\\{match.group()}", one_line(text))
+    return _BLOCK.sub(_escape_block, line.replace("|", "&#124;"))
 
 
-def _unblocked(found: re.Match[str]) -> str:
+def _escape_block(match: re.Match[str]) -> str:
     """Return the start of a line as no heading, list, rule or underline begins."""
-    mark = found.group()
+    mark = match.group()
     return f"&#{ord(mark[0])};{mark[1:]}"
 
 
@@ -48,12 +48,12 @@ def fenced(text: str, language: str) -> str:
 
 def row(*cells: str) -> str:
     """Return a line of a table; cells are Markdown."""
-    return f"| {' | '.join(_PIPE.sub(_escaped, cell) for cell in cells)} |"
+    return f"| {' | '.join(_PIPE.sub(_escape_pipe, cell) for cell in cells)} |"
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape_pipe(match: re.Match[str]) -> str:
     """Return a pipe that divides nothing; backslashes before it are doubled, or they free it."""
-    return f"{found[1] * 2}\\|"
+    return f"{match[1] * 2}\\|"
 
 
 def _ticks(text: str, least: int) -> int:

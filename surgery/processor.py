@@ -166,14 +166,14 @@ def load_processor(path: str | Path, revision: str | None = None) -> Processor:
     if Path(source).exists() is False and (Path(source).is_absolute() or source.startswith(".")):
         raise SurgeryError(f"no checkpoint folder at {source}")
     try:
-        loaded = load_pretrained(AutoProcessor, source, revision=revision)
-        found = f"AutoProcessor returned {type(loaded).__name__}, which is no processor"
+        candidate = load_pretrained(AutoProcessor, source, revision=revision)
+        failure = f"AutoProcessor returned {type(candidate).__name__}, which is no processor"
     except PROCESSING_ERRORS as error:
-        loaded, found = None, f"AutoProcessor: {_named(error)}"
-    if is_real_processor(loaded):
-        processor = _with_habits(loaded)
+        candidate, failure = None, f"AutoProcessor: {_describe(error)}"
+    if is_real_processor(candidate):
+        processor = _with_habits(candidate)
     else:
-        processor = _in_parts(source, revision, found)
+        processor = _in_parts(source, revision, failure)
     _pad_left(processor.tokenizer)
     if processor.chat_template is None:  # some classes do not take the tokenizer's
         processor.chat_template = processor.tokenizer.chat_template
@@ -229,7 +229,7 @@ def _with_habits(loaded: Any) -> Processor:
     return cast("Processor", loaded)
 
 
-def _in_parts(source: str, revision: str | None, found: str) -> Processor:
+def _in_parts(source: str, revision: str | None, failure: str) -> Processor:
     """Build a processor of image processor and tokenizer alone.
 
     Raises:
@@ -260,8 +260,8 @@ def _in_parts(source: str, revision: str | None, found: str) -> Processor:
                 f"torchvision that belongs to this torch, or ask the model through a server."
             ) from None
         raise SurgeryError(
-            f"{source} has no processor that can be built here. {found}. Built without what videos "
-            f"need, it fails too: {_named(error)}."
+            f"{source} has no processor that can be built here. {failure}. Built without what "
+            f"videos need, it fails too: {_describe(error)}."
         ) from None
 
 
@@ -292,6 +292,6 @@ def _pad_left(tokenizer: Any) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def _named(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

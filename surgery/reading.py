@@ -42,11 +42,11 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     except ValueError:  # a NUL, or half a surrogate pair
         raise OSError(errno.EINVAL, "no file can have this name", repr(path)) from None
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a device")
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
             raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
-        if found.st_size > limit:
+        if status.st_size > limit:
             size = f"{limit >> 20} MiB" if limit % 2**20 == 0 else f"{limit // 10**6} MB"
             raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
         with open(descriptor, "rb", closefd=False) as file:

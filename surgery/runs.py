@@ -76,14 +76,14 @@ def kinds_of(folder: Path) -> frozenset[RunKind]:
         ({"layers", "regions", "runs"} <= _record(folder / "profile.json").keys(), "profile"),
         ((folder / "scores" / LOCK).exists() and (folder / "stats" / ".parts").is_dir(), "demo"),
     ]
-    named = [_LABELS[label] for holds, label in labels if holds and label in _LABELS]
+    by_label = [_LABELS[label] for holds, label in labels if holds and label in _LABELS]
     empty = lock.is_file() and not _text(lock)
-    marked = [
+    by_mark = [
         kinds
         for name, kinds in _MARKS.items()
         if (empty and (folder / name).exists()) or _is_keyed(folder / name)
     ]
-    return next(iter([*named, *marked]), frozenset())
+    return next(iter([*by_label, *by_mark]), frozenset())
 
 
 def check_folder(folder: Path, kind: RunKind) -> None:
@@ -105,15 +105,15 @@ def check_folder(folder: Path, kind: RunKind) -> None:
         return
     if kinds:
         raise ExecutionError(
-            f"{folder} holds the results of '{min(one.command for one in kinds)}'. Choose another "
+            f"{folder} holds the results of '{min(k.command for k in kinds)}'. Choose another "
             f"--out: those of '{kind.command}' would mix with them. Nothing there was changed."
         )
     strange = [name for name in names if name != LOCK and not _DRAFT.fullmatch(name)]
     if strange or _text(folder / LOCK):
-        shown = ", ".join((strange or [LOCK])[:3]) + (", ..." if len(strange) > 3 else "")
+        examples = ", ".join((strange or [LOCK])[:3]) + (", ..." if len(strange) > 3 else "")
         raise ExecutionError(
-            f"{folder} is not empty ({shown}) and holds no run of '{kind.command}'. Nothing there "
-            f"was changed. Choose a new folder, for example --out {folder / kind.label}."
+            f"{folder} is not empty ({examples}) and holds no run of '{kind.command}'. Nothing "
+            f"there was changed. Choose a new folder, for example --out {folder / kind.label}."
         )
 
 
@@ -127,7 +127,7 @@ def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
         ExecutionError: As `check_folder`; or if another process is at work there.
     """
     check_folder(folder, kind)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    parents = [path for path in (folder, *folder.parents) if not path.exists()]
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -143,7 +143,7 @@ def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            _unmake(folder, made)
+            _remove_empty(folder, parents)
             raise
     finally:
         os.close(descriptor)
@@ -161,12 +161,12 @@ def _lock(descriptor: int, folder: Path) -> None:
         )
 
 
-def _unmake(folder: Path, made: list[Path]) -> None:
+def _remove_empty(folder: Path, parents: list[Path]) -> None:
     """Remove a folder that stayed empty, and the parents that were made for it."""
     with suppress(OSError):
         if {entry.name for entry in folder.iterdir()} == {LOCK}:
             (folder / LOCK).unlink()
-            for path in made:
+            for path in parents:
                 path.rmdir()
 
 
@@ -192,7 +192,7 @@ def _text(path: Path) -> str:
 def _record(path: Path) -> dict[str, Any]:
     """Return a JSON object's content; nothing where there is none or it is damaged."""
     try:
-        found = read_json(path)
+        value = read_json(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

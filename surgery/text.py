@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-_KEPT: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters and parts of emoji
+_HARMLESS: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters and parts of emoji
 _USER: Final = re.compile(r"(?<=://)[^\s/]*@")
 _QUERY: Final = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
 
@@ -21,7 +21,7 @@ def printable(text: str) -> str:
         return text
     return "".join(
         char
-        if char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs"
+        if char.isprintable() or char in _HARMLESS or unicodedata.category(char) == "Zs"
         else ascii(char)[1:-1]
         for char in text
     )

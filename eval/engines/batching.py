@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from eval.prompts import size_within
-from eval.records import Picture
+from eval.records import Failure, Picture
 from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from eval.asks import Question
 
 Batch: TypeAlias = "tuple[Question, ...]"
+AskT = TypeVar("AskT")
+ResultT = TypeVar("ResultT")
 
 _PIXELS_PER_TOKEN: Final = 28 * 28
 """Of the Qwen-VL families; others make as many tokens of an image of a million pixels or fewer."""
@@ -114,13 +116,56 @@ class QuestionError(ExecutionError):
 
 
 def excuse(error: Exception) -> str | None:
-    """Return why questions that were asked together have no answers; None for a bug.
+    """Return the reason why a batch has no answers; None if the error is a bug.
 
-    Whether another question is at fault shows when each is asked alone.
+    The fault may be that of one question; only a batch of one question shows whose it is.
     """
     if isinstance(error, QuestionError):
         return str(error)
     return "out of memory with one row at a time" if is_out_of_memory(error) else None
+
+
+def in_halves(
+    asks: Sequence[AskT],
+    places: Sequence[int],
+    compute: Callable[[Sequence[AskT], Sequence[int]], Sequence[Sequence[ResultT]]],
+    free: Callable[[], None],
+) -> Iterator[tuple[int, AskT, ResultT | Failure]]:
+    """Compute one value for every ask with every item; divide the batch where it fails.
+
+    Where memory runs out, or the processor refuses one of the asks, both halves are tried.
+
+    Args:
+        asks: The batch.
+        places: Indices of the items, one block of rows each.
+        compute: Returns for each place one value per ask.
+        free: Called after memory ran out.
+
+    Yields:
+        Place, ask and value, or why there is none where a single row fails.
+    """
+    results, reason = None, None
+    try:
+        results = compute(asks, places)
+    except (QuestionError, RuntimeError, MemoryError) as error:
+        reason = excuse(error)
+        if reason is None:
+            raise
+    if results is not None:
+        for place, values in zip(places, results, strict=True):
+            yield from ((place, ask, value) for ask, value in zip(asks, values, strict=True))
+        return
+    free()
+    if len(asks) > 1:
+        middle = len(asks) // 2
+        yield from in_halves(asks[:middle], places, compute, free)
+        yield from in_halves(asks[middle:], places, compute, free)
+    elif len(places) > 1:
+        middle = len(places) // 2
+        yield from in_halves(asks, places[:middle], compute, free)
+        yield from in_halves(asks, places[middle:], compute, free)
+    else:
+        yield places[0], asks[0], Failure(str(reason))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

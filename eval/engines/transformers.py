@@ -14,7 +14,7 @@ from eval.engines.batching import (
     Batch,
     QuestionError,
     bytes_per_token,
-    excuse,
+    in_halves,
     is_out_of_memory,
     length,
     longest_answer,
@@ -115,8 +115,8 @@ class TransformersEngine:
                 use_safetensors=True,
             )
             if isinstance(processor, ImageOnlyProcessor):
-                accepted = inspect.signature(model.forward).parameters
-                processor.return_mm_token_type_ids = "mm_token_type_ids" in accepted
+                parameters = inspect.signature(model.forward).parameters
+                processor.return_mm_token_type_ids = "mm_token_type_ids" in parameters
             engine = cls(model.eval(), processor, max_batch=max_batch)
             try:
                 engine.check()
@@ -226,24 +226,12 @@ class TransformersEngine:
         """
         import torch
 
-        answered, reason = None, None
-        try:
-            with torch.inference_mode():
-                answered = self._generate(asks)
-        except (QuestionError, RuntimeError, MemoryError) as error:
-            reason = excuse(error)
-            if reason is None:
-                raise
-        if answered is not None:
-            yield from zip(asks, answered, strict=True)
-            return
-        self.free()
-        if len(asks) == 1:
-            yield asks[0], Failure(str(reason))
-            return
-        middle = len(asks) // 2
-        yield from self.answer(asks[:middle])
-        yield from self.answer(asks[middle:])
+        @torch.inference_mode()
+        def compute(asks: Sequence[Ask], _: Sequence[int]) -> list[list[Response]]:
+            return [self._generate(asks)]
+
+        for _, ask, outcome in in_halves(asks, (0,), compute, self.free):
+            yield ask, outcome
 
     def free(self) -> None:
         """Give back memory that is not the model's."""

@@ -44,7 +44,7 @@ def same_mathematics(gold: str, answer: str) -> bool | None:
         return False
     if is_hard(answer) or any(sign in answer and sign not in gold for sign in _OPERATORS):
         return None
-    return _verified(_parsed(gold), _parsed(answer))
+    return _verify(_parsed(gold), _parsed(answer))
 
 
 def same_in_prose(gold: str, answer: str) -> bool | None:
@@ -62,10 +62,10 @@ def same_in_prose(gold: str, answer: str) -> bool | None:
     plain = _STARS.sub(lambda stars: stars[0] if stars[1] and stars[2] else " ", answer)
     if is_hard(plain, LONGEST_PROSE) or any(s in answer and s not in gold for s in _OPERATORS):
         return None
-    return _verified(_expressions(answer), _expressions(gold))
+    return _verify(_expressions(answer), _expressions(gold))
 
 
-def _verified(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
+def _verify(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
     from math_verify import verify
 
     return bool(verify(list(first), list(second), timeout_seconds=None))

@@ -45,7 +45,7 @@ _BOX: Final = re.compile(r"\\boxed\s*\{")
 _BRACE: Final = re.compile("[{}]")
 _NUMBER: Final = re.compile(r"-?\d+\.?\d*")
 _NUMBER_BACKWARDS: Final = re.compile(r"(?:\d*\.)?\d+-?")
-_LABELLED: Final = re.compile(r"[A-Ha-h0-9]\s*[-.:)]\s*(.+)")
+_LABEL: Final = re.compile(r"[A-Ha-h0-9]\s*[-.:)]\s*(.+)")
 _STANDALONE: Final = re.compile(r"\b([A-H])\b")
 _YES_OR_NO: Final = re.compile(r"(?:^|\banswer\s*(?:is|:))\W*(yes|no)\b", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ _SENTENCES: Final = (
 """Both end at a full stop or with the response, and never go on to another line."""
 
 _GUESSES: Final = frozenset({"paper-standalone", "paper-last-number", "paper-tail"})
-_MARKED: Final = frozenset({"paper-answer-tag", "paper-boxed"})
+_MARK_RULES: Final = frozenset({"paper-answer-tag", "paper-boxed"})
 _TAIL_LETTERS: Final = 100
 _TAIL: Final = 50
 _SENTENCE: Final = 100  # a longer one is passed over
@@ -101,19 +101,19 @@ def grade_paper(sample: Sample, text: str) -> Grade:
 
 
 def _extract(text: str, *, options: bool) -> Extraction:
-    rule, answer = _marked(text)
+    rule, answer = _read_mark(text)
     if answer:
-        if labelled := _LABELLED.fullmatch(answer):
-            answer = labelled[1]
+        if label := _LABEL.fullmatch(answer):
+            answer = label[1]
         elif _is_letter(answer):
             answer = answer.upper()
     else:
-        rule, answer = _searched(text, options=options)
+        rule, answer = _search(text, options=options)
     name = f"paper-{rule}"
     return Extraction(answer or None, name, guessed=name in _GUESSES)
 
 
-def _marked(text: str) -> tuple[str, str]:
+def _read_mark(text: str) -> tuple[str, str]:
     tag = _first_tag(text)
     if tag is not None:
         return "answer-tag", tag
@@ -134,8 +134,8 @@ def _first_tag(text: str) -> str | None:
 def _last_box(text: str) -> str | None:
     """Return the content of the box that opens last; escaped braces count as braces, too."""
     start = None
-    for opened in _BOX.finditer(text):
-        start = opened.end()
+    for opening in _BOX.finditer(text):
+        start = opening.end()
     depth = 1
     for brace in _BRACE.finditer(text, start) if start is not None else ():
         depth += 1 if brace[0] == "{" else -1
@@ -144,16 +144,16 @@ def _last_box(text: str) -> str | None:
     return None
 
 
-def _searched(text: str, *, options: bool) -> tuple[str, str]:
+def _search(text: str, *, options: bool) -> tuple[str, str]:
     """Read a response without a marked answer."""
     if options and (letter := _letter(text)):
         return letter
     if box := _last_box(text):
         return "boxed", box
     for rule, pattern in _SENTENCES:
-        found = pattern.search(text)
-        if found and 0 < len(found[1].strip()) < _SENTENCE:
-            return rule, found[1].strip()
+        match = pattern.search(text)
+        if match and 0 < len(match[1].strip()) < _SENTENCE:
+            return rule, match[1].strip()
     numbers = _NUMBER.findall(text)
     return ("last-number", numbers[-1]) if numbers else ("tail", text.strip()[-_TAIL:])
 
@@ -161,17 +161,17 @@ def _searched(text: str, *, options: bool) -> tuple[str, str]:
 def _letter(text: str) -> tuple[str, str] | None:
     text = text.strip()
     for rule, pattern in _LETTERS:
-        if found := pattern.search(text):
-            return rule, found[1].upper()
-    found = _STANDALONE.search(text[-_TAIL_LETTERS:])
-    return ("standalone", found[1]) if found else None
+        if match := pattern.search(text):
+            return rule, match[1].upper()
+    match = _STANDALONE.search(text[-_TAIL_LETTERS:])
+    return ("standalone", match[1]) if match else None
 
 
 def _is_letter(text: str) -> bool:
     return len(text) == 1 and text.upper() in "ABCDEFGH"
 
 
-def _squeezed(text: str) -> str:
+def _squeeze(text: str) -> str:
     return text.strip().lower().replace(" ", "")
 
 
@@ -193,9 +193,9 @@ def _agreement(sample: Sample, extraction: Extraction, gold: str, text: str) -> 
     """Return the name of the comparison that accepts an answer; empty if none does."""
     answer, gold = (extraction.answer or "").strip(), gold.strip()
     if _is_letter(gold):
-        letters = (_letter(where) for where in (answer, text))
-        return "letter" if gold.upper() in [one[1] for one in letters if one] else ""
-    if _squeezed(_option(sample, answer)) == _squeezed(gold):
+        letters = (_letter(source) for source in (answer, text))
+        return "letter" if gold.upper() in [letter[1] for letter in letters if letter] else ""
+    if _squeeze(_option(sample, answer)) == _squeeze(gold):
         return "option"
     for name, check in _CHECKS:
         if check(answer, gold):
@@ -207,17 +207,17 @@ def _agreement(sample: Sample, extraction: Extraction, gold: str, text: str) -> 
 def _word(extraction: Extraction, text: str) -> str | None:
     """Return the yes or no at the start of the answer, or else in an unmarked response."""
     words = _YES_OR_NO.findall(extraction.answer or "")
-    if not words and extraction.rule not in _MARKED:
+    if not words and extraction.rule not in _MARK_RULES:
         words = _YES_OR_NO.findall(text)
     return words[-1].lower() if words else None
 
 
 def _equal(answer: str, gold: str) -> bool:
-    return _squeezed(answer) == _squeezed(gold)
+    return _squeeze(answer) == _squeeze(gold)
 
 
-def _contained(answer: str, gold: str) -> bool:
-    short, long = sorted((_squeezed(answer), _squeezed(gold)), key=len)
+def _contains(answer: str, gold: str) -> bool:
+    short, long = sorted((_squeeze(answer), _squeeze(gold)), key=len)
     return short in long and len(short) >= _CONTAINED * len(long)
 
 
@@ -228,7 +228,7 @@ def _mathematics(answer: str, gold: str) -> bool:
 def _near(answer: str, gold: str) -> bool:
     try:
         value, right = (
-            float(_squeezed(text).replace(",", "").replace("%", "")) for text in (answer, gold)
+            float(_squeeze(text).replace(",", "").replace("%", "")) for text in (answer, gold)
         )
     except ValueError:
         return False
@@ -238,7 +238,7 @@ def _near(answer: str, gold: str) -> bool:
 
 _CHECKS: Final[tuple[tuple[str, Callable[[str, str], bool]], ...]] = (
     ("equal", _equal),
-    ("contained", _contained),
+    ("contained", _contains),
     ("math-verify", _mathematics),
     ("near", _near),
 )

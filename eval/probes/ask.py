@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from eval.asks import Ask, addressed
-from eval.engines.batching import QuestionError, excuse, longest_answer
-from eval.records import Failure
+from eval.engines.batching import in_halves, longest_answer
 from eval.store import Kept
 from surgery.probe import Plain
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     """Told how many responses came in, and how many there will be."""
 
 ItemT = TypeVar("ItemT")
-AskT = TypeVar("AskT")
-FoundT = TypeVar("FoundT")
 
 
 class Changes(Protocol[ItemT]):
@@ -158,46 +155,3 @@ class Asking(Generic[ItemT]):
         engine, items = self._subject.engine, self._changes.items
         blocks = self._changes.blocks(engine, asks, [items[place] for place in places])
         return engine.answer_blocks(asks, blocks)
-
-
-def in_halves(
-    asks: Sequence[AskT],
-    places: Sequence[int],
-    compute: Callable[[Sequence[AskT], Sequence[int]], Sequence[Sequence[FoundT]]],
-    free: Callable[[], None],
-) -> Iterator[tuple[int, AskT, FoundT | Failure]]:
-    """Compute something of every ask with every item.
-
-    Where memory runs out, or one of the asks cannot be asked, this goes on in halves.
-
-    Args:
-        asks: What is asked together.
-        places: Of the items, one block of rows each.
-        compute: What to do; gives for each place one value per ask.
-        free: Called after memory ran out.
-
-    Yields:
-        Place, ask and value, or why there is none where a single row fails.
-    """
-    found, reason = None, None
-    try:
-        found = compute(asks, places)
-    except (QuestionError, RuntimeError, MemoryError) as error:
-        reason = excuse(error)
-        if reason is None:
-            raise
-    if found is not None:
-        for place, values in zip(places, found, strict=True):
-            yield from ((place, ask, value) for ask, value in zip(asks, values, strict=True))
-        return
-    free()
-    if len(asks) > 1:
-        middle = len(asks) // 2
-        yield from in_halves(asks[:middle], places, compute, free)
-        yield from in_halves(asks[middle:], places, compute, free)
-    elif len(places) > 1:
-        middle = len(places) // 2
-        yield from in_halves(asks, places[:middle], compute, free)
-        yield from in_halves(asks, places[middle:], compute, free)
-    else:
-        yield places[0], asks[0], Failure(str(reason))

@@ -70,16 +70,16 @@ class Frame:
         return x1 * across, y1 * down, x2 * across, y2 * down
 
 
-def frame_of(scale: Scale, size: Size, shown: Size | None) -> Frame:
+def frame_of(scale: Scale, size: Size, output: Size | None) -> Frame:
     """Return the coordinate frame of responses about an image.
 
     Args:
         scale: What a response's numbers count.
         size: Width and height of the image in pixels.
-        shown: The same as the model's processor shows it; needed for `RESIZED` alone.
+        output: The same as the model's processor shows it; needed for `RESIZED` alone.
     """
-    if scale is Scale.RESIZED and shown is not None:
-        return Frame(*shown)
+    if scale is Scale.RESIZED and output is not None:
+        return Frame(*output)
     if scale in (Scale.GRID, Scale.GRID_YX):
         return Frame(1000, 1000, swapped=scale is Scale.GRID_YX)
     return Frame(1, 1) if scale is Scale.UNIT else Frame(*size)
@@ -87,8 +87,8 @@ def frame_of(scale: Scale, size: Size, shown: Size | None) -> Frame:
 
 def box_in(text: str) -> Box | None:
     """Return the last four numbers of a response as a box; None where there are fewer."""
-    found = [float(number) for number in _NUMBERS.findall(text)]
-    return (found[-4], found[-3], found[-2], found[-1]) if len(found) >= 4 else None
+    numbers = [float(number) for number in _NUMBERS.findall(text)]
+    return (numbers[-4], numbers[-3], numbers[-2], numbers[-1]) if len(numbers) >= 4 else None
 
 
 def iou(a: Box, b: Box) -> float:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eval.engines.batching import bytes_per_token
+from eval.engines.batching import bytes_per_token, in_halves
 from eval.engines.transformers import chat
 from eval.lines import append_lines, read_lines, unreadable
-from eval.probes.ask import Asking, in_halves
+from eval.probes.ask import Asking
 from eval.probes.results import Row
 from eval.records import Failure
 from eval.statistics.intervals import mean

@@ -76,11 +76,11 @@ class Pair:
                 tokens the source's keys and values may have stood.
         """
         if self.boxes is not None:
-            said = box_in(text)
-            if said is not None and self.frames is not None:
+            box = box_in(text)
+            if box is not None and self.frames is not None:
                 size = (self.source if source else self.target).images[0].size
-                said = self.frames[about_source].on(said, size)
-            return said is not None and iou(said, self.boxes[source]) >= self.threshold
+                box = self.frames[about_source].on(box, size)
+            return box is not None and iou(box, self.boxes[source]) >= self.threshold
         return grade(self.source if source else self.target, text).correct
 
     def alike(self, a: str, b: str) -> bool:

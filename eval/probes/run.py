@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.engines.shown import find_shrunk
+from eval.engines.resizing import find_shrinkage
 from eval.probes import ablation, attention, likelihood, swap
 from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import SCALES, Scale
@@ -137,7 +137,7 @@ def run_swap(
         with claimed(folder, RunKind.SWAP):
             settings, notes = dict(settings), []
             if any(pair.boxes for pair in pairs):
-                pairs, settings["boxes"], note = _framed(pairs, model, boxes)
+                pairs, settings["boxes"], note = _with_frames(pairs, model, boxes)
                 notes.append(note)
             found = swap.swap(
                 model, pairs, Store(folder), partial(_told, model, progress),
@@ -267,7 +267,7 @@ def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str],
     return found
 
 
-def _framed(
+def _with_frames(
     pairs: Sequence[Pair], model: Subject, boxes: Scale | None
 ) -> tuple[Sequence[Pair], str, str]:
     """Return pairs on the scale of the model's boxes, the scale, and a note about it."""
@@ -278,8 +278,8 @@ def _framed(
         reason = f"as {model.model_type} answers; --boxes chooses another scale"
     else:
         reason = f"a guess, as {model.model_type} documents no scale; --boxes chooses another"
-    framed = swap.framed(pairs, scale, load_processor(model.folder))
-    return framed, str(scale), f"Boxes of responses are read on the scale '{scale}': {reason}."
+    result = swap.framed(pairs, scale, load_processor(model.folder))
+    return result, str(scale), f"Boxes of responses are read on the scale '{scale}': {reason}."
 
 
 def _summary(
@@ -290,7 +290,7 @@ def _summary(
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     first = models[0]
-    shrunk = {find_shrunk(model.folder, model.questions) for model in models} - {None}
+    shrinkage = {find_shrinkage(model.folder, model.questions) for model in models} - {None}
     return {
         "probe": probe,
         "models": [
@@ -305,8 +305,8 @@ def _summary(
         "layers": first.layers,
         "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
         **settings,
-        "notes": [note for note in (*notes, *(one.note for one in shrunk if one)) if note],
-        **work.asked(),
+        "notes": [note for note in (*notes, *(one.note for one in shrinkage if one)) if note],
+        **work.header_fields(),
         "tasks": {
             task.name: len(task.samples) for suite in work.suites for task in suite.tasks
         },

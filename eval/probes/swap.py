@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from eval.asks import addressed
-from eval.engines.shown import shown_size
+from eval.engines.resizing import output_size
 from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import Frame, Scale, frame_of
 from eval.probes.results import Row
@@ -225,10 +225,10 @@ def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
 
 def resized(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """Return the pairs with source images, and boxes on them, resized to the target's size."""
-    return tuple(map(_resized, pairs))
+    return tuple(map(_resize, pairs))
 
 
-def _resized(pair: Pair) -> Pair:
+def _resize(pair: Pair) -> Pair:
     (source,), (target,) = pair.source.images, pair.target.images
     images = (scaled(source, target.size),)
     boxes = pair.boxes
@@ -249,17 +249,17 @@ def framed(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, .
         ExecutionError: If boxes are in pixels of the image as the processor shows it, and it shows
             tiles.
     """
-    shown = cache(partial(shown_size, processor))
+    cached_size = cache(partial(output_size, processor))
 
     def frame(sample: Sample) -> Frame:
         size = size_within(sample.images[0], None)
-        seen = shown(size) if scale is Scale.RESIZED else None
-        if scale is Scale.RESIZED and seen is None:
+        output = cached_size(size) if scale is Scale.RESIZED else None
+        if scale is Scale.RESIZED and output is None:
             raise ExecutionError(
                 "boxes cannot be compared in pixels of the resized image: the model's processor "
                 "cuts images into tiles. Choose another scale with --boxes."
             )
-        return frame_of(scale, size, seen)
+        return frame_of(scale, size, output)
 
     return tuple(
         replace(pair, frames=(frame(pair.target), frame(pair.source))) if pair.boxes else pair
@@ -267,10 +267,10 @@ def framed(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, .
     )
 
 
-def unknown_note(found: Sequence[Swapped]) -> str:
+def unknown_note(results: Sequence[Swapped]) -> str:
     """Return a note if the intact model knows both images of no pair; otherwise ""."""
-    intact = [one for one in found if one.layer is None]
-    if not intact or any(one.known for one in intact):
+    intact = [result for result in results if result.layer is None]
+    if not intact or any(result.known for result in intact):
         return ""
     return (
         f"The intact model is right about both images of none of the {len(intact)} pairs: rates of "

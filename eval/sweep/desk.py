@@ -71,7 +71,7 @@ class Work:
         """What every variant is asked."""
         return tuple(questions(self.suites, style, self.generation))
 
-    def asked(self) -> dict[str, Any]:
+    def header_fields(self) -> dict[str, Any]:
         """Return the prompt and generation settings that a run's header records."""
         return {
             "style": self.style.name,

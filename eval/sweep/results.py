@@ -136,10 +136,10 @@ def _check_summary(summary: Any) -> None:
         raise ValueError("it is not a JSON object")
     variants = summary.get("variants")
     if not isinstance(variants, list) or not all(
-        isinstance(one, dict)
-        and isinstance(one.get("name"), str)
-        and isinstance(one.get("traits"), dict)
-        for one in variants
+        isinstance(variant, dict)
+        and isinstance(variant.get("name"), str)
+        and isinstance(variant.get("traits"), dict)
+        for variant in variants
     ):
         raise ValueError("its 'variants' are not objects with name and traits")
     for key in ("against", "base", "donor"):

@@ -11,7 +11,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.engines.shown import find_shrunk
+from eval.engines.resizing import find_shrinkage
 from eval.store import Store
 from eval.sweep.desk import Desk, Timing, prepare, recipe_of
 from surgery.errors import ExecutionError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.asks import Ask
-    from eval.engines.shown import Shrunk
+    from eval.engines.resizing import Shrinkage
     from eval.prompts import Style
     from eval.sweep.desk import Planned, Told, Work
     from eval.sweep.variants import Variant
@@ -44,7 +44,7 @@ class Asked:
         style: The prompt style.
         asks: Every question with the key of its response.
         timing: Where its time went, empty if all was there already.
-        shrunk: Images that the model's processor makes smaller, if there are any.
+        shrinkage: Images that the model's processor makes smaller, if there are any.
     """
 
     variant: Variant
@@ -52,7 +52,7 @@ class Asked:
     style: Style
     asks: tuple[Ask, ...]
     timing: Timing = field(default_factory=Timing, compare=False)
-    shrunk: Shrunk | None = None
+    shrinkage: Shrinkage | None = None
 
 
 def run(
@@ -99,9 +99,11 @@ def run(
             timings = {one.variant.name: desk.answer(one, told) for one in waiting}
         else:
             timings = _in_processes(waiting, work, folder, processes, told)
-    shrunk = {one.folder: find_shrunk(one.folder, asked[0].asks) for one in planned}
+    shrinkage = {one.folder: find_shrinkage(one.folder, asked[0].asks) for one in planned}
     return [
-        replace(its, timing=timings.get(its.variant.name, Timing()), shrunk=shrunk[one.folder])
+        replace(
+            its, timing=timings.get(its.variant.name, Timing()), shrinkage=shrinkage[one.folder]
+        )
         for one, its in zip(planned, asked, strict=True)
     ]
 

@@ -73,10 +73,10 @@ def score(
         **(settings or {}),
         **asdict(compared),
         "grader": grader,
-        **work.asked(),
+        **work.header_fields(),
         "suites": [_suite(suite) for suite in work.suites],
         "variants": [_variant(one) for one in asked],
-        "notes": [one.note for one in {one.shrunk for one in asked} if one],
+        "notes": [one.note for one in {one.shrinkage for one in asked} if one],
         **machine(),
     }
     results = Results.of(records, summary)

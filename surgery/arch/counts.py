@@ -67,8 +67,8 @@ def language_count(config: Mapping[str, Any]) -> Count | None:
 def vision_counts(config: Mapping[str, Any]) -> tuple[Count, ...]:
     """Return the number of layers of each tower that a configuration counts."""
     parts = [*_parts(config, _is_vision), *_towers(config)]
-    nested = [(f"{path}{key}.", value) for path, part in parts for key, value in _inside(part)]
-    counts = (_count(path, part) for path, part in (*parts, *nested))
+    inner = [(f"{path}{key}.", value) for path, part in parts for key, value in _inside(part)]
+    counts = (_count(path, part) for path, part in (*parts, *inner))
     return tuple(count for count in counts if count is not None)
 
 

@@ -47,21 +47,21 @@ def expert_layouts(shapes: Mapping[Site, Shape]) -> dict[Layer, ExpertLayout]:
     Args:
         shapes: The shape of each of a checkpoint's tensors.
     """
-    found: dict[Layer, ExpertLayout] = {}
-    fused: dict[Layer, dict[str, Shape]] = {}
+    layouts: dict[Layer, ExpertLayout] = {}
+    matrices: dict[Layer, dict[str, Shape]] = {}
     for site, shape in shapes.items():
         if not is_expert(site):
             continue
         match = _FUSED.fullmatch(site.leaf)
         if match is None:
-            found[site.component, site.layer] = ExpertLayout.SEPARATE
+            layouts[site.component, site.layer] = ExpertLayout.SEPARATE
         else:
-            fused.setdefault((site.component, site.layer), {})[match[1]] = shape
-    for layer, pair in fused.items():
+            matrices.setdefault((site.component, site.layer), {})[match[1]] = shape
+    for layer, pair in matrices.items():
         layout = _fused_layout(pair.get("gate_up_proj", ()), pair.get("down_proj", ()))
         if layout is not None:
-            found[layer] = layout
-    return found
+            layouts[layer] = layout
+    return layouts
 
 
 def _fused_layout(gate_up: Shape, down: Shape) -> ExpertLayout | None:

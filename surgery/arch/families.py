@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from surgery.arch.custom import CUSTOM
 from surgery.arch.family import MM_COUNTS, TEXT_COUNTS, Family
-from surgery.arch.own import OWN
 from surgery.arch.parts import (
     IDEFICS_RULES,
     LLAVA_ORIGINAL,
@@ -89,7 +89,7 @@ FAMILIES: tuple[Family, ...] = (
     _idefics("idefics3", "Idefics3"),
     _idefics("smolvlm", "SmolVLM"),
     _idefics("idefics2", "Idefics2"),
-    *OWN,
+    *CUSTOM,
     _text("llama", "Llama"),
     _text("mistral", "Mistral"),
     _text("mistral4", "Mistral4"),

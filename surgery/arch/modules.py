@@ -70,15 +70,15 @@ def _block(layer: int, module: Module, sites: Mapping[str, Site]) -> str:
     """Return the module that is a layer's whole attention or MLP: the longest shared prefix."""
     blocks = {name: site for name, site in sites.items() if site.module is module}
     for name, site in blocks.items():
-        own = name.removesuffix(f".{site.leaf}")
-        if not own.endswith(f".{layer}"):
-            return own
+        path = name.removesuffix(f".{site.leaf}")
+        if not path.endswith(f".{layer}"):
+            return path
     inside = list(dict.fromkeys(site.leaf.split(".")[0] for site in blocks.values()))
-    mixed = list(dict.fromkeys(str(site.module) for site in sites.values()))
-    found = f"its {module} is {', '.join(inside)}" if inside else f"it has {', '.join(mixed)}"
+    modules = list(dict.fromkeys(str(site.module) for site in sites.values()))
+    reason = f"its {module} is {', '.join(inside)}" if inside else f"it has {', '.join(modules)}"
     raise ArchitectureError(
         f"decoder layer {layer} has no module that is its whole {module} over the sequence's own "
-        f"tokens ({found}), so it cannot be probed. Expected names such as "
+        f"tokens ({reason}), so it cannot be probed. Expected names such as "
         f"'layers.{layer}.self_attn.q_proj.weight' and 'layers.{layer}.mlp.up_proj.weight'; "
         f"cross-attention to an image beside the sequence, state-space and convolution layers and "
         f"MLPs in several modules are not probed."

@@ -160,22 +160,22 @@ def find_stacks(names: Sequence[str]) -> list[Stack]:
     The numbers of a Sequential hold one parameter each (`mlp.0.weight`); a layer holds several
     blocks with parameters inside them (`3.mlp.up_proj.weight`).
     """
-    found: defaultdict[Prefix, dict[int, list[tuple[str, Prefix]]]] = defaultdict(dict)
+    stacks: defaultdict[Prefix, dict[int, list[tuple[str, Prefix]]]] = defaultdict(dict)
     for name in names:
         parts = split(name)
         if parts is not None:
             prefix, number, rest = parts
-            found[prefix].setdefault(number, []).append((name, rest))
-    alike = Counter(_unnumbered(prefix) for prefix in found)
+            stacks[prefix].setdefault(number, []).append((name, rest))
+    alike = Counter(_drop_numbers(prefix) for prefix in stacks)
     return [
         Stack(
             prefix,
             component(prefix),
             {number: members[0][0] for number, members in layers.items()},
             sum(map(len, layers.values())),
-            _staged(layers.values()) or (alike[_unnumbered(prefix)] > 1),
+            _are_stages(layers.values()) or (alike[_drop_numbers(prefix)] > 1),
         )
-        for prefix, layers in found.items()
+        for prefix, layers in stacks.items()
         if len(layers) > 1 and _deep(layers.values()) >= 2 * len(layers)
     ]
 
@@ -185,12 +185,12 @@ def _deep(layers: Iterable[Sequence[tuple[str, Prefix]]]) -> int:
     return sum(len(rest) > 1 for members in layers for _, rest in members)
 
 
-def _unnumbered(prefix: Prefix) -> Prefix:
+def _drop_numbers(prefix: Prefix) -> Prefix:
     """Drop the digits at the segments' ends: `stages_1.blocks` is one of several."""
     return tuple(map(_bare, prefix))
 
 
-def _staged(layers: Collection[Sequence[tuple[str, Prefix]]]) -> bool:
+def _are_stages(layers: Collection[Sequence[tuple[str, Prefix]]]) -> bool:
     """Check that the numbers are stages.
 
     Some hold numbered blocks that are built alike, or each holds one such block and nothing else.

@@ -29,7 +29,7 @@ _EMBEDDINGS = frozenset({"embed", "embedder", "embedding", "embeddings", "emb"})
     "wte",
 }
 # Words of embeddings that no token of text goes through.
-_APART = frozenset({"rotary", "rope", "lerope", "time", "timestep", "generation"})
+_NOT_OF_TEXT = frozenset({"rotary", "rope", "lerope", "time", "timestep", "generation"})
 _HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls", "head", "lm_loss"}) | {
     "output_layer",
     "output_projection",
@@ -101,7 +101,7 @@ def _within(stack: Stack, count: counts.Count | None) -> dict[int, str]:
 
 def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[Stack]) -> _Layout:
     """Choose the language stack, then the vision stack, then a component for the rest."""
-    chosen: dict[Component, Stack] = {}
+    roles: dict[Component, Stack] = {}
     plain = [stack for stack in stacks if not stack.staged]
     towers = counts.tower_names(config)
     speaking = [
@@ -111,10 +111,10 @@ def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[St
     ]
     if speaking:
         count = counts.language_count(config)
-        chosen[Component.LANGUAGE] = _best(Component.LANGUAGE, speaking, [count] if count else [])
-    language = chosen.get(Component.LANGUAGE)
+        roles[Component.LANGUAGE] = _best(Component.LANGUAGE, speaking, [count] if count else [])
+    language = roles.get(Component.LANGUAGE)
     decoder = language.prefix if language else ()
-    stated = list(counts.vision_counts(config))
+    tower_counts = list(counts.vision_counts(config))
     seeing = [
         stack
         for stack in plain
@@ -122,41 +122,41 @@ def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[St
         or (stack.component is Component.LANGUAGE and towers & set(stack.prefix[:2]))
     ]
     spare = [stack for stack in plain if stack not in (*seeing, language)]
-    seeing += _by_count(spare, seeing, stated)
-    staged = [stack for stack in stacks if stack.staged]
-    layered = [s for s in seeing if not _in_stages(s, staged, stated, decoder)]
-    if layered:
-        chosen[Component.VISION] = _best(Component.VISION, layered, stated)
-    seeing += [stack for stack in staged if towers & set(stack.prefix[:2])]
+    seeing += _by_count(spare, seeing, tower_counts)
+    stages = [stack for stack in stacks if stack.staged]
+    candidates = [s for s in seeing if not _in_stages(s, stages, tower_counts, decoder)]
+    if candidates:
+        roles[Component.VISION] = _best(Component.VISION, candidates, tower_counts)
+    seeing += [stack for stack in stages if towers & set(stack.prefix[:2])]
     claims = [(_branch(s.prefix, decoder), _claim(s, seeing, decoder)) for s in reversed(stacks)]
     branches = {branch: claim for branch, claim in claims if claim is not None}
-    return _Layout(chosen, branches, _final_norm(names, decoder))
+    return _Layout(roles, branches, _final_norm(names, decoder))
 
 
 def _in_stages(
-    stack: Stack, staged: Sequence[Stack], stated: Sequence[counts.Count], decoder: Prefix
+    stack: Stack, stages: Sequence[Stack], tower_counts: Sequence[counts.Count], decoder: Prefix
 ) -> bool:
     """Check that a stack is a lesser part of a tower of stages, such as its stem."""
     branch = _branch(stack.prefix, decoder)
-    return not any(count.fits(stack.count) for count in stated) and any(
-        _branch(other.prefix, decoder) == branch and other.size > stack.size for other in staged
+    return not any(count.fits(stack.count) for count in tower_counts) and any(
+        _branch(other.prefix, decoder) == branch and other.size > stack.size for other in stages
     )
 
 
-def _best(component: Component, stacks: Sequence[Stack], stated: Sequence[counts.Count]) -> Stack:
+def _best(component: Component, stacks: Sequence[Stack], expected: Sequence[counts.Count]) -> Stack:
     """Return the stack that fits the configuration, is named as one, and holds most tensors.
 
     Raises:
         ArchitectureError: If the configuration states numbers and no stack has one of them.
     """
-    fitting = [s for s in stacks if any(count.fits(s.count) for count in stated)]
+    fitting = [s for s in stacks if any(count.fits(s.count) for count in expected)]
     best = min(fitting or stacks, key=lambda s: (s.beside(), *_manner(s, component), -s.size))
-    if stated and not fitting:
-        keys = " and ".join(f"{count.key} is {count.layers}" for count in stated)
-        listed = ", ".join(f"{stack} with {stack.count}" for stack in stacks[:4])
+    if expected and not fitting:
+        keys = " and ".join(f"{count.key} is {count.layers}" for count in expected)
+        text = ", ".join(f"{stack} with {stack.count}" for stack in stacks[:4])
         raise ArchitectureError(
             f"no stack of {component} has the number of layers that the configuration states"
-            f" ({keys}): the names hold {listed} layers. Expected one with that number: a shard is"
+            f" ({keys}): the names hold {text} layers. Expected one with that number: a shard is"
             " missing, the configuration belongs to another checkpoint, or the family is one that"
             " cannot be placed by the shape of its names."
         )
@@ -172,27 +172,27 @@ def _manner(stack: Stack, component: Component) -> tuple[bool, bool]:
 
 
 def _by_count(
-    spare: Sequence[Stack], seeing: Sequence[Stack], stated: Sequence[counts.Count]
+    spare: Sequence[Stack], seeing: Sequence[Stack], tower_counts: Sequence[counts.Count]
 ) -> list[Stack]:
     """Return stacks without a telling name whose number of layers is a tower's that none has."""
-    missing = Counter(count.layers for count in stated)
+    missing = Counter(count.layers for count in tower_counts)
     missing.subtract(stack.count for stack in seeing)
-    unnamed = []
+    towers = []
     for stack in spare:
         free = stack.component is Component.LANGUAGE and not stack.beside()
         if free and missing[stack.count] > 0:
             missing[stack.count] -= 1
-            unnamed.append(stack)
-    return unnamed
+            towers.append(stack)
+    return towers
 
 
 def _branch(prefix: Prefix, decoder: Prefix) -> Prefix:
     """Return a prefix up to where it leaves the decoder's."""
-    same = _shared(prefix, decoder)
-    return prefix[: same + 1]
+    length = _common_length(prefix, decoder)
+    return prefix[: length + 1]
 
 
-def _shared(prefix: Prefix, decoder: Prefix) -> int:
+def _common_length(prefix: Prefix, decoder: Prefix) -> int:
     """Count the segments that two prefixes have in common at their front."""
     pairs = zip(prefix, decoder, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(prefix), len(decoder)))
@@ -206,9 +206,9 @@ def _claim(stack: Stack, seeing: Sequence[Stack], decoder: Prefix) -> Component 
         return None
     if "cross" in words(stack.prefix):  # gated cross-attention to what a tower sees
         return Component.PROJECTOR
-    same = _shared(stack.prefix, decoder)
-    inside = speaks(decoder[:same]) or (
-        "encoder" in words(stack.prefix[same:]) and "decoder" in words(decoder[same:])
+    length = _common_length(stack.prefix, decoder)
+    inside = speaks(decoder[:length]) or (
+        "encoder" in words(stack.prefix[length:]) and "decoder" in words(decoder[length:])
     )
     return Component.LANGUAGE if inside else Component.OTHER
 
@@ -240,16 +240,16 @@ def _site(name: str, layout: _Layout, limits: Mapping[Component, counts.Count | 
             if stack.prefix == prefix:
                 return Site(Component.OTHER, None, Module.OTHER, name)
     path = parts[0] if parts is not None else segments
-    claim = _claimed(segments, layout.branches)
-    named = component(path)
-    if named is not Component.LANGUAGE:
-        return Site(named, None, _module(segments), name)
+    claim = _branch_component(segments, layout.branches)
+    category = component(path)
+    if category is not Component.LANGUAGE:
+        return Site(category, None, _module(segments), name)
     if claim is not None and claim is not Component.LANGUAGE:
         return Site(claim, None, _module(segments), name)
     return _beside(segments, layout, claim)
 
 
-def _claimed(segments: Prefix, branches: Mapping[Prefix, Component]) -> Component | None:
+def _branch_component(segments: Prefix, branches: Mapping[Prefix, Component]) -> Component | None:
     """Return what the longest branch that holds a name is."""
     lengths = range(len(segments), 0, -1)
     return next((branches[segments[:n]] for n in lengths if segments[:n] in branches), None)
@@ -258,7 +258,7 @@ def _claimed(segments: Prefix, branches: Mapping[Prefix, Component]) -> Componen
 def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
     """Return the site of a tensor that stands beside the language model's layers, or nowhere."""
     decoder = layout.decoder
-    at = _shared(segments[:-1], decoder)
+    at = _common_length(segments[:-1], decoder)
     lead, tail = segments[at : at + 1], ".".join(segments[at:])
     if claim is Component.LANGUAGE:  # an encoder of text
         lead, tail = segments[at + 1 :], ".".join(segments)
@@ -267,7 +267,7 @@ def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
         return Site(Component.HEAD, None, Module.OTHER, tail)
     if segments[:-1] == layout.norm:
         return Site(Component.NORM, None, Module.NORM, tail)
-    if parts & _EMBEDDINGS and not parts & _APART:
+    if parts & _EMBEDDINGS and not parts & _NOT_OF_TEXT:
         norm = any(map(is_norm, segments[at:]))
         return Site(Component.EMBEDDING, None, Module.NORM if norm else Module.EMBEDDING, tail)
     if claim is Component.LANGUAGE or speaks(decoder[:at]) or speaks(segments[:-1]):

@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
     from surgery.arch.rules import RuleBook
 
-_KNOWN = ("module.", "_orig_mod.", "base_model.model.", "_forward_module.", "policy.", "actor.")
+_PREFIXES = ("module.", "_orig_mod.", "base_model.model.", "_forward_module.", "policy.", "actor.")
 
 
 def known_prefix(names: Sequence[str]) -> str:
     """Return the wrappers' prefix that all names share, for a family without a row."""
-    *_, longest = _shared(names)
+    *_, longest = _common_prefixes(names)
     prefix = ""
-    while known := next((p for p in _KNOWN if longest.startswith(prefix + p)), ""):
-        prefix += known
+    while wrapper := next((p for p in _PREFIXES if longest.startswith(prefix + p)), ""):
+        prefix += wrapper
     return prefix
 
 
 def fitting_prefix(book: RuleBook, names: Sequence[str]) -> str:
     """Return the shortest prefix of all names without which a row finds the language model."""
-    return next((p for p in _shared(names) if _fits(book, (n[len(p) :] for n in names))), "")
+    return next(
+        (p for p in _common_prefixes(names) if _fits(book, (n[len(p) :] for n in names))), ""
+    )
 
 
 def prefix_hint(book: RuleBook, names: Sequence[str]) -> str:
@@ -40,7 +42,7 @@ def prefix_hint(book: RuleBook, names: Sequence[str]) -> str:
         for n in range(1, len(segments) - 1):
             if _fits(book, [".".join(segments[n:])]):
                 prefix = ".".join(segments[:n]) + "."
-                count = sum(other.startswith(prefix) for other in names)
+                count = sum(tensor.startswith(prefix) for tensor in names)
                 if 10 * count < 9 * len(names):  # a part of the model, and no wrapper
                     return ""
                 return (
@@ -50,7 +52,7 @@ def prefix_hint(book: RuleBook, names: Sequence[str]) -> str:
     return ""
 
 
-def _shared(names: Sequence[str]) -> Iterator[str]:
+def _common_prefixes(names: Sequence[str]) -> Iterator[str]:
     """Yield every prefix that all names share, the empty one first.
 
     The first and the last name in alphabetical order share what all do.

@@ -276,7 +276,7 @@ def _match(
         raise CheckpointError(
             lora.unmatched(missing, base.tensors, path)
             + _tied(missing, base)
-            + _fused(missing, base)
+            + _fused_hint(missing, base)
         )
     _check_embedding(products.keys() | replaced.keys(), base, path)
     return products, replaced
@@ -327,7 +327,7 @@ def _tied(missing: Iterable[str], base: CheckpointInfo) -> str:
     )
 
 
-def _fused(missing: Iterable[str], base: CheckpointInfo) -> str:
+def _fused_hint(missing: Iterable[str], base: CheckpointInfo) -> str:
     """Say that an adapter of single experts meets a base that stores all of them in one tensor."""
     if not any(map(_SINGLE_EXPERT.search, missing)) or any(
         map(_SINGLE_EXPERT.search, base.tensors)

@@ -135,11 +135,11 @@ class LoraConfig:
         return self.rank if pattern is None else self.ranks[pattern]
 
 
-def parse_config(found: Mapping[str, Any], path: Path) -> LoraConfig:
+def parse_config(fields: Mapping[str, Any], path: Path) -> LoraConfig:
     """Check an `adapter_config.json`.
 
     Args:
-        found: The parsed file.
+        fields: The parsed file.
         path: Where it stands, for messages.
 
     Returns:
@@ -148,38 +148,38 @@ def parse_config(found: Mapping[str, Any], path: Path) -> LoraConfig:
     Raises:
         CheckpointError: If it is no LoRA, or of a kind whose product is not known here.
     """
-    kind = found.get("peft_type")
+    kind = fields.get("peft_type")
     if kind != "LORA":
         raise CheckpointError(
             f"{path}: peft_type is {kind!r}; only 'LORA' can be merged here. If PEFT can merge it, "
             "do so (`merge_and_unload()`, then `save_pretrained`) and name the merged folder."
         )
-    _check_fields(found, path)
-    _check_initialisation(found.get("init_lora_weights"), path)
+    _check_fields(fields, path)
+    _check_initialisation(fields.get("init_lora_weights"), path)
     return LoraConfig(
-        rank=_rank(found.get("r"), "r", path),
-        alpha=_number(found.get("lora_alpha"), "lora_alpha", path),
-        ranks={k: _rank(v, k, path) for k, v in _patterns(found, "rank_pattern", path)},
-        alphas={k: _number(v, k, path) for k, v in _patterns(found, "alpha_pattern", path)},
-        rank_stabilized=_flag(found, "use_rslora", path),
-        dora=_flag(found, "use_dora", path),
-        transposed=_flag(found, "fan_in_fan_out", path),
+        rank=_rank(fields.get("r"), "r", path),
+        alpha=_number(fields.get("lora_alpha"), "lora_alpha", path),
+        ranks={k: _rank(v, k, path) for k, v in _patterns(fields, "rank_pattern", path)},
+        alphas={k: _number(v, k, path) for k, v in _patterns(fields, "alpha_pattern", path)},
+        rank_stabilized=_flag(fields, "use_rslora", path),
+        dora=_flag(fields, "use_dora", path),
+        transposed=_flag(fields, "fan_in_fan_out", path),
     )
 
 
-def _check_fields(found: Mapping[str, Any], path: Path) -> None:
+def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
     """Refuse fields that are not formed here, or not known and set to something."""
     for field, meaning in UNSUPPORTED.items():
-        if found.get(field):
+        if fields.get(field):
             raise CheckpointError(
                 f"{path}: uses {meaning} ({field}), which is not supported. {_MERGE}"
             )
-    unknown = found.keys() - READ - WITHOUT_EFFECT - UNSUPPORTED.keys()
-    for field in sorted(field for field in unknown if found[field]):
+    unknown = fields.keys() - READ - WITHOUT_EFFECT - UNSUPPORTED.keys()
+    for field in sorted(field for field in unknown if fields[field]):
         raise CheckpointError(
-            f"{path}: sets {field[:80]!r} to {str(found[field])[:80]!r}, and what that does to the "
-            f"weights is not known here. {_MERGE} If it has no effect on the weights, take it out "
-            "of a copy of the file."
+            f"{path}: sets {field[:80]!r} to {str(fields[field])[:80]!r}, and what that does to "
+            f"the weights is not known here. {_MERGE} If it has no effect on the weights, take it "
+            "out of a copy of the file."
         )
 
 
@@ -208,8 +208,8 @@ def _matching(patterns: Iterable[str], module: str) -> str | None:
     return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", module)), None)
 
 
-def _patterns(found: Mapping[str, Any], field: str, path: Path) -> Iterable[tuple[str, Any]]:
-    patterns = found.get(field) or {}
+def _patterns(fields: Mapping[str, Any], field: str, path: Path) -> Iterable[tuple[str, Any]]:
+    patterns = fields.get(field) or {}
     if not isinstance(patterns, dict):
         raise CheckpointError(f"{path}: {field} must be an object of pattern to number.")
     for pattern in patterns:
@@ -226,20 +226,20 @@ def _patterns(found: Mapping[str, Any], field: str, path: Path) -> Iterable[tupl
     return patterns.items()
 
 
-def _rank(found: object, field: str, path: Path) -> int:
-    if type(found) is not int or found < 1:
-        raise CheckpointError(f"{path}: {field} is {found!r}; expected a rank, 1 or more.")
-    return found
+def _rank(value: object, field: str, path: Path) -> int:
+    if type(value) is not int or value < 1:
+        raise CheckpointError(f"{path}: {field} is {value!r}; expected a rank, 1 or more.")
+    return value
 
 
-def _number(found: object, field: str, path: Path) -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise CheckpointError(f"{path}: {field} is {found!r}; expected a number.")
-    return found
+def _number(value: object, field: str, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise CheckpointError(f"{path}: {field} is {value!r}; expected a number.")
+    return value
 
 
-def _flag(found: Mapping[str, Any], field: str, path: Path) -> bool:
-    value = found.get(field, False)
+def _flag(fields: Mapping[str, Any], field: str, path: Path) -> bool:
+    value = fields.get(field, False)
     if value is not None and not isinstance(value, bool):
         raise CheckpointError(f"{path}: {field} is {str(value)[:80]!r}; expected true or false.")
     return bool(value)

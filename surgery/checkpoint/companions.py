@@ -63,18 +63,20 @@ def companion_folders(info: CheckpointInfo) -> dict[str, Path]:
     that has them; an adapter's tokenizer files without a vocabulary replace the base's one by one.
     Of its code only what these need comes with them.
     """
-    own = [] if info.adapter is None else _listed(info.adapter)
-    own = [name for name in own if name not in _BASE_ONLY]
+    replacements = [] if info.adapter is None else _list_names(info.adapter)
+    replacements = [name for name in replacements if name not in _BASE_ONLY]
     if info.adapter is not None:
-        own += find_code(info.adapter, own, beside=False).files
-    chosen = {
-        name: info.folder for name in companion_names(info.folder) if not _is_replaced(name, own)
+        replacements += find_code(info.adapter, replacements, beside=False).files
+    folders = {
+        name: info.folder
+        for name in companion_names(info.folder)
+        if not _is_replaced(name, replacements)
     }
     if info.adapter is not None:
-        if _holds_template(info.adapter, own):
-            chosen = {name: folder for name, folder in chosen.items() if not _is_template(name)}
-        chosen |= dict.fromkeys(own, info.adapter)
-    return chosen
+        if _holds_template(info.adapter, replacements):
+            folders = {name: folder for name, folder in folders.items() if not _is_template(name)}
+        folders |= dict.fromkeys(replacements, info.adapter)
+    return folders
 
 
 def companion_code(info: CheckpointInfo) -> CustomCode:
@@ -92,24 +94,24 @@ def companion_code(info: CheckpointInfo) -> CustomCode:
 
 def companion_names(folder: Path) -> list[str]:
     """Return the names of the companion files in a folder, its own code among them."""
-    names = _listed(folder)
+    names = _list_names(folder)
     return [*names, *find_code(folder, names).files]
 
 
-def _listed(folder: Path) -> list[str]:
-    known = _TOKENIZER | _TEMPLATE | _PROCESSOR | _BASE_ONLY
-    names = [p.name for p in folder.iterdir() if p.name in known or p.suffix == ".tiktoken"]
+def _list_names(folder: Path) -> list[str]:
+    table = _TOKENIZER | _TEMPLATE | _PROCESSOR | _BASE_ONLY
+    names = [p.name for p in folder.iterdir() if p.name in table or p.suffix == ".tiktoken"]
     inner = folder / _TEMPLATES
     if inner.is_dir():
         names += [f"{_TEMPLATES}/{p.name}" for p in inner.iterdir() if p.suffix == ".jinja"]
     return names
 
 
-def _is_replaced(name: str, own: list[str]) -> bool:
+def _is_replaced(name: str, replacements: list[str]) -> bool:
     """Check that a base's file belongs to a set that the adapter supplies whole."""
     if _is_tokenizer(name):
-        return any(each in _VOCABULARIES or each.endswith(".tiktoken") for each in own)
-    return name in _PROCESSOR and not _PROCESSOR.isdisjoint(own)
+        return any(each in _VOCABULARIES or each.endswith(".tiktoken") for each in replacements)
+    return name in _PROCESSOR and not _PROCESSOR.isdisjoint(replacements)
 
 
 def _is_tokenizer(name: str) -> bool:
@@ -131,7 +133,7 @@ def _holds_template(folder: Path, names: list[str]) -> bool:
 def _key(path: Path, key: str) -> object:
     """Return a value of a JSON object, or None where there is none to read."""
     try:
-        parsed = read_json(path)
+        value = read_json(path)
     except (OSError, ValueError):
         return None
-    return parsed.get(key) if isinstance(parsed, dict) else None
+    return value.get(key) if isinstance(value, dict) else None

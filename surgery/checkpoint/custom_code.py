@@ -60,22 +60,24 @@ def find_code(folder: Path, names: Iterable[str], *, beside: bool = True) -> Cus
     Raises:
         CheckpointError: If a Python file cannot be read, or leads out of the folder.
     """
-    configs = [_parsed(folder, name) for name in names if name.endswith("config.json")]
+    configs = [_parse(folder, name) for name in names if name.endswith("config.json")]
     classes = [match for config in configs for match in _classes(config)]
     repositories = {match["repository"] for match in classes if match["repository"]}
-    named = {match["module"] for match in classes if not match["repository"]}
-    modules = {f"{module.replace('.', '/')}.py" for module in named}
-    there = {module for module in modules if is_file(folder / module)}
-    more = {path.name for path in folder.glob("*.py") if _MODULE.fullmatch(path.name)}
-    more = {name for name in more if is_file(folder / name)} if there and beside else set()
+    references = {match["module"] for match in classes if not match["repository"]}
+    modules = {f"{module.replace('.', '/')}.py" for module in references}
+    present = {module for module in modules if is_file(folder / module)}
+    siblings = {path.name for path in folder.glob("*.py") if _MODULE.fullmatch(path.name)}
+    siblings = (
+        {name for name in siblings if is_file(folder / name)} if present and beside else set()
+    )
     return CustomCode(
-        files=tuple(sorted(_with_imports(folder, there | more))),
-        missing=tuple(sorted(modules - there)),
+        files=tuple(sorted(_with_imports(folder, present | siblings))),
+        missing=tuple(sorted(modules - present)),
         repositories=tuple(sorted(repositories)),
     )
 
 
-def _parsed(folder: Path, name: str) -> object:
+def _parse(folder: Path, name: str) -> object:
     """Return what a JSON file says; nothing where it cannot be read, which others report."""
     if not is_file(folder / name):
         return None
@@ -85,44 +87,44 @@ def _parsed(folder: Path, name: str) -> object:
         return None
 
 
-def _classes(value: object, *, mapped: bool = False) -> Iterator[re.Match[str]]:
+def _classes(value: object, *, in_auto_map: bool = False) -> Iterator[re.Match[str]]:
     """Yield every class that a configuration, or a part of one, names in an `auto_map`."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _classes(inner, mapped=mapped or key == "auto_map")
+            yield from _classes(inner, in_auto_map=in_auto_map or key == "auto_map")
     elif isinstance(value, list):
         for inner in value:
-            yield from _classes(inner, mapped=mapped)
-    elif mapped and isinstance(value, str) and (match := _CLASS.fullmatch(value[:_LONGEST])):
+            yield from _classes(inner, in_auto_map=in_auto_map)
+    elif in_auto_map and isinstance(value, str) and (match := _CLASS.fullmatch(value[:_LONGEST])):
         yield match
 
 
 def _with_imports(folder: Path, files: Iterable[str]) -> set[str]:
     """Return Python files with all that they import relatively, as far as it is in the folder."""
-    collected: set[str] = set()
-    todo = list(files)
-    while todo:
-        name = todo.pop()
-        if name in collected:
+    result: set[str] = set()
+    pending = list(files)
+    while pending:
+        name = pending.pop()
+        if name in result:
             continue
-        collected.add(name)
-        imported = _imported(name, read_file(folder, name))
-        todo += [each for each in imported if is_file(folder / each)]
-    return collected
+        result.add(name)
+        candidates = _import_candidates(name, read_file(folder, name))
+        pending += [each for each in candidates if is_file(folder / each)]
+    return result
 
 
-def _imported(name: str, source: bytes) -> Iterator[str]:
+def _import_candidates(name: str, source: bytes) -> Iterator[str]:
     """Yield the files that a module's relative imports may mean.
 
     A pattern searches the text: Python's parser can crash on untrusted input.
     """
     for match in _IMPORT.finditer(source):
-        dots, dotted, names = match[1] or match[4], match[2] or match[5] or b"", match[3] or b""
+        dots, module, names = match[1] or match[4], match[2] or match[5] or b"", match[3] or b""
         parents = PurePosixPath(name).parents
         if len(dots) > len(parents):
             continue  # it leads out of the folder
         place = parents[len(dots) - 1]
-        for part in filter(None, dotted.decode().split(".")):
+        for part in filter(None, module.decode().split(".")):
             place /= part
             yield f"{place}.py"
             yield f"{place}/__init__.py"

@@ -46,10 +46,10 @@ def explained(path: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = reason(error)
+        cause = reason(error)
         if error.errno in _SPACE and needed:
-            why += f" (needed {size_text(needed)}, {_free_text(path)})"
-        raise ExecutionError(f"{path}: cannot be written: {why}.") from error
+            cause += f" (needed {size_text(needed)}, {_free_text(path)})"
+        raise ExecutionError(f"{path}: cannot be written: {cause}.") from error
 
 
 def reason(error: OSError) -> str:

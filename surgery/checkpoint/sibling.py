@@ -127,7 +127,7 @@ def put(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def exchange(one: Path, other: Path) -> bool:
+def exchange(left: Path, right: Path) -> bool:
     """Exchange the names of two folders in one step.
 
     Returns:
@@ -138,17 +138,17 @@ def exchange(one: Path, other: Path) -> bool:
         OSError: If it fails for another reason.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    first, second = os.fsencode(one), os.fsencode(other)
+    source, target = os.fsencode(left), os.fsencode(right)
     if hasattr(libc, "renameat2"):
-        failed = libc.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE)
+        status = libc.renameat2(_AT_FDCWD, source, _AT_FDCWD, target, _RENAME_EXCHANGE)
     elif hasattr(libc, "renamex_np"):
-        failed = libc.renamex_np(first, second, _RENAME_EXCHANGE)
+        status = libc.renamex_np(source, target, _RENAME_EXCHANGE)
     else:
         return False
-    code = ctypes.get_errno() if failed else 0
+    code = ctypes.get_errno() if status else 0
     if code and code not in _NO_EXCHANGE:
-        raise OSError(code, os.strerror(code), str(other))
-    return not failed
+        raise OSError(code, os.strerror(code), str(right))
+    return not status
 
 
 def remove(folder: Path) -> None:

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from surgery.checkpoint.source import CheckpointInfo
 
 
-def differing_tokens(one: CheckpointInfo, other: CheckpointInfo) -> tuple[str, ...]:
+def differing_tokens(left: CheckpointInfo, right: CheckpointInfo) -> tuple[str, ...]:
     """Return the tokens that do not have the same id in two checkpoints' tokenizers, sorted.
 
     There are none where a checkpoint has no tokenizer to compare.
     """
-    files = _vocabulary_file(one), _vocabulary_file(other)
+    files = _vocabulary_file(left), _vocabulary_file(right)
     if files[0] and files[1] and files[0].read_bytes() == files[1].read_bytes():
         return ()
-    first, second = vocabulary(one), vocabulary(other)
+    first, second = vocabulary(left), vocabulary(right)
     if first is None or second is None:
         return ()
     return tuple(sorted(t for t in first.keys() | second.keys() if first.get(t) != second.get(t)))
@@ -39,8 +39,8 @@ def vocabulary(info: CheckpointInfo) -> Mapping[str, int] | None:
     if path is None:
         return None
     try:
-        parsed = read_json(path)
-        return dict(parsed) if path.name == "vocab.json" else _tokenizer_json(parsed)
+        value = read_json(path)
+        return dict(value) if path.name == "vocab.json" else _tokenizer_json(value)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is not a tokenizer file ({type(error).__name__}: {error}). Restore it "

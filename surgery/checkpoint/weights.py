@@ -112,8 +112,8 @@ class WeightFile(Closing):
             CheckpointError: If it was written to, replaced, moved or removed.
         """
         with suppress(OSError):
-            same = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
-            if same and self.stamp() == self._opened:
+            is_same_file = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            if is_same_file and self.stamp() == self._opened:
                 return
         raise changed_error(self._path)
 
@@ -154,6 +154,6 @@ def _outlast_tick(stat: os.stat_result) -> None:
     """Wait until a further change of a file would change its times; only new files need it."""
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
     tick = _TICK_NS if any(each % 10**9 for each in times) else _COARSE_NS
-    left = max(times) + tick - time.time_ns()
-    if 0 < left <= tick:  # a clock that runs ahead of ours cannot be waited for
-        time.sleep(left / 10**9)
+    wait = max(times) + tick - time.time_ns()
+    if 0 < wait <= tick:  # a clock that runs ahead of ours cannot be waited for
+        time.sleep(wait / 10**9)

@@ -51,8 +51,8 @@ def plain_console(**options: Any) -> Console:
 
         def render(self, *arguments: Any, **keywords: Any) -> Iterator[Segment]:
             for segment in super().render(*arguments, **keywords):
-                shown = segment.text if segment.control else printable(segment.text)
-                yield Segment(shown, segment.style, segment.control)
+                text = segment.text if segment.control else printable(segment.text)
+                yield Segment(text, segment.style, segment.control)
 
     return Plain(highlight=False, markup=False, emoji=False, **options)
 

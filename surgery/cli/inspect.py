@@ -82,10 +82,10 @@ def _print_summary(console: Console, record: dict[str, Any]) -> None:
     _print_components(console, record)
     lines = [f"regions of {told}" for told in _regions(record)]
     if record["tied_head"]:
-        stored = "head" in record["components"]
+        has_head = "head" in record["components"]
         lines.append(
             "head tied to the embedding by the configuration, though the files hold both"
-            if stored
+            if has_head
             else "head tied to the embedding: one tensor serves as both"
         )
     if record["revision"]:

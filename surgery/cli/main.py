@@ -40,9 +40,9 @@ from surgery.cli.console import INTERRUPTED, show_error, show_warning
 from surgery.cli.process import (
     check_folder,
     check_platform,
-    explained,
     find_home,
     open_streams,
+    resource_error,
     unwritten,
 )
 from surgery.errors import SurgeryError
@@ -149,11 +149,11 @@ def main() -> None:
     except SurgeryError as error:
         _refuse(error)
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
-        known = explained(error)
-        if known is None:
+        report = resource_error(error)
+        if report is None:
             raise
         # Without colours: what prints them needs memory.
-        print(f"error: {one_line(without_credentials(str(known)))}", file=sys.stderr)
+        print(f"error: {one_line(without_credentials(str(report)))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         _leave(INTERRUPTED)

@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 from surgery.errors import ExecutionError, first_line, says_shortage, shortage
 
 _PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
-_NEEDED: Final = ("pread", "preadv", "pwrite")  # of os
+_REQUIRED: Final = ("pread", "preadv", "pwrite")  # of os
 
 
 def check_platform() -> None:
@@ -33,7 +33,7 @@ def check_platform() -> None:
     except ImportError:
         missing = ["fcntl"]
     else:
-        missing = [f"os.{name}" for name in _NEEDED if not hasattr(os, name)]
+        missing = [f"os.{name}" for name in _REQUIRED if not hasattr(os, name)]
     if missing:
         raise ExecutionError(
             f"this platform ({sys.platform}) is not supported: its Python has no "
@@ -108,11 +108,11 @@ def open_streams() -> None:
             # The number must not go to a file of the user's: C libraries print to it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = _opened(sys.stdout, sys.__stdout__, 1)
-    sys.stderr = _opened(sys.stderr, sys.__stderr__, 2)
+    sys.stdout = _open(sys.stdout, sys.__stdout__, 1)
+    sys.stderr = _open(sys.stderr, sys.__stderr__, 2)
 
 
-def _opened(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:
+def _open(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:
     if stream is not None and stream is not original:
         return stream  # a program's that called this one
     encoding = stream.encoding if stream is not None else "utf-8"
@@ -134,7 +134,7 @@ def unwritten() -> ExecutionError | None:
     )
 
 
-def explained(error: BaseException) -> ExecutionError | None:
+def resource_error(error: BaseException) -> ExecutionError | None:
     """Return the error about what the system withheld, if that is what a library's error says."""
     from surgery.checkpoint.failure import is_systems, reason
 

@@ -60,22 +60,22 @@ def custom_code(plan: Plan) -> list[str]:
 
     Whether a library has a class of its own for the model's type depends on its version.
     """
-    brought = companion_code(plan.base)
-    if not brought:
+    custom = companion_code(plan.base)
+    if not custom:
         return []
     sentences = []
-    if brought.files:
+    if custom.files:
         sentences.append(
-            f"This model brings Python code of its own: {_listed(brought.files)}. The files are "
+            f"This model brings Python code of its own: {_join(custom.files)}. The files are "
             "the base's, byte for byte; nothing ran them when it was made."
         )
-    if brought.repositories:
+    if custom.repositories:
         sentences.append(
-            f"Its configuration names code in other repositories: {_listed(brought.repositories)}."
+            f"Its configuration names code in other repositories: {_join(custom.repositories)}."
         )
-    if brought.missing:
+    if custom.missing:
         sentences.append(
-            f"Its configuration names code that the base does not have: {_listed(brought.missing)}."
+            f"Its configuration names code that the base does not have: {_join(custom.missing)}."
         )
     sentences.append(
         "A library that has no class of its own for this type of model loads it only with "
@@ -84,7 +84,7 @@ def custom_code(plan: Plan) -> list[str]:
     return ["## Custom code", " ".join(sentences)]
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(map(code, names))
 
 

@@ -62,15 +62,15 @@ def _without_paths(name: str, data: bytes) -> bytes:
     if not name.endswith("config.json") or b"name_or_path" not in data:
         return data
     try:
-        parsed = parse_json(data)
+        value = parse_json(data)
     except ValueError:
         return data
-    if not isinstance(parsed, dict):
+    if not isinstance(value, dict):
         return data
     for key in ("_name_or_path", "name_or_path"):
-        if isinstance(parsed.get(key), str) and parsed[key].startswith(("/", "~", ".")):
-            del parsed[key]
-            data = (json.dumps(parsed, indent=2, ensure_ascii=False) + "\n").encode()
+        if isinstance(value.get(key), str) and value[key].startswith(("/", "~", ".")):
+            del value[key]
+            data = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
     return data
 
 
@@ -86,10 +86,10 @@ def with_dtype(config: bytes, dtype: DType | None) -> bytes:
     """
     if dtype is None:
         return config
-    parsed = parse_json(config)
-    if not _set(parsed, dtype.torch_name):
-        parsed["dtype"] = dtype.torch_name
-    return (json.dumps(parsed, indent=2, ensure_ascii=False) + "\n").encode()
+    value = parse_json(config)
+    if not _set(value, dtype.torch_name):
+        value["dtype"] = dtype.torch_name
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _set(config: dict[str, Any], name: str) -> bool:

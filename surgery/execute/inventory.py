@@ -23,14 +23,14 @@ _CLIENT_BYTES: Final = 1 << 20
 """The largest of these, a list of all files in a repository, is some hundred bytes a file."""
 
 
-def unexpected_entries(folder: Path, known: Collection[str]) -> Iterator[tuple[str, str]]:
+def unexpected_entries(folder: Path, names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the name of everything in a folder that no merge put there, and what is wrong with it.
 
     A loader may act on whatever it finds: an adapter, code, other weights, a link's target.
 
     Args:
         folder: What a merge wrote, or a snapshot of it in the Hub's cache.
-        known: The names of the files that belong there.
+        names: Those of the files that belong there.
 
     Raises:
         CheckpointError: If a folder below cannot be read.
@@ -48,7 +48,7 @@ def unexpected_entries(folder: Path, known: Collection[str]) -> Iterator[tuple[s
                 yield name, "is an empty folder, which no merge makes"
         elif stat.S_ISLNK(status.st_mode):
             yield name, "is a link; a merge writes plain files and folders"
-        elif name not in known and not _is_clients(name, status):
+        elif name not in names and not _is_clients(name, status):
             yield name, "is not part of the merge"
 
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def shard_ops(plan: Plan) -> dict[str, list[TensorOp]]:
     """Return the operations of every output file, in the order of its tensors."""
-    digests: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
+    shards: dict[str, list[TensorOp]] = {name: [] for name in plan.shards}
     for op in plan.ops:
-        digests[op.shard].append(op)
-    return digests
+        shards[op.shard].append(op)
+    return shards
 
 
 def shard_metadata(plan: Plan, name: str) -> Mapping[str, str]:
@@ -42,7 +42,7 @@ def planned_layout(plan: Plan) -> dict[str, str]:
     return _digests(shard_ops(plan), metadata, index=has_index(plan))
 
 
-def listed_layout(ledger: Ledger, made: LocalCheckpoint) -> dict[str, str]:
+def listed_layout(ledger: Ledger, checkpoint: LocalCheckpoint) -> dict[str, str]:
     """Return the same for the tensors that a ledger lists.
 
     Ledgers of format 1 do not say what the headers were. The metadata is then taken from the
@@ -52,19 +52,21 @@ def listed_layout(ledger: Ledger, made: LocalCheckpoint) -> dict[str, str]:
         return dict(ledger.layout)
     shards = dict.fromkeys(entry.shard for entry in ledger.tensors)
     tensors = {name: [t for t in ledger.tensors if t.shard == name] for name in shards}
-    index = len(shards) > 1 or (made.info.folder / INDEX).exists()
-    return _digests(tensors, made.info.metadata, index=index)
+    index = len(shards) > 1 or (checkpoint.info.folder / INDEX).exists()
+    return _digests(tensors, checkpoint.info.metadata, index=index)
 
 
-def layout_on_disk(made: LocalCheckpoint) -> dict[str, str]:
+def layout_on_disk(checkpoint: LocalCheckpoint) -> dict[str, str]:
     """Return the same for a folder.
 
     Raises:
         CheckpointError: If the index cannot be read.
     """
-    digests = {name: sha256(made.raw_header(name)).hexdigest() for name in made.info.shards}
-    if (made.info.folder / INDEX).exists():
-        digests[INDEX] = sha256(read_file(made.info.folder, INDEX)).hexdigest()
+    digests = {
+        name: sha256(checkpoint.raw_header(name)).hexdigest() for name in checkpoint.info.shards
+    }
+    if (checkpoint.info.folder / INDEX).exists():
+        digests[INDEX] = sha256(read_file(checkpoint.info.folder, INDEX)).hexdigest()
     return digests
 
 

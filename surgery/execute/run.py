@@ -197,23 +197,23 @@ class _Work:
 
     def _advance(self, stop: Event) -> Callable[[int], None]:
         """A progress function that ends its thread when another one failed."""
-        heed = self._heed(stop)
+        check = self._stop_check(stop)
 
         def advance(count: int) -> None:
-            heed(count)
+            check(count)
             self.progress(count)
 
         return advance
 
     @staticmethod
-    def _heed(stop: Event) -> Callable[[int], None]:
+    def _stop_check(stop: Event) -> Callable[[int], None]:
         """Return a progress function that only ends its thread when another one failed."""
 
-        def heed(_: int) -> None:
+        def check(_: int) -> None:
             if stop.is_set():
                 raise Stopped
 
-        return heed
+        return check
 
     def _copy(self, run: Run, stop: Event) -> None:
         names = [op.name for op in run.ops]
@@ -226,7 +226,7 @@ class _Work:
             # Where they went, not where they came from, nor what an earlier merge remembers: the
             # source may change between copying and hashing and have the same times before and
             # after, and only the bytes that were written are what the ledger vouches for.
-            self.outputs[name] = shard.digest(name, self._heed(stop))
+            self.outputs[name] = shard.digest(name, self._stop_check(stop))
         shard.flush()
 
     def remember_copies(self) -> None:

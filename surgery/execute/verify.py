@@ -205,28 +205,28 @@ def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
     return sorted(faults, key=lambda fault: fault.where)
 
 
-def _layout(there: Mapping[str, str], wanted: Mapping[str, str]) -> list[Fault]:
+def _layout(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[Fault]:
     """Compare headers, with the metadata in them, and the index."""
     return [
-        Fault(name, _LAYOUT[name in there, name in wanted])
-        for name in sorted(there.keys() | wanted.keys())
-        if there.get(name) != wanted.get(name)
+        Fault(name, _LAYOUT[name in actual, name in expected])
+        for name in sorted(actual.keys() | expected.keys())
+        if actual.get(name) != expected.get(name)
     ]
 
 
 def _models(
-    opened: Mapping[str, Checkpoint], ledger: Ledger, moved: Collection[str]
+    checkpoints: Mapping[str, Checkpoint], ledger: Ledger, moved: Collection[str]
 ) -> list[Fault]:
     """Check that the inputs are those that the ledger names."""
     faults = []
-    for name, checkpoint in opened.items():
+    for name, checkpoint in checkpoints.items():
         entry, info = ledger.models[name], checkpoint.info
         if info.fingerprint != entry.fingerprint:
-            what = "has other tensors, or another configuration, than when it was merged"
-            faults.append(Fault(name, what))
+            fault = "has other tensors, or another configuration, than when it was merged"
+            faults.append(Fault(name, fault))
         if name not in moved and info.revision != entry.revision:
-            what = f"is at {info.revision or 'no commit'}; the ledger says {entry.revision}"
-            faults.append(Fault(name, what))
+            fault = f"is at {info.revision or 'no commit'}; the ledger says {entry.revision}"
+            faults.append(Fault(name, fault))
     return faults
 
 
@@ -260,8 +260,8 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
             faults.append(Fault(entry.name, "was changed after the merge"))
         if entry.source is None and entry.name not in MADE and not _is_result(entry.name):
             faults.append(Fault(entry.name, "follows no model, and is nothing a merge has"))
-    known = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
-    return faults + [Fault(name, what) for name, what in unexpected_entries(out, known)]
+    names = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
+    return faults + [Fault(name, what) for name, what in unexpected_entries(out, names)]
 
 
 def _is_result(name: str) -> bool:
@@ -271,8 +271,8 @@ def _is_result(name: str) -> bool:
 
 def _as_written(plan: Plan, ledger: Ledger, moved: Collection[str]) -> Plan:
     """Return the plan with the models where they were at the merge: the card names them."""
-    written = parse_recipe(ledger.recipe, LEDGER).models
-    models = {n: written[n] if n in moved else each for n, each in plan.recipe.models.items()}
+    references = parse_recipe(ledger.recipe, LEDGER).models
+    models = {n: references[n] if n in moved else each for n, each in plan.recipe.models.items()}
     infos = {
         n: replace(info, revision=ledger.models[n].revision) for n, info in plan.models.items()
     }
@@ -281,18 +281,18 @@ def _as_written(plan: Plan, ledger: Ledger, moved: Collection[str]) -> Plan:
 
 def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
     """The ledger lists the files that the base and the recipe give, and no other content."""
-    listed = {entry.name: (entry.sha256, entry.source) for entry in ledger.files}
-    wanted = {
+    entries = {entry.name: (entry.sha256, entry.source) for entry in ledger.files}
+    expected = {
         name: (hashlib.sha256(data).hexdigest(), source)
         for name, (data, source) in companions(plan).items()
     }
-    if PUBLISHED in listed or ledger.versions.get("vlm-surgery") != surgery.__version__:
+    if PUBLISHED in entries or ledger.versions.get("vlm-surgery") != surgery.__version__:
         # Publishing writes another card, and so may another version.
-        wanted[CARD] = listed.get(CARD, wanted[CARD])
+        expected[CARD] = entries.get(CARD, expected[CARD])
     return [
         Fault(name, f"is not what the base {plan.recipe.base!r} and the recipe give")
-        for name in sorted(listed.keys() | wanted.keys())
-        if listed.get(name) != wanted.get(name) and not _is_published(name)
+        for name in sorted(entries.keys() | expected.keys())
+        if entries.get(name) != expected.get(name) and not _is_published(name)
     ]
 
 

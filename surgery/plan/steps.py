@@ -179,13 +179,13 @@ def _absent(missing: Sequence[tuple[Model, Site]]) -> str:
     at = (site.component, site.layer, site.module)
     instead = [
         name
-        for name, other in model.architecture.sites.items()
-        if (other.component, other.layer, other.module) == at
+        for name, at_site in model.architecture.sites.items()
+        if (at_site.component, at_site.layer, at_site.module) == at
     ]
-    found = f" In the same place {model.name!r} has {_some(instead)}." if instead else ""
-    listed = [f"{site.canonical} in {model.name!r}" for model, site in missing]
+    hint = f" In the same place {model.name!r} has {_some(instead)}." if instead else ""
+    lines = [f"{site.canonical} in {model.name!r}" for model, site in missing]
     return (
-        f"no such tensor: {_some(listed)}.{found} Exclude what one of the models lacks with '!'; "
+        f"no such tensor: {_some(lines)}.{hint} Exclude what one of the models lacks with '!'; "
         f"if different versions of a library saved them, save both with one."
     )
 

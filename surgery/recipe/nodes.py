@@ -94,15 +94,15 @@ def compose(text: str, file: str = "<string>") -> Node:
     Raises:
         RecipeError: If it is not YAML, or not the plain and bounded part of it that recipes use.
     """
-    return _composed(text, file, several=False)[0]
+    return _compose(text, file, several=False)[0]
 
 
 def compose_all(text: str, file: str = "<string>") -> list[Node]:
     """Read the documents of a YAML text, at least one; errors as those of `compose`."""
-    return _composed(text, file, several=True)
+    return _compose(text, file, several=True)
 
 
-def _composed(text: str, file: str, *, several: bool) -> list[Node]:
+def _compose(text: str, file: str, *, several: bool) -> list[Node]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise RecipeError(f"{file} is over {MAX_BYTES // 1_000_000} MB; recipes are small texts.")
     try:

@@ -34,15 +34,15 @@ def literal(figure: Figure) -> Figure:
                 if isinstance(form, FixedFormatter):
                     form.seq = [_plain(str(label)) for label in form.seq]
                 elif isinstance(form, FuncFormatter):  # where ticks have names
-                    form.func = partial(_named, form.func)
+                    form.func = partial(_plain_tick, form.func)
     return figure
 
 
-def _named(name: Callable[..., str], value: float, place: int | None = None) -> str:
+def _plain_tick(name: Callable[..., str], value: float, place: int | None = None) -> str:
     return _plain(name(value, place))
 
 
 def _plain(text: str) -> str:
-    kept = _FORMULAS.findall(text)
+    formulas = _FORMULAS.findall(text)
     parts = [printable(part).replace("$", r"\$") for part in _FORMULAS.split(text)]
-    return "".join(part + formula for part, formula in zip(parts, [*kept, ""], strict=True))
+    return "".join(part + formula for part, formula in zip(parts, [*formulas, ""], strict=True))

@@ -217,7 +217,7 @@ def test_a_style_of_ones_own(
 ) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "surgery.cli.evaluate.ask", lambda _, work, *__, **___: asked.append(work.asked())
+        "surgery.cli.evaluate.ask", lambda _, work, *__, **___: asked.append(work.header_fields())
     )
     monkeypatch.setattr("surgery.cli.evaluate.finish", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")

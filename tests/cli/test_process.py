@@ -120,13 +120,13 @@ def test_little_memory_is_one_sentence(error: Exception) -> None:
     wrapped = RuntimeError("while loading")
     wrapped.__cause__ = error
     for each in (error, wrapped):
-        told = process.explained(each)
+        told = process.resource_error(each)
         assert isinstance(told, ExecutionError)
         assert "memory ran out" in str(told) and "fewer workers" in str(told)
 
 
 def test_other_errors_are_no_shortage() -> None:
-    assert process.explained(RuntimeError("shape mismatch")) is None
+    assert process.resource_error(RuntimeError("shape mismatch")) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -154,6 +154,6 @@ def test_any_terminal(tmp_path: Path) -> None:
 
 def test_what_the_system_says_of_a_file_is_no_bug() -> None:
     long = OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999)
-    told = str(process.explained(long))
+    told = str(process.resource_error(long))
     assert told.endswith("x: the name is too long; choose a shorter one.") and len(told) < 300
-    assert process.explained(OSError(errno.ENOENT, "No such file", "x")) is None
+    assert process.resource_error(OSError(errno.ENOENT, "No such file", "x")) is None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from surgery.cli.process import explained
+from surgery.cli.process import resource_error
 from surgery.errors import SurgeryError
 from tests.fuzz import mutate
 from tests.fuzz.kinds import KINDS
@@ -73,7 +73,7 @@ def run_case(
                 if done.code not in (0, 2, None):
                     _put(report, f"exit {done.code}", kind, seed, command)
             except (Hang, Exception) as error:  # noqa: BLE001 - what escapes is the finding
-                if explained(error) is not None:  # as the command line's own end does
+                if resource_error(error) is not None:  # as the command line's own end does
                     report.count["refused"] += 1
                     continue
                 report.count["escaped"] += 1

@@ -161,9 +161,9 @@ def single(roots: Sequence[Node]) -> Node:
     if len(roots) == 1:
         return roots[0]
     names = [root.get("name") if isinstance(root.value, dict) else None for root in roots]
-    listed = ", ".join("without a name" if n is None else repr(n.plain()) for n in names)
+    text = ", ".join("without a name" if n is None else repr(n.plain()) for n in names)
     raise RecipeError(
-        f"the file holds {len(roots)} documents ({listed}), which mergekit-multi merges one "
+        f"the file holds {len(roots)} documents ({text}), which mergekit-multi merges one "
         f"after another; a recipe is one merge. Put each into a file of its own, translate and "
         f"merge them in order, and where one names an earlier one, write the folder that it made.",
         roots[1].place,

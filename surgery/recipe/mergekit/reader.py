@@ -18,7 +18,7 @@ from surgery.methods.table import METHODS, Scope
 from surgery.recipe.mergekit.filters import pick
 from surgery.recipe.mergekit.steps import Between, Copy, Given, action_of, combined, step_of
 from surgery.recipe.mergekit.tables import parts_of
-from surgery.recipe.mergekit.values import typed
+from surgery.recipe.mergekit.values import convert
 from surgery.recipe.recipe import Output, Recipe
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ class Reader:
 
         def value_of(name: str, value: Any) -> Any:
             if name in known:
-                value = typed(value, known[name], spot.slice.place)
+                value = convert(value, known[name], spot.slice.place)
             return _at(value, t)
 
         for source in spot.slice.sources:

@@ -51,8 +51,8 @@ def by_leaf(sites: Set[Site], architecture: Architecture) -> Selector:
     for site in _in_order(sites, architecture):
         places.setdefault((site.component, site.module, _head(site)), []).append(site.layer)
     terms = []
-    for (component, module, leaf), found in places.items():
-        layers = sorted({layer for layer in found if layer is not None})
+    for (component, module, leaf), numbers in places.items():
+        layers = sorted({layer for layer in numbers if layer is not None})
         spans = _spans(layers, architecture.layers.get(component, 0)) if layers else None
         terms.append(Term(component, spans, module, leaf))
     return _checked(Selector(tuple(terms)), sites, architecture)
@@ -64,8 +64,8 @@ def by_leaf_anywhere(sites: Set[Site], architecture: Architecture) -> Selector:
     Raises:
         RecipeError: If it would pick other sites too.
     """
-    ordered = _in_order(sites, architecture)
-    leaves = dict.fromkeys((site.module, _head(site)) for site in ordered)
+    members = _in_order(sites, architecture)
+    leaves = dict.fromkeys((site.module, _head(site)) for site in members)
     terms = tuple(Term(None, None, module, leaf) for module, leaf in leaves)
     return _checked(Selector(terms), sites, architecture)
 

@@ -190,22 +190,22 @@ def _modules(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     if table.get("kind") != "modular":
         return {"default": table}
     return {
-        name: _prefixed(module["architecture"], module.get("weight_prefix") or "")
+        name: _with_prefix(module["architecture"], module.get("weight_prefix") or "")
         for name, module in table["modules"].items()
     }
 
 
-def _prefixed(module: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+def _with_prefix(module: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     """Return a module whose names have mergekit's prefix, as its filters see them."""
 
-    def named(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def rename(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         return [{**entry, "name": prefix + entry["name"]} for entry in entries]
 
     return {
         **module,
-        "pre_weights": named(module["pre_weights"]),
-        "layer_templates": {"weights": named(module["layer_templates"]["weights"])},
-        "post_weights": named(module["post_weights"]),
+        "pre_weights": rename(module["pre_weights"]),
+        "layer_templates": {"weights": rename(module["layer_templates"]["weights"])},
+        "post_weights": rename(module["post_weights"]),
     }
 
 

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eval.asks import addressed
+from eval.engines.batching import in_halves
 from eval.probes.ablation import Switching, offs_of
-from eval.probes.ask import Asking, Unchanged, in_halves
+from eval.probes.ask import Asking, Unchanged
 from eval.records import Failure, Metric, Suite
 from eval.store import RESPONSES, Store
 from surgery.probe import Branch

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.asks import addressed
-from eval.engines.shown import Shrunk, find_shrunk, shown_size
+from eval.engines.resizing import Shrinkage, find_shrinkage, output_size
 from eval.generation import Generation
 from eval.probes.boxes import SCALES, Frame, Scale, frame_of, iou
 from eval.probes.pairs import Pair
@@ -142,22 +142,22 @@ def test_shrunk_images_are_counted(family: str, tmp_path: Path) -> None:
         addressed(q, "m", {}) for q in Work((asked,), Generation()).questions(PLAIN)
     ]  # blank images are not counted
     processor = load_processor(folder)
-    shown = {size: shown_size(processor, size) for size in sizes}
+    shown = {size: output_size(processor, size) for size in sizes}
     small = [s for s, t in shown.items() if t and t[0] * t[1] < 0.9 * s[0] * s[1]]
-    found = find_shrunk(folder, asks)
+    found = find_shrinkage(folder, asks)
     if family in ("llava_next", "internvl"):  # tiles: nothing is said
         assert found is None
         return
     assert found is not None
     assert small
     assert (found.count, found.total) == (len(small), len(sizes))
-    assert (found.largest, found.shown) == ((640, 480), shown[640, 480])
+    assert (found.largest, found.output) == ((640, 480), shown[640, 480])
     assert f"shrinks {len(small)} of 6 images, the largest from 640x480 to" in found.note
-    assert find_shrunk(folder, asks[:1]) is None or family in ("gemma3", "llava")
+    assert find_shrinkage(folder, asks[:1]) is None or family in ("gemma3", "llava")
 
 
 def test_the_limit_is_named() -> None:
-    note = Shrunk("Qwen2VLImageProcessor", 50176, 2, 3, (640, 640), (224, 224)).note
+    note = Shrinkage("Qwen2VLImageProcessor", 50176, 2, 3, (640, 640), (224, 224)).note
     assert note == (
         "The model's own Qwen2VLImageProcessor (at most 50,176 pixels) shrinks 2 of 3 images, the "
         "largest from 640x640 to 224x224 pixels."

@@ -23,7 +23,7 @@ _SMALLER: Final = 0.9
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class Shrinkage:
     """The images of a run that a processor shrinks.
 
     Attributes:
@@ -32,7 +32,7 @@ class Shrunk:
         count: How many images are made smaller.
         total: Of how many.
         largest: Width and height of the largest, in pixels.
-        shown: The size at which it is shown.
+        output: Width and height of that image after the processor.
     """
 
     processor: str
@@ -40,12 +40,12 @@ class Shrunk:
     count: int
     total: int
     largest: tuple[int, int]
-    shown: tuple[int, int]
+    output: tuple[int, int]
 
     @property
     def note(self) -> str:
         """Return one sentence about the resizing, for the run's report."""
-        (width, height), (wide, high) = self.largest, self.shown
+        (width, height), (wide, high) = self.largest, self.output
         limit = f" (at most {self.limit:,} pixels)" if self.limit else ""
         return (
             f"The model's own {self.processor}{limit} shrinks {self.count} of {self.total} images, "
@@ -53,7 +53,7 @@ class Shrunk:
         )
 
 
-def shown_size(processor: Any, size: Size) -> Size | None:
+def output_size(processor: Any, size: Size) -> Size | None:
     """Return the width and height to which a processor resizes an image of this size.
 
     Args:
@@ -69,19 +69,19 @@ def shown_size(processor: Any, size: Size) -> Size | None:
 
     images = processor.image_processor
     try:
-        made = images(images=[Image.new("RGB", size)], return_tensors="pt")
+        features = images(images=[Image.new("RGB", size)], return_tensors="pt")
     except PROCESSING_ERRORS:
         return None
-    if (grid := made.get("image_grid_thw")) is not None and grid.shape[-1] == 3:
+    if (grid := features.get("image_grid_thw")) is not None and grid.shape[-1] == 3:
         _, high, wide = (int(side) for side in grid.reshape(-1, 3)[0])
         return wide * int(images.patch_size), high * int(images.patch_size)
-    pixels = made.get("pixel_values")
+    pixels = features.get("pixel_values")
     if pixels is None or getattr(pixels, "ndim", 0) != 4 or len(pixels) != 1:
         return None
     return int(pixels.shape[-1]), int(pixels.shape[-2])
 
 
-def find_shrunk(folder: Path, asks: Iterable[Ask | Question]) -> Shrunk | None:
+def find_shrinkage(folder: Path, asks: Iterable[Ask | Question]) -> Shrinkage | None:
     """Return the images that a checkpoint's processor shrinks, or None if it shrinks none.
 
     Args:
@@ -110,13 +110,13 @@ def find_shrunk(folder: Path, asks: Iterable[Ask | Question]) -> Shrunk | None:
     if not small:
         return None
     largest = max(small, key=_area)
-    exact = shown_size(processor, largest)
+    exact = output_size(processor, largest)
     if exact is None:
         return None
     images = processor.image_processor
     limit = images.size.get("longest_edge") if hasattr(images, "merge_size") else None
     kind = type(images).__name__.removesuffix("Pil")
-    return Shrunk(kind, limit, len(small), len(sizes), largest, exact)
+    return Shrinkage(kind, limit, len(small), len(sizes), largest, exact)
 
 
 def _counter(processor: Any) -> Callable[[Size], int | None]:
@@ -134,12 +134,12 @@ def _counter(processor: Any) -> Callable[[Size], int | None]:
 
     @lru_cache(None)
     def by_trial(size: Size) -> int | None:
-        shown = shown_size(processor, size)
-        return _area(shown) if shown else None
+        output = output_size(processor, size)
+        return _area(output) if output else None
 
     if hasattr(images, "merge_size"):
         return by_patches
-    wide, high = (shown_size(processor, size) for size in ((512, 256), (128, 192)))
+    wide, high = (output_size(processor, size) for size in ((512, 256), (128, 192)))
     if wide == high:  # all images are shown alike, or all in tiles
         return lambda _: _area(wide) if wide else None
     return by_trial

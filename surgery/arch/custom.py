@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _V, _P, _L = Component.VISION, Component.PROJECTOR, Component.LANGUAGE
 
 
-def _own(
+def _row(
     name: str,
     *rules: Rule,
     types: tuple[str, ...] = (),
@@ -29,8 +29,8 @@ def _own(
     return Family(name, types or (name,), classes, rules, counts, **flags)
 
 
-OWN: tuple[Family, ...] = (
-    _own(
+CUSTOM: tuple[Family, ...] = (
+    _row(
         "video_llava",
         *tower("model.image_tower", "image_tower", "image_tower.vision_model"),
         *sees("model.video_tower", "video_tower"),
@@ -39,7 +39,7 @@ OWN: tuple[Family, ...] = (
         stem="VideoLlava",
     ),
     # InternVL as its own code saves it, and others that took its names.
-    _own(
+    _row(
         "internvl_chat",
         *tower("vision_model"),
         *sees("vision_model.encoder.blocks.#"),
@@ -50,7 +50,7 @@ OWN: tuple[Family, ...] = (
         types=("internvl_chat", "NVLM_D", "h2ovl_chat", "eagle_chat"),
         counts=LLM_COUNTS,
     ),
-    _own(
+    _row(
         "minicpmv",
         *under(("llm.model",), parts.DECODER),
         *under(("llm",), (parts.HEAD,)),
@@ -61,7 +61,7 @@ OWN: tuple[Family, ...] = (
         types=("minicpmv", "minicpmo"),
         counts=ANY_TOWER,  # some drop the tower's last layer
     ),
-    _own(
+    _row(
         "minicpmv4_6",
         *tower("model.vision_tower"),
         *under(("model.vision_tower",), (Rule("vit_merger", _P, keep=1),)),
@@ -70,7 +70,7 @@ OWN: tuple[Family, ...] = (
         types=("minicpmv4_6", "minicpmv4_7", "minicpm_ocr"),
         stem="MiniCPMV4_6",
     ),
-    _own(
+    _row(
         "qwen2_5_omni",
         *under(("thinker", ""), parts.VISUAL_RULES),
         *under(
@@ -85,7 +85,7 @@ OWN: tuple[Family, ...] = (
         ),
         counts=THINKER_COUNTS,
     ),
-    _own(
+    _row(
         "gemma3n",
         *sees("model.vision_tower"),
         *joins("embed_vision"),
@@ -98,7 +98,7 @@ OWN: tuple[Family, ...] = (
         counts=ANY_TOWER,
         tied=True,
     ),
-    _own(
+    _row(
         "gemma4",
         *tower("model.vision_tower"),
         *sees("model.vision_tower.patch_embedder"),
@@ -116,7 +116,7 @@ OWN: tuple[Family, ...] = (
         stem="Gemma4",
         tied=True,
     ),
-    _own(
+    _row(
         "mllama",
         *under(
             ("model.vision_model", "vision_model"),
@@ -133,7 +133,7 @@ OWN: tuple[Family, ...] = (
         types=("mllama", "mllama_text_model"),
         stem="Mllama",
     ),
-    _own(
+    _row(
         "llama4",
         *under(
             ("model.vision_model", "vision_model"),
@@ -148,7 +148,7 @@ OWN: tuple[Family, ...] = (
         *under(("model",), parts.DECODER),
         types=("llama4", "llama4_text"),
     ),
-    _own(
+    _row(
         "lfm2_vl",
         *under(parts.TOWERS, parts.VIT),
         *under(
@@ -165,7 +165,7 @@ OWN: tuple[Family, ...] = (
         stem="Lfm2Vl",
         tied=True,
     ),
-    _own(
+    _row(
         "kimi_vl",
         *under(("model.vision_tower", "vision_tower"), parts.MOONVIT),
         *parts.JOINS,
@@ -177,7 +177,7 @@ OWN: tuple[Family, ...] = (
         prediction_layers=True,
     ),
     # DeepSeek-VL2, and DeepSeek-OCR 1 and 2, which give its type as theirs.
-    _own(
+    _row(
         "deepseek_vl_v2",
         *sees("vision.blocks.#", "vision.patch_embed", "vision.pos_embed", "vision.norm"),
         *sees("vision.attn_pool", "model.sam_model"),
@@ -199,7 +199,7 @@ OWN: tuple[Family, ...] = (
         },
         prediction_layers=True,
     ),
-    _own(
+    _row(
         "paddleocr_vl",
         *tower("model.visual.vision_model", "visual.vision_model"),
         *under(("",), (Rule("mlp_AR", _P), Rule("model.projector", _P))),
@@ -207,7 +207,7 @@ OWN: tuple[Family, ...] = (
         *under(("model.language_model",), parts.DECODER),
         stem="PaddleOCRVL",
     ),
-    _own(
+    _row(
         "ovis2",
         *tower("model.vision_tower.transformer"),
         *sees("model.vision_tower.transformer.rms_norm"),
@@ -224,7 +224,7 @@ OWN: tuple[Family, ...] = (
         stem="Ovis2",
         counts=LLM_COUNTS,
     ),
-    _own(
+    _row(
         "hunyuan_vl",
         *under(
             ("vit", "model.vision_tower", "vision_tower"),
@@ -239,7 +239,7 @@ OWN: tuple[Family, ...] = (
         stem="HunYuanVL",
         tied=True,
     ),
-    _own(
+    _row(
         "ernie4_5_vl_moe",
         *tower("model.vision_model", "vision_model", "model.vision_tower", rules=parts.VISUAL),
         *sees("model.vision_model.ln", "vision_model.ln", "model.vision_tower.ln"),
@@ -251,7 +251,7 @@ OWN: tuple[Family, ...] = (
         tied=True,
         prediction_layers=True,
     ),
-    _own(
+    _row(
         "molmo2",
         *sees("model.vision_backbone.image_vit.transformer.resblocks.#"),
         *sees("model.vision_backbone.image_vit", "model.vision_tower"),
@@ -271,7 +271,7 @@ OWN: tuple[Family, ...] = (
         stem="Molmo2",
         counts=ANY_TOWER,
     ),
-    _own(
+    _row(
         "blip-2",
         *tower("vision_model"),
         *joins("query_tokens", "qformer", "language_projection"),
@@ -281,21 +281,21 @@ OWN: tuple[Family, ...] = (
         types=("blip-2", "instructblip", "instructblipvideo"),
         text_ties=True,
     ),
-    _own(
+    _row(
         "idefics",
         *tower("model.vision_model"),
         *joins("perceiver_resampler", "gated_cross_attn_layers"),
         *parts.TEXT_RULES,
         counts={_L: ("num_hidden_layers",), _V: ("vision_config.num_hidden_layers",)},
     ),
-    _own(
+    _row(
         "cosmos3_omni",
         *parts.VISUAL_RULES,
         *under(("",), parts.VISUAL),
         *under(("",), parts.DECODER),
         stem="Cosmos3Omni",
     ),
-    _own(
+    _row(
         "janus",
         *tower("model.vision_model", "vision_model"),
         *sees("model.vqmodel"),
