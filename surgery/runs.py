@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from surgery.checkpoint.failure import explained
 from surgery.errors import ExecutionError
-from surgery.reading import is_folder, parse_json, read_json, read_text
+from surgery.reading import is_file, is_folder, parse_json, read_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +172,7 @@ def _remove_empty(folder: Path, parents: list[Path]) -> None:
 
 def _is_keyed(path: Path) -> bool:
     """Check that a file's first line is a record that a run stores under a key."""
-    if path.suffix != ".jsonl":
+    if path.suffix != ".jsonl" or not is_file(path):
         return False
     try:
         with path.open("rb") as file:
