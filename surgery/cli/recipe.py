@@ -156,7 +156,7 @@ def new(
     from surgery.errors import ExecutionError
 
     try:
-        with file.open("x", encoding="utf-8") as stream:
+        with file.open("x", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
     except FileExistsError:
         raise ExecutionError(f"{file} exists already; it was left as it is.") from None

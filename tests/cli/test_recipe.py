@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -119,3 +120,10 @@ def test_a_mergekit_file_that_is_not_there(surgery: Surgery) -> None:
     done = surgery("recipe", "from-mergekit", "nothing.yaml")
     assert done.returncode == 2
     assert "nothing.yaml" in done.stderr
+
+
+def test_a_new_recipe_under_a_name_that_is_no_text(surgery: Any, tmp_path: Path) -> None:
+    name = os.fsdecode(b"a\xffb.yaml")
+    assert surgery("recipe", "new", name).returncode == 0
+    assert surgery("plan", name).returncode == 0
+    assert b"a\\udcffb" in (tmp_path / name).read_bytes()
