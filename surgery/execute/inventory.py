@@ -7,12 +7,15 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from surgery.checkpoint.folder import is_snapshot, resolve_inside
-from surgery.errors import CheckpointError
+from surgery.checkpoint.folder import INDEX, is_snapshot, resolve_inside
+from surgery.checkpoint.ledger import LEDGER, read_ledger
+from surgery.errors import CheckpointError, ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
+
+    from surgery.checkpoint.ledger import Ledger
 
 # What the Hub's client writes for itself into a folder that it downloads to or uploads from.
 _CLIENT: Final = re.compile(
@@ -21,6 +24,28 @@ _CLIENT: Final = re.compile(
 )
 _CLIENT_BYTES: Final = 1 << 20
 """The largest of these, a list of all files in a repository, is some hundred bytes a file."""
+
+
+def merge_files(ledger: Ledger) -> frozenset[str]:
+    """Return the names of the files that belong to a merge."""
+    files = (entry.name for entry in ledger.files)
+    return frozenset({LEDGER, INDEX, *files, *(entry.shard for entry in ledger.tensors)})
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that an earlier merge's folder holds nothing that would be lost with it.
+
+    Raises:
+        CheckpointError: If its ledger cannot be read, so that this cannot be known.
+        ExecutionError: If it holds anything else.
+    """
+    if not (folder / LEDGER).is_file():
+        return  # the writer of the folder refuses it
+    for name, _ in unexpected_entries(folder, merge_files(read_ledger(folder))):
+        raise ExecutionError(
+            f"{folder / name}: is not part of the merge in {folder} and would be removed with it. "
+            "Move it elsewhere, or choose another folder."
+        )
 
 
 def unexpected_entries(folder: Path, names: Collection[str]) -> Iterator[tuple[str, str]]:

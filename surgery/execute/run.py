@@ -19,6 +19,7 @@ from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry,
 from surgery.checkpoint.write import FolderWriter
 from surgery.execute.fetch import bring
 from surgery.execute.files import companions
+from surgery.execute.inventory import check_replaceable
 from surgery.execute.layout import planned_layout, shard_metadata, shard_ops
 from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
 from surgery.plan.model import Kind
@@ -86,10 +87,12 @@ def execute(
     Raises:
         PlanError: If the plan would fail or mislead; nothing was touched then.
         CheckpointError: If an input breaks off or changes.
-        ExecutionError: If the disk fails.
+        ExecutionError: If the disk fails, or `out` holds more than an earlier merge.
     """
     workers = workers or default_workers()
     validate(plan, out, workers=workers)
+    if overwrite:
+        check_replaceable(out)
     files, layout = companions(plan), planned_layout(plan)
     _import_early(plan, checkpoints, engine)
     with FolderWriter(out, overwrite=overwrite) as folder:

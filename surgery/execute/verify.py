@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import surgery
 from surgery.checkpoint.digest import digest_tensor
-from surgery.checkpoint.folder import INDEX, read_file
+from surgery.checkpoint.folder import read_file
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.errors import CheckpointError, PlanError, SurgeryError
 from surgery.execute.fetch import bring
 from surgery.execute.files import CARD, MADE, RESULTS, companions
-from surgery.execute.inventory import unexpected_entries
+from surgery.execute.inventory import merge_files, unexpected_entries
 from surgery.execute.layout import layout_on_disk, listed_layout, planned_layout
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
@@ -260,8 +260,8 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
             faults.append(Fault(entry.name, "was changed after the merge"))
         if entry.source is None and entry.name not in MADE and not _is_result(entry.name):
             faults.append(Fault(entry.name, "follows no model, and is nothing a merge has"))
-    names = {LEDGER, INDEX, *(f.name for f in ledger.files), *(t.shard for t in ledger.tensors)}
-    return faults + [Fault(name, what) for name, what in unexpected_entries(out, names)]
+    unexpected = unexpected_entries(out, merge_files(ledger))
+    return faults + [Fault(name, what) for name, what in unexpected]
 
 
 def _is_result(name: str) -> bool:

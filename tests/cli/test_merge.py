@@ -4,14 +4,14 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     Surgery = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -48,6 +48,22 @@ def test_a_folder_is_replaced_only_on_demand(surgery: Surgery, bound: list[str])
     assert "made: exists and is not empty" in done.stderr
     done = surgery("merge", "splices/rl-in-in", "made", "-q", "--overwrite", *bound)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "scores/responses.jsonl", "notes"])
+def test_nothing_of_the_users_is_replaced_with_a_merge(
+    surgery: Surgery, bound: list[str], tmp_path: Path, name: str
+) -> None:
+    assert surgery("merge", "splices/in-rl-in", "made", "-q", *bound).returncode == 0
+    mine = tmp_path / "made" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("extends: splices/rl-in-in\n")
+    before = sorted(path.name for path in (tmp_path / "made").rglob("*"))
+    done = surgery("merge", "splices/rl-in-in", "made", "-q", "--overwrite", *bound)
+    assert done.returncode == 2
+    assert f"{name}: is not part of the merge in made" in done.stderr
+    assert mine.read_text() == "extends: splices/rl-in-in\n"
+    assert sorted(path.name for path in (tmp_path / "made").rglob("*")) == before
 
 
 def test_verify_names_what_does_not_hold(
