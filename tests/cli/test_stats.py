@@ -30,7 +30,7 @@ def test_the_specimen(surgery: Surgery, tmp_path: Path) -> None:
     assert "base..in, in..rl, base..rl; 164 tensors" in done.stderr
     made = {path.name for path in (tmp_path / "found").iterdir()}
     pictures = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-    assert made - {".parts"} == FILES | pictures
+    assert made - {".parts", ".lock"} == FILES | pictures
     tensors = pd.read_csv(tmp_path / "found" / "tensors.csv")
     assert len(tensors) == 3 * 164
     frozen = tensors[(tensors.component == "vision") & (tensors.pair == "in..rl")]
