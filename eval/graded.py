@@ -231,6 +231,6 @@ def read_records(folder: Path) -> list[Graded]:
             except ValueError as error:
                 raise ExecutionError(
                     f"{path}:{number} is not a record of this version: {error}. Run the evaluation "
-                    f"again with the same --out: responses are kept, and only grading is done anew."
+                    f"again with the same --out: responses are kept, only the grading is repeated."
                 ) from None
     return records

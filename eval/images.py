@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_PIXELS: Final = 178_956_970
-"""Of one image; Pillow takes more for an attack on the memory."""
+"""The limit for one image; Pillow treats more as an attack on the memory."""
 FORMATS: Final = frozenset(
     {"PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO",
      "QOI"}
 )  # fmt: skip
-"""By Pillow's names. Others run programs (EPS), have no mark (TGA), or are no images."""
+"""Pillow's names. Other formats run programs (EPS), have no signature (TGA), or are no images."""
 
 _BROKEN: Final = (
     OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
@@ -40,11 +40,11 @@ _FILTERS: Final = RLock()
 _ORIENTATION: Final = 0x0112
 _TURNS: Final = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270",
                  "TRANSVERSE", "ROTATE_90")  # fmt: skip
-"""What brings orientations 2 to 8 upright; from 5 on width and height change places."""
+"""The transpositions that undo orientations 2 to 8; from 5 on they swap width and height."""
 _MAY_TURN: Final = (b"eXIf", b"Exif", b"EXIF", b"Orientation", b"Raw profile")
-"""One of them stands in every PNG with an orientation; Pillow decodes the whole file to look."""
+"""Every PNG with an orientation has one of these; asking Pillow would decode the whole file."""
 _RANGES: Final = {"F": (1.0, 255.0), "I": (255.0, 65535.0)}
-"""What white may be where the mode does not tell; the first that holds all values counts."""
+"""Candidates for the value of white, by mode; the first that no value exceeds is used."""
 _CONVERT: Final = "Convert it to PNG or JPEG"
 _BROKEN_START: Final = "a broken or truncated image"
 _FOREIGN: Final = (
@@ -151,7 +151,7 @@ def _open(data: bytes) -> Iterator[Any]:
     try:
         # Filters of warnings are the process's: one thread at a time may change them.
         with _FILTERS, warnings.catch_warnings():
-            # Large images are allowed up to MOST_PIXELS, and odd metadata is nobody's trouble.
+            # MOST_PIXELS limits the size, and odd metadata does no harm.
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(data)) as image:
                 _check(image)
@@ -160,7 +160,9 @@ def _open(data: bytes) -> Iterator[Any]:
         kind, remedy = _identify(data)
         raise ExecutionError(f"is {kind}. {remedy}.") from None
     except Image.DecompressionBombError:
-        raise ExecutionError(f"has more than {MOST_PIXELS // 10**6} million pixels.") from None
+        raise ExecutionError(
+            f"has more than {MOST_PIXELS // 10**6} million pixels. Scale it down."
+        ) from None
     except _BROKEN as error:
         reason = first_line(error).rstrip(".")
         raise ExecutionError(
@@ -174,10 +176,11 @@ def _check(image: Any) -> None:
         raise ExecutionError(f"is a file of the format {image.format}. {_CONVERT}.")
     if width * height > MOST_PIXELS:
         raise ExecutionError(
-            f"has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million."
+            f"has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million. "
+            "Scale it down."
         )
     if not width * height:
-        raise ExecutionError("has no pixels.")
+        raise ExecutionError("has no pixels. Get the file again.")
 
 
 def _orientation(image: Any, data: bytes) -> int:
@@ -188,7 +191,7 @@ def _orientation(image: Any, data: bytes) -> int:
         return 1
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _BROKEN:  # what the metadata says cannot be known; the pixels are there
+    except _BROKEN:  # broken metadata, intact pixels
         return 1
     return orientation if isinstance(orientation, int) and 1 < orientation <= 8 else 1
 

@@ -32,7 +32,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.exists():
         return
     if not is_file(path):
-        raise ExecutionError(f"{path} is no regular file. Put the one that was written there.")
+        raise ExecutionError(f"{path} is no regular file. Restore the file that the run wrote.")
     with explained(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):

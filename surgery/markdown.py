@@ -15,24 +15,24 @@ _PIPE: Final = re.compile(r"(\\*)\|")
 
 
 def plain(text: str) -> str:
-    """Return text of which nothing is markup, for a cell, a heading or a line."""
+    """Return text with all markup escaped, for a cell, a heading or a line."""
     line = _MARKUP.sub(lambda match: f"\\{match.group()}", one_line(text))
     return _BLOCK.sub(_escape_block, line.replace("|", "&#124;"))
 
 
 def _escape_block(match: re.Match[str]) -> str:
-    """Return the start of a line as no heading, list, rule or underline begins."""
+    """Escape the start of a line, so that it opens no heading, list or rule."""
     mark = match.group()
     return f"&#{ord(mark[0])};{mark[1:]}"
 
 
 def prose(text: str) -> str:
-    """Return paragraphs of which nothing is markup."""
+    """Return paragraphs with all markup escaped."""
     return "\n\n".join(plain(part) for part in re.split(r"\n\s*\n", text) if part.strip())
 
 
 def code(text: str) -> str:
-    """Return text in the type of code, whatever backticks it has."""
+    """Return inline code; backticks in the text stay literal."""
     text = one_line(text)
     edge = " " if "`" in text[:1] + text[-1:] else ""
     ticks = "`" * _ticks(text, 1)
@@ -52,10 +52,10 @@ def row(*cells: str) -> str:
 
 
 def _escape_pipe(match: re.Match[str]) -> str:
-    """Return a pipe that divides nothing; backslashes before it are doubled, or they free it."""
+    """Return an escaped pipe; backslashes before it are doubled, so that they stay literal."""
     return f"{match[1] * 2}\\|"
 
 
 def _ticks(text: str, least: int) -> int:
-    """Return how many backticks no run in a text has, nor any longer one."""
+    """Return a number of backticks, greater than that of any run in the text."""
     return max(least, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

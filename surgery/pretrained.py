@@ -48,7 +48,7 @@ def load_pretrained(kind: Any, source: str | Path, **options: Any) -> Any:
 
 @contextmanager
 def loading(source: object) -> Iterator[None]:
-    """Turn whatever a checkpoint's files make transformers stumble over into one error.
+    """Turn every error of transformers about a checkpoint's files into one `CheckpointError`.
 
     Args:
         source: The checkpoint, for the message.
@@ -82,7 +82,7 @@ def custom_code_error(source: object) -> CheckpointError:
 
 @contextmanager
 def _no_prompt() -> Iterator[None]:
-    """Make transformers refuse where it would ask on stdin for leave to run code.
+    """Make transformers refuse where it would ask on stdin for permission to run code.
 
     Some loads inside transformers drop `trust_remote_code`: a processor that is found by the
     model's type, the audio tokenizer that a processor names.
@@ -103,7 +103,7 @@ def _refuse_kernels(folder: Path) -> None:
     try:
         config = read_json(folder / "config.json")
     except (OSError, ValueError):
-        return  # transformers says what is wrong with it
+        return  # transformers reports the fault
     parts = [config, *config.values()] if isinstance(config, dict) else []
     for part in parts:
         for key in ("attn_implementation", "_attn_implementation", "experts_implementation"):

@@ -33,7 +33,7 @@ from surgery.pretrained import load_pretrained
 PROCESSING_ERRORS: Final = (
     ImportError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 )  # fmt: skip
-"""What transformers raises for files that make no processor, and for text that one refuses."""
+"""Errors of transformers for broken processor files, and for text that a processor refuses."""
 _QWEN: Final = frozenset({"Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"})
 """Processors that `ImageOnlyProcessor` stands in for."""
 

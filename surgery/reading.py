@@ -1,7 +1,7 @@
 """Reading of foreign files and texts, within bounds.
 
 Every fault of a file is an `OSError` whose `strerror` says why, every fault of a text a
-`ValueError`, so that a caller needs two names to turn all of them into an error of its own.
+`ValueError`, so that a caller catches two types to raise its own error.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def check_folder(folder: Path, kind: RunKind) -> None:
     """Refuse a folder in which a run of this kind would touch anything else.
 
     Raises:
-        ExecutionError: If it is a file, holds a run of another kind, or what no run wrote.
+        ExecutionError: If it is a file, or holds a run of another kind or files of no run.
     """
     with explained(folder):
         if not folder.exists():
@@ -121,7 +121,7 @@ def check_folder(folder: Path, kind: RunKind) -> None:
 def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
     """Hold a run's folder for this kind and this process for the length of a `with` block.
 
-    A folder whose run fails before it has written anything is left as if it had never been.
+    If the run fails before it has written anything, the folder is removed again.
 
     Raises:
         ExecutionError: As `check_folder`; or if another process is at work there.
@@ -154,7 +154,7 @@ def _lock(descriptor: int, folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         current = (folder / LOCK).stat().st_ino == os.fstat(descriptor).st_ino
     except (BlockingIOError, FileNotFoundError):
-        current = False  # in use, or removed just now by a run that failed
+        current = False  # in use, or just removed by a failed run
     if not current:
         raise ExecutionError(
             f"another run is writing to {folder}. Wait for it, or choose another --out."

@@ -14,8 +14,8 @@ _QUERY: Final = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
 def printable(text: str) -> str:
     """Return text without characters that control a terminal.
 
-    Control characters, marks that turn the direction of writing, halves of surrogate pairs and
-    whatever else is invisible are spelled out; line breaks stay.
+    Control characters, bidirectional marks, lone surrogates and other invisible characters become
+    escape sequences; line breaks stay.
     """
     if text.isprintable():
         return text
@@ -33,10 +33,10 @@ def one_line(text: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """Return text that every file can hold: the replacement character for half a surrogate pair."""
+    """Return text that UTF-8 can encode, with a replacement character for each lone surrogate."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def without_credentials(text: str) -> str:
-    """Return text without what URLs in it may hold of secrets: users, passwords, queries."""
+    """Return text without the secrets that URLs in it may hold: users, passwords, queries."""
     return _QUERY.sub(r"\1?...", _USER.sub("", text))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Size = tuple[int, int]
 
 _SMALLER: Final = 0.9
-"""An image has fewer than this share of its pixels left; less is rounding to whole patches."""
+"""Images count as shrunk below this share of their pixels; above it is rounding to patches."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def find_shrinkage(folder: Path, asks: Iterable[Ask | Question]) -> Shrinkage | 
 
     Args:
         folder: The checkpoint.
-        asks: What is asked; every image counts once, blank ones do not.
+        asks: The questions; every image counts once, blank ones do not.
     """
     from surgery.processor import load_processor
 
@@ -104,7 +104,7 @@ def find_shrinkage(folder: Path, asks: Iterable[Ask | Question]) -> Shrinkage | 
     try:
         processor = load_processor(folder)
     except SurgeryError:
-        return None  # the model's own loading says what is wrong
+        return None  # loading the model reports the fault
     pixels = _counter(processor)
     small = [size for size in sizes if (pixels(size) or _area(size)) < _SMALLER * _area(size)]
     if not small:
@@ -140,7 +140,7 @@ def _counter(processor: Any) -> Callable[[Size], int | None]:
     if hasattr(images, "merge_size"):
         return by_patches
     wide, high = (output_size(processor, size) for size in ((512, 256), (128, 192)))
-    if wide == high:  # all images are shown alike, or all in tiles
+    if wide == high:  # one size for all images, or all in tiles
         return lambda _: _area(wide) if wide else None
     return by_trial
 

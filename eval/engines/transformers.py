@@ -207,8 +207,8 @@ class TransformersEngine:
         if state_of(plan, checkpoints) != known.state:
             raise CheckpointError(
                 f"{', '.join(info.reference for info in plan.models.values())}: one of these "
-                "changed since the run looked at it. What was answered is kept under what it was. "
-                "Let whatever writes there finish, then start the run again."
+                "changed since the run opened it. Responses so far are saved for the old model. "
+                "Wait until the program that writes there has finished, then start the run again."
             )
         if self._resident is None:
             self._resident = Resident(_room(self.model) // 2)
@@ -399,7 +399,10 @@ def chat(processor: Any, messages: Sequence[Message]) -> str:
         ) from None
     spoken = sum(len(part) for m in messages for part in m.parts if isinstance(part, str))
     if len(text) > spoken + _MOST_ADDED:
-        raise QuestionError(f"the model's chat template adds {len(text) - spoken:,} characters")
+        raise QuestionError(
+            f"the model's chat template adds {len(text) - spoken:,} characters to a question; at "
+            f"most {_MOST_ADDED:,} are allowed"
+        )
     return text
 
 
@@ -411,7 +414,7 @@ def check_template(processor: Any, folder: Path) -> None:
     """
     if not (processor.chat_template or processor.tokenizer.chat_template):
         raise ExecutionError(
-            f"{folder} has no chat template, so nothing can be asked of it: it is a base model, or "
+            f"{folder} has no chat template, so it cannot answer questions: it is a base model, or "
             f"the file is missing. Add its chat_template.jinja to the folder."
         )
     try:

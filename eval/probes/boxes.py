@@ -21,7 +21,7 @@ class Scale(StrEnum):
     """The unit of a box's numbers."""
 
     PIXELS = "pixels"  # of the image that is handed to the model
-    RESIZED = "resized"  # pixels of the image as its processor shows it
+    RESIZED = "resized"  # pixels of the image after the model's processor
     GRID = "grid-1000"  # thousandths of width and height
     GRID_YX = "grid-1000-yx"  # the same, y before x
     UNIT = "unit"  # parts of width and height, from 0 to 1
@@ -54,9 +54,9 @@ class Frame:
     """The coordinate frame of a response's box on an image.
 
     Attributes:
-        width: What the whole width counts on the scale of the response.
-        height: The same of the height.
-        swapped: Whether y stands before x.
+        width: The image's width in the units of the response.
+        height: The image's height in the same units.
+        swapped: Whether y comes before x.
     """
 
     width: float
@@ -74,9 +74,9 @@ def frame_of(scale: Scale, size: Size, output: Size | None) -> Frame:
     """Return the coordinate frame of responses about an image.
 
     Args:
-        scale: What a response's numbers count.
+        scale: The unit of the response's numbers.
         size: Width and height of the image in pixels.
-        output: The same as the model's processor shows it; needed for `RESIZED` alone.
+        output: The same after the model's processor; needed for `RESIZED` alone.
     """
     if scale is Scale.RESIZED and output is not None:
         return Frame(*output)

@@ -128,8 +128,8 @@ def screen(
             told(len(new), len(once) * len(items))
             if failures:
                 raise ExecutionError(
-                    f"{failures[0].reason}. What was found is kept; mend the sample, or where "
-                    f"memory ran out take a larger machine, and run again to go on."
+                    f"{failures[0].reason}. Results so far are saved. Correct the sample, or, "
+                    f"if memory ran out, use a larger machine, and run again to resume."
                 )
     return [
         Likelihood(

@@ -120,9 +120,9 @@ def load_results(folder: Path, **changes: str | None) -> Results:
         return Results.of(records, {**summary, **given})
     except (KeyError, ValueError, TypeError) as error:
         raise ExecutionError(
-            f"{folder / RECORDS} does not hold what an evaluation writes: a record of another is "
-            f"missing or stands twice ({type(error).__name__}: {error}). Run the evaluation again "
-            "with the same --out: responses are kept, and only grading is done anew."
+            f"{folder / RECORDS} does not hold what an evaluation writes: records are "
+            f"missing or duplicate ({type(error).__name__}: {error}). Run the evaluation again "
+            "with the same --out: responses are kept, and only the grading is repeated."
         ) from None
 
 

@@ -1,7 +1,7 @@
 """A checkpoint's own Python files: listed so that merges copy them, and never imported.
 
 A configuration with `auto_map` names classes in files that stand beside it, or in another
-repository. Loaders run those only when they are told `trust_remote_code=True`.
+repository. Loaders run those only with `trust_remote_code=True`.
 """
 
 from __future__ import annotations

@@ -161,8 +161,8 @@ def check_same_json(folder: Path, name: str, what: str, before: Mapping[str, Any
 def changed_error(path: Path) -> CheckpointError:
     """Return the error for an input that changed while it was read."""
     return CheckpointError(
-        f"{path}: changed while it was being read, so what was read may be of two models. Nothing "
-        "was made of it. Let whatever writes there finish, then start again."
+        f"{path}: changed while it was being read, so the data may mix two models. No output "
+        "was written. Wait until the program that writes there has finished, then start again."
     )
 
 

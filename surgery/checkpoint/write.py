@@ -226,8 +226,8 @@ class FolderWriter:
             return  # the old one has the temporary name now, and goes with it
         warnings.warn(
             f"{self._target}: this file system cannot exchange two names in one step, so for a "
-            "moment there was no model. A merge that was killed in that moment would be put right "
-            "by the next one there.",
+            "moment there was no model. If a merge is killed in that moment, the next merge there "
+            "repairs it.",
             stacklevel=2,
         )
         self._aside = sibling.name_beside(target, "old")

@@ -187,8 +187,8 @@ def with_descriptions(
     cache = out / "descriptions.jsonl"
     if file and describe and file.resolve() == cache.resolve():
         raise ExecutionError(
-            f"--descriptions {file} is where --describe keeps what it makes, and is read anyway. "
-            "Leave --descriptions out."
+            f"--descriptions {file} is the file in which --describe stores its results; it is "
+            "always read. Leave --descriptions out."
         )
     known = read_descriptions(file) if file else None
     ask_for: Callable[[Sample], str | Failure] | None = None

@@ -119,8 +119,8 @@ def _print(out: str, found: Verification) -> None:
 
     console = stdout()
     for fault in found.faults[:_SHOWN]:
-        told = printable(f"{fault.where} {fault.what}").replace("\n", r"\n")
-        line = Text.assemble(("fault ", "bold red"), told)
+        text = printable(f"{fault.where} {fault.what}").replace("\n", r"\n")
+        line = Text.assemble(("fault ", "bold red"), text)
         console.print(line, soft_wrap=True)
     if len(found.faults) > _SHOWN:
         console.print(f"... and {len(found.faults) - _SHOWN:,} more; --json lists all")

@@ -56,7 +56,7 @@ def model_card(plan: Plan, recipe_text: str) -> str:
 
 
 def custom_code(plan: Plan) -> list[str]:
-    """Return a section about the code that a model brings, or nothing where it brings none.
+    """Return a section about a model's custom code, or nothing if it has none.
 
     Whether a library has a class of its own for the model's type depends on its version.
     """

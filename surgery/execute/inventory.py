@@ -51,11 +51,11 @@ def check_replaceable(folder: Path) -> None:
 def unexpected_entries(folder: Path, names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the name of everything in a folder that no merge put there, and what is wrong with it.
 
-    A loader may act on whatever it finds: an adapter, code, other weights, a link's target.
+    A loader may use any file in the folder: an adapter, code, other weights, a link's target.
 
     Args:
         folder: What a merge wrote, or a snapshot of it in the Hub's cache.
-        names: Those of the files that belong there.
+        names: The names of the files that belong there.
 
     Raises:
         CheckpointError: If a folder below cannot be read.

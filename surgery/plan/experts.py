@@ -51,14 +51,14 @@ def _message(layers: Sequence[Layer], first: Experts, other: Experts) -> str:
     """Say which layout each side has, and how to convert."""
     component = layers[0][0]
     numbers = [number for each, number in layers if each is component and number is not None]
-    where = f"{component} {layer_numbers(numbers)}" if numbers else str(component)
-    told = [
+    at = f"{component} {layer_numbers(numbers)}" if numbers else str(component)
+    sides = [
         f"{model.name!r} ({model.info.reference}) stores {model.experts[layers[0]]}"
         for model in (first, other)
     ]
     return (
-        f"the experts of {where} may be the same weights in two layouts, which do not line up: "
-        f"{told[0]}; {told[1]}. Load both with one version of transformers, 5 or later, save them "
-        f"with `save_pretrained(folder, save_original_format=False)` and name these folders; or "
-        f"leave the experts out with '!{component}{'[:]' if numbers else ''}.mlp.experts'."
+        f"the experts of {at} may be the same weights in two layouts, which do not line up: "
+        f"{sides[0]}; {sides[1]}. Load both with one version of transformers, 5 or later, save "
+        f"them with `save_pretrained(folder, save_original_format=False)` and name these folders; "
+        f"or leave the experts out with '!{component}{'[:]' if numbers else ''}.mlp.experts'."
     )

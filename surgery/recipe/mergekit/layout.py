@@ -146,8 +146,8 @@ def _refuse_other_programs(root: Node) -> None:
     for key, (program, meaning) in _OTHER_PROGRAMS.items():
         if root.get(key) is not None:
             raise RecipeError(
-                f"{key!r} is a key of a file for {program}, which {meaning}. Recipes have no words "
-                f"for that; run {program} itself, and name the folder that it writes as a model.",
+                f"{key!r} is a key of a file for {program}, which {meaning}. A recipe cannot say "
+                f"that; run {program} itself, and name the folder that it writes as a model.",
                 root.place_of(key),
             )
 

@@ -92,7 +92,7 @@ class Reader:
         groups: dict[Any, list[_Spot]] = {}
         actions: dict[Any, Action] = {}
         for spots in self.spots().values():
-            for key, action, spot in self.decided(spots):
+            for key, action, spot in self.decide(spots):
                 groups.setdefault(key, []).append(spot)
                 actions[key] = action
         steps: dict[Action, set[Site]] = {}
@@ -127,13 +127,13 @@ class Reader:
 
     def description(self) -> str:
         """Return the recipe's origin, and every deviation from mergekit."""
-        told = f"From a mergekit file ({self.layout.method})."
+        text = f"From a mergekit file ({self.layout.method})."
         if self.left_out:
-            told += (
+            text += (
                 f" The file leaves out {' and '.join(self.left_out)}, which mergekit would drop "
                 f"from the model; here it stays the base's."
             )
-        return told
+        return text
 
     def dtype(self) -> DType | None:
         """Return the output's element type."""
@@ -168,21 +168,21 @@ class Reader:
     def spots(self) -> dict[Tensor, list[_Spot]]:
         """Return every tensor's places; those of repeated layers have several."""
         parts = {part.name: part for part in parts_of(self.architecture)}
-        wanted: dict[str, Module] = {}
+        modules: dict[str, Module] = {}
         for key, module in self.layout.modules.items():
-            wanted.update(dict.fromkeys(parts, module) if key is None else {key: module})
-        unknown = [name for name in wanted if name not in parts]
+            modules.update(dict.fromkeys(parts, module) if key is None else {key: module})
+        unknown = [name for name in modules if name not in parts]
         if unknown:
             raise RecipeError(
                 f"unknown module {unknown[0]!r}.{did_you_mean(unknown[0], parts)}",
                 self.layout.root.walk(("modules",)).place_of(unknown[0]),
             )
-        self.left_out = [name for name in parts if name not in wanted]
-        found: dict[Tensor, list[_Spot]] = {}
-        for name, module in wanted.items():
+        self.left_out = [name for name in parts if name not in modules]
+        places: dict[Tensor, list[_Spot]] = {}
+        for name, module in modules.items():
             for spot in self.part_spots(parts[name], module):
-                found.setdefault(spot.tensor, []).append(spot)
-        return found
+                places.setdefault(spot.tensor, []).append(spot)
+        return places
 
     def part_spots(self, part: Part, module: Module) -> Iterator[_Spot]:
         """Return one module's tensors."""
@@ -223,7 +223,7 @@ class Reader:
 
     # --- what becomes of it ---------------------------------------------------------------------
 
-    def decided(self, spots: list[_Spot]) -> Iterator[tuple[Any, Action, _Spot]]:
+    def decide(self, spots: list[_Spot]) -> Iterator[tuple[Any, Action, _Spot]]:
         """Return a tensor's action, with a key that is equal for tensors of one step."""
         spot = spots[0]
         if len(spots) > 1:
@@ -236,26 +236,26 @@ class Reader:
                     spot.slice.place,
                 )
         length = self.gradient(spot) if spot.index is not None and len(spots) == 1 else 0
-        if length < 0 and not self.known(spot):
-            raise self.uncounted(spot)
-        if length > 1 and (spot.count > 1 or not self.known(spot)):
+        if length < 0 and not self.has_real_count(spot):
+            raise self.count_error(spot)
+        if length > 1 and (spot.count > 1 or not self.has_real_count(spot)):
             anchors = [self.action(spot, j / (length - 1)) for j in range(length)]
             whole = combined(anchors, self.base)
             if whole is not None and spot.tensor.site.layer is not None and self.covers(spot):
                 yield (whole, id(spot.slice), spot.part.name), whole, spot
                 return
-            if len(set(anchors)) > 1 and not self.known(spot):
-                raise self.uncounted(spot)
+            if len(set(anchors)) > 1 and not self.has_real_count(spot):
+                raise self.count_error(spot)
         action = self.action(spot, spot.t)
         yield action, action, spot
 
-    def known(self, spot: _Spot) -> bool:
+    def has_real_count(self, spot: _Spot) -> bool:
         """Check that the number of layers in the spot's slice is the real one."""
         site, stop = spot.tensor.site, spot.slice.sources[0].stop
         # Layers that only mergekit's table has, as in projectors, are as many as it says.
         return site.layer is None or site.component in self.counted or stop is not None
 
-    def uncounted(self, spot: _Spot) -> RecipeError:
+    def count_error(self, spot: _Spot) -> RecipeError:
         """Return the error for a gradient over layers whose number is not known."""
         return RecipeError(
             f"what becomes of {spot.tensor.name} depends on the number of layers, which this file "
@@ -282,53 +282,57 @@ class Reader:
         if key not in self._covered:
             assert site.layer is not None and spot.index is not None  # asked of layers only
             start = site.layer - spot.index
-            same = [
+            peers = [
                 replace(spot, tensor=tensor)
                 for group in spot.part.layers[start : start + spot.count]
                 for tensor in group
                 if (tensor.site.module, tensor.site.leaf) == (site.module, site.leaf)
             ]
-            found = [
+            parameters = [
                 [self.settings(each, source.model) for source in spot.slice.sources]
-                for each in same
+                for each in peers
             ]
-            self._covered[key] = all(settings == found[0] for settings in found)
+            self._covered[key] = all(settings == parameters[0] for settings in parameters)
         return self._covered[key]
 
     def settings(self, spot: _Spot, model: str) -> dict[str, Any]:
         """Return a source's parameters for a tensor, gradients as tuples; the most special wins."""
-        own = next(s.parameters for s in spot.slice.sources if s.model == model)
-        scopes = (own, spot.slice.parameters, spot.module.parameters, self.layout.parameters)
-        found: dict[str, Any] = {}
+        specific = next(s.parameters for s in spot.slice.sources if s.model == model)
+        scopes = (specific, spot.slice.parameters, spot.module.parameters, self.layout.parameters)
+        result: dict[str, Any] = {}
         for scope in scopes:
             for name, setting in scope.items():
-                if name not in found:
+                if name not in result:
                     value = pick(setting, spot.tensor.name)
                     if value is not None:
-                        found[name] = value
-        return found
+                        result[name] = value
+        return result
 
     def action(self, spot: _Spot, t: float) -> Action:
         """Return a tensor's action at a point of its gradients."""
-        known = {p.name: p for p in METHODS[self.layout.method].parameters}
+        parameters = {p.name: p for p in METHODS[self.layout.method].parameters}
         models: dict[str, Mapping[str, Any]] = {}
         shared: dict[str, Any] = {}
 
         def value_of(name: str, value: Any) -> Any:
-            if name in known:
-                value = convert(value, known[name], spot.slice.place)
+            if name in parameters:
+                value = convert(value, parameters[name], spot.slice.place)
             return _at(value, t)
 
         for source in spot.slice.sources:
             if source.model in models:
                 raise RecipeError(f"{source.model} is named twice in one slice.", source.place)
             values = {n: value_of(n, v) for n, v in self.settings(spot, source.model).items()}
-            split = {n for n in values if n in known and known[n].scope is Scope.SHARED}
+            split = {n for n in values if n in parameters and parameters[n].scope is Scope.SHARED}
             models[source.model] = {n: v for n, v in values.items() if n not in split}
         for scope in (spot.slice.parameters, spot.module.parameters, self.layout.parameters):
             for name, setting in scope.items():
                 value = pick(setting, spot.tensor.name)
-                if value is not None and name in known and known[name].scope is Scope.SHARED:
+                if (
+                    value is not None
+                    and name in parameters
+                    and parameters[name].scope is Scope.SHARED
+                ):
                     shared.setdefault(name, value_of(name, value))
         return action_of(
             Given(
@@ -346,12 +350,12 @@ def _at(value: Any, t: float) -> Any:
     """Return a setting's value at a point of its gradient, as mergekit counts."""
     if not isinstance(value, tuple):
         return value
-    scaled = t * (len(value) - 1)
+    position = t * (len(value) - 1)
     if any(isinstance(item, bool) for item in value):
-        return value[int(scaled)]
-    low = int(scaled)
+        return value[int(position)]
+    low = int(position)
     high = min(len(value) - 1, low + 1)
-    share = scaled - low
+    share = position - low
     return (1 - share) * value[low] + share * value[high]
 
 

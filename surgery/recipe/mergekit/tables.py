@@ -81,7 +81,7 @@ def parts_of(architecture: Architecture) -> tuple[Part, ...]:
     if family is None or table is None:
         raise RecipeError(
             f"mergekit 0.1.5 has no table of {architecture.family} models and would guess their "
-            f"modules; say the merge as a recipe, and merge with surgery instead."
+            f"modules; write the merge as a recipe, and merge with surgery instead."
         )
     drafts, sites = _drafts(family, table, architecture.layers)
     own: dict[Site, list[Site]] = {}

@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from surgery.recipe.select import Selector
 
 Steps: TypeAlias = "list[tuple[Action, Selector]]"
-Done: TypeAlias = "tuple[Action, frozenset[tuple[Component, int | None]]]"
-Meaning: TypeAlias = "tuple[Architecture, Mapping[Site, Done] | None]"
+Effect: TypeAlias = "tuple[Action, frozenset[tuple[Component, int | None]]]"
+Meaning: TypeAlias = "tuple[Architecture, Mapping[Site, Effect] | None]"
 
 # More layers than any model has: a range that a stand-in of this size closes is out of range
 # everywhere, and so refused, instead of meaning less than the file meant.
-_UNCOUNTED = 130
+_MANY = 130
 # Enough where no setting speaks of single layers.
 _FEW = 4
 _STACKS = {None: Component.LANGUAGE, "default": Component.LANGUAGE,
            "text_decoder": Component.LANGUAGE, "vision_tower": Component.VISION}  # fmt: skip
 # The names of Llama 4's vision layers hold those of its language layers; what is said of single
 # layers would never hold for both.
-_LEFT_OUT = frozenset({"llama4"})
+_EXCLUDED = frozenset({"llama4"})
 
 
 def read_without_model(layout: Layout) -> Recipe:
@@ -70,7 +70,7 @@ def read_without_model(layout: Layout) -> Recipe:
     name = next(fitting, None)
     if name is None:
         raise _idle(layout, first, marks)
-    steps = _agreeing(readers[name], list(readers.values()))
+    steps = _common_steps(readers[name], list(readers.values()))
     if steps is not None:
         return readers[name].recipe(steps, _note(steps, readers))
     raise RecipeError(_ambiguous(marks, readers), next(iter(marks.values()), layout.root.place))
@@ -95,12 +95,12 @@ def _filters(node: Node) -> Iterator[tuple[str, Place]]:
 def _families(layout: Layout) -> list[str]:
     """Return the families that mergekit knows whose modules the file can be about."""
     names = {name: module_names(name) for name in (family.name for family in FAMILIES)}
-    known = {name: found for name, found in names.items() if found and name not in _LEFT_OUT}
+    tables = {name: modules for name, modules in names.items() if modules and name not in _EXCLUDED}
     if layout.stacked:
-        return [name for name, found in known.items() if found == ("default",)]
-    wanted = [name for name in layout.modules if name is not None]
-    fitting = [name for name, found in known.items() if set(wanted) <= set(found)]
-    if wanted and "qwen2" not in fitting and "qwen2_5_vl" not in fitting:
+        return [name for name, modules in tables.items() if modules == ("default",)]
+    required = [name for name in layout.modules if name is not None]
+    fitting = [name for name, modules in tables.items() if set(required) <= set(modules)]
+    if required and "qwen2" not in fitting and "qwen2_5_vl" not in fitting:
         return ["qwen2", "qwen2_5_vl"]  # the reader names the unknown module
     return fitting
 
@@ -108,7 +108,7 @@ def _families(layout: Layout) -> list[str]:
 def _reader(layout: Layout, family: str) -> Reader:
     """Return a reader on a stand-in of the size that the file's slices have."""
     some = any(digit in mark for mark in filters_of(layout) for digit in "0123456789")
-    layers = dict.fromkeys((Component.LANGUAGE, Component.VISION), _UNCOUNTED if some else _FEW)
+    layers = dict.fromkeys((Component.LANGUAGE, Component.VISION), _MANY if some else _FEW)
     counted = set()
     for name, module in layout.modules.items():
         stops = [source.stop for s in module.slices for source in s.sources]
@@ -124,17 +124,17 @@ def _fits(reader: Reader, marks: Iterable[str]) -> bool:
     return all(any(mark in name for name in names) for mark in marks)
 
 
-def _agreeing(reader: Reader, others: Sequence[Reader]) -> Steps | None:
+def _common_steps(reader: Reader, others: Sequence[Reader]) -> Steps | None:
     """Return steps that mean in every family what the file means there, or are refused there.
 
     Of several ways to say them, the one that most families accept.
     """
     groups, rest = reader.groups, Copy(reader.base)
     meanings = [(other.architecture, _meaning(other)) for other in others]
-    chosen = [_rendered(action, sites, reader, meanings) for action, sites in groups]
+    selectors = [_selector(action, sites, reader, meanings) for action, sites in groups]
     steps = [
         (action, selector)
-        for (action, _), selector in zip(groups, chosen, strict=True)
+        for (action, _), selector in zip(groups, selectors, strict=True)
         if selector is not None
     ]
     if len(steps) < len(groups):
@@ -150,34 +150,34 @@ def _agreeing(reader: Reader, others: Sequence[Reader]) -> Steps | None:
     return min(agreeing, key=lambda way: _refusals(way, meanings), default=None)
 
 
-def _rendered(
+def _selector(
     action: Action, sites: frozenset[Site], reader: Reader, meanings: Sequence[Meaning]
 ) -> Selector | None:
     """Return a selector of some sites that is wrong for fewest families and right for most."""
-    found: list[tuple[int, int, Selector]] = []
+    candidates: list[tuple[int, int, Selector]] = []
     for render in (selector_for, by_leaf, by_leaf_anywhere, with_leaves):
         try:
             steps = [(action, render(sites, reader.architecture))]
         except RecipeError:
             continue
         wrong = sum(_outcome(steps, *each, action) is False for each in meanings)
-        found.append((wrong, _refusals(steps, meanings), steps[0][1]))
-    return min(found, key=lambda each: each[:2])[2] if found else None
+        candidates.append((wrong, _refusals(steps, meanings), steps[0][1]))
+    return min(candidates, key=lambda each: each[:2])[2] if candidates else None
 
 
-def _meaning(reader: Reader) -> dict[Site, Done] | None:
+def _meaning(reader: Reader) -> dict[Site, Effect] | None:
     """Return what mergekit does at every site that it changes, None where that is unclear."""
-    found: dict[Site, Done] = {}
+    effects: dict[Site, Effect] = {}
     try:
         for action, sites in reader.groups:
             if action != Copy(reader.base):
-                found |= dict.fromkeys(sites, _done(action, sites))
+                effects |= dict.fromkeys(sites, _effect(action, sites))
     except RecipeError:
         return None
-    return found
+    return effects
 
 
-def _done(action: Action, sites: Iterable[Site]) -> Done:
+def _effect(action: Action, sites: Iterable[Site]) -> Effect:
     """Return an action with the layers over which it is spread."""
     layers = {(site.component, site.layer) for site in sites} if _is_spread(action) else ()
     return action, frozenset(layers)
@@ -190,7 +190,7 @@ def _is_spread(action: Action) -> bool:
 def _outcome(
     steps: Steps,
     architecture: Architecture,
-    meaning: Mapping[Site, Done] | None,
+    meaning: Mapping[Site, Effect] | None,
     only: Action | None = None,
 ) -> bool | None:
     """Check that steps do what is meant; None where a model of this architecture refuses them.
@@ -201,16 +201,18 @@ def _outcome(
         meaning: What mergekit does at every site, or None.
         only: The one action to compare; all of them when None.
     """
-    found: dict[Site, Done] = {}
+    effects: dict[Site, Effect] = {}
     for action, selector in steps:
         try:
             sites = selector.match(architecture)
         except RecipeError:
             return None
-        found |= dict.fromkeys(sites, _done(action, sites))
+        effects |= dict.fromkeys(sites, _effect(action, sites))
     if meaning is None:
         return False
-    return found == {site: done for site, done in meaning.items() if only in (None, done[0])}
+    return effects == {
+        site: effect for site, effect in meaning.items() if only in (None, effect[0])
+    }
 
 
 def _refusals(steps: Steps, meanings: Sequence[Meaning]) -> int:
@@ -235,7 +237,7 @@ def _idle(layout: Layout, family: str, marks: Mapping[str, Place]) -> RecipeErro
     names = _reader(layout, family).tensor_names()
     idle = [mark for mark in marks if not any(mark in name for name in names)] or list(marks)
     return RecipeError(
-        f"{_quoted(idle)} cannot be resolved: filters are pieces of tensor names, which differ "
+        f"{_quote(idle)} cannot be resolved: filters are pieces of tensor names, which differ "
         f"between families, and this file does not say of which family its models are. {WAY_OUT}",
         marks[idle[0]],
     )
@@ -244,12 +246,12 @@ def _idle(layout: Layout, family: str, marks: Mapping[str, Place]) -> RecipeErro
 def _ambiguous(marks: Iterable[str], families: Iterable[str]) -> str:
     """Say that the file means one thing in one family and another in another."""
     marks = list(marks)
-    subject = f"{_quoted(marks)} may pick" if marks else "a gradient or a module reaches"
+    subject = f"{_quote(marks)} may pick" if marks else "a gradient or a module reaches"
     return (
         f"{subject} other tensors in one family than in another ({', '.join(families)}), and this "
         f"file does not say of which family its models are. {WAY_OUT}"
     )
 
 
-def _quoted(marks: Sequence[str]) -> str:
+def _quote(marks: Sequence[str]) -> str:
     return f"the filter{'s' if len(marks) > 1 else ''} {' and '.join(map(repr, marks))}"
