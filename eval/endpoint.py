@@ -52,6 +52,9 @@ class Endpoint:
         attempts: How often a question is asked before it is given up.
         pause: Seconds before the second attempt; doubled before each further one.
         key_variable: Environment variable that holds the key; none is sent if absent.
+
+    Raises:
+        ExecutionError: If the address is none.
     """
 
     base_url: str = field(repr=False)
@@ -61,6 +64,18 @@ class Endpoint:
     pause: float = 0.5
     key_variable: str | None = None
     _answered: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            parts, url = urlsplit(self.base_url), httpx2.URL(self.base_url)
+            valid = parts.scheme in ("http", "https") and bool(url.host) and parts.port != 0
+        except (ValueError, httpx2.InvalidURL):
+            valid = False
+        if not valid:
+            raise ExecutionError(
+                f"{one_line(self.address)!r} is no address of a server. Expected one such as "
+                f"http://localhost:8000/v1."
+            )
 
     @property
     def address(self) -> str:
