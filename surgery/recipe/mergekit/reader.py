@@ -190,7 +190,7 @@ class Reader:
         yield from (_Spot(tensor, part, first, module, None, 0) for tensor in part.before)
         at = 0
         for piece in module.slices:
-            stop = self.stop_of(piece, at, len(part.layers))
+            stop = self.stop_of(piece, at, part)
             for index in range(at, stop):
                 for tensor in part.layers[index]:
                     yield _Spot(tensor, part, piece, module, index - at, stop - at)
@@ -203,13 +203,20 @@ class Reader:
             )
         yield from (_Spot(tensor, part, last, module, None, 0) for tensor in part.after)
 
-    def stop_of(self, piece: Slice, at: int, count: int) -> int:
+    def stop_of(self, piece: Slice, at: int, part: Part) -> int:
         """Return the end of a slice that must begin with layer `at`."""
-        stops = set()
+        stops, count = set(), len(part.layers)
         for source in piece.sources:
             stop = count if source.stop is None else source.stop
             empty = source.start == stop
-            if (source.start != at and not empty) or stop > count:
+            if stop > count:
+                raise RecipeError(
+                    f"layers {source.start}-{stop - 1} of {source.model} are named for {part.name},"
+                    f" which has {count} layers. Slices at the top of a file count for every part "
+                    "of the model; put those of one part under 'modules:' and the part's name.",
+                    source.place,
+                )
+            if source.start != at and not empty:
                 end = at + stop - source.start
                 raise RecipeError(
                     f"layers {source.start}-{stop - 1} of {source.model} would become layers "
