@@ -109,7 +109,7 @@ class Entry:
 
 
 def _tower(names: Iterable[str]) -> nn.Module:
-    """A module whose parameters have these names under `timm_model`."""
+    """Return a module whose parameters have these names under `timm_model`."""
     root = nn.Module()
     for name in names:
         module = root
@@ -182,7 +182,7 @@ def row(model_type: str) -> str:
 
 
 def _components(sites: Mapping[str, Site]) -> str:
-    """The shortest prefixes that say where everything is; the longest that fits a name counts."""
+    """Return the shortest prefixes that determine every component; the longest match counts."""
     tree: dict[tuple[str, ...], Counter[Component]] = defaultdict(Counter)
     for name, site in sites.items():
         path = [s for s in name.split(".") if s not in ("model", "weight", "bias")]

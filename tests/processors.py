@@ -28,7 +28,7 @@ _BOS = "<|bos|>"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a family's processor is put together.
+    """The parts of a family's processor.
 
     Attributes:
         kind: The processor's class; "" where the family's files name none.
@@ -357,7 +357,7 @@ def save_whole(family: str, folder: Path, *, seed: int = 3) -> Path:
 
 
 def _tokenizer(recipe: Recipe) -> Any:
-    """The specimen's, trained here, with the family's special tokens and template."""
+    """Return the specimen's tokenizer with the family's special tokens and template."""
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 

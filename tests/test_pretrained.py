@@ -145,7 +145,7 @@ def sentinel(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def poisoned(tmp_path: Path, sentinel: Path) -> Poisoned:
-    """A copy of the specimen whose files name code in it."""
+    """Make a copy of the specimen whose files name code in it."""
 
     def make(poison: Callable[[Path], None]) -> Path:
         folder = tmp_path / poison.__name__

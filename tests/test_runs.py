@@ -37,7 +37,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Times and bytes of everything below a folder."""
+    """Return times and bytes of everything below a folder."""
     return {
         str(path.relative_to(folder)): (
             path.lstat().st_mtime_ns,

@@ -38,7 +38,7 @@ hostile = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(
 
 
 def obeyed(text: str) -> set[str]:
-    """What of a text a terminal or a reader of bytes would obey."""
+    """Return the characters of a text that control a terminal or break an encoding."""
     kinds = {"Cc", "Cs", "Cf", "Zl", "Zp"}
     return {c for c in text if unicodedata.category(c) in kinds and c not in "\n\t\u200c\u200d"}
 
@@ -63,7 +63,7 @@ def tokens(markdown: str) -> list[Token]:
 
 
 def inline(token: Token) -> str:
-    """What a reader sees of a paragraph or a cell of which nothing is markup."""
+    """Return the visible text of a paragraph or a cell without markup."""
     assert {child.type for child in token.children or ()} <= {"text", "text_special"}, token
     return "".join(child.content for child in token.children or ())
 

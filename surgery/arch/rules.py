@@ -158,8 +158,8 @@ def _kind(segment: str, rest: tuple[str, ...]) -> Module | None:
     if segment in _MIXERS and rest and rest[0] != "out_proj":
         return _SEGMENTS.get(rest[0], Module.MIXER)
     words = [word.rstrip("0123456789") for word in segment.lower().split("_")]
-    named = (_WORDS[word] for word in reversed(words) if word in _WORDS)
-    return _SEGMENTS.get(segment) or next(named, None)
+    kinds = (_WORDS[word] for word in reversed(words) if word in _WORDS)
+    return _SEGMENTS.get(segment) or next(kinds, None)
 
 
 class RuleBook:

@@ -36,7 +36,7 @@ _PROJECTOR = frozenset({"projector", "merger", "connector", "resampler", "aligne
 }
 # Whole segments before any number.
 _PROJECTORS = re.compile(r"mlp\d+|mlp_AR|patch_merge_mlp|query_tokens|linear_proj|img_projection")
-# The way out of a tower, right below its own name.
+# Output projections of a tower, right below its name.
 _EXITS = frozenset({"proj_in", "proj_out", "proj_mlp", "downsample"})
 # `vision2text`, `image_to_text`.
 _WAY = re.compile(r"(vis|im(a)?g)\w*(2|_to_)")
@@ -56,9 +56,9 @@ _VISION = frozenset(
     "vqmodel",
 }
 _LANGUAGE = frozenset({"language", "llm", "lm", "text", "decoder"})
-# Encoders of something that is neither picture nor text.
+# Encoders of inputs other than images and text.
 _FOREIGN = frozenset({"protein", "molecule", "genome", "graph", "point", "action"})
-# One of these beside a modality makes a segment the way from one to the other.
+# One of these beside a modality names a projector.
 _BETWEEN = frozenset({"projection", "table"})
 # Stacks that stand beside a decoder of the same shape.
 _BESIDE = frozenset({"cross", "draft", "eagle", "medusa", "expert", "prediction"})

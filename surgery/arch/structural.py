@@ -28,7 +28,7 @@ _EMBEDDINGS = frozenset({"embed", "embedder", "embedding", "embeddings", "emb"})
     "wpe",
     "wte",
 }
-# Words of embeddings that no token of text goes through.
+# Words of embeddings that are not for text tokens.
 _NOT_OF_TEXT = frozenset({"rotary", "rope", "lerope", "time", "timestep", "generation"})
 _HEADS = frozenset({"lm_head", "embed_out", "output", "unembed", "cls", "head", "lm_loss"}) | {
     "output_layer",

@@ -300,7 +300,7 @@ def _check_replacement(saved: TensorHeader, weight: TensorHeader, path: Path) ->
         )
 
 
-def _check_embedding(changed: Collection[str], base: CheckpointInfo, path: Path) -> None:
+def _check_embedding(modules: Collection[str], base: CheckpointInfo, path: Path) -> None:
     """Refuse a changed embedding that is the base's output head as well.
 
     PEFT trains an adapter of one of the two and leaves the other as it was.
@@ -309,7 +309,7 @@ def _check_embedding(changed: Collection[str], base: CheckpointInfo, path: Path)
         return
     architecture = resolve(base.config, base.tensors)
     sites = architecture.sites
-    embedding = [name for name in changed if sites[name].component is Component.EMBEDDING]
+    embedding = [name for name in modules if sites[name].component is Component.EMBEDDING]
     if embedding and architecture.tied_head:
         raise CheckpointError(
             f"{path}: changes {embedding[0]!r}, which is also the base's output head (they are "

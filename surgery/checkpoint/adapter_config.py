@@ -84,7 +84,7 @@ _MERGE = (
     "Merge it with PEFT (`merge_and_unload()`, then `save_pretrained`) and name the merged folder."
 )
 _CONVERT = "`save_pretrained(..., path_initial_model_for_weight_conversion=...)`"
-# Initialisations that leave the base as it is; PEFT takes some in any case of letters.
+# Initialisations that do not change the base; PEFT ignores the case of some.
 _NEUTRAL = frozenset({"gaussian", "orthogonal", "eva", "mica"})
 _AGAIN = (
     "PEFT makes the same change when it loads the adapter on the same base: "
@@ -94,7 +94,7 @@ _ONCE = (
     "PEFT cannot make the same change when it loads the adapter. Where it is trained, save it as "
     f"plain LoRA ({_CONVERT}), or merge it (`merge_and_unload()`) and name the merged folder."
 )
-# Beginnings of the names of those that change it, with what can be done; the first that fits.
+# Prefixes of those that change the base, with the way out; the first that fits is used.
 _CHANGING = {"pissa_": _ONCE, "pissa": _AGAIN, "olora": _AGAIN, "corda": _ONCE, "lora_ga": _ONCE,
              "loftq": _MERGE}  # fmt: skip
 
@@ -213,7 +213,7 @@ def _patterns(fields: Mapping[str, Any], field: str, path: Path) -> Iterable[tup
     if not isinstance(patterns, dict):
         raise CheckpointError(f"{path}: {field} must be an object of pattern to number.")
     for pattern in patterns:
-        # A repeated group can take longer than the universe to match.
+        # Matching a repeated group can take exponential time.
         if len(pattern) > 200 or re.search(r"\)[*+{]", pattern):
             raise CheckpointError(
                 f"{path}: {field} {pattern[:100]!r} is too complicated; expected module names or "

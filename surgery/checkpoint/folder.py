@@ -153,7 +153,7 @@ def check_same_json(folder: Path, name: str, what: str, before: Mapping[str, Any
     Raises:
         CheckpointError: If it holds anything else now.
     """
-    # As text: a NaN in it is not equal to itself.
+    # Compared as text, because NaN is not equal to itself.
     if json.dumps(read_json(folder, name, what)) != json.dumps(before):
         raise changed_error(folder / name)
 

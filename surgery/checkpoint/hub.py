@@ -44,7 +44,7 @@ _LIBRARY = "vlm-surgery"
 _MALFORMED = (
     ValueError, LookupError, TypeError, AttributeError, RecursionError, AssertionError,
 )  # fmt: skip
-"""What the client stumbles over in an answer that is none of the Hub's."""
+"""Errors of the client for answers that are not the Hub's."""
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 _CODE = "*.py"
@@ -376,14 +376,7 @@ def explained_client(repo: str, revision: str | None) -> Iterator[None]:
         ) from error
     except http_error() as error:
         raise CheckpointError(_failed(at, status_of(error))) from error
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        AssertionError,
-    ) as error:
+    except _MALFORMED as error:
         raise CheckpointError(
             f"{at}: the Hub's answer cannot be used ({type(error).__name__}): a listing with a "
             "path that leads out of the repository, or no listing at all. Try again later; if it "

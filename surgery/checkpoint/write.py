@@ -221,9 +221,9 @@ class FolderWriter:
 
     def _replace(self, target: Path) -> None:
         """Put the new folder where an old one is, so that one of the two is there at any time."""
-        self._check_target(target)  # somebody may have put another one there meanwhile
+        self._check_target(target)  # another process may have written there meanwhile
         if sibling.exchange(self.folder, target):
-            return  # the old one has the temporary name now, and goes with it
+            return  # the old folder has the temporary name now; cleaning up removes it
         warnings.warn(
             f"{self._target}: this file system cannot exchange two names in one step, so for a "
             "moment there was no model. If a merge is killed in that moment, the next merge there "

@@ -152,7 +152,7 @@ def main() -> None:
         report = resource_error(error)
         if report is None:
             raise
-        # Without colours: what prints them needs memory.
+        # Without colours, because rich needs memory.
         print(f"error: {one_line(without_credentials(str(report)))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -180,10 +180,10 @@ def _run() -> None:
     if not isinstance(make, partial):
         logging.setLogRecordFactory(partial(_plain_record, make))
     try:
-        # Called as a command, because an app would put a hook of its own in place of ours.
+        # Called as a command, because an app would replace our excepthook.
         get_command(build())(prog_name="surgery")
     finally:
-        if quiet:  # the interpreter's own end is not to be interrupted with a traceback
+        if quiet:  # no traceback if Ctrl-C comes while the interpreter exits
             signal.signal(signal.SIGINT, end)
 
 

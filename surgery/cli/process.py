@@ -105,7 +105,7 @@ def open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The number must not go to a file of the user's: C libraries print to it.
+            # C libraries print to this number, so no file of the user's may get it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = _open(sys.stdout, sys.__stdout__, 1)
@@ -114,7 +114,7 @@ def open_streams() -> None:
 
 def _open(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:
     if stream is not None and stream is not original:
-        return stream  # a program's that called this one
+        return stream  # set by a program that called this one
     encoding = stream.encoding if stream is not None else "utf-8"
     raw = Stream(number, "w", closefd=False)
     return io.TextIOWrapper(

@@ -226,9 +226,8 @@ class _Work:
             self.checkpoints[ref.model].hold(ref.tensor)
         shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
         for name in names:
-            # Where they went, not where they came from, nor what an earlier merge remembers: the
-            # source may change between copying and hashing and have the same times before and
-            # after, and only the bytes that were written are what the ledger vouches for.
+            # Hash the written bytes, not the source and not a remembered value: the source may
+            # change between copying and hashing without a change of its times.
             self.outputs[name] = shard.digest(name, self._stop_check(stop))
         shard.flush()
 

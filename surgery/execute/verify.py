@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from surgery.recipe.recipe import Recipe, Reference
 
 
-# By whether it is in the folder, and whether it is wanted.
+# Messages by (in the folder, expected).
 _LAYOUT = {
     (True, True): "has another header or index than the merge wrote: names, order, metadata or "
     "padding changed",

@@ -33,7 +33,7 @@ def literal(figure: Figure) -> Figure:
             for form in (axis.get_major_formatter(), axis.get_minor_formatter()):
                 if isinstance(form, FixedFormatter):
                     form.seq = [_plain(str(label)) for label in form.seq]
-                elif isinstance(form, FuncFormatter):  # where ticks have names
+                elif isinstance(form, FuncFormatter):  # ticks with names
                     form.func = partial(_plain_tick, form.func)
     return figure
 

@@ -89,7 +89,7 @@ def test_a_type_is_placed_as_the_table_says(model_type: str) -> None:
 
 
 def _check_structure(model_type: str, names: tuple[str, ...], architecture: Architecture) -> None:
-    """A stranger of the same names, cut to two layers, has its parts in the same places."""
+    """Check that an unknown type with these names and two layers has its parts in place."""
     few = [name for name in names if (n := split(name)) is None or n[1] < 2]
     config = _thinned(entry(model_type).config)
     stranger = {**config, "model_type": "a_stranger"}
@@ -101,7 +101,7 @@ def _check_structure(model_type: str, names: tuple[str, ...], architecture: Arch
 
 
 def _thinned(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of two layers a stack."""
+    """Return a configuration of two layers a stack."""
     thin: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
@@ -114,7 +114,7 @@ def _thinned(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stated(model_type: str) -> dict[Component, int]:
-    """The layers that the table and the type's own configuration agree on."""
+    """Return the layers that the table and the type's own configuration agree on."""
     cell = ROWS[model_type].split(" | ")[2]
     layers = {Component(p): int(n) for p, n in (pair.split() for pair in cell.split(", "))}
     config: Any = entry(model_type).config
@@ -125,7 +125,7 @@ def _stated(model_type: str) -> dict[Component, int]:
 
 
 def _check_parts(model_type: str, sites: Any) -> None:
-    """Every part that a language model has is there."""
+    """Check that every part of a language model exists."""
     parts = {site.component for site in sites}
     assert {Component.LANGUAGE, Component.EMBEDDING} <= parts
     assert (Component.NORM in parts) is (model_type not in NO_FINAL_NORM)
@@ -134,7 +134,7 @@ def _check_parts(model_type: str, sites: Any) -> None:
 
 
 def _unexplained(sites: Any) -> dict[str, Site]:
-    """Tensors of decoder layers that no module but `other` selects, without a reason."""
+    """Return tensors of decoder layers that only `other` selects, without a reason."""
     return {
         re.sub(r"\d+", "#", site.leaf): site
         for site in sites

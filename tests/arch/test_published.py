@@ -40,7 +40,7 @@ class File:
     towers: tuple[str, ...] = VIT
 
     def names(self) -> dict[str, Component]:
-        """Every name and where it belongs."""
+        """Return every name and its place."""
         found = {name: part for part, names in self.rest.items() for name in names}
         for part, stack, leaves in ((L, self.language, LLAMA), (V, self.vision, self.towers)):
             if stack:
@@ -50,7 +50,7 @@ class File:
 
 
 def ends(prefix: str, head: str = "lm_head.weight") -> dict[Component, tuple[str, ...]]:
-    """A decoder's embedding and norm, and a head."""
+    """Return a decoder's embedding and norm, and a head."""
     heads = (head,) if head else ()
     return {E: (f"{prefix}.embed_tokens.weight",), N: (f"{prefix}.norm.weight",), H: heads}
 
@@ -325,7 +325,7 @@ def test_published_names_have_their_places(name: str) -> None:
 
 
 def omni(thinker: str) -> dict[str, Component]:
-    """A thinker's names behind a prefix."""
+    """Return a thinker's names behind a prefix."""
     names = {f"{thinker}model.layers.{n}.{leaf}": L for n in range(3) for leaf in LLAMA}
     names |= {f"{thinker}visual.blocks.{n}.{leaf}": V for n in range(4) for leaf in QKV}
     names |= {f"{thinker}audio_tower.layers.{n}.fc1.weight": O for n in range(5)}

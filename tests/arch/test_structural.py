@@ -36,7 +36,7 @@ def guess(config: dict[str, Any], *names: str | list[str]) -> Architecture:
 
 
 def parts(architecture: Architecture, prefix: str) -> set[Component]:
-    """The components of everything under a prefix."""
+    """Return the components of everything under a prefix."""
     found = {s.component for n, s in architecture.sites.items() if f"{n}.".startswith(f"{prefix}.")}
     assert found, prefix
     return found

@@ -55,7 +55,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Markdown, as it stands in the README."""
+    """Print the figures in Markdown, as in the README."""
     print("\n| plan of two models | processor seconds |\n|---|---|")
     for tensors, found in results.items():
         print(f"| {int(tensors):,} tensors each | {found['cpu_s']:.1f} |")

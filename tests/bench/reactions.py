@@ -1,4 +1,4 @@
-"""What a person waits for: help, a large header, a hostile answer, Ctrl-C in a transfer."""
+"""Response times: help, a large header, a hostile answer, Ctrl-C in a transfer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXPERTS = [
 
 
 def measure(folder: Path, pairs: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Every figure in seconds: medians over the rounds.
+    """Return every figure in seconds: medians over the rounds.
 
     Args:
         folder: Where to work.
@@ -62,7 +62,7 @@ def _timed(function: Callable[..., Any], *arguments: object) -> float:
 
 
 def _interrupted(folder: Path) -> float:
-    """Seconds from SIGINT to the end of a merge whose bytes come slowly."""
+    """Return seconds from SIGINT to the end of a merge whose bytes come slowly."""
     hub = Hub()
     for seed, name in enumerate(("in", "rl")):
         hub.add(f"org/{name}", save_tiny("qwen2", folder / name, seed=seed))
@@ -88,7 +88,7 @@ def _interrupted(folder: Path) -> float:
 
 
 def print_table(results: dict[str, float]) -> None:
-    """The figures as they stand in the README."""
+    """Print the figures as in the README."""
     print("\nWhat a person waits for; medians")
     for label, seconds in results.items():
         print(f"  {label:48} {seconds:6.2f} s")

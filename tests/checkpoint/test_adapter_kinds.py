@@ -47,7 +47,7 @@ def load(folder):
 
 
 def prepared(model, config):
-    """PEFT's model, after what some initialisations want to have seen of the data."""
+    """Return PEFT's model, after the data pass that some initialisations need."""
     if config.init_lora_weights == "corda":
         from peft.tuners.lora.corda import preprocess_corda
 
@@ -86,7 +86,7 @@ def trained(base, out, *, convert=False, **options):
 
 
 def answer_of(base, adapter):
-    """What a plain model answers with the weights that are formed here."""
+    """Return a plain model's answer with the weights that are formed here."""
     model = load(base)
     with opened(base, adapter) as checkpoint:
         weights = {name: read(checkpoint, name) for name in checkpoint.info.tensors}

@@ -36,7 +36,7 @@ BREAKS = {
 
 
 class Server(httpx.SyncByteStream):
-    """A client's other end: its first answer stops midway, and breaks when it is told to go on."""
+    """A server whose first answer stops midway, and breaks when it should continue."""
 
     def __init__(self, error: Exception | None) -> None:
         self.go, self.reading = Event(), Event()

@@ -34,7 +34,7 @@ def no_exchange(*_: object) -> bool:
 
 
 def poll(folder: str, done: Any, polls: Any, missing: Any) -> None:
-    """Look for the model until told to stop, and count."""
+    """Look for the model until the event, and count."""
     path = os.path.join(folder, "config.json")  # noqa: PTH118 - as fast as can be
     while not done.is_set():
         polls.value += 1

@@ -23,7 +23,7 @@ EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\ud800 [/red]$\\frac{$ <b>|`"
 
 
 def check(done: CompletedProcess[str]) -> str:
-    """Both streams, of which a terminal obeys nothing."""
+    """Return both streams, after a check that they cannot control a terminal."""
     printed = done.stdout + done.stderr
     assert not obeyed(printed), printed
     return printed

@@ -56,7 +56,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything a command can be given: models, files, and the runs of other commands."""
+    """Return every kind of input: models, files, and the runs of other commands."""
     root = tmp_path_factory.mktemp("inputs")
     for stage in ("in", "rl"):
         shutil.copytree(specimen.path(stage), root / stage)

@@ -34,7 +34,7 @@ HIGH, WIDE = 30, 48
 
 
 def photo(**more: Any) -> Image.Image:
-    """Four fields of one colour each: no two corners alike, and JPEG keeps their middles."""
+    """Return four fields of one colour each: no two corners alike, and JPEG keeps their middles."""
     pixels = np.zeros((HIGH, WIDE, 3), np.uint8)
     pixels[:15, :24], pixels[:15, 24:] = (250, 20, 20), (20, 250, 20)
     pixels[15:, :24], pixels[15:, 24:] = (20, 20, 250), (200, 200, 200)
@@ -48,7 +48,7 @@ def file(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
 
 
 def turned(orientation: int, kind: str) -> tuple[bytes, np.ndarray]:
-    """A photo with an orientation, and how it is meant."""
+    """Return a photo with an orientation, and its upright pixels."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = ImageOps.exif_transpose(Image.open(BytesIO(file(photo(), exif=exif))))
@@ -60,7 +60,7 @@ def turned(orientation: int, kind: str) -> tuple[bytes, np.ndarray]:
 
 
 def deep(kind: str, dtype: Any, white: float) -> tuple[bytes, np.ndarray]:
-    """A ramp from black to white in values that are not 8-bit, and the same in 8."""
+    """Return a ramp from black to white in values that are not 8-bit, and the same in 8."""
     ramp = np.linspace(0, 1, HIGH * WIDE).reshape(HIGH, WIDE)
     grey = np.asarray(ramp * white, dtype)
     expected = np.round(np.asarray(grey, np.float64) * (255 / white)).astype(np.uint8)
@@ -95,7 +95,7 @@ def cmyk(kind: str) -> tuple[bytes, np.ndarray]:
 
 
 def animated(kind: str) -> tuple[bytes, np.ndarray]:
-    """Three frames, of which the first counts."""
+    """Return three frames, of which the first counts."""
     frames = [photo(), ImageOps.invert(photo()), Image.new("RGB", (WIDE, HIGH))]
     how = {"lossless": True} if kind == "WEBP" else {}
     data = file(frames[0], kind, save_all=True, append_images=frames[1:], **how)
@@ -103,13 +103,13 @@ def animated(kind: str) -> tuple[bytes, np.ndarray]:
 
 
 def profiled() -> tuple[bytes, np.ndarray]:
-    """A colour profile, which is not applied."""
+    """Return an image with a colour profile, which is not applied."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     return file(photo(), icc_profile=profile), np.asarray(photo())
 
 
 def late_exif() -> tuple[bytes, np.ndarray]:
-    """A PNG whose orientation stands behind its pixels."""
+    """Return a PNG whose orientation stands behind its pixels."""
     data, expected = turned(6, "PNG")
     start = data.index(b"eXIf") - 4
     (length,) = struct.unpack(">I", data[start : start + 4])
@@ -194,7 +194,7 @@ def test_every_engine_is_shown_the_right_pixels(kind: str, tmp_path: Path) -> No
 
 
 def suite_of(folder: Path, files: dict[str, bytes], column: str = "image") -> Any:
-    """The first sample of a suite about these files."""
+    """Return the first sample of a suite about these files."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
     rows = [{"id": name, "prompt": "?", "answer": "7", column: name} for name in files]
@@ -227,7 +227,7 @@ def test_other_pixels_are_another_question(kind: str, tmp_path: Path) -> None:
 
 
 def huge(width: int, height: int) -> bytes:
-    """A small PNG that says it has so many pixels."""
+    """Return a small PNG that claims so many pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         body = name + data

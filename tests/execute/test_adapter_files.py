@@ -20,7 +20,7 @@ STEPS = "steps:\n  - interpolate: language[:]\n    from: rl\n    t: 0.5\n"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A base, another model and an adapter of the base, without files beside weights and config."""
+    """Make a base, another model and an adapter of the base, with weights and config alone."""
     root = tmp_path_factory.mktemp("made")
     base = save_tiny("qwen2_5_vl", root / "base", tie_word_embeddings=False)
     save_tiny("qwen2_5_vl", root / "rl", seed=1, tie_word_embeddings=False)

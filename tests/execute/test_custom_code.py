@@ -67,7 +67,7 @@ def give_code(folder: Path, code: Mapping[str, str] = CODE, model_type: str = "o
 
 @pytest.fixture
 def models(pair, tmp_path) -> dict[str, Path]:
-    """IN and RL of a type that transformers does not have."""
+    """Make IN and RL of a type that transformers does not have."""
     found = {n: shutil.copytree(pair("llama")[n], tmp_path / n) for n in ("in", "rl")}
     for folder in found.values():
         give_code(folder)
@@ -76,7 +76,7 @@ def models(pair, tmp_path) -> dict[str, Path]:
 
 @pytest.fixture
 def ran(tmp_path, monkeypatch) -> Callable[[], set[str]]:
-    """Names of the modules that were imported, whoever did."""
+    """Return the names of the modules that any process imported."""
     (tmp_path / "ran").mkdir()
     monkeypatch.setenv("SENTINEL", str(tmp_path / "ran"))
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))

@@ -27,7 +27,7 @@ MOVE = "  - transplant: language[1]\n    from: rl"
 
 @pytest.fixture(scope="module")
 def merges(pair, tmp_path_factory) -> dict[str, Path]:
-    """A merge in one file, and one in several."""
+    """Make a merge in one file, and one in several."""
     root = tmp_path_factory.mktemp("merges")
     text = recipe_text(pair("llama"), MOVE)
     merge(text, root / "single")
@@ -37,13 +37,13 @@ def merges(pair, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def out(merges, tmp_path) -> Path:
-    """A merge in one file, to be tampered with."""
+    """Copy the merge in one file, for tampering."""
     return shutil.copytree(merges["single"], tmp_path / "out")
 
 
 @pytest.fixture
 def several(merges, tmp_path) -> Path:
-    """A merge in several files, to be tampered with."""
+    """Copy the merge in several files, for tampering."""
     return shutil.copytree(merges["several"], tmp_path / "several")
 
 
@@ -52,7 +52,7 @@ def faults(folder: Path, **how: Any) -> set[str]:
 
 
 def found_always(folder: Path, *where: str) -> None:
-    """With the inputs and without, these and no other faults."""
+    """Check that verifying, with the inputs and without, finds these and no other faults."""
     assert faults(folder) == faults(folder, inputs=False) == set(where)
 
 

@@ -42,7 +42,7 @@ WEIGHTS = "model.safetensors"
 
 @pytest.fixture
 def models(pair: Callable[[str], dict[str, Path]], tmp_path: Path) -> dict[str, Path]:
-    """IN and RL of a tiny model, each with a tokenizer file, in folders of this test's own."""
+    """Make IN and RL of a tiny model, each with a tokenizer file, in this test's folders."""
     found = {n: shutil.copytree(pair("llama")[n], tmp_path / n) for n in ("in", "rl")}
     for folder in found.values():
         (folder / "tokenizer.json").write_text('{"model": {"vocab": {}}}')
@@ -95,7 +95,7 @@ def configure(folder: Path) -> None:
 
 
 def lora(folder: Path) -> Path:
-    """An adapter of one matrix, as PEFT saves it."""
+    """Make an adapter of one matrix, as PEFT saves it."""
     folder.mkdir()
     module = "base_model.model.model.layers.1.self_attn.o_proj"
     width = 32
@@ -123,7 +123,7 @@ CHANGES = [
 
 
 def during(patch: pytest.MonkeyPatch, method: str, change: Callable[[], object], *, after: bool):
-    """Have something happen once, before or after the first call of a method of the writer."""
+    """Call an action once, before or after the first call of a method of the writer."""
     real, todo = getattr(ShardWriter, method), [change]
 
     def call(self, *args, **kwargs):

@@ -36,7 +36,7 @@ class Hang(BaseException):
 
 @dataclass
 class Report:
-    """What a series of cases brought out.
+    """The outcome of a series of cases.
 
     Attributes:
         count: How many commands ran, by how they ended.
@@ -89,7 +89,7 @@ def _put(report: Report, bucket: str, kind: str, seed: int, command: list[str]) 
 
 
 def _bucket(error: BaseException) -> str:
-    """The error's kind, and the last places of this project that it passed."""
+    """Return the error's kind, and the last places of this project in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if "surgery/" in f.filename or "/eval/" in f.filename]
     ours = [f for f in ours if "site-packages" not in f.filename and "/tests/" not in f.filename]

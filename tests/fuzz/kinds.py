@@ -159,7 +159,7 @@ def run(rng: Random, room: Path, servers: Servers) -> Commands:
 
 
 def others(rng: Random, room: Path, servers: Servers) -> Commands:
-    """Folders of statistics, probes and trainings, of which the same command goes on."""
+    """Return folders of statistics, probes and trainings, which the same command resumes."""
     name = rng.choice(("measured", "probed", "trained"))
     files = sorted(path for path in (room / name).rglob("*") if path.is_file())
     path = rng.choice(files)
@@ -219,7 +219,7 @@ def ledger(rng: Random, room: Path, servers: Servers) -> Commands:
 
 
 def arguments(rng: Random, room: Path, servers: Servers) -> Commands:
-    """Values of options and arguments."""
+    """Return values of options and arguments."""
     word = str(rng.choice(mutate.VALUES))[:5000].replace("\0", "")
     word = word.encode("utf-8", "surrogateescape" if "\udc80" in word else "replace").decode(
         "utf-8", "surrogateescape"
@@ -266,7 +266,7 @@ def answers(rng: Random, room: Path, servers: Servers) -> Commands:
 
 
 def hub(rng: Random, room: Path, servers: Servers) -> Commands:
-    """Listings, references and files of a hub."""
+    """Return listings, references and files of a hub."""
     import surgery.checkpoint.hub
 
     surgery.checkpoint.hub._pinned.clear()

@@ -30,7 +30,7 @@ WORDS = (
 
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a tree of dicts and lists."""
+    """Yield every place in a tree of dicts and lists."""
     found = [at]
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -42,7 +42,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def tree(rng: Random, value: Any, often: int = 2) -> Any:
-    """A tree with one to `often` places replaced, removed, doubled or renamed."""
+    """Return a tree with one to `often` places replaced, removed, doubled or renamed."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.randint(1, often)):
         place = rng.choice(paths(value))
@@ -70,7 +70,7 @@ def tree(rng: Random, value: Any, often: int = 2) -> Any:
 
 
 def _near(rng: Random, value: Any) -> Any:
-    """A value of the same kind."""
+    """Return a value of the same kind."""
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, int):
@@ -82,12 +82,12 @@ def _near(rng: Random, value: Any) -> Any:
 
 
 def dumped(rng: Random, value: Any) -> bytes:
-    """A tree as JSON, with what JSON does not have now and then."""
+    """Return a tree as JSON, now and then with values that JSON does not have."""
     return json.dumps(value, indent=rng.choice((None, 2)), ensure_ascii=True).encode()
 
 
 def text(rng: Random, old: str) -> str:
-    """A text with pieces cut out, doubled or replaced."""
+    """Return a text with pieces cut out, doubled or replaced."""
     for _ in range(rng.randint(1, 3)):
         start = rng.randrange(len(old) + 1)
         end = min(len(old), start + rng.choice((0, 1, 3, 12)))
@@ -97,7 +97,7 @@ def text(rng: Random, old: str) -> str:
 
 
 def data(rng: Random, old: bytes) -> bytes:
-    """Bytes with some flipped, cut, doubled or put in."""
+    """Return bytes with some flipped, cut, doubled or inserted."""
     act = rng.randrange(6)
     place = rng.randrange(len(old) + 1)
     if act == 0:
@@ -209,6 +209,6 @@ def yaml_file(rng: Random, path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> Path:
-    """A fresh copy of a room."""
+    """Make a fresh copy of a room."""
     shutil.rmtree(target, ignore_errors=True)
     return shutil.copytree(source, target)

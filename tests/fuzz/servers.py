@@ -39,7 +39,7 @@ class Servers:
     share: float = 0.5
 
     def damage(self, status: int, headers: dict[str, str], body: bytes) -> Any:
-        """An answer as it is sent."""
+        """Return an answer, damaged as the case says."""
         rng = self.rng
         if rng is None or rng.random() > self.share:
             return status, headers, body
@@ -59,7 +59,7 @@ class Servers:
             return status, headers, mutate.data(rng, body)
 
     def reply(self, *_: Any) -> tuple[int, dict[str, str], str]:
-        """What the chat server answers."""
+        """Return the chat server's answer."""
         status, headers, body = self.damage(200, {}, json.dumps(said("2")).encode())
         kept = {k: v for k, v in headers.items() if k.lower() != "content-length"}
         return status, kept, body.decode("latin-1") if self.rng else body.decode()
@@ -67,7 +67,7 @@ class Servers:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[Servers]:
-    """Both servers, with the Hub's client set to one of them; nobody waits between attempts."""
+    """Start both servers, point the Hub's client to one of them, and remove its pauses."""
     from huggingface_hub import constants, hf_api
 
     found, hub, sleep = Servers(), Hub(), time.sleep

@@ -119,7 +119,7 @@ def test_statistics_say_so_too(family, pairs):
 
 
 def converted(folder, out, family):
-    """What the message says to do."""
+    """Convert as the message says."""
     kind = getattr(transformers, FAMILIES[family].model_class)
     kind.from_pretrained(folder).save_pretrained(out, save_original_format=False)
     return out

@@ -52,7 +52,7 @@ def save_llama_4(folder, seed):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two tiny models of a family in the names that mergekit looks for, made once."""
+    """Make two tiny models of a family in the names that mergekit looks for, once."""
     root = tmp_path_factory.mktemp("families")
 
     @cache
@@ -72,7 +72,7 @@ def models(tmp_path_factory):
 
 
 def linear(a, b, setting, form="models"):
-    """A linear merge with a weight of the second model."""
+    """Return a linear merge with a weight of the second model."""
     if form == "models":
         sources = {"models": [{"model": str(a)}, {"model": str(b)}]}
         entries = sources["models"]
@@ -86,7 +86,7 @@ def linear(a, b, setting, form="models"):
 
 
 def fused(found):
-    """Tensors with single experts fused, as mergekit writes them."""
+    """Return tensors with single experts fused, as mergekit writes them."""
     result, single = {}, {}
     for published, tensor in found.items():
         name = published.replace("block_sparse_moe", "mlp")
@@ -131,7 +131,7 @@ def test_with_the_model_known_filters_pick_what_mergekit_picks(family, models, t
 
 
 def planned(recipe, infos):
-    """What becomes of every tensor, or None where the planner refuses."""
+    """Return every tensor's operation, or None where the planner refuses."""
     try:
         ops = make_plan(recipe, infos).ops
     except SurgeryError:

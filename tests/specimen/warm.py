@@ -49,7 +49,7 @@ def run(command: list[str], *, stdout: IO[str], env: dict[str, str], **_: Any) -
 
 
 def _smaller(file: str, log: Path) -> str:
-    """A copy of a training file beside the log, with small batches of few samples."""
+    """Copy a training file beside the log, with small batches of few samples."""
     text = Path(file).read_text()
     for name, number in (("batch", 16), ("group", 4), ("samples", 200)):
         text = re.sub(rf"\b{name}: \d+", f"{name}: {number}", text)

@@ -242,7 +242,7 @@ def test_what_was_measured_is_not_measured_again(pair: Pair, tmp_path: Path) -> 
 
 
 def measure(out: Path) -> None:
-    """`surgery stats` of the specimen."""
+    """Run `surgery stats` on the specimen."""
     stages = [f"--{stage}=specimen:{stage}" for stage in ("base", "in", "rl")]
     options = ["--out", str(out), "--spectrum", "full", "--top", "4", "--quiet"]
     get_command(build())(["stats", *stages, *options], standalone_mode=False)

@@ -1,7 +1,7 @@
 """The meaning of a mergekit file on one architecture, tensor by tensor.
 
 By mergekit's own rules: the first filter that fits, gradients over a slice, embeddings with the
-first slice and the head with the last. Tensors that fare alike become one step.
+first slice and the head with the last. Tensors with equal actions become one step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 WAY_OUT = "Name one of its models: --model REF (a folder or org/name; only headers are read)."
-"""What to do about a file that does not say enough of its models."""
+"""The advice for a file that does not identify its models' family."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class _Spot:
     """A tensor in its slice.
 
     Attributes:
-        tensor: Which.
+        tensor: The tensor.
         part: The module it belongs to.
-        slice: What it is made from.
+        slice: The slice it is made from.
         module: Its module's settings.
         index: Its layer's place in the slice; None outside the layers.
         count: How many layers the slice has.
@@ -96,14 +96,14 @@ class Reader:
                 groups.setdefault(key, []).append(spot)
                 actions[key] = action
         steps: dict[Action, set[Site]] = {}
-        anchored: list[tuple[Action, set[Site]]] = []
+        gradients: list[tuple[Action, set[Site]]] = []
         for key, spots_of in groups.items():
             action, sites = actions[key], {spot.tensor.site for spot in spots_of}
             if isinstance(action, Between) and len(action.t) > 1:
-                anchored.append((action, sites))
+                gradients.append((action, sites))
             else:
                 steps.setdefault(action, set()).update(sites)
-        return [(action, frozenset(sites)) for action, sites in [*steps.items(), *anchored]]
+        return [(action, frozenset(sites)) for action, sites in [*steps.items(), *gradients]]
 
     def recipe(self, steps: Iterable[tuple[Action, Selector]], note: str = "") -> Recipe:
         """Return the recipe with these steps; what leaves the base as it is needs none."""
@@ -163,7 +163,7 @@ class Reader:
             names[text] = name
         return names
 
-    # --- where each tensor stands ---------------------------------------------------------------
+    # --- the slice of each tensor ---------------------------------------------------------------
 
     def spots(self) -> dict[Tensor, list[_Spot]]:
         """Return every tensor's places; those of repeated layers have several."""
@@ -228,7 +228,7 @@ class Reader:
             raise RecipeError("the sources of a slice have different lengths.", piece.place)
         return stops.pop()
 
-    # --- what becomes of it ---------------------------------------------------------------------
+    # --- the action for each tensor -------------------------------------------------------------
 
     def decide(self, spots: list[_Spot]) -> Iterator[tuple[Any, Action, _Spot]]:
         """Return a tensor's action, with a key that is equal for tensors of one step."""
@@ -303,7 +303,7 @@ class Reader:
         return self._covered[key]
 
     def settings(self, spot: _Spot, model: str) -> dict[str, Any]:
-        """Return a source's parameters for a tensor, gradients as tuples; the most special wins."""
+        """Return a source's parameters for a tensor, gradients as tuples; the narrowest wins."""
         specific = next(s.parameters for s in spot.slice.sources if s.model == model)
         scopes = (specific, spot.slice.parameters, spot.module.parameters, self.layout.parameters)
         result: dict[str, Any] = {}

@@ -36,7 +36,7 @@ def selector_for(sites: Set[Site], architecture: Architecture) -> Selector:
         if wanted:
             count = architecture.layers.get(component, 0)
             terms += _component_terms(component, wanted, whole, count)
-    return _checked(Selector(tuple(terms)), sites, architecture)
+    return _check(Selector(tuple(terms)), sites, architecture)
 
 
 def by_leaf(sites: Set[Site], architecture: Architecture) -> Selector:
@@ -55,7 +55,7 @@ def by_leaf(sites: Set[Site], architecture: Architecture) -> Selector:
         layers = sorted({layer for layer in numbers if layer is not None})
         spans = _spans(layers, architecture.layers.get(component, 0)) if layers else None
         terms.append(Term(component, spans, module, leaf))
-    return _checked(Selector(tuple(terms)), sites, architecture)
+    return _check(Selector(tuple(terms)), sites, architecture)
 
 
 def by_leaf_anywhere(sites: Set[Site], architecture: Architecture) -> Selector:
@@ -67,7 +67,7 @@ def by_leaf_anywhere(sites: Set[Site], architecture: Architecture) -> Selector:
     members = _in_order(sites, architecture)
     leaves = dict.fromkeys((site.module, _head(site)) for site in members)
     terms = tuple(Term(None, None, module, leaf) for module, leaf in leaves)
-    return _checked(Selector(terms), sites, architecture)
+    return _check(Selector(terms), sites, architecture)
 
 
 def with_leaves(sites: Set[Site], architecture: Architecture) -> Selector:
@@ -98,7 +98,7 @@ def _head(site: Site) -> str:
     return stem if stem and end in ("weight", "bias") else site.leaf
 
 
-def _checked(selector: Selector, sites: Set[Site], architecture: Architecture) -> Selector:
+def _check(selector: Selector, sites: Set[Site], architecture: Architecture) -> Selector:
     if frozenset(selector.match(architecture)) != sites:
         raise RecipeError(f"no selector picks exactly {len(sites)} tensors; '{selector}' is near.")
     return selector

@@ -42,12 +42,12 @@ Meaning: TypeAlias = "tuple[Architecture, Mapping[Site, Effect] | None]"
 # More layers than any model has: a range that a stand-in of this size closes is out of range
 # everywhere, and so refused, instead of meaning less than the file meant.
 _MANY = 130
-# Enough where no setting speaks of single layers.
+# Enough if no filter contains a number.
 _FEW = 4
 _STACKS = {None: Component.LANGUAGE, "default": Component.LANGUAGE,
            "text_decoder": Component.LANGUAGE, "vision_tower": Component.VISION}  # fmt: skip
-# The names of Llama 4's vision layers hold those of its language layers; what is said of single
-# layers would never hold for both.
+# In Llama 4, the names of vision layers contain those of language layers, so a filter of a single
+# layer always matches both.
 _EXCLUDED = frozenset({"llama4"})
 
 
@@ -139,7 +139,7 @@ def _common_steps(reader: Reader, others: Sequence[Reader]) -> Steps | None:
     ]
     if len(steps) < len(groups):
         return None
-    # What stays as it is needs no step, so that no model can refuse it.
+    # Tensors that stay the base's need no step; then no model can refuse it.
     ways = [[step for step in steps if step[0] != rest]]
     for index, (action, _) in enumerate(steps):
         if action != rest and not _is_spread(action):

@@ -43,7 +43,7 @@ SAID = {
 
 
 def pair(target: tuple[int, int] = SIZE, source: tuple[int, int] = SIZE) -> Pair:
-    """A box on an image, and another place on another."""
+    """Return a box on an image, and another place on another."""
     images = question("q", picture(size=target)), question("q", picture(size=source))
     wide, high = source[0] / SIZE[0], source[1] / SIZE[1]
     other = (330 * wide, 250 * high, 630 * wide, 470 * high)
@@ -51,7 +51,7 @@ def pair(target: tuple[int, int] = SIZE, source: tuple[int, int] = SIZE) -> Pair
 
 
 class Processor:
-    """Shows every image at a size of its own, or in tiles."""
+    """A processor that resizes every image to a fixed size, or cuts it into tiles."""
 
     class image_processor:  # noqa: N801 - an instance would do the same
         patch_size = 14

@@ -79,7 +79,7 @@ LINEAR = {"qwen3_5", "qwen3_5_moe"}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A family's tiny checkpoint with its processor, made once per seed."""
+    """Return a family's tiny checkpoint with its processor, made once per seed."""
 
     @cache
     def make(family: str, seed: int = 3) -> Path:
@@ -90,7 +90,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def engine(whole: Callable[..., Path]) -> Callable[[str], TransformersEngine]:
-    """The model of the last family that was asked for."""
+    """Return the engine of a family; keep the last one."""
     held: dict[str, TransformersEngine] = {}
 
     def load(family: str) -> TransformersEngine:
@@ -103,7 +103,7 @@ def engine(whole: Callable[..., Path]) -> Callable[[str], TransformersEngine]:
 
 
 def samples() -> list[Sample]:
-    """Questions of three lengths about images of three sizes."""
+    """Return questions of three lengths about images of three sizes."""
     return [
         question(f"q{i}", picture(colour, size), prompt="count the cells " * (1 + 3 * i))
         for i, (colour, size) in enumerate(SIZES.items())
@@ -116,7 +116,7 @@ def asks_of(metric: Metric, asked: Sequence[Sample]) -> list[Ask]:
 
 
 def batches(engine: TransformersEngine, asks: Sequence[Ask], size: int) -> list[list[Ask]]:
-    """As the engine divides them, with at most so many in one."""
+    """Return the engine's batches, with at most so many questions in one."""
     by_question = {id(ask.question): ask for ask in asks}
     divided = replace(engine, max_batch=size).batches([ask.question for ask in asks])
     return [[by_question[id(question)] for question in batch] for batch in divided]
@@ -132,7 +132,7 @@ def answers(engine: TransformersEngine, asks: Sequence[Ask], size: int) -> dict[
 
 
 def plainly(engine: TransformersEngine, asked: Question) -> tuple[str, torch.Tensor]:
-    """transformers alone: its template, its tokens, its generate, one row; and its first logits."""
+    """Return transformers' own answer to one row, and its first logits."""
     turns = [
         {
             "role": turn.role,
@@ -160,7 +160,7 @@ def plainly(engine: TransformersEngine, asked: Question) -> tuple[str, torch.Ten
 
 
 def first_logits(engine: TransformersEngine, asks: Sequence[Ask]) -> torch.Tensor:
-    """Of a batch as the engine makes it."""
+    """Return the first logits of a batch as the engine makes it."""
     with torch.inference_mode():
         output = engine.model.generate(
             **engine.inputs(asks), do_sample=False, max_new_tokens=1, output_logits=True,
@@ -234,7 +234,7 @@ def test_questions(family: str, engine: Callable[[str], TransformersEngine]) -> 
 
 
 def probed(its: Subject, folder: Path) -> dict[str, Any]:
-    """What every probe finds."""
+    """Return the results of every probe."""
     off = Switching(offs_of([Branch.LAYER, Branch.MLP], [1]))
     said = {
         (str(off), one.sample): one.text for off, one in ablate(its, off, Store(folder), nobody)
@@ -304,4 +304,4 @@ def test_a_merge_is_asked(family: str, whole: Callable[..., Path], tmp_path: Pat
 
 
 def nobody(*_: int) -> None:
-    """Is not told."""
+    """Ignore progress."""

@@ -115,7 +115,7 @@ def score_run(folder: Path, processes: int) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nothing interrupts."""
+    """Return the run that nothing interrupts."""
     folder = tmp_path_factory.mktemp("whole")
     score_run(folder, 1)
     return folder
