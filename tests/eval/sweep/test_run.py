@@ -164,7 +164,7 @@ def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path, name: st
         file.seek(-1, os.SEEK_END)
         file.write(b"\n" if name.endswith("json") else b"\x11")
         file.write(b" " if name.endswith("json") else b"")
-    with pytest.raises(CheckpointError, match="changed since the run looked at it"):
+    with pytest.raises(CheckpointError, match="changed since the run opened it"):
         desk.answer(planned, lambda *_: None)
     assert not Store(tmp_path / "run").responses
 
