@@ -56,16 +56,16 @@ class Frame:
     Attributes:
         width: The image's width in the units of the response.
         height: The image's height in the same units.
-        swapped: Whether y comes before x.
+        y_first: Whether y comes before x.
     """
 
     width: float
     height: float
-    swapped: bool = False
+    y_first: bool = False
 
     def on(self, box: Box, size: Size) -> Box:
         """Convert a response's box to pixels of an image of this size."""
-        x1, y1, x2, y2 = (box[1], box[0], box[3], box[2]) if self.swapped else box
+        x1, y1, x2, y2 = (box[1], box[0], box[3], box[2]) if self.y_first else box
         across, down = size[0] / self.width, size[1] / self.height
         return x1 * across, y1 * down, x2 * across, y2 * down
 
@@ -81,7 +81,7 @@ def frame_of(scale: Scale, size: Size, output: Size | None) -> Frame:
     if scale is Scale.RESIZED and output is not None:
         return Frame(*output)
     if scale in (Scale.GRID, Scale.GRID_YX):
-        return Frame(1000, 1000, swapped=scale is Scale.GRID_YX)
+        return Frame(1000, 1000, y_first=scale is Scale.GRID_YX)
     return Frame(1, 1) if scale is Scale.UNIT else Frame(*size)
 
 

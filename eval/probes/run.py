@@ -278,7 +278,7 @@ def _with_frames(
         reason = f"as {model.model_type} answers; --boxes chooses another scale"
     else:
         reason = f"a guess, as {model.model_type} documents no scale; --boxes chooses another"
-    result = swap.framed(pairs, scale, load_processor(model.folder))
+    result = swap.with_frames(pairs, scale, load_processor(model.folder))
     return result, str(scale), f"Boxes of responses are read on the scale '{scale}': {reason}."
 
 

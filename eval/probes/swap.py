@@ -237,7 +237,7 @@ def _resize(pair: Pair) -> Pair:
     return replace(pair, source=replace(pair.source, images=images), boxes=boxes)
 
 
-def framed(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, ...]:
+def with_frames(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, ...]:
     """Return the pairs with the coordinate frames in which the model answers.
 
     Args:

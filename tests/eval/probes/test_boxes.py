@@ -14,7 +14,7 @@ from eval.engines.resizing import Shrinkage, find_shrinkage, output_size
 from eval.generation import Generation
 from eval.probes.boxes import SCALES, Frame, Scale, frame_of, iou
 from eval.probes.pairs import Pair
-from eval.probes.swap import Swapped, framed, resized, unknown_note
+from eval.probes.swap import Swapped, resized, unknown_note, with_frames
 from eval.prompts import PLAIN
 from eval.records import Metric
 from eval.sweep.desk import Work
@@ -66,7 +66,7 @@ class Processor:
 
 @pytest.mark.parametrize("scale", Scale)
 def test_one_box_on_every_scale(scale: Scale) -> None:
-    (made,) = framed([pair()], scale, Processor)
+    (made,) = with_frames([pair()], scale, Processor)
     for said in Scale:
         assert made.says(SAID[said], source=False) == (said is scale)
         assert not made.says(SAID[said], source=True)
@@ -93,7 +93,7 @@ def test_a_frame_brings_back_what_it_was_made_of(
 
 def test_the_images_may_differ_in_size() -> None:
     """A swapped answer counts on the target's tokens, an answer about the source on its own."""
-    (made,) = framed([pair(source=(1280, 960))], Scale.RESIZED, Processor)
+    (made,) = with_frames([pair(source=(1280, 960))], Scale.RESIZED, Processor)
     assert made.says(SAID[Scale.RESIZED], source=False)
     there = [330 / 640, 250 / 480, 630 / 640, 470 / 480]
     on_target = [x * side for x, side in zip(there, SHOWN * 2, strict=True)]
@@ -122,8 +122,8 @@ def test_every_known_scale_is_a_family_s() -> None:
 def test_tiles_have_no_resized_image(tmp_path: Path) -> None:
     processor = load_processor(save_whole("llava_next", tmp_path))
     with pytest.raises(ExecutionError, match="cuts images into tiles"):
-        framed([pair()], Scale.RESIZED, processor)
-    (made,) = framed([pair()], Scale.GRID, processor)
+        with_frames([pair()], Scale.RESIZED, processor)
+    (made,) = with_frames([pair()], Scale.GRID, processor)
     assert made.frames == (Frame(1000, 1000), Frame(1000, 1000))
 
 
