@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from eval.prompts import as_png
 from eval.records import Failure, Picture, Response
 from surgery.errors import ExecutionError
-from surgery.text import one_line, well_formed, without_credentials
+from surgery.text import is_address, one_line, well_formed, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +66,7 @@ class Endpoint:
     _answered: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            parts, url = urlsplit(self.base_url), httpx2.URL(self.base_url)
-            valid = parts.scheme in ("http", "https") and bool(url.host) and parts.port != 0
-        except (ValueError, httpx2.InvalidURL):
-            valid = False
-        if not valid:
+        if not is_address(self.base_url):
             raise ExecutionError(
                 f"{one_line(self.address)!r} is no address of a server. Expected one such as "
                 f"http://localhost:8000/v1."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Final
+from urllib.parse import urlsplit
 
 _HARMLESS: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters and parts of emoji
 _USER: Final = re.compile(r"(?<=://)[^\s/]*@")
@@ -35,6 +36,16 @@ def one_line(text: str) -> str:
 def well_formed(text: str) -> str:
     """Return text that UTF-8 can encode, with a replacement character for each lone surrogate."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_address(text: str) -> bool:
+    """Check that text is the address of a server, as a client takes it."""
+    try:
+        parts = urlsplit(text)
+        server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return server and text.isprintable() and " " not in text
 
 
 def without_credentials(text: str) -> str:

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from surgery.execute.card import metadata, model_card
 from surgery.markdown import code, fenced, plain, prose, row
-from surgery.text import one_line, printable, well_formed, without_credentials
+from surgery.text import is_address, one_line, printable, well_formed, without_credentials
 from tests.execute.merging import plan_of, recipe_text
 
 if TYPE_CHECKING:
@@ -191,3 +191,25 @@ SECRET = "s3cr3t"
 def test_credentials_of_urls_are_not_shown(text: str, shown: str) -> None:
     assert without_credentials(text) == shown
     assert SECRET not in without_credentials(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("http://localhost:8000/v1", True),
+        ("https://name:word@[::1]:80/a?b=c", True),
+        ("http://m\u00fcller.example", True),
+        ("http://[::1/v1", False),
+        ("http://h:99999", False),
+        ("http://h:x", False),
+        ("http:///v1", False),
+        ("ftp://h", False),
+        ("h:80", False),
+        ("", False),
+        ("http://a\nb", False),
+        ("http://a b", False),
+        ("http://h/\x1b[31m", False),
+    ],
+)
+def test_an_address_is_of_a_server(text: str, valid: bool) -> None:
+    assert is_address(text) is valid

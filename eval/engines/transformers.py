@@ -395,7 +395,7 @@ def chat(processor: Any, messages: Sequence[Message]) -> str:
     except (TemplateError, ArithmeticError, AssertionError, *PROCESSING_ERRORS) as error:
         raise QuestionError(
             f"the model's chat template refuses a question: {type(error).__name__}, "
-            f"{first_line(error)}"
+            f"{first_line(error).rstrip('.')}"
         ) from None
     spoken = sum(len(part) for m in messages for part in m.parts if isinstance(part, str))
     if len(text) > spoken + _MOST_ADDED:

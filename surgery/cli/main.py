@@ -38,6 +38,7 @@ from surgery.cli import (
 )
 from surgery.cli.console import INTERRUPTED, show_error, show_warning
 from surgery.cli.process import (
+    check_endpoint,
     check_folder,
     check_platform,
     find_home,
@@ -170,6 +171,7 @@ def _run() -> None:
     """Run the command of `sys.argv`."""
     check_platform()
     check_folder()
+    check_endpoint()
     warning = find_home()
     if warning is not None:
         show_warning(warning)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from surgery.errors import ExecutionError, first_line, says_shortage, shortage
+from surgery.text import is_address, one_line, without_credentials
 
 _PIPE_CLOSED: Final = 141  # what a shell reports for a program that SIGPIPE ended
 _REQUIRED: Final = ("pread", "preadv", "pwrite")  # of os
@@ -54,6 +55,20 @@ def check_folder() -> None:
             f"the working directory cannot be used: {error.strerror}. It was removed or renamed "
             "by another program; change to a folder that exists (cd), and run the command again."
         ) from None
+
+
+def check_endpoint() -> None:
+    """Refuse a HF_ENDPOINT that is no address; the Hub's client fails on it in many ways.
+
+    Raises:
+        ExecutionError: If it is none.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    if endpoint and not is_address(endpoint):
+        raise ExecutionError(
+            f"HF_ENDPOINT is {one_line(without_credentials(endpoint))!r}, which is no address of "
+            "a server. Unset it, or set it to an address such as https://huggingface.co."
+        )
 
 
 def find_home() -> str | None:

@@ -157,3 +157,13 @@ def test_what_the_system_says_of_a_file_is_no_bug() -> None:
     told = str(process.resource_error(long))
     assert told.endswith("x: the name is too long; choose a shorter one.") and len(told) < 300
     assert process.resource_error(OSError(errno.ENOENT, "No such file", "x")) is None
+
+
+def test_an_endpoint_that_is_none_is_refused_before_the_client_meets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://name:secret@h:99999")
+    with pytest.raises(ExecutionError, match="'http://h:99999', which is no address"):
+        process.check_endpoint()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8000")
+    process.check_endpoint()

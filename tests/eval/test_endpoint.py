@@ -126,21 +126,9 @@ def test_no_server_ends_the_run_one_that_dies_does_not() -> None:
         endpoint(script, attempts=2).complete(ASK)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://[::1/v1",
-        "http://h:99999/v1",
-        "http://h:x/v1",
-        "http:///v1",
-        "ftp://h",
-        "",
-        "http://\n",
-    ],
-)
-def test_what_is_no_address_is_refused_before_a_question(url: str) -> None:
-    with pytest.raises(ExecutionError, match="is no address of a server"):
-        Endpoint(url, "m")
+def test_what_is_no_address_is_refused_before_a_question() -> None:
+    with pytest.raises(ExecutionError, match="'http://h:99999' is no address of a server"):
+        Endpoint("http://name:secret@h:99999", "m")
 
 
 def test_no_key_is_sent_or_told_unasked(monkeypatch) -> None:
