@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.checkpoint.failure import explained
+from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, is_folder, parse_json, read_json, read_text
 
@@ -90,9 +91,16 @@ def check_folder(folder: Path, kind: RunKind) -> None:
     """Refuse a folder in which a run of this kind would touch anything else.
 
     Raises:
-        ExecutionError: If it is a file, or holds a run of another kind or files of no run.
+        ExecutionError: If it is a file, or holds a run of another kind or files of no run; or if it
+            is inside a merged model, whose proof would find foreign files.
     """
     with explained(folder):
+        for model in folder.absolute().parents:
+            if (model / LEDGER).is_file():
+                raise ExecutionError(
+                    f"{folder} is inside the merged model {model}, whose proof fails with other "
+                    f"files in it. Choose a folder outside, for example --out {model}-{kind.label}."
+                )
         if not folder.exists():
             return
         if not is_folder(folder):
@@ -111,9 +119,11 @@ def check_folder(folder: Path, kind: RunKind) -> None:
     strange = [name for name in names if name != LOCK and not _DRAFT.fullmatch(name)]
     if strange or _text(folder / LOCK):
         examples = ", ".join((strange or [LOCK])[:3]) + (", ..." if len(strange) > 3 else "")
+        is_model = (folder / "config.json").exists()
+        example = f"{folder}-{kind.label}" if is_model else folder / kind.label
         raise ExecutionError(
             f"{folder} is not empty ({examples}) and holds no run of '{kind.command}'. Nothing "
-            f"there was changed. Choose a new folder, for example --out {folder / kind.label}."
+            f"there was changed. Choose a new folder, for example --out {example}."
         )
 
 

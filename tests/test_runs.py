@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from itertools import product
@@ -198,3 +199,13 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     other.communicate()
     with claimed(tmp_path, RunKind.ABLATION):
         pass
+
+
+def test_a_run_is_beside_a_model_and_never_in_it(tmp_path: Path) -> None:
+    model = write(tmp_path / "m", {"config.json": "{}", "surgery.json": "{}"})
+    before = state(model)
+    beside = re.escape(f"--out {model}-statistics.")
+    for folder in (model, model / "a", model / "a" / "b"):
+        with pytest.raises(ExecutionError, match=beside), claimed(folder, RunKind.STATISTICS):
+            pass
+    assert state(model) == before

@@ -119,7 +119,7 @@ def test_a_folder_of_ones_own_is_left_alone(surgery: Surgery, tmp_path: Path) ->
     (tmp_path / "x" / "updates.csv").write_text("mine")
     done = surgery("stats", *SPECIMEN[1:], "--out", "x", "--spectrum", "none")
     assert done.returncode == 2
-    assert "was not written by surgery stats" in done.stderr
+    assert "holds no run of 'surgery stats'" in done.stderr
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["updates.csv"]
 
 
