@@ -149,7 +149,9 @@ class _Composer:
                     self.fail("a second document starts here; a recipe is one document", event)
                 roots.append(self.node(next(self.events), 0))
         if not roots:
-            raise RecipeError("the file is empty; expected a recipe.", Place(self.file, 1, 1))
+            raise RecipeError(
+                "the file is empty; expected keys and values.", Place(self.file, 1, 1)
+            )
         return roots
 
     def node(self, event: Any, depth: int) -> Node:
@@ -158,7 +160,7 @@ class _Composer:
         if self.count > MAX_NODES:
             self.fail(f"more than {MAX_NODES} values; recipes are small texts", event)
         if depth > MAX_DEPTH:
-            self.fail(f"nested more than {MAX_DEPTH} deep; recipes are flat", event)
+            self.fail(f"nested more than {MAX_DEPTH} deep, which no key here needs", event)
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event)
         self.refuse_tag(event)

@@ -174,8 +174,8 @@ def test_every_mistake_has_a_place_and_a_way_out(old: str, new: str, place: str,
 @pytest.mark.parametrize(
     ("text", "place", "says"),
     [
-        ("", "1:1", "the file is empty"),
-        ("# nothing", "1:1", "the file is empty"),
+        ("", "1:1", "the file is empty; expected keys"),
+        ("# nothing", "1:1", "the file is empty; expected keys"),
         ("- a", "1:1", "expected a mapping"),
         ("a: [", "1:5", "not valid YAML"),
         ("a: 1\n\tb: 2", "2:1", "Indent with spaces, not tabs."),
