@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.asks import Question
+from eval.prompts import size_within
 from eval.records import Condition, Picture
 from surgery.errors import SurgeryError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.asks import Ask
+    from eval.records import Suite
 
     Size = tuple[int, int]
 
@@ -117,6 +119,31 @@ def find_shrinkage(folder: Path, asks: Iterable[Ask | Question]) -> Shrinkage | 
     limit = images.size.get("longest_edge") if hasattr(images, "merge_size") else None
     kind = type(images).__name__.removesuffix("Pil")
     return Shrinkage(kind, limit, len(small), len(sizes), largest, exact)
+
+
+def limit_note(suites: Iterable[Suite], max_pixels: int | None) -> str | None:
+    """Return one sentence about images that are shrunk before any model's processor sees them.
+
+    Args:
+        suites: Every image of their samples counts once.
+        max_pixels: The limit of the run's generation settings.
+    """
+    pictures = {
+        picture.digest: picture
+        for suite in suites
+        for task in suite.tasks
+        for sample in task.samples
+        for picture in sample.images
+    }
+    sizes = [(picture.size, size_within(picture, max_pixels)) for picture in pictures.values()]
+    small = [(size, fit) for size, fit in sizes if _area(fit) < _SMALLER * _area(size)]
+    if not small or max_pixels is None:
+        return None
+    (width, height), (wide, high) = max(small, key=lambda pair: _area(pair[0]))
+    return (
+        f"max_pixels ({max_pixels:,}) shrinks {len(small)} of {len(sizes)} images before the "
+        f"model's processor, the largest from {width}x{height} to {wide}x{high} pixels."
+    )
 
 
 def _counter(processor: Any) -> Callable[[Size], int | None]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.engines.resizing import find_shrinkage
+from eval.engines.resizing import find_shrinkage, limit_note
 from eval.probes import ablation, attention, likelihood, swap
 from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import SCALES, Scale
@@ -291,6 +291,7 @@ def _summary(
 ) -> dict[str, Any]:
     first = models[0]
     shrinkage = {find_shrinkage(model.folder, model.questions) for model in models} - {None}
+    limited = limit_note(work.suites, work.generation.max_pixels)
     return {
         "probe": probe,
         "models": [
@@ -305,7 +306,9 @@ def _summary(
         "layers": first.layers,
         "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
         **settings,
-        "notes": [note for note in (*notes, *(one.note for one in shrinkage if one)) if note],
+        "notes": [
+            note for note in (*notes, limited, *(one.note for one in shrinkage if one)) if note
+        ],
         **work.header_fields(),
         "tasks": {
             task.name: len(task.samples) for suite in work.suites for task in suite.tasks

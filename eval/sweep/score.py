@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from eval.engines.resizing import limit_note
 from eval.graded import graded, judged
 from eval.store import Store
 from eval.sweep.results import Results, machine
@@ -76,7 +77,8 @@ def score(
         **work.header_fields(),
         "suites": [_suite(suite) for suite in work.suites],
         "variants": [_variant(one) for one in asked],
-        "notes": [one.note for one in {one.shrinkage for one in asked} if one],
+        "notes": [note for note in (limit_note(work.suites, work.generation.max_pixels),) if note]
+        + [one.note for one in {one.shrinkage for one in asked} if one],
         **machine(),
     }
     results = Results.of(records, summary)

@@ -142,8 +142,8 @@ def unique(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     for variant in variants:
         if variant.name in seen:
             raise RecipeError(
-                f"two variants are called {variant.name!r}. Give one recipe another name, or leave "
-                f"one out."
+                f"two variants are called {variant.name!r}. Give one another name (NAME=MODEL for "
+                f"models and merges on the command line), or leave one out."
             )
         seen.add(variant.name)
     return tuple(variants)

@@ -22,6 +22,7 @@ from surgery.cli.options import (
     load_plan,
 )
 from surgery.cli.progress import ByteProgress
+from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
     from surgery.checkpoint.ledger import Ledger
@@ -61,6 +62,11 @@ def command(
     from surgery.report.record import fetch_record
 
     loaded = load_recipe(recipe, models=bindings(model))
+    if str(out).startswith(("specimen:", "hf:/")):
+        raise ExecutionError(
+            f"OUT is {str(out)!r}, which is spelled like a model that exists, not like a folder to "
+            f"make. Name a folder, for example out/{loaded.name}."
+        )
     whole = engine is Engine.MERGEKIT  # it reads folders
     with opened(loaded, None if whole else remote) as checkpoints:
         plan = load_plan(loaded, checkpoints)

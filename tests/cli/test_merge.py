@@ -118,3 +118,14 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
     with ByteProgress("merging x", None, quiet=True) as progress:
         progress(10)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("out", ["specimen:in", "hf://org/name"])
+def test_a_reference_is_no_folder_to_make(
+    surgery: Surgery, bound: list[str], tmp_path: Path, out: str
+) -> None:
+    before = set(tmp_path.iterdir())
+    done = surgery("merge", "splices/in-rl-in", out, "-q", *bound)
+    assert done.returncode == 2
+    assert "spelled like a model" in done.stderr
+    assert set(tmp_path.iterdir()) == before

@@ -205,12 +205,14 @@ def test_a_run_says_scale_sizes_and_what_is_not_known(tmp_path: Path) -> None:
 
 def test_an_evaluation_says_what_was_shrunk(tmp_path: Path) -> None:
     rows = [{"id": name, "prompt": "?", "answer": "7", "image": f"{name}.png"} for name in "ab"]
-    for name, size in (("a", (640, 480)), ("b", (84, 84))):
+    for name, size in (("a", (1500, 1000)), ("b", (84, 84))):
         (tmp_path / f"{name}.png").write_bytes(picture(size=size).data)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "suite.yaml").write_text("name: s\nrows: rows.jsonl\nmax_new_tokens: 2\n")
     for _ in range(2):  # the second time everything is there already
         done = call(tmp_path, "eval", path("rl"), "--suite", "suite.yaml", "--out", "run")
-        assert "shrinks 1 of 2 images, the largest from 640x480 to 252x168" in done.stdout
-    (note,) = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+        assert "shrinks 1 of 2 images, the largest from 1175x783 to 252x168" in done.stdout
+    limit, note = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+    assert "max_pixels (921,600) shrinks 1 of 2 images" in limit
+    assert "the largest from 1500x1000 to 1175x783 pixels" in limit
     assert "(at most 50,176 pixels)" in note
