@@ -7,9 +7,11 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
+from surgery.checkpoint.companions import companion_names
 from surgery.checkpoint.folder import INDEX, is_snapshot, resolve_inside
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.errors import CheckpointError, ExecutionError
+from surgery.execute.files import CARD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -36,12 +38,16 @@ def check_replaceable(folder: Path) -> None:
     """Check that an earlier merge's folder holds nothing that would be lost with it.
 
     Raises:
-        CheckpointError: If its ledger cannot be read, so that this cannot be known.
         ExecutionError: If it holds anything else.
     """
     if not (folder / LEDGER).is_file():
         return  # the writer of the folder refuses it
-    for name, _ in unexpected_entries(folder, merge_files(read_ledger(folder))):
+    try:
+        names = merge_files(read_ledger(folder))
+    except CheckpointError:  # damaged: then what any merge may have belongs to this one
+        weights = (path.name for path in folder.glob("*.safetensors"))
+        names = frozenset({LEDGER, INDEX, CARD, *weights, *companion_names(folder)})
+    for name, _ in unexpected_entries(folder, names):
         raise ExecutionError(
             f"{folder / name}: is not part of the merge in {folder} and would be removed with it. "
             "Move it elsewhere, or choose another folder."

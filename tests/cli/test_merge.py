@@ -50,11 +50,14 @@ def test_a_folder_is_replaced_only_on_demand(surgery: Surgery, bound: list[str])
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("name", ["recipe.yaml", "scores/responses.jsonl", "notes"])
 def test_nothing_of_the_users_is_replaced_with_a_merge(
-    surgery: Surgery, bound: list[str], tmp_path: Path, name: str
+    surgery: Surgery, bound: list[str], tmp_path: Path, name: str, damaged: bool
 ) -> None:
     assert surgery("merge", "splices/in-rl-in", "made", "-q", *bound).returncode == 0
+    if damaged:
+        (tmp_path / "made" / "surgery.json").write_text("{")
     mine = tmp_path / "made" / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("extends: splices/rl-in-in\n")

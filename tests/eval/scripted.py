@@ -66,6 +66,14 @@ def serving(script: Script) -> Iterator[Script]:
                 script.requests.append((body, dict(self.headers)))
                 script._now += 1
                 script.most = max(script.most, script._now)
+            left = False
+
+            def leave() -> None:
+                nonlocal left
+                with script._lock:
+                    script._now -= not left
+                    left = True
+
             try:
                 if script.delay:
                     time.sleep(script.delay)
@@ -75,6 +83,7 @@ def serving(script: Script) -> Iterator[Script]:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
                 data = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
+                leave()  # the client may ask the next question before this thread goes on
                 self.send_response(status)
                 for name, value in {"content-length": str(len(data)), **headers}.items():
                     self.send_header(name, value)
@@ -83,8 +92,7 @@ def serving(script: Script) -> Iterator[Script]:
             except OSError:  # the client went away
                 pass
             finally:
-                with script._lock:
-                    script._now -= 1
+                leave()
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -204,7 +204,7 @@ def test_a_local_adapter_tells_no_path_and_has_a_fingerprint(
     assert models[2][:3] == ["in", "tuned", "not on the Hub"]
     assert len(models[2][5]) == 16
     assert models[1][2] == commit
-    assert f'--model in="hf://org/in@{commit} + FOLDER"' in code(made.card)["sh"]
+    assert f"--model in='hf://org/in@{commit} + FOLDER'" in code(made.card)["sh"]
     assert parse_recipe(made.bundle.files["recipe.yaml"].decode()).unbound == ("in",)
 
 
