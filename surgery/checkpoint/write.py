@@ -94,6 +94,12 @@ class FolderWriter:
         return self
 
     def _check_target(self, target: Path) -> None:
+        for model in target.parents:
+            if (model / LEDGER).is_file():
+                raise ExecutionError(
+                    f"{self._target}: is inside the merged model {model}, whose proof fails with "
+                    f"other files in it. Name a folder outside, for example {model}-{target.name}."
+                )
         if not target.is_dir():
             if target.exists():
                 raise ExecutionError(f"{self._target}: exists and is not a folder. Choose another.")

@@ -132,3 +132,14 @@ def test_a_reference_is_no_folder_to_make(
     assert done.returncode == 2
     assert "spelled like a model" in done.stderr
     assert set(tmp_path.iterdir()) == before
+
+
+def test_no_merge_is_made_inside_a_merge(
+    surgery: Surgery, bound: list[str], tmp_path: Path
+) -> None:
+    assert surgery("merge", "splices/in-rl-in", "made", "-q", *bound).returncode == 0
+    done = surgery("merge", "splices/rl-in-in", "made/sub/two", "-q", *bound)
+    assert done.returncode == 2
+    assert "is inside the merged model" in done.stderr
+    assert not (tmp_path / "made" / "sub").exists()
+    assert surgery("verify", "made", "-q").returncode == 0
