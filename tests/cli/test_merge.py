@@ -142,4 +142,4 @@ def test_no_merge_is_made_inside_a_merge(
     assert done.returncode == 2
     assert "is inside the merged model" in done.stderr
     assert not (tmp_path / "made" / "sub").exists()
-    assert surgery("verify", "made", "-q").returncode == 0
+    assert surgery("verify", "made").returncode == 0
