@@ -10,12 +10,13 @@ from importlib.metadata import version
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 
 from surgery.checkpoint.dtype import DType
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.open import open_checkpoint
-from surgery.errors import CheckpointError, ExecutionError, first_line
+from surgery.errors import CheckpointError, ExecutionError, first_line, shortage
 from surgery.train.folder import LOG, RunFolder, is_first
 from surgery.train.log import CsvLog, grpo_columns, sft_columns
 from surgery.train.model import load_model, load_processing
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
     Progress = Callable[[Mapping[str, str]], object]
     Build = Callable[[Parts], Any]
+
+
+_FIRST_STEP_ERRORS = (
+    TemplateError, TypeError, LookupError, AttributeError, ValueError, RuntimeError,
+)  # fmt: skip
+"""What templates, tokenizers, processors and models raise for files that do not fit each other."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ class _Run:
         """Take all steps.
 
         Raises:
+            CheckpointError: If the model's files do not let it take the first step.
             ExecutionError: If the disk fails, or the data do not last for a single step.
         """
         try:
@@ -188,6 +196,15 @@ class _Run:
                 _train(trainer, checkpoint)
         except SafetensorError as error:
             raise ExecutionError(f"{self.out}: a checkpoint cannot be written: {error}") from None
+        except _FIRST_STEP_ERRORS as error:
+            if trainer.state.global_step or shortage(error) is not None:
+                raise
+            raise CheckpointError(
+                f"{trainer.model.config._name_or_path or 'the model'} cannot take its first step: "
+                f"{type(error).__name__}, {first_line(error)[:300]}. Its configuration, tokenizer, "
+                "chat template or processor files are damaged, or do not belong together: restore "
+                "them from where the checkpoint came from."
+            ) from error
         except UnpicklingError as error:  # torch reads plain values alone, and runs nothing
             raise ExecutionError(
                 f"{checkpoint} cannot be resumed: a file of the trainer's state holds more than "

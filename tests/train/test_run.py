@@ -315,6 +315,14 @@ def test_a_head_that_is_stored_beside_its_embedding_learns_with_it(tmp_path: Pat
     assert "model.language_model.embed_tokens.weight" in made.trained.region.trained
 
 
+def test_a_template_that_is_broken_is_one_sentence_and_leaves_no_model(tmp_path: Path) -> None:
+    start = start_with(tmp_path / "start")
+    (start / "chat_template.jinja").write_text("{% for message in messages %}{{ message }")
+    with pytest.raises(CheckpointError, match="cannot take its first step: TemplateSyntaxError"):
+        trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
+    assert not list(tmp_path.glob("*/model"))
+
+
 def test_a_contradiction_in_the_generation_file_costs_nothing(tmp_path: Path) -> None:
     start = start_with(tmp_path / "start")
     told = json.loads((start / "generation_config.json").read_text())
