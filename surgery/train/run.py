@@ -197,7 +197,7 @@ class _Run:
         except SafetensorError as error:
             raise ExecutionError(f"{self.out}: a checkpoint cannot be written: {error}") from None
         except _FIRST_STEP_ERRORS as error:
-            if trainer.state.global_step or shortage(error) is not None:
+            if checkpoint or trainer.state.global_step or shortage(error) is not None:
                 raise
             raise CheckpointError(
                 f"{trainer.model.config._name_or_path or 'the model'} cannot take its first step: "
