@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.conditions import conditions_of
-from eval.lines import append_lines, read_lines, unreadable
 from eval.prompts import Message, fitted
 from eval.records import Condition, Failure
 from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError
 from surgery.reading import is_file
+from surgery.runs.lines import append_lines, read_lines, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.lines import append_lines, read_lines, unreadable
 from eval.records import Failure, Response
+from surgery.runs.lines import append_lines, read_lines, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

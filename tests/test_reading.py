@@ -101,7 +101,7 @@ def test_what_json_is() -> None:
 
 def test_nothing_else_parses_json() -> None:
     """Whoever calls json's own reader meets depth, surrogates and encodings alone."""
-    own = {"surgery/reading.py", "surgery/checkpoint/header.py", "eval/lines.py"}
+    own = {"surgery/reading.py", "surgery/checkpoint/header.py", "surgery/runs/lines.py"}
     callers = {
         path.relative_to(ROOT).as_posix()
         for package in ("surgery", "eval")

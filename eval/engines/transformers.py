@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from eval.asks import Ask, Question
     from surgery.checkpoint.source import Checkpoint
     from surgery.execute.fingerprint import Fingerprint
+    from surgery.intervene import Blocks, Decoder
     from surgery.live import Resident
     from surgery.plan.model import Plan
-    from surgery.probe import Blocks, Decoder
 
 _PLAIN: Final = (Message("user", ("How are you?",)),)
 _MOST_ADDED: Final = 1_000_000
@@ -278,7 +278,7 @@ class TransformersEngine:
         if blocks is None:
             yield
             return
-        from surgery.probe import seen_once
+        from surgery.intervene import seen_once
 
         with seen_once(self.model, blocks.size), blocks.applied(self.decoder):
             yield
@@ -286,7 +286,7 @@ class TransformersEngine:
     @cached_property
     def decoder(self) -> Decoder:
         """The model's decoder layers."""
-        from surgery.probe import Decoder
+        from surgery.intervene import Decoder
 
         return Decoder.of(self.model)
 

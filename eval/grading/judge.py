@@ -9,9 +9,9 @@ from hashlib import sha256
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
-from eval.lines import append_lines, read_lines, unreadable
 from eval.prompts import Message
 from eval.records import Failure
+from surgery.runs.lines import append_lines, read_lines, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

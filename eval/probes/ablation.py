@@ -11,7 +11,7 @@ from eval.metrics import scores
 from eval.probes.ask import Asking
 from eval.probes.results import Row
 from eval.records import Metric
-from surgery.probe import Ablation, Off
+from surgery.intervene import Ablation, Off
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eval.probes.subject import Subject
     from eval.records import Suite
     from eval.store import Store
-    from surgery.probe import Branch
+    from surgery.intervene import Branch
 
 INTACT: Final = "intact"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from eval.asks import Ask, addressed
 from eval.engines.batching import in_halves, longest_answer
 from eval.store import Kept
-from surgery.probe import Plain
+from surgery.intervene import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eval.probes.subject import Subject
     from eval.records import Response
     from eval.store import Store
-    from surgery.probe import Blocks
+    from surgery.intervene import Blocks
 
     Told = Callable[[int, int], None]
     """Told how many responses came in, and how many there will be."""

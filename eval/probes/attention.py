@@ -21,7 +21,7 @@ from eval.statistics.intervals import mean
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
-from surgery.probe.attention import KINDS, Kind, Regions, kinds_of, observed
+from surgery.intervene.attention import KINDS, Kind, Regions, kinds_of, observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,8 +55,8 @@ class Attention:
         sample: The sample's id.
         cluster: What it shares with samples it is not independent of.
         text: What was said.
-        shares: By kind of token, in the order of `surgery.probe.attention.KINDS`: `Float[ndarray,
-            "layers heads spans kinds"]`; NaN for a span without tokens.
+        shares: By kind of token, in the order of `surgery.intervene.attention.KINDS`:
+            `Float[ndarray, "layers heads spans kinds"]`; NaN for a span without tokens.
         entropy: In nats: `Float[ndarray, "layers heads spans"]`.
     """
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from eval.engines.batching import bytes_per_token, in_halves
 from eval.engines.transformers import chat
-from eval.lines import append_lines, read_lines, unreadable
 from eval.probes.ask import Asking
 from eval.probes.results import Row
 from eval.records import Failure
 from eval.statistics.intervals import mean
 from surgery.errors import ExecutionError
-from surgery.probe import Ablation
+from surgery.intervene import Ablation
+from surgery.runs.lines import append_lines, read_lines, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from eval.prompts import Style
     from eval.records import Sample
     from eval.store import Store
-    from surgery.probe import Off
+    from surgery.intervene import Off
 
 LIKELIHOODS: Final = "likelihoods.jsonl"
 _DOUBLE: Final = 8

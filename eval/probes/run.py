@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eval.probes.pairs import Pair
     from eval.sweep.desk import Work
     from eval.sweep.variants import Variant
-    from surgery.probe import Branch, Mode
+    from surgery.intervene import Branch, Mode
 
     Progress = Callable[[str, int, int], None]
     """Told a model's name, how many responses came in, and how many there will be."""

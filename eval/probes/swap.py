@@ -14,7 +14,7 @@ from eval.probes.results import Row
 from eval.prompts import scaled, size_within
 from eval.statistics.intervals import proportion
 from surgery.errors import ExecutionError
-from surgery.probe import ImageTokens, Mode, VisionSwap, Watch
+from surgery.intervene import ImageTokens, Mode, VisionSwap, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eval.probes.subject import Subject
     from eval.records import Sample
     from eval.store import Store
-    from surgery.probe import Blocks, Seen
+    from surgery.intervene import Blocks, Seen
 
 
 @dataclass

@@ -182,7 +182,7 @@ def _swap_images(out: Path, samples: int, seed: int) -> Found:
     from eval.probes.run import run_swap
     from eval.sweep.desk import Work
     from eval.sweep.variants import plain
-    from surgery.probe import Mode
+    from surgery.intervene import Mode
     from surgery.report.probes.figures import write_figures
 
     pairs = [pair for pair in load_pairs("specimen", out, samples, seed)

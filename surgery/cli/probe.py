@@ -146,7 +146,7 @@ def ablation(
     from eval.grading.grade import GRADERS
     from eval.probes.ablation import with_accuracy
     from eval.probes.run import run_ablation
-    from surgery.probe import Branch
+    from surgery.intervene import Branch
 
     check_known("--grader", grader, GRADERS)
     likely = score is ScoreBy.LOGPROB
@@ -214,7 +214,7 @@ def vision_swap(
     from eval.probes.pairs import load_pairs
     from eval.probes.run import run_swap
     from eval.probes.swap import resized
-    from surgery.probe import Mode
+    from surgery.intervene import Mode
 
     chosen = load_pairs(pairs, Path(pairs), samples, seed)
     if resize_source:

@@ -21,7 +21,7 @@ from eval.store import Store
 from eval.suites.specimen import load
 from eval.sweep.desk import Work
 from eval.sweep.variants import plain
-from surgery.probe import Ablation, Branch, Mode
+from surgery.intervene import Ablation, Branch, Mode
 from tests.bench.evaluation import build
 
 if TYPE_CHECKING:

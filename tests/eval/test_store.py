@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.lines import append_lines, read_lines
 from eval.records import Failure, Response
 from eval.store import RESPONSES, Kept, Store
 from surgery.errors import ExecutionError
+from surgery.runs.lines import append_lines, read_lines
 from tests.waiting import until
 
 
@@ -79,7 +79,7 @@ def test_a_torn_line_among_others_is_an_error(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from eval.lines import append_lines
+from surgery.runs.lines import append_lines
 path, name = Path(sys.argv[1]), sys.argv[2]
 for i in range(100000):
     append_lines(path, [{"writer": name, "number": i, "text": "x" * (i % 3000)}])

@@ -17,11 +17,11 @@ from eval.probes.results import Found, load_found, table
 from eval.records import Condition, Metric, Suite, Task
 from eval.statistics.intervals import difference, wilson
 from eval.store import Store
-from surgery.probe import Branch, Off
+from surgery.intervene import Branch, Off
 from tests.eval.engines.plainly import alone
 from tests.eval.made import paired, texts
 from tests.eval.samples import question
-from tests.probe.test_ablation import without
+from tests.intervene.test_ablation import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from eval.probes.ablation import Switching, offs_of
 from eval.probes.ask import Asking, Unchanged
 from eval.records import Failure, Metric, Suite
 from eval.store import RESPONSES, Store
-from surgery.probe import Branch
+from surgery.intervene import Branch
 from tests.eval.samples import picture, question, suite
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from eval.probes.attention import SPANS, Attention, _answer, _spans, attend, hea
 from eval.probes.likelihood import right_response
 from eval.records import Picture
 from surgery.errors import ExecutionError
-from surgery.probe.attention import KINDS, Kind
+from surgery.intervene.attention import KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -29,7 +29,7 @@ from eval.sweep.variants import plain
 from surgery.arch.families import FAMILIES
 from surgery.arch.site import Component
 from surgery.errors import SurgeryError
-from surgery.probe import Branch, Mode
+from surgery.intervene import Branch, Mode
 from tests.eval.samples import picture, question, suite
 from tests.execute.merging import merge, recipe_text
 from tests.processors import (

@@ -20,9 +20,9 @@ from eval.prompts import STYLES
 from eval.records import Metric, Picture
 from eval.store import Store
 from surgery.errors import ExecutionError
-from surgery.probe import Branch, Off
+from surgery.intervene import Branch, Off
 from tests.eval.samples import picture, question, suite
-from tests.probe.test_ablation import without
+from tests.intervene.test_ablation import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,7 +20,7 @@ from eval.probes.run import run_ablation, run_attention, run_swap
 from eval.records import AnswerKind, Metric, Picture, Sample, Suite, Task
 from eval.sweep.desk import Work
 from eval.sweep.variants import plain
-from surgery.probe import Branch, Mode
+from surgery.intervene import Branch, Mode
 from surgery.processor import load_processor
 from surgery.specimen import build
 

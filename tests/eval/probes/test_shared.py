@@ -17,7 +17,7 @@ from eval.suites.specimen import load
 from eval.sweep.desk import Work
 from eval.sweep.variants import plain
 from surgery.errors import ExecutionError
-from surgery.probe import Branch
+from surgery.intervene import Branch
 from tests.families import save_tiny
 
 if TYPE_CHECKING:

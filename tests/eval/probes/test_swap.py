@@ -19,7 +19,7 @@ from eval.prompts import STYLES, messages, scaled
 from eval.records import Condition
 from eval.statistics.intervals import proportion
 from eval.store import Store
-from surgery.probe import Mode
+from surgery.intervene import Mode
 from tests.eval.engines.plainly import alone
 from tests.eval.samples import picture, question
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from surgery.probe.decoder import Decoder
+    from surgery.intervene.decoder import Decoder
 
 CHUNK: Final = 1 << 26
 """Bytes of attention weights that are held at once."""

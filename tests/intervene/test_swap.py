@@ -7,10 +7,10 @@ import torch
 
 from surgery.arch.vision import image_grids
 from surgery.errors import ArchitectureError, ExecutionError
-from surgery.probe import Decoder, ImageTokens, Mode, VisionSwap, Watch, seen_once
-from surgery.probe.images import fitted
-from tests.probe.made import IMAGES, TEXTS, VISION, build, tiled
-from tests.probe.test_ablation import hooks_of
+from surgery.intervene import Decoder, ImageTokens, Mode, VisionSwap, Watch, seen_once
+from surgery.intervene.images import fitted
+from tests.intervene.made import IMAGES, TEXTS, VISION, build, tiled
+from tests.intervene.test_ablation import hooks_of
 
 LAYERS = 4
 OTHERS = [(seed + 10, high, wide) for seed, high, wide in IMAGES]

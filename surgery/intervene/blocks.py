@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
-    from surgery.probe.decoder import Decoder
+    from surgery.intervene.decoder import Decoder
 
 NEVER: Final = 1 << 30
 """The first layer at which an unchanged block differs."""

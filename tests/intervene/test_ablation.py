@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from surgery.errors import ArchitectureError, ExecutionError
-from surgery.probe import Ablation, Branch, Decoder, Off, Plain, seen_once
-from tests.probe.made import IMAGES, TEXTS, VISION, build, tiled
+from surgery.intervene import Ablation, Branch, Decoder, Off, Plain, seen_once
+from tests.intervene.made import IMAGES, TEXTS, VISION, build, tiled
 
 LAYERS = 4
 DEEPSTACK = {"qwen3_vl": 2}  # features of the vision tower enter behind the first layers

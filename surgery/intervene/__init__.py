@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from surgery.probe.ablation import Ablation, Branch, Off
-from surgery.probe.blocks import Blocks, Plain
-from surgery.probe.decoder import Decoder
-from surgery.probe.images import ImageTokens, seen_once
-from surgery.probe.swap import Mode, Seen, VisionSwap, Watch
+from surgery.intervene.ablation import Ablation, Branch, Off
+from surgery.intervene.blocks import Blocks, Plain
+from surgery.intervene.decoder import Decoder
+from surgery.intervene.images import ImageTokens, seen_once
+from surgery.intervene.swap import Mode, Seen, VisionSwap, Watch
 
 __all__ = [
     "Ablation", "Blocks", "Branch", "Decoder", "ImageTokens", "Mode", "Off", "Plain", "Seen",

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from surgery.errors import ExecutionError
-from surgery.probe import Decoder
-from surgery.probe.attention import KINDS, Kind, Regions, _masked, kinds_of, observed
-from tests.probe.made import IMAGES, TEXTS, VISION, build
+from surgery.intervene import Decoder
+from surgery.intervene.attention import KINDS, Kind, Regions, _masked, kinds_of, observed
+from tests.intervene.made import IMAGES, TEXTS, VISION, build
 
 LAYERS = 4
 LONG = [5, 9, 20, 33, 34, 35, 36, 37, 50, 51, 52, 53]

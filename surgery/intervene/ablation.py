@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import ExecutionError
-from surgery.probe.blocks import NEVER, Blocks
+from surgery.intervene.blocks import NEVER, Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
-    from surgery.probe.decoder import Decoder
+    from surgery.intervene.decoder import Decoder
 
 
 class Branch(StrEnum):

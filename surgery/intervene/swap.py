@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import ArchitectureError
-from surgery.probe.blocks import NEVER, Blocks, Plain
-from surgery.probe.images import ImageTokens, fitted
+from surgery.intervene.blocks import NEVER, Blocks, Plain
+from surgery.intervene.images import ImageTokens, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
-    from surgery.probe.decoder import Decoder
+    from surgery.intervene.decoder import Decoder
 
 
 class Mode(StrEnum):

@@ -1,0 +1,46 @@
+"""The results of one run: its header, named tables and arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from surgery.errors import SurgeryError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+    from surgery.runs.folder import RunKind
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """The results of a run, whatever its kind: what figures, reports and notebooks read.
+
+    Attributes:
+        kind: The kind of run.
+        summary: Plain values for JSON: models, settings, totals, versions.
+        tables: Data frames by name; each is the CSV file of that name.
+        arrays: Arrays by name, where the run has any.
+    """
+
+    kind: RunKind
+    summary: Mapping[str, Any]
+    tables: Mapping[str, DataFrame]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def table(self, name: str) -> DataFrame:
+        """Return the table of a name.
+
+        Raises:
+            SurgeryError: If the run has none; names the nearest one.
+        """
+        if name not in self.tables:
+            raise SurgeryError(
+                f"this {self.kind.label} run has no table {name!r}."
+                f"{did_you_mean(name, self.tables)}"
+            )
+        return self.tables[name]
