@@ -1,11 +1,14 @@
-"""Sanitising of foreign text for a terminal, a file or an error message."""
+"""Text for people: foreign text made safe to print, layer ranges."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _HARMLESS: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters and parts of emoji
 _USER: Final = re.compile(r"(?<=://)[^\s/]*@")
@@ -51,3 +54,33 @@ def is_address(text: str) -> bool:
 def without_credentials(text: str) -> str:
     """Return text without the secrets that URLs in it may hold: users, passwords, queries."""
     return _QUERY.sub(r"\1?...", _USER.sub("", text))
+
+
+def layer_runs(layers: Iterable[int]) -> list[list[int]]:
+    """Return layers as half-open runs: 0, 1, 2, 7 are `[[0, 3], [7, 8]]`."""
+    runs: list[list[int]] = []
+    for layer in sorted(set(layers)):
+        if runs and runs[-1][1] == layer:
+            runs[-1][1] += 1
+        else:
+            runs.append([layer, layer + 1])
+    return runs
+
+
+def layer_ranges(layers: Iterable[int]) -> str:
+    """Return layers with inclusive ends: `3-5`, `0-2, 7`; an empty text for none."""
+    return ", ".join(
+        f"{start}-{end - 1}" if end > start + 1 else str(start) for start, end in layer_runs(layers)
+    )
+
+
+def layer_numbers(layers: Iterable[int]) -> str:
+    """Return layers with inclusive ends and their noun: `layers 0-3, 9-17`, or `layer 5`.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    ranges = layer_ranges(numbers := set(layers))
+    if not numbers:
+        raise ValueError("no layers to describe")
+    return f"layer{'s' if len(numbers) > 1 else ''} {ranges}"

@@ -6,6 +6,7 @@ import io
 import re
 import unicodedata
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -17,7 +18,16 @@ from markdown_it import MarkdownIt
 
 from surgery.execute.card import metadata, model_card
 from surgery.markdown import code, fenced, plain, prose, row
-from surgery.text import is_address, one_line, printable, well_formed, without_credentials
+from surgery.text import (
+    is_address,
+    layer_numbers,
+    layer_ranges,
+    layer_runs,
+    one_line,
+    printable,
+    well_formed,
+    without_credentials,
+)
 from tests.execute.merging import plan_of, recipe_text
 
 if TYPE_CHECKING:
@@ -213,3 +223,21 @@ def test_credentials_of_urls_are_not_shown(text: str, shown: str) -> None:
 )
 def test_an_address_is_of_a_server(text: str, valid: bool) -> None:
     assert is_address(text) is valid
+
+
+def test_layer_numbers() -> None:
+    assert layer_numbers([3, 1, 2, 7]) == "layers 1-3, 7"
+    assert layer_numbers([7]) == "layer 7"
+    with pytest.raises(ValueError, match="no layers"):
+        layer_numbers([])
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_layer_ranges_hold_the_layers_and_no_others(layers: set[int]) -> None:
+    runs = layer_runs(layers)
+    assert [layer for start, end in runs for layer in range(start, end)] == sorted(layers)
+    assert all(end < start for (_, end), (start, _) in pairwise(runs))
+    written = [
+        [int(end) for end in part.split("-")] for part in layer_ranges(layers).split(", ") if part
+    ]
+    assert [[part[0], part[-1] + 1] for part in written] == runs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from surgery.arch.experts import is_expert
 from surgery.errors import PlanError
-from surgery.recipe.select import layer_numbers
+from surgery.text import layer_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

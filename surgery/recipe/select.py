@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from surgery.arch.regions import Region, regions
 from surgery.arch.site import Component, Module
 from surgery.errors import RecipeError, did_you_mean
+from surgery.text import layer_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -276,25 +277,6 @@ def _describe_term(term: Term, architecture: Architecture | None, cuts: Cuts) ->
         else:
             parts[0] += " " + " and ".join(_describe_span(span) for span in term.spans)
     return ", ".join([*parts, *filter(None, (term.module, term.leaf))])
-
-
-def layer_numbers(layers: Iterable[int]) -> str:
-    """Layers as inclusive runs: `layers 0-3, 9-17`, or `layer 5`.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    numbers = sorted(set(layers))
-    if not numbers:
-        raise ValueError("no layers to describe")
-    runs: list[list[int]] = [[numbers[0], numbers[0]]]
-    for number in numbers[1:]:
-        if number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    told = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-    return f"layer{'s' if len(numbers) > 1 else ''} {told}"
 
 
 def _describe_span(span: Span) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.arch.site import Component
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+from surgery.text import layer_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from surgery.arch.site import Architecture, Site
     from surgery.checkpoint.source import CheckpointInfo, Fetch
@@ -73,7 +74,7 @@ def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
     record: dict[str, Any] = {
         "kind": type(step).__name__.lower(),
         "selector": str(step.selector),
-        "layers": {name.value: ranges(numbers) for name, numbers in layers.items()},
+        "layers": {name.value: layer_runs(numbers) for name, numbers in layers.items()},
         "tensors": len(ops),
         "bytes": sum(op.nbytes for op in ops),
     }
@@ -116,17 +117,6 @@ def site_record(site: Site) -> dict[str, Any]:
         "module": site.module.value,
         "leaf": site.leaf,
     }
-
-
-def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Layers as half-open runs: 0, 1, 2, 7 are `[[0, 3], [7, 8]]`."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][1] == number:
-            runs[-1][1] += 1
-        else:
-            runs.append([number, number + 1])
-    return runs
 
 
 def inspect_record(info: CheckpointInfo, architecture: Architecture) -> dict[str, Any]:

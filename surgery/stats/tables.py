@@ -14,6 +14,7 @@ import pandas as pd
 from surgery.arch.regions import regions
 from surgery.arch.site import Component
 from surgery.stats import columns
+from surgery.text import layer_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -154,15 +155,9 @@ def region_rows(
 
 
 def _layers(members: Sequence[Measured]) -> str:
-    """The layers that are in it, as people say them: `3-5`, `0-2, 7`; empty for none."""
-    layers = sorted({m.piece.site.layer for m in members if m.piece.site.layer is not None})
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+    """Return the layers of some tensors as people write them."""
+    sites = (member.piece.site for member in members)
+    return layer_ranges(site.layer for site in sites if site.layer is not None)
 
 
 def _rank(key: tuple[Any, ...], stacks: Sequence[str]) -> tuple[int, int]:

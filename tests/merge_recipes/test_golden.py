@@ -20,7 +20,7 @@ import merge_recipes
 from surgery.plan import Plan, make_plan
 from surgery.recipe import list_recipes, load_recipe
 from surgery.recipe.extend import bundled_names
-from surgery.recipe.select import layer_numbers
+from surgery.text import layer_numbers
 from tests.recipe.models import info
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from surgery.arch import Component, Module, Region, Site
 from surgery.arch.site import Architecture
 from surgery.errors import Place, RecipeError
 from surgery.recipe import Selector, parse_selector
-from surgery.recipe.select import Index, Range, Term, layer_numbers
+from surgery.recipe.select import Index, Range, Term
 from tests.recipe.models import architecture
 
 BIG = architecture("7b")
@@ -207,13 +207,6 @@ def test_cuts_beyond_the_stack() -> None:
 def test_describe(text: str, plain: str, resolved: str) -> None:
     assert parse_selector(text).describe() == plain
     assert parse_selector(text).describe(BIG) == resolved
-
-
-def test_layer_numbers() -> None:
-    assert layer_numbers([3, 1, 2, 7]) == "layers 1-3, 7"
-    assert layer_numbers([7]) == "layer 7"
-    with pytest.raises(ValueError, match="no layers"):
-        layer_numbers([])
 
 
 # --- laws ---------------------------------------------------------------------------------------

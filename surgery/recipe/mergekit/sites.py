@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from surgery.arch.rules import is_number
 from surgery.errors import RecipeError
 from surgery.recipe.select import Index, Range, Selector, Term
+from surgery.text import layer_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
@@ -158,14 +159,8 @@ def _without_numbers(leaves: list[str], every: list[str]) -> list[str]:
 
 def _spans(numbers: list[int], count: int) -> tuple[Span, ...]:
     """Runs of layers; open at the ends of the stack, so that they read well."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1]:
-            runs[-1][1] += 1
-        else:
-            runs.append([number, number + 1])
     spans: list[Span] = []
-    for start, stop in runs:
+    for start, stop in layer_runs(numbers):
         if stop - start == 1 and stop != count:
             spans.append(Index(start))
         elif (start, stop) == (0, count):
