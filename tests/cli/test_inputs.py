@@ -8,11 +8,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.test_runs import state
 
 from surgery import specimen
 from tests.cli.probing import call, pair
 from tests.eval.samples import picture
+from tests.runs.test_folder import state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
