@@ -125,5 +125,5 @@ def subject(variant: Variant, work: Work) -> Iterator[Subject]:
     recipe = recipe_of(variant)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(opened(recipe))
-        plan = make_plan(recipe, {name: model.info for name, model in checkpoints.items()})
+        plan = make_plan(recipe, checkpoints)
         yield Subject(planned, work, plan, checkpoints, stack)

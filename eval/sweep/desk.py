@@ -152,7 +152,7 @@ def prepare(variant: Variant, work: Work) -> Planned:
             f"the plain model as base, and take what the adapter changes with 'transplant: \"*\"'."
         )
     with opened(recipe) as checkpoints:
-        plan = make_plan(recipe, {name: model.info for name, model in checkpoints.items()})
+        plan = make_plan(recipe, checkpoints)
         known = fingerprint(plan, checkpoints)
         style = work.style
         if style.name == TEMPLATE:
@@ -206,7 +206,7 @@ class Desk:
         start = time.perf_counter()
         recipe = recipe_of(planned.variant)
         with opened(recipe) as checkpoints:
-            plan = make_plan(recipe, {name: model.info for name, model in checkpoints.items()})
+            plan = make_plan(recipe, checkpoints)
             began = time.perf_counter()
             engine = self._engine(str(recipe.models[recipe.base]), plan.base.folder)
             timing.load = time.perf_counter() - began

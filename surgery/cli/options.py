@@ -79,4 +79,4 @@ def load_plan(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Plan:
     """A plan from open checkpoints; reads no weight."""
     from surgery.plan import make_plan
 
-    return make_plan(recipe, {name: opened.info for name, opened in checkpoints.items()})
+    return make_plan(recipe, checkpoints)

@@ -180,7 +180,7 @@ class _Work:
         if not there:
             self.wish.say(f"merging {name}")
             with opened(recipe, self.wish.remote) as models:
-                plan = make_plan(recipe, {key: model.info for key, model in models.items()})
+                plan = make_plan(recipe, models)
                 execute(plan, models, out, overwrite=True)
         if content_of(out) != told["fingerprint"]:
             raise PublishError(
@@ -198,7 +198,7 @@ class _Work:
         from surgery.recipe import opened
 
         with opened(recipe, Remote.RANGES) as models:
-            plan = make_plan(recipe, {key: model.info for key, model in models.items()})
+            plan = make_plan(recipe, models)
         self._note(name, plan, settle(parents_of(plan), self.wish.licence).license)
         files = dict.fromkeys(plan.shards, 0)
         for op in plan.ops:

@@ -136,7 +136,7 @@ def verify(
             for name, reference in recipe.models.items()
         }
         faults += _models(opened, ledger, moved)
-        plan = make_plan(recipe, {name: c.info for name, c in opened.items()})
+        plan = make_plan(recipe, opened)
         faults += _layout(layout, planned_layout(plan))
         faults += _companions(_as_written(plan, ledger, moved), ledger)
         bring(plan, opened)

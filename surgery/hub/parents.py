@@ -81,7 +81,7 @@ def content_of(folder: Path) -> str:
     """
     recipe = Recipe(folder.name, {"model": str(folder.resolve())}, "model", ())
     with opened(recipe) as models:
-        plan = make_plan(recipe, {name: model.info for name, model in models.items()})
+        plan = make_plan(recipe, models)
         return fingerprint(plan, models).whole
 
 

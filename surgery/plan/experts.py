@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from surgery.arch.experts import is_expert
 from surgery.errors import PlanError
 from surgery.text import layer_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from surgery.arch.experts import ExpertLayout, Layer
+    from surgery.arch.experts import Layer
     from surgery.arch.site import Site
-    from surgery.checkpoint.source import CheckpointInfo
+    from surgery.checkpoint.sites import SiteIndex
 
 
-class Experts(Protocol):
-    """The facts about a model's experts that are compared."""
-
-    name: str
-    info: CheckpointInfo
-
-    @property
-    def experts(self) -> Mapping[Layer, ExpertLayout]:
-        """Return the layout of each layer's experts."""
-
-
-def check_expert_layouts(sites: Iterable[Site], first: Experts, others: Sequence[Experts]) -> None:
+def check_expert_layouts(
+    sites: Iterable[Site], first: SiteIndex, others: Sequence[SiteIndex]
+) -> None:
     """Check that experts at some sites are stored alike, before names and shapes are compared.
 
     A shape alone does not tell: a square matrix has the same one when it is transposed.
@@ -47,7 +38,7 @@ def check_expert_layouts(sites: Iterable[Site], first: Experts, others: Sequence
             raise PlanError(_message(differing, first, other))
 
 
-def _message(layers: Sequence[Layer], first: Experts, other: Experts) -> str:
+def _message(layers: Sequence[Layer], first: SiteIndex, other: SiteIndex) -> str:
     """Say which layout each side has, and how to convert."""
     component = layers[0][0]
     numbers = [number for each, number in layers if each is component and number is not None]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from surgery.arch.site import Component
 from surgery.errors import PlanError
 from surgery.methods.table import METHODS, BaseRule, Scope
-from surgery.plan.experts import Experts, check_expert_layouts
+from surgery.plan.experts import check_expert_layouts
 from surgery.plan.model import Kind, TensorRef
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 from surgery.recipe.spread import value_at
@@ -17,9 +17,9 @@ from surgery.recipe.spread import value_at
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from surgery.arch.site import Architecture, Site
+    from surgery.arch.site import Site
     from surgery.checkpoint.dtype import DType
-    from surgery.checkpoint.source import TensorHeader
+    from surgery.checkpoint.sites import SiteIndex
     from surgery.recipe.recipe import Step
 
 
@@ -45,17 +45,8 @@ class Draft:
     dtype: DType | None = None
 
 
-class Model(Experts, Protocol):
-    """What a step needs to know of a model."""
-
-    architecture: Architecture
-
-    def find(self, site: Site) -> TensorHeader | None:
-        """The tensor at `site`, or None."""
-
-
 def draft_step(
-    index: int, step: Step, sites: Sequence[Site], models: Mapping[str, Model], base: str
+    index: int, step: Step, sites: Sequence[Site], models: Mapping[str, SiteIndex], base: str
 ) -> Iterator[tuple[Site, Draft]]:
     """Work one step out.
 
@@ -120,7 +111,7 @@ def _models_of(step: Step, base: str) -> list[str]:
 
 
 def _check_layers(
-    names: Sequence[str], sites: Sequence[Site], models: Mapping[str, Model], base: str
+    names: Sequence[str], sites: Sequence[Site], models: Mapping[str, SiteIndex], base: str
 ) -> None:
     """Refuse stacks of different height: layer 5 of 28 is not layer 5 of 36."""
     expected = models[base].architecture.layers
@@ -140,12 +131,12 @@ def _check_tensors(
     step: Step,
     names: Sequence[str],
     sites: Sequence[Site],
-    models: Mapping[str, Model],
+    models: Mapping[str, SiteIndex],
     base: str,
 ) -> None:
     """Every model must have every selected tensor, in the base's shape, as numbers to compute."""
     check_expert_layouts(sites, models[base], [models[name] for name in names])
-    missing: list[tuple[Model, Site]] = []
+    missing: list[tuple[SiteIndex, Site]] = []
     shapes: list[str] = []
     for site in sites:
         own = models[base].find(site)
@@ -173,7 +164,7 @@ def _check_tensors(
         )
 
 
-def _absent(missing: Sequence[tuple[Model, Site]]) -> str:
+def _absent(missing: Sequence[tuple[SiteIndex, Site]]) -> str:
     """Say which tensors are missing where, and what is there instead."""
     model, site = missing[0]
     at = (site.component, site.layer, site.module)
@@ -196,32 +187,35 @@ def _some(items: Sequence[str], count: int = 3) -> str:
     return "; ".join(items[:count]) + more
 
 
-def _ref(model: Model, site: Site) -> TensorRef:
+def reference(model: SiteIndex, site: Site) -> TensorRef:
+    """Return a reference to the tensor at a site, which the model has."""
     header = model.find(site)
-    assert header is not None  # _check_tensors has looked
+    assert header is not None  # the base has its own sites, and _check_tensors looked at others
     return TensorRef(model.name, header.name)
 
 
-def _copy(index: int, model: Model, site: Site) -> Draft:
+def _copy(index: int, model: SiteIndex, site: Site) -> Draft:
     header = model.find(site)
     assert header is not None  # _check_tensors has looked
-    return Draft(Kind.COPY, (_ref(model, site),), step=index, dtype=header.dtype)
+    return Draft(Kind.COPY, (reference(model, site),), step=index, dtype=header.dtype)
 
 
-def _between(index: int, kind: Kind, t: float, site: Site, ends: tuple[Model, Model]) -> Draft:
+def _between(
+    index: int, kind: Kind, t: float, site: Site, ends: tuple[SiteIndex, SiteIndex]
+) -> Draft:
     """Interpolation; its two ends are copies, exactly."""
     if t == 0.0:
         return _copy(index, ends[0], site)
     if t == 1.0:
         return _copy(index, ends[1], site)
-    return Draft(kind, tuple(_ref(end, site) for end in ends), {"t": t}, index)
+    return Draft(kind, tuple(reference(end, site) for end in ends), {"t": t}, index)
 
 
-def _add(index: int, weight: float, site: Site, models: Sequence[Model]) -> Draft:
+def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> Draft:
     """Task arithmetic (Ilharco et al. 2023, arXiv 2212.04089, eq. 1): base + w (plus - minus)."""
     if weight == 0.0:
         return _copy(index, models[0], site)
-    refs = tuple(_ref(model, site) for model in models)
+    refs = tuple(reference(model, site) for model in models)
     return Draft(Kind.ADD, refs, {"weight": weight}, index)
 
 
@@ -236,7 +230,7 @@ def _seed(seed: int, site: Site, tied: bool) -> int:
 
 
 def _merge(
-    index: int, step: Merge, sites: Sequence[Site], models: Mapping[str, Model], base: str
+    index: int, step: Merge, sites: Sequence[Site], models: Mapping[str, SiteIndex], base: str
 ) -> Iterator[tuple[Site, Draft]]:
     """Mergekit's method with its parameters, every gradient worked out for the layer."""
     method = METHODS[step.method]
@@ -255,7 +249,7 @@ def _merge(
             site,
             Draft(
                 Kind.MERGE,
-                tuple(_ref(models[name], site) for name in names),
+                tuple(reference(models[name], site) for name in names),
                 {
                     "method": step.method,
                     "base": base_index,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from surgery.arch import regions, resolve
 from surgery.arch.site import Component, Module
+from surgery.checkpoint.sites import SiteIndex
 from surgery.errors import PlanError, RecipeError
 from surgery.plan.experts import check_expert_layouts
-from surgery.plan.make import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,14 +94,14 @@ def align(
     architectures = {name: resolve(info.config, info.tensors) for name, info in models.items()}
     _check_layers(models, architectures)
     _check_cuts(cuts or {}, next(iter(architectures.values())))
-    shelves = {name: Shelf(name, info, architectures[name]) for name, info in models.items()}
+    indexes = {name: SiteIndex(name, info, architectures[name]) for name, info in models.items()}
     pieces: list[Piece] = []
     unmatched: list[str] = []
     sites = _sites(architectures, selector, cuts)
-    first, *others = shelves.values()
+    first, *others = indexes.values()
     check_expert_layouts(sites, first, others)
     for site in sorted(sites, key=_depth):
-        headers, trouble = _headers(site, shelves)
+        headers, trouble = _headers(site, indexes)
         unmatched += trouble
         if len(headers) > 1:
             pieces += _pieces(site, headers)
@@ -132,10 +132,10 @@ def _depth(site: Site) -> tuple[int, int]:
 
 
 def _headers(
-    site: Site, shelves: Mapping[str, Shelf]
+    site: Site, indexes: Mapping[str, SiteIndex]
 ) -> tuple[dict[str, TensorHeader], Iterator[str]]:
     """The tensor in each model that has it in the commonest shape, and who was left out."""
-    found = {name: shelf.find(site) for name, shelf in shelves.items()}
+    found = {name: index.find(site) for name, index in indexes.items()}
     # The first of the commonest: two models with a larger vocabulary can still be compared.
     shape = Counter(header.shape for header in found.values() if header).most_common(1)[0][0]
     headers = {n: h for n, h in found.items() if h is not None and h.shape == shape}

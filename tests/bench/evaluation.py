@@ -190,8 +190,7 @@ def _sweeping(case: Case, folder: Path, say: Callable[[str], None], name: str) -
 def _write_and_reload(recipe: Any, out: Path) -> float:
     start = time.perf_counter()
     with opened(recipe) as checkpoints:
-        infos = {name: model.info for name, model in checkpoints.items()}
-        execute(make_plan(recipe, infos), checkpoints, out)
+        execute(make_plan(recipe, checkpoints), checkpoints, out)
     TransformersEngine.load(out, device="cpu")
     return time.perf_counter() - start
 

@@ -30,7 +30,7 @@ def merge(text: str, out: Path, **how: Any) -> tuple[Plan, Ledger]:
     """Plan and execute a recipe's text."""
     recipe = parse_recipe(text)
     with opened(recipe) as models:
-        plan = make_plan(recipe, {name: model.info for name, model in models.items()})
+        plan = make_plan(recipe, models)
         return plan, execute(plan, models, out, **how)
 
 
@@ -38,7 +38,7 @@ def plan_of(text: str) -> Plan:
     """Plan a recipe's text."""
     recipe = parse_recipe(text)
     with opened(recipe) as models:
-        return make_plan(recipe, {name: model.info for name, model in models.items()})
+        return make_plan(recipe, models)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -115,7 +115,7 @@ def ranged(
     """Merge with models by range; what was told before, and how many bytes were fetched."""
     recipe = parse_recipe(text)
     with opened(recipe, way) as checkpoints:
-        plan = make_plan(recipe, {name: c.info for name, c in checkpoints.items()})
+        plan = make_plan(recipe, checkpoints)
         told = fetches(plan, checkpoints)
         execute(plan, checkpoints, out, workers=2, **how)
         return told, sum(checkpoint.fetched for checkpoint in checkpoints.values())
@@ -530,7 +530,7 @@ from surgery.recipe import opened, parse_recipe
 import surgery.cli.main
 recipe = parse_recipe(Path(sys.argv[1]).read_text())
 with opened(recipe, Remote.RANGES) as models:
-    plan = make_plan(recipe, {n: m.info for n, m in models.items()})
+    plan = make_plan(recipe, models)
     execute(plan, models, Path(sys.argv[2]), workers=2)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 peak = int(status["VmHWM"].split()[0]) * 1024

@@ -258,7 +258,7 @@ def test_verify_statistics_and_fingerprints_refuse_it(models, tmp_path, monkeypa
         with pytest.raises(CheckpointError, match="changed while it was being read"):
             study.run(changing(0))
     with opened(recipe) as checkpoints:
-        plan = make_plan(recipe, {name: each.info for name, each in checkpoints.items()})
+        plan = make_plan(recipe, checkpoints)
         spoil()
         with pytest.raises(CheckpointError, match="changed while it was being read"):
             fingerprint(plan, checkpoints)

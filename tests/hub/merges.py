@@ -52,7 +52,7 @@ def merged(out: Path, recipe: str = MIDDLE, **models: object) -> Path:
     """Carry a recipe out."""
     read = parse_recipe(recipe, models={name: str(where) for name, where in models.items()})
     with opened(read) as checkpoints:
-        plan = make_plan(read, {name: each.info for name, each in checkpoints.items()})
+        plan = make_plan(read, checkpoints)
         execute(plan, checkpoints, out)
     return out
 

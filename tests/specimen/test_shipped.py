@@ -81,7 +81,7 @@ def test_paths() -> None:
 def merged(out: Path) -> Path:
     recipe = load_recipe("specimen/in-rl-in")
     with opened(recipe) as models:
-        plan = make_plan(recipe, {name: model.info for name, model in models.items()})
+        plan = make_plan(recipe, models)
         execute(plan, models, out)
     return out
 

@@ -34,7 +34,7 @@ def sweep(folder: Path, text: str, name: str = "my-sweep.yaml"):
 def layers_of(variant) -> str:
     """The model each decoder layer's first tensor comes from, by its first letter."""
     with opened(variant.recipe) as models:
-        plan = make_plan(variant.recipe, {name: model.info for name, model in models.items()})
+        plan = make_plan(variant.recipe, models)
     found: dict[int, set[str]] = {}
     for op in plan.ops:
         if op.site.component == "language" and op.site.layer is not None:
@@ -57,7 +57,7 @@ def test_what_is_outside_the_layers_stays_the_bases(tmp_path: Path) -> None:
     found = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
     for variant in found.variants:
         with opened(variant.recipe) as models:
-            plan = make_plan(variant.recipe, {name: model.info for name, model in models.items()})
+            plan = make_plan(variant.recipe, models)
         outside = [op for op in plan.ops if (op.site.component, op.site.layer) == ("vision", 0)
                    or op.site.component in ("embedding", "norm", "head", "projector")]  # fmt: skip
         assert {ref.model for op in outside for ref in op.inputs} == {"in"}

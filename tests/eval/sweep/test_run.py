@@ -47,8 +47,7 @@ def work(samples: int = 3, **more) -> Work:
 
 def merged(variant: Variant, out: Path) -> Path:
     with opened(variant.recipe) as checkpoints:
-        infos = {name: model.info for name, model in checkpoints.items()}
-        execute(make_plan(variant.recipe, infos), checkpoints, out)
+        execute(make_plan(variant.recipe, checkpoints), checkpoints, out)
     return out
 
 
