@@ -66,12 +66,9 @@ steps:
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the recipes that come with this program."""
-    import merge_recipes
-    from surgery.recipe import list_recipes, load_recipe
+    from surgery.recipe import bundled_recipes
 
-    # By file rather than by name: a name would search the folder anew each time.
-    folder = merge_recipes.folder()
-    recipes = {name: load_recipe(folder / f"{name}.yaml") for name in list_recipes()}
+    recipes = bundled_recipes()
     if json:
         print_json([_entry(name, recipe) for name, recipe in recipes.items()])
         return

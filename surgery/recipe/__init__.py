@@ -2,8 +2,8 @@
 
 from surgery.recipe.grammar import parse_selector
 from surgery.recipe.load import (
+    bundled_recipes,
     find_recipe,
-    list_recipes,
     load_recipe,
     parse_recipe,
 )
@@ -20,8 +20,8 @@ __all__ = [
     "Selector",
     "Step",
     "Transplant",
+    "bundled_recipes",
     "find_recipe",
-    "list_recipes",
     "load_recipe",
     "opened",
     "parse_recipe",

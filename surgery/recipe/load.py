@@ -131,33 +131,41 @@ def _published(reference: str) -> Path:
     return path
 
 
-def list_recipes() -> list[str]:
-    """Names of the bundled recipes that can be run or bound, in alphabetical order.
+def bundled_recipes() -> dict[str, Recipe]:
+    """Return the bundled recipes that can be run or bound, by name, in alphabetical order.
 
     Files that only others extend have no steps and are left out.
     """
+    from surgery.recipe.lower import lower
+
     folder = bundled_folder()
-    return [name for name in bundled_names() if _has_steps(folder / f"{name}.yaml")]
-
-
-def _has_steps(path: Path) -> bool:
-    root = compose(read_text(path), str(path))
-    return Extender.around(path.parent).extended(root, path.parent).get("steps") is not None
+    recipes = {}
+    for name in bundled_names():
+        path = folder / f"{name}.yaml"
+        root = _extended(read_text(path), str(path), path)
+        if root.get("steps") is not None:
+            recipes[name] = lower(_validate(root), root, {}, path, name)
+    return recipes
 
 
 def _parse(text: str, file: str, path: Path | None, models: Mapping[str, str]) -> Recipe:
-    """Text to recipe."""
+    """Return the recipe of a text."""
     # Imported here: whoever only wants a plan's dataclasses does not wait for pydantic.
     from surgery.recipe.lower import lower
 
+    root = _extended(text, file, path)
+    return lower(_validate(root), root, models, path, _default_name(path, file))
+
+
+def _extended(text: str, file: str, path: Path | None) -> Node:
+    """Return a recipe's root laid over all that it extends."""
     root = compose(text, file)
     if not isinstance(root.value, dict):
         raise RecipeError(
             "expected a mapping with keys such as models, base and steps.", root.place
         )
     folder = path.parent if path else None
-    root = Extender.around(folder).extended(root, folder, (path.resolve(),) if path else ())
-    return lower(_validate(root), root, models, path, _default_name(path, file))
+    return Extender.around(folder).extended(root, folder, (path.resolve(),) if path else ())
 
 
 def _default_name(path: Path | None, file: str) -> str:

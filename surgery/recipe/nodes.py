@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import yaml
@@ -94,12 +95,17 @@ def compose(text: str, file: str = "<string>") -> Node:
     Raises:
         RecipeError: If it is not YAML, or not the plain and bounded part of it that recipes use.
     """
-    return _compose(text, file, several=False)[0]
+    return _compose_one(text, file)
 
 
 def compose_all(text: str, file: str = "<string>") -> list[Node]:
     """Read the documents of a YAML text, at least one; errors as those of `compose`."""
     return _compose(text, file, several=True)
+
+
+@lru_cache(maxsize=256)  # bundled recipes extend the same few files; nodes are immutable
+def _compose_one(text: str, file: str) -> Node:
+    return _compose(text, file, several=False)[0]
 
 
 def _compose(text: str, file: str, *, several: bool) -> list[Node]:

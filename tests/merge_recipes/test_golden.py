@@ -18,7 +18,7 @@ import pytest
 
 import merge_recipes
 from surgery.plan import Plan, make_plan
-from surgery.recipe import list_recipes, load_recipe
+from surgery.recipe import bundled_recipes, load_recipe
 from surgery.recipe.extend import bundled_names
 from surgery.text import layer_numbers
 from tests.recipe.models import info
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = os.environ.get("VLM_SURGERY_WRITE_GOLDEN") == "1"
 SIZES = {"frankenstein": "3b", "specimen": "specimen"}
-NAMES = list_recipes()
+NAMES = list(bundled_recipes())
 PAIRS = ("openmmreasoner", "revisual-r1", "mmr1", "frankenstein", "specimen")
 SPLICES = ("in-rl-rl", "rl-in-in", "in-in-rl", "rl-rl-in", "in-rl-in", "rl-in-rl")
 

@@ -16,8 +16,8 @@ from surgery.recipe import (
     Merge,
     Output,
     Transplant,
+    bundled_recipes,
     find_recipe,
-    list_recipes,
     load_recipe,
     parse_recipe,
     parse_selector,
@@ -408,7 +408,7 @@ def test_finding_recipes(tmp_path: Path) -> None:
         find_recipe(tmp_path)
     with pytest.raises(RecipeError, match="there is no file"):
         find_recipe(tmp_path / "x.yaml")
-    names = list_recipes()
+    names = list(bundled_recipes())
     assert "specimen/in-rl-in" in names
     assert "splices/in-rl-in" in names
     assert "specimen/pair" not in names
