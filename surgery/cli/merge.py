@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
     from surgery.plan import Plan
 
 
-class Engine(StrEnum):
-    """Who computes."""
-
-    SURGERY = "surgery"
-    MERGEKIT = "mergekit"
-
-
 def command(
     recipe: RecipeArgument,
     out: Annotated[
@@ -45,9 +37,6 @@ def command(
     *,
     model: Models = None,
     remote: RemoteOption = Remote.AUTO,
-    engine: Annotated[
-        Engine, typer.Option(help="Who computes: this program, or mergekit with the same plan.")
-    ] = Engine.SURGERY,
     workers: Workers = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if an earlier merge made it.")
@@ -67,8 +56,7 @@ def command(
             f"OUT is {str(out)!r}, which is spelled like a model that exists, not like a folder to "
             f"make. Name a folder, for example out/{loaded.name}."
         )
-    whole = engine is Engine.MERGEKIT  # it reads folders
-    with opened(loaded, None if whole else remote) as checkpoints:
+    with opened(loaded, remote) as checkpoints:
         plan = load_plan(loaded, checkpoints)
         fetched = fetches(plan, checkpoints)
         silent = quiet or json
@@ -79,7 +67,6 @@ def command(
                 plan,
                 checkpoints,
                 out,
-                engine=engine.value,
                 workers=workers,
                 overwrite=overwrite,
                 progress=progress,
@@ -130,7 +117,7 @@ def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str,
         "recipe": plan.recipe.name,
         "engine": ledger.engine,
         "tensors": len(plan.ops),
-        "computed": sum(op.kind != "copy" for op in plan.ops),
+        "computed": sum(not op.is_copy for op in plan.ops),
         "bytes": plan.nbytes,
         "shards": list(plan.shards),
         "seconds": round(seconds, 3),

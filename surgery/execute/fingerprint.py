@@ -15,7 +15,6 @@ from surgery.arch.site import Component
 from surgery.checkpoint.digest import DigestCache
 from surgery.execute.fetch import bring
 from surgery.execute.files import CARD, companions
-from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +112,7 @@ def _hash(value: object) -> str:
 
 
 def _digest(op: TensorOp, checkpoints: Mapping[str, Checkpoint], cache: DigestCache) -> str:
-    if op.kind is Kind.COPY:
+    if op.is_copy:
         (ref,) = op.inputs
         return cache.digest(checkpoints[ref.model], ref.tensor)
     from surgery.execute.stream import memory_of

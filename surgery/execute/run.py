@@ -22,7 +22,7 @@ from surgery.execute.files import companions
 from surgery.execute.inventory import check_replaceable
 from surgery.execute.layout import planned_layout, shard_metadata, shard_ops
 from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
-from surgery.plan.model import Kind
+from surgery.methods.operations import MergekitMethod
 from surgery.plan.validate import validate
 from surgery.recipe.dump import to_yaml
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Event
-    from typing import Literal
 
     from surgery.checkpoint.shard import ShardWriter
     from surgery.checkpoint.source import Checkpoint
@@ -62,7 +61,6 @@ def execute(
     checkpoints: Mapping[str, Checkpoint],
     out: Path,
     *,
-    engine: Literal["surgery", "mergekit"] = "surgery",
     workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -76,7 +74,6 @@ def execute(
         plan: What to write.
         checkpoints: The recipe's models, open.
         out: The folder to make.
-        engine: Who computes: this package, or mergekit through its Python interface.
         workers: Number of threads; one per processor when absent.
         overwrite: Whether a folder that an earlier merge wrote may be replaced.
         progress: Told the number of output bytes as they are done; called from several threads.
@@ -94,22 +91,19 @@ def execute(
     if overwrite:
         check_replaceable(out)
     files, layout = companions(plan), planned_layout(plan)
-    _import_early(plan, checkpoints, engine)
+    _import_early(plan, checkpoints)
     with FolderWriter(out, overwrite=overwrite) as folder:
         shards = _shards(plan, folder)
         bring(plan, checkpoints)
         work = _Work(plan, checkpoints, shards, progress or (lambda _: None))
-        if engine == "mergekit":
-            work.with_mergekit()
-        else:
-            work.with_threads(workers)
+        work.run(workers)
         if INDEX in layout:
             folder.index()
         for name, (data, _) in files.items():
             folder.file(name, data)
         work.remember_copies()
         _check_unchanged(plan, checkpoints, files)
-        ledger = _ledger(plan, work, engine, files, layout)
+        ledger = _ledger(plan, work, files, layout)
         folder.file("surgery.json", ledger.to_json())
     work.cache.save()
     return ledger
@@ -131,7 +125,7 @@ def _check_unchanged(
             raise changed_error(companion_folders(plan.base).get(name, plan.base.folder) / name)
 
 
-def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str) -> None:
+def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
     """Load what will compute before there is anything to clean up.
 
     A signal that is turned into an exception in the middle of an import can leave Python's import
@@ -140,12 +134,15 @@ def _import_early(plan: Plan, checkpoints: Mapping[str, Checkpoint], engine: str
     modules = []
     if any(copy_place(op, checkpoints) is None for op in plan.ops):
         modules.append("surgery.execute.tensor")
-    if any(op.kind is Kind.MERGE for op in plan.ops):
+    if _uses_mergekit(plan):
         modules.append("mergekit.merge_methods")
-    if engine == "mergekit":
-        modules += ["surgery.execute.with_mergekit", "mergekit.merge_methods.task_adapter"]
     for module in modules:
         import_module(module)
+
+
+def _uses_mergekit(plan: Plan) -> bool:
+    """Check whether one of mergekit's own methods computes a tensor."""
+    return any(isinstance(op.operation, MergekitMethod) for op in plan.ops)
 
 
 def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
@@ -173,7 +170,7 @@ class _Work:
         self.cache = DigestCache()
         self.outputs: dict[str, str] = {}
 
-    def with_threads(self, workers: int) -> None:
+    def run(self, workers: int) -> None:
         """Copy, hash and compute on `workers` threads."""
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for run in runs(self.plan.ops, self.checkpoints):
@@ -182,21 +179,6 @@ class _Work:
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
         with _one_torch_thread() if computed else nullcontext():
             do_all(jobs, workers, self.checkpoints.values())
-
-    def with_mergekit(self) -> None:
-        """Let mergekit compute every tensor, one after the other."""
-        from surgery.execute.stream import memory_of
-        from surgery.execute.with_mergekit import MergekitEngine
-
-        engine = MergekitEngine(self.plan)
-        try:
-            for op in self.plan.ops:
-                data = memory_of(engine.compute(op))
-                self.shards[op.shard].write(op.name, 0, data)
-                self.outputs[op.name] = hashlib.sha256(data).hexdigest()
-                self.progress(op.nbytes)
-        finally:
-            engine.close()
 
     def _advance(self, stop: Event) -> Callable[[int], None]:
         """A progress function that ends its thread when another one failed."""
@@ -261,15 +243,14 @@ def _one_torch_thread() -> AbstractContextManager[None]:
 def _ledger(
     plan: Plan,
     work: _Work,
-    engine: str,
     files: Mapping[str, tuple[bytes, str | None]],
     layout: Mapping[str, str],
 ) -> Ledger:
     """What was done, tensor by tensor."""
     versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
-    if engine == "mergekit" or any(op.kind is not Kind.COPY for op in plan.ops):
+    if not all(op.is_copy for op in plan.ops):
         versions["torch"] = version("torch")
-    if engine == "mergekit" or any(op.kind is Kind.MERGE for op in plan.ops):
+    if _uses_mergekit(plan):
         versions["mergekit"] = version("mergekit")
     models = {
         name: ModelEntry(info.reference, info.revision, info.fingerprint)
@@ -279,7 +260,7 @@ def _ledger(
         TensorEntry(
             name=op.name,
             method=op.method,
-            parameters=dict(op.parameters),
+            parameters=op.operation.parameters,
             inputs=tuple(InputEntry(ref.model, ref.tensor) for ref in op.inputs),
             dtype=op.dtype,
             shape=op.shape,
@@ -292,7 +273,7 @@ def _ledger(
         recipe=to_yaml(plan.recipe),
         models=models,
         versions=versions,
-        engine=engine,
+        engine="surgery",
         tensors=tensors,
         files=tuple(
             FileEntry(name, hashlib.sha256(data).hexdigest(), source)

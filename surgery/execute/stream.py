@@ -11,9 +11,9 @@ import torch
 
 from surgery.errors import ExecutionError
 from surgery.methods.block import BLOCK
+from surgery.methods.operations import Linear, MergekitMethod, Slerp, TaskArithmetic
 from surgery.methods.stream import Angle, add_, combine_, linear_, working_dtype
 from surgery.methods.whole import merge_tensors, one_thread
-from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ def stream(
     tensors, one op at a time however many threads there are.
 
     Args:
-        op: What to compute; any kind but a copy that moves bytes.
+        op: What to compute; anything but a copy that moves bytes.
         inputs: One for each of the op's inputs.
         write: Takes the output.
         advance: Told the number of output bytes as they are written.
@@ -78,19 +78,19 @@ def stream(
 def _carry_out(op: TensorOp, run: _Run) -> None:
     if not op.numel:
         return
-    if op.kind is Kind.MERGE:
-        with _whole_tensors:
-            run.whole()
-    elif op.kind is Kind.SLERP:
-        angle = run.angle()
-        weights = angle.weights(op.parameters["t"])
-        run.blocks(lambda x: combine_(x[0], x[1], weights))
-    elif op.kind is Kind.LINEAR:
-        run.blocks(lambda x: linear_(x[0], x[1], op.parameters["t"]))
-    elif op.kind is Kind.ADD:
-        run.blocks(lambda x: add_(x[0], x[1], x[2], op.parameters["weight"]))
-    else:
-        run.blocks(lambda x: x[0])
+    match op.operation:
+        case MergekitMethod() as merge:
+            with _whole_tensors:
+                run.whole(merge)
+        case Slerp(t):
+            weights = run.angle().weights(t)
+            run.blocks(lambda x: combine_(x[0], x[1], weights))
+        case Linear(t):
+            run.blocks(lambda x: linear_(x[0], x[1], t))
+        case TaskArithmetic(weight):
+            run.blocks(lambda x: add_(x[0], x[1], x[2], weight))
+        case _:
+            run.blocks(lambda x: x[0])
 
 
 class _Run:
@@ -130,14 +130,14 @@ class _Run:
             angle.see(x, y)
         return angle
 
-    def whole(self) -> None:
+    def whole(self, merge: MergekitMethod) -> None:
         """Read everything, let mergekit merge, write everything."""
         tensors = [torch.empty(self.op.numel, dtype=self.work) for _ in self.inputs]
         for start, _, loaded in self.load():
             for tensor, part in zip(tensors, loaded, strict=True):
                 tensor[start : start + part.numel()].copy_(part)
         shaped = [tensor.view(self.op.shape) for tensor in tensors]
-        merged = merge_tensors(self.op.name, shaped, self.op.parameters).reshape(-1)
+        merged = merge_tensors(self.op.name, shaped, merge).reshape(-1)
         if not self.fits(merged):
             self.refuse_overflow(merged.to(self.out_dtype), tensors)
         del tensors, shaped

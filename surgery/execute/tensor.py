@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from surgery.execute.stream import Input, memory_of, stream
-from surgery.plan.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +35,7 @@ def compute(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> Tensor:
         def write(start: int, data: memoryview) -> None:
             memory[start : start + len(data)] = data
 
-        if op.kind is Kind.COPY:
+        if op.is_copy:
             (ref,) = op.inputs
             checkpoints[ref.model].read_into(ref.tensor, 0, memory)
         else:

@@ -127,22 +127,20 @@ def verify(
     faults += _provenance(recipe, ledger, moved)
     if faults:
         return replace(found, faults=tuple(faults))
-    how = None if ledger.engine == "mergekit" else remote  # mergekit reads folders
     with ExitStack() as stack:
         opened = {
             name: stack.enter_context(
-                _open(name, reference, ledger.models[name].revision, moved, how)
+                _open(name, reference, ledger.models[name].revision, moved, remote)
             )
             for name, reference in recipe.models.items()
         }
         faults += _models(opened, ledger, moved)
         plan = make_plan(recipe, opened)
+        _check_engine(plan, ledger)
         faults += _layout(layout, planned_layout(plan))
         faults += _companions(_as_written(plan, ledger, moved), ledger)
         bring(plan, opened)
-        maker = _Mergekit(plan, opened) if ledger.engine == "mergekit" else _Ours(opened)
-        stack.callback(maker.close)
-        found = _proof(replace(found, faults=tuple(faults)), plan, maker, ledger, advance)
+        found = _proof(replace(found, faults=tuple(faults)), plan, opened, ledger, advance)
         for checkpoint in opened.values():
             checkpoint.check_unchanged()
         return found
@@ -179,6 +177,20 @@ def _open(
             f"input {name!r} is needed for the proof: {error} Bind it with '--model {name}=REF', "
             f"or check the folder alone with '--no-inputs'."
         ) from error
+
+
+def _check_engine(plan: Plan, ledger: Ledger) -> None:
+    """Refuse to repeat what mergekit's own engine, once an option, computed.
+
+    Raises:
+        PlanError: If the ledger names that engine and some tensor was computed.
+    """
+    if ledger.engine == "mergekit" and not all(op.is_copy for op in plan.ops):
+        raise PlanError(
+            "this merge was computed with '--engine mergekit', an option of an earlier version, so "
+            "its tensors cannot be computed again for the proof. Make the merge again with "
+            "'surgery merge', or check the folder alone with '--no-inputs'."
+        )
 
 
 def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
@@ -304,7 +316,7 @@ def _is_published(name: str) -> bool:
 def _proof(
     found: Verification,
     plan: Plan,
-    maker: _Ours,
+    checkpoints: Mapping[str, Checkpoint],
     ledger: Ledger,
     advance: Callable[[int], None],
 ) -> Verification:
@@ -323,9 +335,8 @@ def _proof(
                 Fault(op.name, "is made in another way by the recipe than the ledger says")
             )
             continue
-        moved = copy_place(op, maker.opened) is not None
-        digest = maker.copy(op) if moved else maker.compute(op)
-        if digest != entry.sha256:
+        moved = copy_place(op, checkpoints) is not None
+        if _digest(op, checkpoints, moved=moved) != entry.sha256:
             faults.append(Fault(op.name, _differs(moved, ledger.versions)))
         copies, recomputed = copies + moved, recomputed + (not moved)
         advance(op.nbytes)
@@ -342,7 +353,7 @@ def _differs(moved: bool, versions: Mapping[str, str]) -> str:
 
 def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
     inputs = [(ref.model, ref.tensor) for ref in op.inputs]
-    given = json.loads(json.dumps(op.parameters, default=dict))
+    given = json.loads(json.dumps(op.operation.parameters, default=dict))
     return (op.method, given, inputs, op.dtype, op.shape, op.shard) == (
         entry.method,
         entry.parameters,
@@ -353,44 +364,12 @@ def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
     )
 
 
-class _Ours:
-    """Makes ops again with our engine, into nothing but a hash."""
-
-    def __init__(self, opened: Mapping[str, Checkpoint]) -> None:
-        self.opened = opened
-
-    def copy(self, op: TensorOp) -> str:
-        """Hash of a moved tensor, at its source."""
+def _digest(op: TensorOp, checkpoints: Mapping[str, Checkpoint], *, moved: bool) -> str:
+    """Hash what an operation gives: a moved tensor at its source, another from its inputs."""
+    if moved:
         (ref,) = op.inputs
-        return digest_tensor(self.opened[ref.model], ref.tensor)
+        return digest_tensor(checkpoints[ref.model], ref.tensor)
+    from surgery.execute.stream import stream
+    from surgery.execute.tensor import inputs_of
 
-    def compute(self, op: TensorOp) -> str:
-        """Hash of an op's result, from the inputs' bytes."""
-        from surgery.execute.stream import stream
-        from surgery.execute.tensor import inputs_of
-
-        inputs = inputs_of(op, self.opened)
-        return stream(op, inputs, lambda _start, _data: None, lambda _: None)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-class _Mergekit(_Ours):
-    """Makes ops again with mergekit, for a folder that mergekit made."""
-
-    def __init__(self, plan: Plan, opened: Mapping[str, Checkpoint]) -> None:
-        from surgery.execute.with_mergekit import MergekitEngine
-
-        super().__init__(opened)
-        self._engine = MergekitEngine(plan)
-
-    def compute(self, op: TensorOp) -> str:
-        """Hash of an op's result, from the inputs' bytes."""
-        from surgery.execute.stream import memory_of
-
-        return hashlib.sha256(memory_of(self._engine.compute(op))).hexdigest()
-
-    def close(self) -> None:
-        """Let mergekit's files go."""
-        self._engine.close()
+    return stream(op, inputs_of(op, checkpoints), lambda _start, _data: None, lambda _: None)

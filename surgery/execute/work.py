@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
 
-from surgery.plan.model import Kind
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -79,7 +77,7 @@ def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iter
 
 def copy_place(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[int, int] | None:
     """Descriptor and offset of the bytes a copy moves; None for what has to be computed."""
-    if op.kind is not Kind.COPY:
+    if not op.is_copy:
         return None
     (ref,) = op.inputs
     return checkpoints[ref.model].file_range(ref.tensor)

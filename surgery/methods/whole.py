@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
+
+    from surgery.methods.operations import MergekitMethod
 
 
 @contextmanager
@@ -29,8 +31,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str, Any]) -> Tensor:
-    """Apply the mergekit method that `parameters` names.
+def merge_tensors(name: str, tensors: Sequence[Tensor], merge: MergekitMethod) -> Tensor:
+    """Apply one of mergekit's methods.
 
     Random methods start from the op's own seed, so that the result depends neither on the order in
     which tensors are done nor on the rest of a recipe. PyTorch's kernels draw from its global
@@ -39,7 +41,7 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str,
     Args:
         name: Name of the output tensor.
         tensors: `Float[Tensor, "*shape"]` each, float32 or float64.
-        parameters: As a merge op carries them: `method`, `base`, `shared`, `per_input`, `seed`.
+        merge: The method and its parameters.
 
     Returns:
         `Float[Tensor, "*shape"]` in the inputs' element type.
@@ -50,14 +52,14 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str,
     from mergekit import merge_methods
     from mergekit.merge_methods.base import ParameterScope, TensorGroup
 
-    method = merge_methods.get(parameters["method"])
-    base = parameters["base"]
+    method = merge_methods.get(merge.method)
+    base = merge.base
     group = TensorGroup.from_tensors(tensors, base_index=base, name=name)
-    arguments = dict(parameters["shared"])
+    arguments = dict(merge.shared)
     for spec in method.spec.input_parameters:
         values = {
             index: given[spec.name]
-            for index, given in enumerate(parameters["per_input"])
+            for index, given in enumerate(merge.per_input)
             if spec.name in given and not (spec.scope == ParameterScope.NON_BASE and index == base)
         }
         wanted = [
@@ -67,12 +69,10 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], parameters: Mapping[str,
         if values:
             arguments[spec.name] = {index: values.get(index, spec.default) for index in wanted}
     with torch.random.fork_rng(devices=[]), one_thread():
-        torch.manual_seed(parameters["seed"])
+        torch.manual_seed(merge.seed)
         try:
             (merged,) = method((group,), parameters=arguments)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ExecutionError(
-                f"mergekit's {parameters['method']} refused {name}: {error}"
-            ) from error
+            raise ExecutionError(f"mergekit's {merge.method} refused {name}: {error}") from error
     result: Tensor = merged
     return result

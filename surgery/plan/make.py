@@ -9,8 +9,9 @@ from surgery.arch.site import Component
 from surgery.checkpoint.sites import SiteIndex
 from surgery.checkpoint.source import CheckpointInfo
 from surgery.errors import PlanError
+from surgery.methods.operations import ByteCopy, Cast
 from surgery.plan.layout import lay_out
-from surgery.plan.model import Conservation, Kind, Plan, TensorOp
+from surgery.plan.model import Conservation, Plan, TensorOp
 from surgery.plan.steps import Draft, draft_step, reference
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def make_plan(recipe: Recipe, models: Mapping[str, Checkpoint | CheckpointInfo])
     ops = []
     for name, header in base.info.tensors.items():
         site = base.architecture.sites[name]
-        draft = drafts.get(site) or Draft(Kind.COPY, (reference(base, site),))
+        draft = drafts.get(site) or Draft(ByteCopy(), (reference(base, site),))
         ops.append(_op(header, site, draft, recipe.output.dtype))
     _check_ties(recipe, ops, indexes)
     shards, placed = lay_out(ops, base.info, recipe.output.max_shard_size)
@@ -98,20 +99,17 @@ def _clash(recipe: Recipe, site: Site, first: int | None, second: int) -> str:
 def _op(header: TensorHeader, site: Site, draft: Draft, wanted: DType | None) -> TensorOp:
     """The op that makes `draft` into the output's element type."""
     dtype = wanted if wanted is not None and header.dtype.is_floating else header.dtype
-    kind = draft.kind
-    if kind is Kind.COPY and draft.dtype is not None and draft.dtype is not dtype:
-        kind = Kind.CAST
-    if kind is Kind.COPY and draft.dtype is None and header.dtype is not dtype:
-        kind = Kind.CAST
+    operation = draft.operation
+    if isinstance(operation, ByteCopy) and (draft.dtype or header.dtype) is not dtype:
+        operation = Cast()
     return TensorOp(
         name=header.name,
         site=site,
         shape=header.shape,
         dtype=dtype,
         shard=header.shard,
-        kind=kind,
+        operation=operation,
         inputs=draft.inputs,
-        parameters=draft.parameters,
         step=draft.step,
     )
 
@@ -133,9 +131,10 @@ def _check_ties(recipe: Recipe, ops: list[TensorOp], models: Mapping[str, SiteIn
                     f"untied head."
                 )
         for head in heads:
-            same = (head.kind, head.step is None) == (embedding.kind, embedding.step is None)
+            same = head.operation == embedding.operation
+            together = (head.step is None) == (embedding.step is None)
             sources = [ref.model for ref in head.inputs] == [ref.model for ref in embedding.inputs]
-            if not (same and sources and dict(head.parameters) == dict(embedding.parameters)):
+            if not (same and together and sources):
                 raise PlanError(
                     f"{recipe.base!r} ties {head.name} to {embedding.name}: a change to one "
                     f"must be a change to both. Select 'embedding, head' in one step, or neither."
@@ -172,7 +171,7 @@ def _notes(ops: tuple[TensorOp, ...], models: Mapping[str, SiteIndex]) -> tuple[
         for model in models.values()
         for guess in model.architecture.guessed
     ]
-    casts = [op for op in ops if op.kind is Kind.CAST and op.step is not None]
+    casts = [op for op in ops if isinstance(op.operation, Cast) and op.step is not None]
     if casts:
         notes.append(
             f"{len(casts)} transplanted tensors change element type to {casts[0].dtype.torch_name} "

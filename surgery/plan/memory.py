@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from surgery.methods.block import BLOCK
-from surgery.plan.model import Kind
+from surgery.methods.operations import MergekitMethod
 
 if TYPE_CHECKING:
     from surgery.plan.model import Plan, TensorOp
@@ -27,7 +27,7 @@ def projected_memory(plan: Plan, workers: int) -> int:
         plan: What will be done.
         workers: How many threads do it.
     """
-    computed = [op for op in plan.ops if op.kind is not Kind.COPY]
+    computed = [op for op in plan.ops if not op.is_copy]
     formed = any(
         ref.tensor in plan.models[ref.model].formed for op in plan.ops for ref in op.inputs
     )
@@ -52,10 +52,11 @@ def whole_memory(op: TensorOp) -> int:
     Every input and its delta in float32, and room for a sort by magnitude: 8-byte indices, twice,
     beside masks and products.
     """
-    return 0 if op.kind is not Kind.MERGE else op.numel * 4 * (2 * len(op.inputs) + 8)
+    whole = isinstance(op.operation, MergekitMethod)
+    return op.numel * 4 * (2 * len(op.inputs) + 8) if whole else 0
 
 
 def worst_op(plan: Plan) -> TensorOp | None:
     """The op that needs the most memory at once, or None where nothing needs a whole tensor."""
-    whole = [op for op in plan.ops if op.kind is Kind.MERGE]
+    whole = [op for op in plan.ops if isinstance(op.operation, MergekitMethod)]
     return max(whole, key=whole_memory, default=None)

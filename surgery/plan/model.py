@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from surgery.methods.operations import ByteCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -13,18 +14,8 @@ if TYPE_CHECKING:
     from surgery.arch.site import Architecture, Site
     from surgery.checkpoint.dtype import DType
     from surgery.checkpoint.source import CheckpointInfo
+    from surgery.methods.operations import Operation
     from surgery.recipe.recipe import Recipe
-
-
-class Kind(StrEnum):
-    """How the executor carries an op out."""
-
-    COPY = "copy"
-    CAST = "cast"
-    LINEAR = "linear"
-    SLERP = "slerp"
-    ADD = "add"
-    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +36,8 @@ class TensorOp:
         shape: Its shape.
         dtype: Its element type in the output.
         shard: The output file it goes to.
-        kind: How it is computed.
-        inputs: The tensors it is made from, in the order the kind wants them.
-        parameters: `t` for linear and slerp; `weight` for add; for merge `method`, `base` (index
-            into `inputs` or None), `shared`, `per_input` and `seed`.
+        operation: What is done with the inputs.
+        inputs: The tensors it is made from, in the order the operation wants them.
         step: Index of the recipe step that decided it, or None when it comes from the base.
     """
 
@@ -57,9 +46,8 @@ class TensorOp:
     shape: tuple[int, ...]
     dtype: DType
     shard: str
-    kind: Kind
+    operation: Operation
     inputs: tuple[TensorRef, ...]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
 
     @property
@@ -73,9 +61,14 @@ class TensorOp:
         return self.numel * self.dtype.size
 
     @property
+    def is_copy(self) -> bool:
+        """Whether it moves bytes, and computes nothing."""
+        return isinstance(self.operation, ByteCopy)
+
+    @property
     def method(self) -> str:
-        """The name people know it by: the kind, or mergekit's method."""
-        return str(self.parameters["method"]) if self.kind is Kind.MERGE else str(self.kind)
+        """The name people know its operation by."""
+        return self.operation.name
 
     @property
     def source(self) -> str:
@@ -140,5 +133,5 @@ class Plan:
     def changes(self) -> Iterator[TensorOp]:
         """The ops whose result is not simply the base's own tensor."""
         for op in self.ops:
-            if op.step is not None or op.kind is not Kind.COPY:
+            if op.step is not None or not op.is_copy:
                 yield op

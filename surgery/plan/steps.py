@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from surgery.arch.site import Component
 from surgery.errors import PlanError
+from surgery.methods.operations import (
+    ByteCopy,
+    Linear,
+    MergekitMethod,
+    Slerp,
+    TaskArithmetic,
+)
 from surgery.methods.table import METHODS, BaseRule, Scope
 from surgery.plan.experts import check_expert_layouts
-from surgery.plan.model import Kind, TensorRef
+from surgery.plan.model import TensorRef
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 from surgery.recipe.spread import value_at
 
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
     from surgery.arch.site import Site
     from surgery.checkpoint.dtype import DType
     from surgery.checkpoint.sites import SiteIndex
+    from surgery.methods.operations import Operation
     from surgery.recipe.recipe import Step
 
 
@@ -31,16 +39,14 @@ class Draft:
     """A tensor op before its output is known.
 
     Attributes:
-        kind: How it is computed.
+        operation: What is done with the inputs.
         inputs: What from.
-        parameters: With what.
         step: Which step asked for it; None for the base's own tensors.
         dtype: For a copy from another model, the element type found there.
     """
 
-    kind: Kind
+    operation: Operation
     inputs: tuple[TensorRef, ...]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
     dtype: DType | None = None
 
@@ -71,9 +77,9 @@ def draft_step(
         for site in sites:
             yield site, _copy(index, models[step.source], site)
     elif isinstance(step, Interpolate):
-        kind = Kind.SLERP if step.method == "slerp" else Kind.LINEAR
+        along = Slerp if step.method == "slerp" else Linear
         for site, t in spread(step.t, sites):
-            yield site, _between(index, kind, t, site, (models[base], models[step.source]))
+            yield site, _between(index, along(t), site, (models[base], models[step.source]))
     elif isinstance(step, Add):
         for site, weight in spread(step.weight, sites):
             yield site, _add(index, weight, site, [models[n] for n in names])
@@ -197,18 +203,18 @@ def reference(model: SiteIndex, site: Site) -> TensorRef:
 def _copy(index: int, model: SiteIndex, site: Site) -> Draft:
     header = model.find(site)
     assert header is not None  # _check_tensors has looked
-    return Draft(Kind.COPY, (reference(model, site),), step=index, dtype=header.dtype)
+    return Draft(ByteCopy(), (reference(model, site),), step=index, dtype=header.dtype)
 
 
 def _between(
-    index: int, kind: Kind, t: float, site: Site, ends: tuple[SiteIndex, SiteIndex]
+    index: int, between: Linear | Slerp, site: Site, ends: tuple[SiteIndex, SiteIndex]
 ) -> Draft:
     """Interpolation; its two ends are copies, exactly."""
-    if t == 0.0:
+    if between.t == 0.0:
         return _copy(index, ends[0], site)
-    if t == 1.0:
+    if between.t == 1.0:
         return _copy(index, ends[1], site)
-    return Draft(kind, tuple(reference(end, site) for end in ends), {"t": t}, index)
+    return Draft(between, tuple(reference(end, site) for end in ends), index)
 
 
 def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> Draft:
@@ -216,7 +222,7 @@ def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> 
     if weight == 0.0:
         return _copy(index, models[0], site)
     refs = tuple(reference(model, site) for model in models)
-    return Draft(Kind.ADD, refs, {"weight": weight}, index)
+    return Draft(TaskArithmetic(weight), refs, index)
 
 
 def _seed(seed: int, site: Site, tied: bool) -> int:
@@ -241,22 +247,14 @@ def _merge(
     )
     if has_base and base_name not in names:
         names = [base_name, *names]
-    base_index = names.index(base_name) if has_base else None
-    shared = {p.name: p for p in method.parameters if p.scope is Scope.SHARED}
+    scoped = {p.name for p in method.parameters if p.scope is Scope.SHARED}
+    shared = {name: value for name, value in step.parameters.items() if name in scoped}
     for site in sites:
-        per_input = [dict(step.models.get(name, {})) for name in names]
-        yield (
-            site,
-            Draft(
-                Kind.MERGE,
-                tuple(reference(models[name], site) for name in names),
-                {
-                    "method": step.method,
-                    "base": base_index,
-                    "shared": {k: v for k, v in step.parameters.items() if k in shared},
-                    "per_input": per_input,
-                    "seed": _seed(step.seed, site, models[base].architecture.tied_head),
-                },
-                index,
-            ),
+        merge = MergekitMethod(
+            method=step.method,
+            base=names.index(base_name) if has_base else None,
+            shared=shared,
+            per_input=tuple(dict(step.models.get(name, {})) for name in names),
+            seed=_seed(step.seed, site, models[base].architecture.tied_head),
         )
+        yield site, Draft(merge, tuple(reference(models[name], site) for name in names), index)

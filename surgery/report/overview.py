@@ -58,7 +58,7 @@ def title(plan: Plan) -> Text:
 def needs(plan: Plan, memory: int) -> Text:
     """What the output takes."""
     dtypes = ", ".join(dict.fromkeys(op.dtype.torch_name for op in plan.ops))
-    computed = sum(op.nbytes for op in plan.ops if op.kind != "copy")
+    computed = sum(op.nbytes for op in plan.ops if not op.is_copy)
     moved = "all moved byte for byte"
     if computed:
         moved = f"{size(computed)} computed, the rest moved byte for byte"

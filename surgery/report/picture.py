@@ -12,7 +12,13 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from surgery.plan.model import Kind
+from surgery.methods.operations import (
+    ByteCopy,
+    Linear,
+    MergekitMethod,
+    Slerp,
+    TaskArithmetic,
+)
 from surgery.report.stack import (
     ADDED,
     MERGED,
@@ -68,11 +74,11 @@ class Key:
         """A cell's colour; what is made of two models lies between theirs."""
         if cell is None:
             return _GREY
-        if cell.kind in (Kind.LINEAR, Kind.SLERP) and len(cell.models) == 2:
+        if cell.operation in (Linear, Slerp) and len(cell.models) == 2:
             low, high = (self.colours[name] for name in cell.models)
             return _blend(low, high, min(1.0, max(0.0, cell.amount or 0.0)))
-        share = self.colours[cell.models[-1]] if cell.kind is Kind.MERGE else None
-        if cell.kind is Kind.ADD and len(cell.models) > 1:
+        share = self.colours[cell.models[-1]] if cell.operation is MergekitMethod else None
+        if cell.operation is TaskArithmetic and len(cell.models) > 1:
             share = self.colours[cell.models[1]]
         return (
             _blend(self.colours[cell.models[0]], share, 0.5)
@@ -192,7 +198,7 @@ def entries(plan: Plan, key: Key, drawn: Sequence[Row]) -> Iterator[Entry]:
     """Yield what the letters and digits of drawn rows mean: models, then everything computed."""
     tensors, nbytes = _tally(plan)
     for name, letter in key.letters.items():
-        source = Fill(Kind.COPY, (name,), None, "copy")
+        source = Fill(ByteCopy, (name,), None, ByteCopy.kind)
         what = f"{name} (base)" if name == plan.recipe.base else name
         told = str(plan.models[name].reference)
         yield Entry(letter, source, what, told, tensors[source], nbytes[source])
@@ -246,7 +252,7 @@ def _mixtures(tensors: Mapping[Fill, int]) -> Iterator[tuple[str, tuple[str, str
     """Mark, name and explanation of everything computed, the same explanation once."""
     grouped: dict[tuple[str, str, str], list[Fill]] = {}
     for cell in tensors:
-        if cell.kind is not Kind.COPY:
+        if cell.operation is not ByteCopy:
             grouped.setdefault(_explain(cell), []).append(cell)
     for (mark, name, told), members in grouped.items():
         members.sort(key=lambda cell: cell.amount or 0.0)
@@ -264,10 +270,10 @@ def _mark(mark: str, members: Sequence[Fill]) -> str:
 
 def _explain(cell: Fill) -> tuple[str, str, str]:
     """Mark, name and a sentence with room for the amounts."""
-    if cell.kind in (Kind.LINEAR, Kind.SLERP):
+    if cell.operation in (Linear, Slerp):
         low, high = cell.models
         return "t", cell.method, f"from {low} (0) to {high} (1), t = {{}}; the digit is tenths"
-    if cell.kind is Kind.ADD:
+    if cell.operation is TaskArithmetic:
         base, plus, minus = cell.models
         return ADDED, "add", f"{base} + {{}} x ({plus} - {minus})"
     return MERGED, cell.method, "of " + ", ".join(cell.models)

@@ -100,10 +100,10 @@ def _op(op: TensorOp) -> dict[str, Any]:
         "dtype": op.dtype.value,
         "bytes": op.nbytes,
         "shard": op.shard,
-        "kind": op.kind.value,
+        "kind": op.operation.kind,
         "method": op.method,
         "inputs": [{"model": ref.model, "tensor": ref.tensor} for ref in op.inputs],
-        "parameters": dict(op.parameters),
+        "parameters": op.operation.parameters,
         "step": op.step,
     }
 

@@ -7,12 +7,13 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, TypeAlias
 
 from surgery.arch.site import Component, Module
-from surgery.plan.model import Kind
+from surgery.methods.operations import ByteCopy, Cast, Linear, Slerp, TaskArithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from surgery.arch.site import Site
+    from surgery.methods.operations import Operation
     from surgery.plan.model import Plan, TensorOp
 
 # A block that falls into more parts than this (the experts of a layer) is shown as one.
@@ -29,13 +30,13 @@ class Fill:
     """What a tensor, or a block of tensors that share it, is made of.
 
     Attributes:
-        kind: How; a copy stands for a cast too, whose source is the same.
+        operation: Its class; a copy stands for a cast too, whose source is the same.
         models: From which models, in the order of the op's inputs.
         amount: `t` of an interpolation, weight of an addition, otherwise None.
-        method: The method of a merge, otherwise the kind's name.
+        method: The method of a merge, otherwise the operation's name.
     """
 
-    kind: Kind
+    operation: type[Operation]
     models: tuple[str, ...]
     amount: float | None
     method: str
@@ -64,14 +65,14 @@ class Row:
 
 def fill(op: TensorOp) -> Fill:
     """What an op's output is made of."""
-    amount = None
-    if op.kind in (Kind.LINEAR, Kind.SLERP):
-        amount = float(op.parameters["t"])
-    elif op.kind is Kind.ADD:
-        amount = float(op.parameters["weight"])
-    kind = Kind.COPY if op.kind is Kind.CAST else op.kind
     models = tuple(ref.model for ref in op.inputs)
-    return Fill(kind, models, amount, str(kind) if kind is Kind.COPY else op.method)
+    match op.operation:
+        case ByteCopy() | Cast():
+            return Fill(ByteCopy, models, None, ByteCopy.kind)
+        case Linear(amount) | Slerp(amount) | TaskArithmetic(amount):
+            return Fill(type(op.operation), models, amount, op.method)
+        case _:
+            return Fill(type(op.operation), models, None, op.method)
 
 
 def letters(models: Iterable[str]) -> dict[str, str]:
@@ -87,11 +88,11 @@ def symbol(cell: Fill | None, named: Mapping[str, str]) -> str:
     """The character that stands for a cell; interpolations show t in tenths, 1 to 9."""
     if cell is None:
         return SEVERAL
-    if cell.kind is Kind.COPY:
+    if cell.operation is ByteCopy:
         return named[cell.models[0]]
-    if cell.kind in (Kind.LINEAR, Kind.SLERP):
+    if cell.operation in (Linear, Slerp):
         return str(min(9, max(1, round(10 * (cell.amount or 0.0)))))
-    return ADDED if cell.kind is Kind.ADD else MERGED
+    return ADDED if cell.operation is TaskArithmetic else MERGED
 
 
 def rows(plan: Plan) -> tuple[Row, ...]:

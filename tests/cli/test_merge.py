@@ -95,12 +95,6 @@ def test_verify_wants_a_merged_folder(
     assert "no such folder" in surgery("verify", "nothing").stderr
 
 
-def test_an_unknown_engine_is_a_usage_error(surgery: Surgery) -> None:
-    done = surgery("merge", "specimen/ties", "made", "--engine", "mergekt")
-    assert done.returncode == 2
-    assert "'mergekt' is not one of 'surgery', 'mergekit'" in done.stderr
-
-
 def test_progress_without_a_terminal_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from surgery.methods.table import METHODS, BaseRule, Scope
 from tests.execute.merging import merge, recipe_text, tensors
+from tests.support.with_mergekit import merge_with_mergekit
 
 WEIGHTED = {"weight": 0.7, "density": 0.6, "gamma": 0.05, "epsilon": 0.2, "scale": 0.9}
 SHARED = {"t": 0.4, "r": 0.2, "alpha": 0.3, "max_iter": 5}
@@ -42,8 +43,7 @@ def assert_close(found, expected, inputs):
 def both(models, steps, tmp_path, **rest):
     text = recipe_text(models, steps, **rest)
     merge(text, tmp_path / "ours")
-    merge(text, tmp_path / "theirs", engine="mergekit")
-    return tensors(tmp_path / "ours"), tensors(tmp_path / "theirs")
+    return tensors(tmp_path / "ours"), merge_with_mergekit(text)
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava", "gemma3", "qwen3_moe"])

@@ -488,23 +488,6 @@ def test_a_worker_that_fails_does_not_wait_for_the_hub(
     assert sent(hub, "org/in/") - before[0] < slow.hits * PIECE // 2
 
 
-def test_mergekit_reads_folders_so_it_gets_them(
-    hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path, surgery: Surgery
-) -> None:
-    folders = {name: models(True)[name] for name in ("in", "rl")}
-    steps = MIX.format("linear")
-    merge(recipe_text(folders, steps), tmp_path / "wanted", engine="mergekit")
-    (tmp_path / "r.yaml").write_text(recipe_text(publish(hub, folders), steps))
-    assert surgery("merge", "r.yaml", "ours", "-q", "--remote", "ranges").returncode == 0
-    how = ("--engine", "mergekit", "--remote", "ranges")
-    done = surgery("merge", "r.yaml", "made", "-q", *how)
-    assert (done.returncode, done.stderr) == (0, "")
-    same(tmp_path / "made", tmp_path / "wanted")
-    shutil.rmtree(tmp_path / "cache")
-    done = surgery("verify", "made", "--remote", "ranges")
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_local_models_need_no_network(
     hub: Hub,
     models: Callable[..., dict[str, Path]],

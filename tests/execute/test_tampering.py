@@ -90,14 +90,14 @@ def test_an_unknown_engine_is_refused(out):
         verify(out)
 
 
-def test_mergekit_is_never_given_a_pickle(tmp_path):
-    models = {n: save_tiny("llama", tmp_path / n, seed=i) for i, n in enumerate(("in", "rl"))}
-    (models["rl"] / "model.safetensors").rename(models["rl"] / "other.safetensors")
-    (models["rl"] / "pytorch_model.bin").write_bytes(b"never opened")
-    text = recipe_text(models, MOVE)
-    merge(text, tmp_path / "ours")
-    with pytest.raises(PlanError, match="mergekit would read a pickle"):
-        merge(text, tmp_path / "theirs", engine="mergekit")
+def test_what_mergekits_engine_computed_is_not_repeated(pair, tmp_path):
+    for name, steps in (("moved", MOVE), ("computed", SLERP)):
+        merge(recipe_text(pair("llama"), steps), tmp_path / name)
+        forge(tmp_path / name, lambda ledger: ledger.update(engine="mergekit"))
+        assert verify(tmp_path / name, inputs=False).ok
+    assert verify(tmp_path / "moved").ok
+    with pytest.raises(PlanError, match=r"earlier version.*'--no-inputs'"):
+        verify(tmp_path / "computed")
 
 
 def test_a_tied_head_draws_what_its_embedding_draws(tmp_path):
@@ -193,9 +193,8 @@ def test_folders_with_a_plus(tmp_path):
     models = {
         n: save_tiny("llama", tmp_path / f"{n} + {n}+x", seed=i) for i, n in enumerate(("in", "rl"))
     }
-    for engine in ("surgery", "mergekit"):
-        merge(recipe_text(models, MOVE), tmp_path / engine, engine=engine)
-        assert verify(tmp_path / engine).ok
+    merge(recipe_text(models, MOVE), tmp_path / "out")
+    assert verify(tmp_path / "out").ok
 
 
 def test_only_known_files_follow_the_base(tmp_path):

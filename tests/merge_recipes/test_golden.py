@@ -58,9 +58,9 @@ def record(plan: Plan) -> dict[str, Any]:
                 list(op.shape),
                 op.dtype,
                 op.shard,
-                op.kind,
+                op.operation.kind,
                 [[ref.model, ref.tensor] for ref in op.inputs],
-                dict(op.parameters),
+                op.operation.parameters,
                 op.step,
             ],
             sort_keys=True,
@@ -80,7 +80,8 @@ def _parts(plan: Plan) -> dict[str, str]:
     """Per component and layer, what it is made of: `layers 0-8 in; 9-17 rl`."""
     made: dict[str, dict[int | None, set[str]]] = {}
     for op in plan.ops:
-        how = op.source if op.kind == "copy" else f"{op.method}({op.source}{_told(op.parameters)})"
+        told = _told(op.operation.parameters)
+        how = op.source if op.is_copy else f"{op.method}({op.source}{told})"
         layers = made.setdefault(op.site.component, {})
         layers.setdefault(op.site.layer, set()).add(how)
     parts = {}

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from surgery.arch import resolve
 from surgery.errors import RecipeError
+from surgery.methods.operations import Linear, MergekitMethod, Slerp, TaskArithmetic
 from surgery.plan import make_plan
 from surgery.recipe import Interpolate, Transplant, load_recipe, parse_recipe
 from surgery.recipe.dump import to_yaml
@@ -216,21 +217,21 @@ def meaning(recipe: Recipe, models: dict[str, Path]) -> dict:
     for op in make_plan(recipe, infos).ops:
         weights: dict[str, float] = {}
         refs = [str(recipe.models[ref.model]) for ref in op.inputs]
-        p = op.parameters
-        if op.kind == "slerp":
-            found[op.name] = ("slerp", *refs, round(p["t"], 9))
-            continue
-        if op.kind == "merge":
-            assert p["method"] == "linear"
-            raw = [given["weight"] for given in p["per_input"]]
-            total = sum(raw) if p["shared"].get("normalize", True) else 1
-            pairs = zip(refs, [w / total for w in raw], strict=True)
-        elif op.kind == "linear":
-            pairs = zip(refs, [1 - p["t"], p["t"]], strict=True)
-        elif op.kind == "add":
-            pairs = zip(refs, [1, p["weight"], -p["weight"]], strict=True)
-        else:
-            pairs = zip(refs, [1.0], strict=True)
+        match op.operation:
+            case Slerp(t):
+                found[op.name] = ("slerp", *refs, round(t, 9))
+                continue
+            case MergekitMethod("linear", shared=shared, per_input=per_input):
+                raw = [given["weight"] for given in per_input]
+                total = sum(raw) if shared.get("normalize", True) else 1
+                pairs = zip(refs, [w / total for w in raw], strict=True)
+            case Linear(t):
+                pairs = zip(refs, [1 - t, t], strict=True)
+            case TaskArithmetic(weight):
+                pairs = zip(refs, [1, weight, -weight], strict=True)
+            case _:
+                assert not isinstance(op.operation, MergekitMethod)
+                pairs = zip(refs, [1.0], strict=True)
         for ref, weight in pairs:
             weights[ref] = round(weights.get(ref, 0) + weight, 9)
         found[op.name] = {ref: w for ref, w in weights.items() if w}

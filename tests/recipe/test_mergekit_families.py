@@ -136,7 +136,7 @@ def planned(recipe, infos):
         ops = make_plan(recipe, infos).ops
     except SurgeryError:
         return None
-    return {op.name: (op.kind, op.inputs, dict(op.parameters)) for op in ops}
+    return {op.name: (op.operation, op.inputs) for op in ops}
 
 
 @pytest.mark.parametrize("form", ["models", "slices"])
