@@ -1,8 +1,30 @@
-"""What training did to the weights, tensor by tensor, on checkpoints larger than memory.
+"""Measure what training did to the weights, tensor by tensor, in bounded memory.
 
-    with open_checkpoint("path/to/in") as before, open_checkpoint("path/to/rl") as after:
-        stats = Study({"in": before, "rl": after}).run()
-    stats.layers  # a pandas table
+    from surgery.checkpoint.open import open_checkpoint
+    from surgery.stats import Options, Study
 
-`study` is the way in, `columns` says what the tables hold.
+    with open_checkpoint("specimen:in") as before, open_checkpoint("specimen:rl") as after:
+        stats = Study({"in": before, "rl": after}, Options(top=8)).run()
+
+The columns of its tables are explained in this folder's README.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from surgery.stats.options import Options, SpectrumKind
+    from surgery.stats.study import Study
+
+__all__ = ["Options", "SpectrumKind", "Study"]
+
+_HOMES: Final = {"Options": "options", "SpectrumKind": "options", "Study": "study"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: a study loads pandas, the command not."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

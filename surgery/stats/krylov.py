@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from surgery.stats.gram import Gram
-from surgery.stats.spectrum import ACCURACY, Spectrum, decompose, from_eigenpairs, noise_floor
+from surgery.stats.spectrum import ACCURACY, Decomposition, decompose, from_eigenpairs, noise_floor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ _BROKEN_DOWN = 1e-14
 """A next block this small relative to G: the space is invariant, and nothing is left to find."""
 
 
-def top(matrix: Tensor, k: int, seed: int = 0) -> Spectrum:
+def top(matrix: Tensor, k: int, seed: int = 0) -> Decomposition:
     """The k largest singular values and their vectors.
 
     Takes the direct way where that is cheaper, for small matrices and for k beyond a quarter of
@@ -55,7 +55,7 @@ def smallest_iterated(k: int) -> int:
     return max(_ALWAYS_FULL, 4 * k)
 
 
-def _iterate(gram: Gram, k: int, seed: int) -> Spectrum | None:
+def _iterate(gram: Gram, k: int, seed: int) -> Decomposition | None:
     """The spectrum, or None if the direct way is the better one after all."""
     krylov = _Krylov(gram.square, block_width(k), seed)
     # Beyond half of the space the direct way is cheaper, and it cannot fail.
@@ -72,14 +72,14 @@ def block_width(k: int) -> int:
     return max(16, k // 4)
 
 
-def _crowded(found: Spectrum, width: int) -> bool:
+def _crowded(found: Decomposition, width: int) -> bool:
     """Whether a whole block's worth of resolved values are close, so that others may be missed."""
     values = found.values[: found.resolved]
     last = values[width - 1 :]
     return bool((last >= values[: len(last)] * (1 - _CROWDED)).any())
 
 
-def _spectrum(gram: Gram, krylov: _Krylov, k: int) -> Spectrum:
+def _spectrum(gram: Gram, krylov: _Krylov, k: int) -> Decomposition:
     squares, basis = krylov.ritz_vectors(k)
     missed = torch.linalg.vector_norm(gram.square @ basis - basis * squares, dim=0)
     tiny = torch.finfo(torch.float64).tiny

@@ -8,10 +8,9 @@ from operator import add
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from surgery.stats.chain import measure
-from surgery.stats.options import SpectrumKind
-from surgery.stats.pairs import compared
-from surgery.stats.parts import Part
+from surgery.stats.elementwise import measure
+from surgery.stats.options import SpectrumKind, compared
+from surgery.stats.parts import PieceResult
 from surgery.stats.read import TensorView
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from surgery.checkpoint.source import Checkpoint
     from surgery.stats.align import Piece
     from surgery.stats.moments import PairMoments, UpdateMoments
-    from surgery.stats.options import Decomposition
-    from surgery.stats.pairs import Pair
+    from surgery.stats.options import CheckpointPair, Options
 
 CHUNK = 1 << 24
 """Elements after which a tensor is cut, so that all threads help with an embedding."""
@@ -39,7 +37,7 @@ class Measurement:
     """
 
     def __init__(
-        self, piece: Piece, checkpoints: Mapping[str, Checkpoint], pairs: Sequence[Pair]
+        self, piece: Piece, checkpoints: Mapping[str, Checkpoint], pairs: Sequence[CheckpointPair]
     ) -> None:
         self.piece = piece
         here = set(piece.headers)
@@ -71,7 +69,7 @@ class Measurement:
             self._found[start] = found
             return len(self._found) == len(self.starts)
 
-    def part(self, how: Decomposition) -> Part:
+    def part(self, options: Options) -> PieceResult:
         """What was found, once every chunk is done; decomposes the matrix if asked to.
 
         Chunks are summed in their own order, so that nothing depends on who was first.
@@ -85,21 +83,21 @@ class Measurement:
         if updates:
             record["update"] = asdict(reduce(add, updates))
         arrays: dict[str, np.ndarray] = {}
-        if how.kind is not SpectrumKind.NONE and self.piece.matrix is not None:
-            arrays = self._decompose(self.piece.matrix, moments, how, record)
-        return Part(record, arrays)
+        if options.spectrum is not SpectrumKind.NONE and self.piece.matrix is not None:
+            arrays = self._decompose(self.piece.matrix, moments, options, record)
+        return PieceResult(record, arrays)
 
     def _decompose(
         self,
         shape: tuple[int, int],
         moments: Sequence[PairMoments],
-        how: Decomposition,
+        options: Options,
         record: dict[str, Any],
     ) -> dict[str, np.ndarray]:
         """Add what singular values tell of every pair whose numbers are all finite."""
         from surgery.stats.spectral import Spectral
 
-        spectral = Spectral(self.piece.name, shape, self._views, how)
+        spectral = Spectral(self.piece.name, shape, self._views, options)
         finite = {p: m.metrics() for p, m in zip(self.pairs, moments, strict=True) if m.finite}
         record["spectra"] = {
             str(pair): spectral.pair(pair, found["rounding_norm"]) for pair, found in finite.items()

@@ -30,7 +30,7 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class PieceResult:
     """One piece, measured.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
     arrays: Mapping[str, np.ndarray]
 
 
-class Parts:
+class PieceStore:
     """Measured pieces in a folder of their own, for one set of inputs and options.
 
     Args:
@@ -60,7 +60,7 @@ class Parts:
         self._inputs = self._root / sha256(inputs.encode()).hexdigest()[:16]
         self._folder = self._inputs / sha256(options.encode()).hexdigest()[:16]
 
-    def load(self, name: str) -> Part | None:
+    def load(self, name: str) -> PieceResult | None:
         """A piece measured earlier, or None; a damaged file counts as none."""
         path = self._path(name)
         try:
@@ -71,9 +71,9 @@ class Parts:
             return None
         if not isinstance(record, dict) or record.get("piece") != name:
             return None
-        return Part(record, arrays)
+        return PieceResult(record, arrays)
 
-    def save(self, name: str, part: Part) -> None:
+    def save(self, name: str, part: PieceResult) -> None:
         """Keep a piece. Whoever looks sees all of it or nothing.
 
         Raises:

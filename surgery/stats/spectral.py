@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from surgery.stats.options import Decomposition
-    from surgery.stats.pairs import Pair
+    from surgery.stats.options import CheckpointPair, Options
     from surgery.stats.read import TensorView
-    from surgery.stats.spectrum import Spectrum
+    from surgery.stats.spectrum import Decomposition
 
 
 def projected_bytes(shape: tuple[int, int], kind: SpectrumKind, k: int) -> int:
@@ -77,7 +76,7 @@ class Spectral:
         name: The tensor's, for the names of arrays.
         shape: Rows and columns.
         views: The tensor in each model, every element finite.
-        how: Which values, how many vectors, and where.
+        options: Which values, how many vectors, and the device, never `auto`.
     """
 
     def __init__(
@@ -85,17 +84,17 @@ class Spectral:
         name: str,
         shape: tuple[int, int],
         views: Mapping[str, TensorView],
-        how: Decomposition,
+        options: Options,
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self._name = name
         self._shape = shape
         self._views = views
-        self._how = how
-        self._weights: dict[str, Spectrum] = {}
-        self._deltas: dict[Pair, Spectrum] = {}
+        self._options = options
+        self._weights: dict[str, Decomposition] = {}
+        self._deltas: dict[CheckpointPair, Decomposition] = {}
 
-    def pair(self, pair: Pair, rounding: float) -> dict[str, Any]:
+    def pair(self, pair: CheckpointPair, rounding: float) -> dict[str, Any]:
         """The columns of `tensors.csv` that need singular values.
 
         Args:
@@ -111,34 +110,34 @@ class Spectral:
         turned = rotation(before, after)
         for side in ("left", "right"):
             self.arrays[f"{self._name}/{pair}/angles_{side}"] = turned.pop(f"angles_{side}")
-        edge = random_delta(self._shape, rounding, self._how.k)["random_spectral_norm"]
+        edge = random_delta(self._shape, rounding, self._options.top)["random_spectral_norm"]
         # Small matrices are decomposed whole either way; all should say the same thing.
-        looked_at = None if self._how.kind is SpectrumKind.FULL else self._how.k
+        looked_at = None if self._options.spectrum is SpectrumKind.FULL else self._options.top
         kind = SpectrumKind.FULL if delta.complete else SpectrumKind.TOP
         return {
             "spectrum": str(kind),
             "above_rounding": int((delta.values > edge).sum()),
-            **delta_metrics(delta, self._how.k),
-            **random_delta(self._shape, delta.frobenius, self._how.k),
+            **delta_metrics(delta, self._options.top),
+            **random_delta(self._shape, delta.frobenius, self._options.top),
             "spectral_shift": shift(before, after, looked_at),
             **turned,
         }
 
-    def update(self, first: Pair, second: Pair) -> dict[str, Any]:
+    def update(self, first: CheckpointPair, second: CheckpointPair) -> dict[str, Any]:
         """The columns of `updates.csv` that need singular vectors."""
         return overlap(self._delta(first), self._delta(second))
 
-    def _weight(self, model: str) -> Spectrum:
+    def _weight(self, model: str) -> Decomposition:
         if model not in self._weights:
             found = self._decompose(load(self._views[model]))
             self._keep(model, found)
         return self._weights[model]
 
-    def _keep(self, model: str, found: Spectrum) -> None:
+    def _keep(self, model: str, found: Decomposition) -> None:
         self.arrays[f"{self._name}/{model}/weight"] = found.values
         self._weights[model] = found
 
-    def _delta(self, pair: Pair) -> Spectrum:
+    def _delta(self, pair: CheckpointPair) -> Decomposition:
         if pair not in self._deltas:
             delta = load_delta(self._views[pair.before], self._views[pair.after])
             found = self._decompose(delta)
@@ -146,10 +145,10 @@ class Spectral:
             self._deltas[pair] = found
         return self._deltas[pair]
 
-    def _decompose(self, array: NDArray[Any]) -> Spectrum:
-        matrix = torch.from_numpy(array).reshape(self._shape).to(self._how.device)
+    def _decompose(self, array: NDArray[Any]) -> Decomposition:
+        matrix = torch.from_numpy(array).reshape(self._shape).to(self._options.device)
         return (
-            full(matrix, self._how.k)
-            if self._how.kind is SpectrumKind.FULL
-            else top(matrix, self._how.k)
+            full(matrix, self._options.top)
+            if self._options.spectrum is SpectrumKind.FULL
+            else top(matrix, self._options.top)
         )

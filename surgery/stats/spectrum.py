@@ -31,7 +31,7 @@ _NAN = math.nan
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Decomposition:
     """What is known of the singular value decomposition of an m x n matrix A.
 
     Attributes:
@@ -59,7 +59,7 @@ class Spectrum:
     residuals: Array
 
 
-def full(matrix: Tensor, k: int, *, vectors: bool = True) -> Spectrum:
+def full(matrix: Tensor, k: int, *, vectors: bool = True) -> Decomposition:
     """All singular values and the top k pairs of singular vectors.
 
     Args:
@@ -70,7 +70,7 @@ def full(matrix: Tensor, k: int, *, vectors: bool = True) -> Spectrum:
     return decompose(Gram.of(matrix), k if vectors else 0)
 
 
-def decompose(gram: Gram, k: int) -> Spectrum:
+def decompose(gram: Gram, k: int) -> Decomposition:
     """All singular values and the top k pairs of vectors from a Gram matrix."""
     if k:
         squares, basis = torch.linalg.eigh(gram.square)
@@ -81,7 +81,7 @@ def decompose(gram: Gram, k: int) -> Spectrum:
     return from_eigenpairs(gram, squares.flip(0), basis, squares.new_zeros(basis.shape[1]))
 
 
-def from_eigenpairs(gram: Gram, squares: Tensor, basis: Tensor, residuals: Tensor) -> Spectrum:
+def from_eigenpairs(gram: Gram, squares: Tensor, basis: Tensor, residuals: Tensor) -> Decomposition:
     """A spectrum from eigenvalues and leading eigenvectors of a Gram matrix.
 
     Args:
@@ -97,7 +97,7 @@ def from_eigenpairs(gram: Gram, squares: Tensor, basis: Tensor, residuals: Tenso
     sides = (basis, _other_side(gram, basis, values))
     left, right = sides if gram.shape[0] <= gram.shape[1] else sides[::-1]
     dtype = gram.wide.dtype
-    return Spectrum(
+    return Decomposition(
         shape=gram.shape,
         values=values.cpu().numpy() / gram.scale,
         left=left.to(dtype),
@@ -126,7 +126,7 @@ def _other_side(gram: Gram, basis: Tensor, values: Tensor) -> Tensor:
     return signed
 
 
-def delta_metrics(spectrum: Spectrum, k: int) -> dict[str, float]:
+def delta_metrics(spectrum: Decomposition, k: int) -> dict[str, float]:
     """The spectral columns of `tensors.csv` for a delta.
 
     Stable rank is ||A||_F^2 / s_1^2 (Rudelson & Vershynin 2007, arXiv math/0503442, section 1).
@@ -177,7 +177,7 @@ def _effective_rank(values: Array) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def shift(before: Spectrum, after: Spectrum, most: int | None = None) -> float:
+def shift(before: Decomposition, after: Decomposition, most: int | None = None) -> float:
     """Normalised spectral shift ||s(W') - s(W)|| / ||s(W)|| over the values known of both.
 
     Args:

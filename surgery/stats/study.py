@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from threading import Condition
 from typing import TYPE_CHECKING
 
 from surgery.execute.run import default_workers, processors
 from surgery.execute.work import Stopped, do_all
 from surgery.stats.align import align
-from surgery.stats.assemble import Subject, assemble
-from surgery.stats.options import Decomposition, Options, SpectrumKind
-from surgery.stats.pairs import choose_pairs
-from surgery.stats.parts import Parts
-from surgery.stats.work import Budget, share_out
+from surgery.stats.options import Options, SpectrumKind, choose_pairs
+from surgery.stats.parts import PieceStore
+from surgery.stats.tables import assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from threading import Event
 
-    from surgery.checkpoint.source import Checkpoint
-    from surgery.stats.align import Piece
+    from surgery.checkpoint.source import Checkpoint, CheckpointInfo
+    from surgery.stats.align import Alignment, Piece
     from surgery.stats.measurement import Measurement
-    from surgery.stats.parts import Part
+    from surgery.stats.options import CheckpointPair
+    from surgery.stats.parts import PieceResult
     from surgery.stats.result import Stats
 
 FORMAT = 1
 """Part of what a measured tensor is kept under: raise it when a number would come out otherwise."""
+
+SLACK = 200 << 20
+"""Bytes that spectra may take beyond what the largest needs, so that small ones run beside it."""
+
+
+@dataclass(frozen=True)
+class StudySubject:
+    """The checkpoints, pairs and tensors of a study.
+
+    Attributes:
+        models: Headers by name, in the order of training.
+        pairs: What is compared.
+        alignment: The tensors.
+        options: How they are looked at.
+    """
+
+    models: Mapping[str, CheckpointInfo]
+    pairs: tuple[CheckpointPair, ...]
+    alignment: Alignment
+    options: Options
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The tensors, one row each."""
+        return self.alignment.pieces
 
 
 class Study:
@@ -54,7 +81,7 @@ class Study:
         self.options = options or Options()
         self.checkpoints = checkpoints
         models = {name: checkpoint.info for name, checkpoint in checkpoints.items()}
-        self.subject = Subject(
+        self.subject = StudySubject(
             models=models,
             pairs=choose_pairs(tuple(models), self.options.pairs),
             alignment=align(models, self.options.selector, self.options.cuts),
@@ -64,7 +91,7 @@ class Study:
         for name, checkpoint in checkpoints.items():
             checkpoint.bring([p.headers[name].name for p in self.subject.pieces])
         self._parts = None if out is None else self._kept(out)
-        self._done: dict[str, Part] = {}
+        self._done: dict[str, PieceResult] = {}
         for piece in self.subject.pieces:
             part = None if self._parts is None else self._parts.load(piece.name)
             if part is not None:
@@ -72,7 +99,7 @@ class Study:
 
     @property
     def todo(self) -> tuple[Piece, ...]:
-        """Tensors that are not measured yet."""
+        """The tensors that are not measured yet."""
         return tuple(p for p in self.subject.pieces if p.name not in self._done)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Stats:
@@ -93,59 +120,124 @@ class Study:
             self._parts.forget_others()
         return assemble(self.subject, self._done)
 
-    def _kept(self, out: Path) -> Parts:
-        """Where parts are kept, under all that a tensor's numbers depend on."""
+    def _kept(self, out: Path) -> PieceStore:
+        """Return the store for all that a tensor's numbers depend on."""
         inputs = [(n, c.info.fingerprint, c.stamp()) for n, c in self.checkpoints.items()]
         pairs = [str(pair) for pair in self.subject.pairs]
         options = [FORMAT, pairs, str(self.options.spectrum), self.options.top]
-        return Parts(out, json.dumps(inputs), json.dumps(options))
+        return PieceStore(out, json.dumps(inputs), json.dumps(options))
 
     def _measure(self, progress: Callable[[int], None]) -> None:
         from surgery.stats.measurement import Measurement
 
-        how = _decomposition(self.options)
-        needs = _needs(self.todo, how)
+        options = _with_device(self.options)
+        needs = _needs(self.todo, options)
         # Without spectra, more threads than a few only wait for memory.
         threads = self.options.workers or (processors() if needs else default_workers())
-        crew = share_out(threads, list(needs.values()), self.options.memory)
-        shift = _Shift(how, Budget(crew.memory), crew.blas, progress, self._finish)
+        allocation = share_out(threads, list(needs.values()), self.options.memory)
+        worker = _Worker(
+            options, Budget(allocation.memory), allocation.blas, progress, self._finish
+        )
         jobs: list[tuple[int, Callable[[Event], None]]] = []
         for piece in self.todo:
             work = Measurement(piece, self.checkpoints, self.subject.pairs)
             need = needs.get(piece.name)
             if need is not None:
-                jobs.append((piece.nbytes, partial(shift.whole, work, need)))
+                jobs.append((piece.nbytes, partial(worker.whole, work, need)))
             else:
                 size = piece.nbytes // len(work.starts)
-                jobs += [(size, partial(shift.chunk, work, start)) for start in work.starts]
-        do_all(jobs, crew.workers, self.checkpoints.values())
+                jobs += [(size, partial(worker.chunk, work, start)) for start in work.starts]
+        do_all(jobs, allocation.workers, self.checkpoints.values())
 
-    def _finish(self, piece: Piece, part: Part) -> None:
+    def _finish(self, piece: Piece, part: PieceResult) -> None:
         """Keep a measured tensor; called from several threads."""
         if self._parts is not None:
             self._parts.save(piece.name, part)
         self._done[piece.name] = part
 
 
-class _Shift:
-    """What a thread does with a tensor."""
+@dataclass(frozen=True)
+class Allocation:
+    """The processors and the memory of a study, divided between threads.
+
+    Attributes:
+        workers: Threads of ours.
+        blas: Threads of the linear algebra library under each.
+        memory: Bytes that all of them may hold together.
+    """
+
+    workers: int
+    blas: int
+    memory: int
+
+
+def share_out(processors: int, needs: Sequence[int], memory: int | None) -> Allocation:
+    """Return as many workers as memory allows for, one thread each, then threads for each.
+
+    Decompositions spend half their time waiting for memory, so that two matrices on one thread each
+    are done sooner than one after the other on two.
+
+    Args:
+        processors: Threads in all.
+        needs: Bytes each matrix needs; empty without spectra.
+        memory: Most bytes in all; what the largest needs and `SLACK` when None.
+    """
+    if not needs:
+        return Allocation(processors, 1, 0)
+    limit = max(needs) + SLACK if memory is None else memory
+    usual = sorted(needs)[len(needs) // 2]
+    at_once = max(1, min(processors, limit // max(1, usual)))
+    blas = max(1, processors // at_once)
+    return Allocation(max(1, processors // blas), blas, limit)
+
+
+class Budget:
+    """A limit on the memory that threads hold together.
+
+    A thread that needs more than the limit runs alone.
+
+    Args:
+        limit: Bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._change = Condition()
+
+    @contextmanager
+    def hold(self, nbytes: int) -> Iterator[None]:
+        """Wait until there is room, and keep it for the length of the block."""
+        with self._change:
+            self._change.wait_for(lambda: not self._held or self._held + nbytes <= self._limit)
+            self._held += nbytes
+        try:
+            yield
+        finally:
+            with self._change:
+                self._held -= nbytes
+                self._change.notify_all()
+
+
+class _Worker:
+    """The measuring of one tensor on one thread."""
 
     def __init__(
         self,
-        how: Decomposition,
+        options: Options,
         budget: Budget,
         blas: int,
         progress: Callable[[int], None],
-        finish: Callable[[Piece, Part], None],
+        finish: Callable[[Piece, PieceResult], None],
     ) -> None:
-        self._how = how
+        self._options = options
         self._budget = budget
         self._blas = blas
         self._progress = progress
         self._finish = finish
 
     def whole(self, work: Measurement, need: int, stop: Event) -> None:
-        """All of a matrix, its spectra included."""
+        """Measure all of a matrix, its spectra included."""
         from surgery.stats.spectral import use_threads
 
         use_threads(self._blas)
@@ -154,39 +246,39 @@ class _Shift:
                 if stop.is_set():
                     raise Stopped
                 work.chunk(start)
-            self._finish(work.piece, work.part(self._how))
+            self._finish(work.piece, work.part(self._options))
         self._progress(work.piece.nbytes)
 
     def chunk(self, work: Measurement, start: int, stop: Event) -> None:
-        """Some elements of a tensor that needs no spectrum."""
+        """Measure some elements of a tensor that needs no spectrum."""
         if stop.is_set():
             raise Stopped
         if work.chunk(start):
-            self._finish(work.piece, work.part(self._how))
+            self._finish(work.piece, work.part(self._options))
         self._progress(work.piece.nbytes // len(work.starts))
 
 
-def _needs(pieces: Sequence[Piece], how: Decomposition) -> dict[str, int]:
-    """Bytes that the spectra of each matrix take; nothing where none are wanted."""
-    if how.kind is SpectrumKind.NONE:
+def _needs(pieces: Sequence[Piece], options: Options) -> dict[str, int]:
+    """Return the bytes that the spectra of each matrix take; nothing where there are none."""
+    if options.spectrum is SpectrumKind.NONE:
         return {}
     from surgery.stats.spectral import projected_bytes
 
     return {
-        piece.name: projected_bytes(piece.matrix, how.kind, how.k)
+        piece.name: projected_bytes(piece.matrix, options.spectrum, options.top)
         for piece in pieces
         if piece.matrix is not None
     }
 
 
-def _decomposition(options: Options) -> Decomposition:
-    """The options for matrices, with the device chosen.
+def _with_device(options: Options) -> Options:
+    """Return the options with a device that is there.
 
     Raises:
         ExecutionError: If the device is not there.
     """
     if options.spectrum is SpectrumKind.NONE:  # then nothing needs torch
-        return Decomposition(options.spectrum, options.top, "cpu")
+        return options
     from surgery.stats.spectral import choose_device
 
-    return Decomposition(options.spectrum, options.top, choose_device(options.device))
+    return replace(options, device=choose_device(options.device))

@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from surgery.stats.spectrum import Spectrum
+    from surgery.stats.spectrum import Decomposition
 
     Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -49,7 +49,7 @@ def _padded(values: Tensor, count: int) -> Tensor:
     return torch.cat([values, values.new_zeros(count - len(values))])
 
 
-def rotation(before: Spectrum, after: Spectrum) -> dict[str, Any]:
+def rotation(before: Decomposition, after: Decomposition) -> dict[str, Any]:
     """How far the leading singular subspaces of a weight turned.
 
     Args:
@@ -70,7 +70,7 @@ def rotation(before: Spectrum, after: Spectrum) -> dict[str, Any]:
     return found
 
 
-def overlap(first: Spectrum, second: Spectrum) -> dict[str, float]:
+def overlap(first: Decomposition, second: Decomposition) -> dict[str, float]:
     """How much of their leading singular subspaces two updates share.
 
     The overlap is ||U1^T U2||_F^2 / min(r1, r2), the mean squared cosine of the principal angles

@@ -1,4 +1,7 @@
-"""Measured pieces to tidy tables: rows of tensors, and layers and regions pooled from them."""
+"""Measured tensors to tidy tables: rows of tensors, and layers and regions pooled from them.
+
+Names of columns are an interface: add at the end, never rename.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,84 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 from surgery.arch.regions import regions
 from surgery.arch.site import Component
-from surgery.stats import columns
+from surgery.stats.moments import PairMoments, UpdateMoments
+from surgery.stats.result import Stats
+from surgery.stats.summary import summarize
 from surgery.text import layer_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from surgery.recipe.select import Cuts
     from surgery.stats.align import Piece
-    from surgery.stats.moments import PairMoments, UpdateMoments
-    from surgery.stats.pairs import Pair
+    from surgery.stats.options import CheckpointPair
+    from surgery.stats.parts import PieceResult
+    from surgery.stats.study import StudySubject
+
+_MOMENTS = (
+    "norm_before", "norm_after", "delta_norm", "relative_delta", "cosine", "angle", "random_angle",
+    "max_abs_delta", "mean_delta", "std_delta", "changed", "changed_1e5", "changed_bf16",
+    "rounding_norm", "rounding_ratio",
+)  # fmt: skip
+_SPECTRUM = (
+    "spectral_norm", "nuclear_norm", "stable_rank", "effective_rank", "condition_number",
+    "log_volume", "top_energy",
+)  # fmt: skip
+
+TENSOR_COLUMNS: Final = (
+    "tensor", "component", "layer", "module", "leaf", "pair", "shape", "numel",
+    "dtype_before", "dtype_after", *_MOMENTS, "nonfinite_before", "nonfinite_after",
+    "spectrum", "top", "resolved", "above_rounding",
+    *_SPECTRUM, *(f"random_{name}" for name in _SPECTRUM), "spectral_shift",
+    "rotation_left_mean", "rotation_left_max", "rotation_right_mean", "rotation_right_max",
+)  # fmt: skip
+"""`tensors.csv`: one row per tensor and pair."""
+
+_POOLED = (
+    "group", "pair", "tensors", "numel", *_MOMENTS,
+    "mean_tensor_delta_norm", "mean_tensor_relative_delta", "mean_tensor_cosine",
+    "spectral_norm", "nuclear_norm", "mean_stable_rank", "mean_effective_rank",
+    "mean_random_stable_rank", "mean_random_effective_rank",
+    "mean_spectral_shift", "mean_rotation_left", "mean_rotation_right", "nonfinite_tensors",
+)  # fmt: skip
+
+LAYER_COLUMNS: Final = ("component", "layer", *_POOLED)
+"""`layers.csv`: one row per component, layer, group of modules and pair."""
+
+REGION_COLUMNS: Final = ("component", "region", "layers", *_POOLED)
+"""`regions.csv`: the same for early, mid and late, whole components, and the whole model."""
+
+_OVERLAP = (
+    "cosine", "sign_agreement", "changed_first", "changed_second", "changed_both",
+    "overlap", "overlap_chance", "overlap_ratio", "cosine_chance", "cosine_rounding",
+)  # fmt: skip
+_SUBSPACES = (
+    "subspace_overlap_left", "subspace_overlap_right",
+    "subspace_chance_left", "subspace_chance_right",
+)  # fmt: skip
+
+UPDATE_COLUMNS: Final = (
+    "tensor", "component", "layer", "module", "leaf", "first", "second", "numel",
+    *_OVERLAP, "subspace_rank", *_SUBSPACES,
+)  # fmt: skip
+"""`updates.csv`: two updates compared, one row per tensor."""
+
+_POOLED_UPDATES = (
+    "group", "first", "second", "tensors", "numel", *_OVERLAP,
+    *(f"mean_{name}" for name in _SUBSPACES),
+)  # fmt: skip
+
+UPDATE_LAYER_COLUMNS: Final = ("component", "layer", *_POOLED_UPDATES)
+"""`update_layers.csv`: the same per component, layer and group of modules."""
+
+UPDATE_REGION_COLUMNS: Final = ("component", "region", "layers", *_POOLED_UPDATES)
+"""`update_regions.csv`: the same for regions, components and the whole model."""
 
 ALL = "all"
 
@@ -31,7 +96,7 @@ ORDER = list(Component)
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredTensor:
     """One tensor under one pair, or under two updates.
 
     Attributes:
@@ -52,7 +117,56 @@ class Measured:
         return self.moments.finite
 
 
-def tensor_rows(measured: Sequence[Measured], pairs: Mapping[str, Pair]) -> pd.DataFrame:
+def assemble(subject: StudySubject, parts: Mapping[str, PieceResult]) -> Stats:
+    """Make tables of measured tensors.
+
+    Args:
+        subject: What was studied.
+        parts: What was measured, by the piece's name.
+    """
+    measured = list(_pairs(subject, parts))
+    updates = list(_updates(subject, parts))
+    first = next(iter(subject.alignment.architectures.values()))
+    present = {piece.site.component for piece in subject.pieces}
+    layers = {name: count for name, count in first.layers.items() if name in present}
+    bounds = region_bounds(layers, subject.options.cuts)
+    regions = region_rows(measured, pool_pairs, bounds)
+    return Stats(
+        tensors=tensor_rows(measured, {str(pair): pair for pair in subject.pairs}),
+        layers=frame(layer_rows(measured, pool_pairs), LAYER_COLUMNS),
+        regions=frame(regions, REGION_COLUMNS),
+        updates=update_rows(updates),
+        update_layers=frame(layer_rows(updates, pool_updates), UPDATE_LAYER_COLUMNS),
+        update_regions=frame(region_rows(updates, pool_updates, bounds), UPDATE_REGION_COLUMNS),
+        spectra={
+            name: array
+            for piece in subject.pieces
+            for name, array in parts[piece.name].arrays.items()
+        },
+        summary=summarize(subject, measured, bounds, regions),
+    )
+
+
+def _pairs(subject: StudySubject, parts: Mapping[str, PieceResult]) -> Iterator[MeasuredTensor]:
+    for piece in subject.pieces:
+        record = parts[piece.name].record
+        for pair, sums in record["pairs"].items():
+            spectral = record.get("spectra", {}).get(pair, {})
+            yield MeasuredTensor(piece, {"pair": pair}, PairMoments(**sums), spectral)
+
+
+def _updates(subject: StudySubject, parts: Mapping[str, PieceResult]) -> Iterator[MeasuredTensor]:
+    for piece in subject.pieces:
+        record = parts[piece.name].record
+        if "update" in record:
+            label = {"first": str(subject.pairs[0]), "second": str(subject.pairs[1])}
+            moments = UpdateMoments(**record["update"])
+            yield MeasuredTensor(piece, label, moments, record.get("subspaces", {}))
+
+
+def tensor_rows(
+    measured: Sequence[MeasuredTensor], pairs: Mapping[str, CheckpointPair]
+) -> pd.DataFrame:
     """`tensors.csv`."""
     rows = []
     for each in measured:
@@ -70,11 +184,11 @@ def tensor_rows(measured: Sequence[Measured], pairs: Mapping[str, Pair]) -> pd.D
             | each.moments.metrics()
             | dict(each.spectral)
         )
-    return frame(rows, columns.TENSORS)
+    return frame(rows, TENSOR_COLUMNS)
 
 
-def update_rows(measured: Sequence[Measured]) -> pd.DataFrame:
-    """`updates.csv`."""
+def update_rows(measured: Sequence[MeasuredTensor]) -> pd.DataFrame:
+    """Return `updates.csv`."""
     rows = [
         _place(each.piece)
         | dict(each.label)
@@ -83,7 +197,7 @@ def update_rows(measured: Sequence[Measured]) -> pd.DataFrame:
         | dict(each.spectral)
         for each in measured
     ]
-    return frame(rows, columns.UPDATES)
+    return frame(rows, UPDATE_COLUMNS)
 
 
 def _place(piece: Piece) -> dict[str, Any]:
@@ -98,15 +212,15 @@ def _place(piece: Piece) -> dict[str, Any]:
 
 
 def layer_rows(
-    measured: Sequence[Measured], pool: Callable[[Sequence[Measured]], dict[str, Any]]
+    measured: Sequence[MeasuredTensor], pool: Callable[[Sequence[MeasuredTensor]], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """One row per component, layer, group of modules and label.
+    """Return one row per component, layer, group of modules and label.
 
     Args:
         measured: Rows of tensors.
         pool: What to make of those that belong together.
     """
-    groups: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[MeasuredTensor]] = defaultdict(list)
     for each in measured:
         site = each.piece.site
         for group in (ALL, str(site.module)):
@@ -118,18 +232,18 @@ def layer_rows(
 
 
 def region_rows(
-    measured: Sequence[Measured],
-    pool: Callable[[Sequence[Measured]], dict[str, Any]],
+    measured: Sequence[MeasuredTensor],
+    pool: Callable[[Sequence[MeasuredTensor]], dict[str, Any]],
     bounds: Mapping[str, Mapping[str, tuple[int, int]]],
 ) -> list[dict[str, Any]]:
-    """One row per region, group of modules and label; then whole components and the whole model.
+    """Return one row per region, group and label; then whole components and the whole model.
 
     Args:
         measured: Rows of tensors.
         pool: What to make of those that belong together.
         bounds: Half-open layers of every region of every component that has some.
     """
-    groups: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[MeasuredTensor]] = defaultdict(list)
     for each in measured:
         site = each.piece.site
         component = str(site.component)
@@ -145,7 +259,7 @@ def region_rows(
         {
             "component": component,
             "region": region,
-            "layers": "" if component == ALL else _layers(members),
+            "layers": "" if component == ALL else layer_ranges(_numbers(members)),
             "group": group,
             **dict(label),
             **pool(members),
@@ -154,14 +268,12 @@ def region_rows(
     ]
 
 
-def _layers(members: Sequence[Measured]) -> str:
-    """Return the layers of some tensors as people write them."""
-    sites = (member.piece.site for member in members)
-    return layer_ranges(site.layer for site in sites if site.layer is not None)
+def _numbers(members: Sequence[MeasuredTensor]) -> Iterator[int]:
+    return (m.piece.site.layer for m in members if m.piece.site.layer is not None)
 
 
 def _rank(key: tuple[Any, ...], stacks: Sequence[str]) -> tuple[int, int]:
-    """Stacks in their order, each with its regions first; then the others; then the model."""
+    """Return the rank of a row: stacks with their regions, other components, the model."""
     component, region = key[0], key[1]
     place = len(stacks) + 1 if component == ALL else len(stacks)
     if component in stacks:
@@ -169,8 +281,8 @@ def _rank(key: tuple[Any, ...], stacks: Sequence[str]) -> tuple[int, int]:
     return place, ("early", "mid", "late", ALL).index(region)
 
 
-def pool_pairs(members: Sequence[Measured]) -> dict[str, Any]:
-    """One row of many tensors under one pair.
+def pool_pairs(members: Sequence[MeasuredTensor]) -> dict[str, Any]:
+    """Return one row of many tensors under one pair.
 
     Norms pool as the root of the sum of squares, cosines from pooled dot products: as if the
     tensors were one long vector. Singular values pool as those of the block-diagonal matrix. Beside
@@ -191,7 +303,7 @@ def pool_pairs(members: Sequence[Measured]) -> dict[str, Any]:
 
 
 def _pool_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the matrices among them have in common."""
+    """Return the pooled columns of singular values."""
     if not spectra:
         return {}
     row = {
@@ -209,8 +321,8 @@ def _pool_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def pool_updates(members: Sequence[Measured]) -> dict[str, Any]:
-    """One row of many tensors under two updates, pooled like one long vector."""
+def pool_updates(members: Sequence[MeasuredTensor]) -> dict[str, Any]:
+    """Return one row of many tensors under two updates, pooled like one long vector."""
     finite = [each for each in members if each.finite]
     row: dict[str, Any] = {}
     if finite:
@@ -224,7 +336,7 @@ def pool_updates(members: Sequence[Measured]) -> dict[str, Any]:
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Of the values that are numbers; NaN where there is none."""
+    """Return the mean of the values that are numbers; NaN where there is none."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
 
@@ -232,7 +344,7 @@ def _mean(values: Iterable[float]) -> float:
 def region_bounds(
     layers: Mapping[Component, int], cuts: Cuts
 ) -> dict[str, dict[str, tuple[int, int]]]:
-    """Half-open layers of early, mid and late, for every component that has layers."""
+    """Return the half-open layers of early, mid and late, for every component that has layers."""
     return {
         str(component): {
             str(region): (span.start, span.stop)
@@ -245,7 +357,7 @@ def region_bounds(
 
 
 def frame(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
-    """Rows as a table of these columns, absent values empty."""
+    """Return rows as a table of these columns, absent values empty."""
     table = pd.DataFrame.from_records(list(rows)).reindex(columns=list(names))
     if "layer" in names:
         table["layer"] = table["layer"].astype("Int64")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surgery.checkpoint.local import LocalCheckpoint
-from surgery.stats.chain import measure
+from surgery.stats.elementwise import measure
 from surgery.stats.read import TensorView
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surgery.stats.chain import measure
+from surgery.stats.elementwise import measure
 from surgery.stats.kernel import BLOCK
 from surgery.stats.moments import PairMoments, UpdateMoments
 from surgery.stats.read import TensorView

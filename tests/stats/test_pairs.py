@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from surgery.errors import PlanError
-from surgery.stats.pairs import Pair, choose_pairs, compared
+from surgery.stats.options import CheckpointPair, choose_pairs, compared
 
 
 def told(models: list[str], chosen: list[str] | None = None) -> list[str]:
@@ -52,5 +52,5 @@ def test_the_first_two_updates_are_compared() -> None:
     chain = choose_pairs(["base", "in", "rl"])
     assert compared(chain) == (0, 1)
     assert compared(chain[:1]) is None
-    assert compared([Pair("a", "b"), Pair("b", "a")]) is None
-    assert compared([Pair("a", "b"), Pair("a", "c")]) == (0, 1)
+    assert compared([CheckpointPair("a", "b"), CheckpointPair("b", "a")]) is None
+    assert compared([CheckpointPair("a", "b"), CheckpointPair("a", "c")]) == (0, 1)

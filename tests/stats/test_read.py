@@ -17,7 +17,7 @@ import torch
 from surgery.checkpoint.dtype import DType
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.errors import CheckpointError
-from surgery.stats.chain import measure
+from surgery.stats.elementwise import measure
 from surgery.stats.read import TensorView, load, load_delta, widen, working_dtype
 from tests.checkpoint.files import entry, raw
 from tests.stats.stored import save
@@ -181,7 +181,7 @@ def test_many_threads(checkpoint):
 MEMORY = """
 import resource, sys, torch
 from surgery.checkpoint.local import LocalCheckpoint
-from surgery.stats.chain import measure
+from surgery.stats.elementwise import measure
 from surgery.stats.read import TensorView
 opened = [LocalCheckpoint(__import__("pathlib").Path(f)) for f in sys.argv[1:]]
 views = [TensorView(o, "w") for o in opened]

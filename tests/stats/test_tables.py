@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from surgery.arch.site import Component
 from surgery.checkpoint.open import open_checkpoint
-from surgery.stats import columns
+from surgery.stats import tables
 from surgery.stats.options import Options, SpectrumKind
 from surgery.stats.study import Study
 from surgery.stats.tables import _pool_spectra
@@ -60,12 +60,12 @@ def one(table: pd.DataFrame, **where: Any) -> dict[str, Any]:
 
 
 def test_columns_are_the_promised_ones(stats: Stats) -> None:
-    assert tuple(stats.tensors.columns) == columns.TENSORS
-    assert tuple(stats.layers.columns) == columns.LAYERS
-    assert tuple(stats.regions.columns) == columns.REGIONS
-    assert tuple(stats.updates.columns) == columns.UPDATES
-    assert tuple(stats.update_layers.columns) == columns.UPDATE_LAYERS
-    assert tuple(stats.update_regions.columns) == columns.UPDATE_REGIONS
+    assert tuple(stats.tensors.columns) == tables.TENSOR_COLUMNS
+    assert tuple(stats.layers.columns) == tables.LAYER_COLUMNS
+    assert tuple(stats.regions.columns) == tables.REGION_COLUMNS
+    assert tuple(stats.updates.columns) == tables.UPDATE_COLUMNS
+    assert tuple(stats.update_layers.columns) == tables.UPDATE_LAYER_COLUMNS
+    assert tuple(stats.update_regions.columns) == tables.UPDATE_REGION_COLUMNS
     # every column holds something on real models
     for name in ("tensors", "layers", "regions", "updates", "update_layers", "update_regions"):
         table = getattr(stats, name)

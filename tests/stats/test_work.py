@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery.stats.work import SLACK, Budget, share_out
+from surgery.stats.study import SLACK, Budget, share_out
 
 
 @given(

@@ -1,0 +1,75 @@
+"""The summary of a study: models, pairs, regions, totals, versions; plain values for JSON."""
+
+from __future__ import annotations
+
+import math
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import surgery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from surgery.stats.study import StudySubject
+    from surgery.stats.tables import MeasuredTensor
+
+
+def summarize(
+    subject: StudySubject,
+    measured: Sequence[MeasuredTensor],
+    bounds: Mapping[str, Mapping[str, tuple[int, int]]],
+    regions: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what `summary.json` holds.
+
+    Args:
+        subject: What was studied.
+        measured: Every tensor under every pair.
+        bounds: Half-open layers of every region of every component that has some.
+        regions: Rows of `regions.csv`.
+    """
+    alignment, options = subject.alignment, subject.options
+    return {
+        "models": {
+            name: {
+                "reference": str(info.reference),
+                "revision": info.revision,
+                "fingerprint": info.fingerprint,
+                "family": alignment.architectures[name].family,
+            }
+            for name, info in subject.models.items()
+        },
+        "pairs": [str(pair) for pair in subject.pairs],
+        "selector": str(options.selector) if options.selector else "*",
+        "spectrum": str(options.spectrum),
+        "top": options.top,
+        "regions": {name: {r: list(span) for r, span in b.items()} for name, b in bounds.items()},
+        "tensors": len(alignment.pieces),
+        "parameters": sum(piece.numel for piece in alignment.pieces),
+        "totals": {str(pair): _totals(regions, str(pair)) for pair in subject.pairs},
+        "unmatched": list(alignment.unmatched),
+        "guessed": list(alignment.guessed),
+        "nonfinite": sorted({each.piece.name for each in measured if not each.finite}),
+        "versions": {
+            "vlm-surgery": surgery.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "scipy", "numba")},
+        },
+    }
+
+
+def _totals(regions: Sequence[Mapping[str, Any]], pair: str) -> dict[str, dict[str, Any]]:
+    """Return pooled norms of whole components and of the whole model."""
+    wanted = ("numel", "delta_norm", "relative_delta", "cosine", "changed", "rounding_ratio")
+    return {
+        row["component"]: {name: _plain(row.get(name)) for name in wanted}
+        for row in regions
+        if row["region"] == "all" and row["group"] == "all" and row["pair"] == pair
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return None for what JSON has no number for: NaN and infinity."""
+    return value if value is None or math.isfinite(value) else None
