@@ -12,13 +12,9 @@ from surgery.cli.console import print_json, stderr, stdout
 from surgery.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from eval.records import Sample
-    from surgery.train.example import Example, Reward, Said
-    from surgery.train.load import Config
     from surgery.train.run import Trained
-    from surgery.train.schema import DataModel, GrpoModel
 
 app = typer.Typer(
     help="Train a checkpoint with regions held still, and prove that they were.",
@@ -68,14 +64,11 @@ def sft(
     quiet: Quiet = False,
 ) -> None:
     """Train on demonstrations: the assistant's turns of your samples."""
-    from surgery.train.load import load_sft
-    from surgery.train.run import train_sft
+    from eval.training import train_on_demonstrations
 
-    loaded = load_sft(config, _changes(model, freeze, seed, steps))
-    samples = _samples(loaded.model.data, loaded.folder)
     _quiet_libraries()
-    lines = _Lines(loaded.model.steps, quiet or json)
-    trained = train_sft(loaded, _examples(samples, loaded.model.data), out, lines)
+    changes = _changes(model, freeze, seed, steps)
+    trained = train_on_demonstrations(config, out, progress=_Lines(quiet or json), **changes)
     _finish(trained, out, json=json, quiet=quiet)
 
 
@@ -93,18 +86,13 @@ def grpo(
     quiet: Quiet = False,
 ) -> None:
     """Reinforce by rewards: several responses to each prompt, compared with each other."""
-    from surgery.train.load import load_grpo
-    from surgery.train.run import train_grpo
+    from eval.training import train_on_rewards
 
+    _quiet_libraries()
     changes = _changes(model, freeze, seed, steps)
     if reward:
         changes["rewards"] = _weights(reward)
-    loaded = load_grpo(config, changes)
-    samples = _samples(loaded.model.data, loaded.folder)
-    rewards = _rewards(loaded, samples)
-    _quiet_libraries()
-    lines = _Lines(loaded.model.steps, quiet or json)
-    trained = train_grpo(loaded, _examples(samples, loaded.model.data), rewards, out, lines)
+    trained = train_on_rewards(config, out, progress=_Lines(quiet or json), **changes)
     _finish(trained, out, json=json, quiet=quiet)
 
 
@@ -130,79 +118,6 @@ def _weights(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _samples(data: DataModel, folder: Path) -> list[Sample]:
-    from eval.suites.lessons import lessons
-
-    return lessons(data.suites, data.tasks, data.samples, data.seed, folder)
-
-
-def _examples(samples: Sequence[Sample], data: DataModel) -> list[Example]:
-    """Samples as an evaluation would ask them, each with its demonstration."""
-    from eval.prompts import find_style, messages
-    from eval.records import Condition, Picture
-    from surgery.train.example import Example
-
-    style = find_style(data.style)
-    found = []
-    for sample in samples:
-        shown = Condition.IMAGE if sample.images else Condition.TEXT
-        turns = messages(sample, shown, style, data.max_pixels)
-        parts = [part for turn in turns for part in turn.parts]
-        told = tuple(
-            {
-                "role": turn.role,
-                "content": [
-                    {"type": "text", "text": part}
-                    if isinstance(part, str)
-                    else {"type": "image", "text": None}
-                    for part in turn.parts
-                ],
-            }
-            for turn in turns
-        )
-        images = tuple(part.data for part in parts if isinstance(part, Picture))
-        name = f"sample {sample.id!r} of task {sample.task!r}"
-        found.append(Example(name, told, images, sample.demonstration))
-    return found
-
-
-def _rewards(config: Config[GrpoModel], samples: Sequence[Sample]) -> dict[str, Reward]:
-    """The named rewards, and those that every run logs."""
-    from eval.grading.grade import GRADERS
-    from eval.prompts import find_style
-    from eval.rewards import REWARDS, WATCHED
-    from surgery.errors import RecipeError, did_you_mean
-
-    chosen = config.model
-    for name in chosen.rewards:
-        if name not in REWARDS:
-            raise RecipeError(f"rewards: there is no reward {name!r}."
-                              f"{did_you_mean(name, REWARDS)}",
-                              config.place("rewards", name))  # fmt: skip
-    if chosen.grader not in GRADERS:
-        raise RecipeError(f"grader: there is no {chosen.grader!r}."
-                          f"{did_you_mean(chosen.grader, GRADERS)}",
-                          config.place("grader"))  # fmt: skip
-    form = chosen.form or find_style(chosen.data.style).form
-    names = dict.fromkeys([*chosen.rewards, *WATCHED])
-    return {name: _reward(name, samples, form, chosen.grader) for name in names}
-
-
-def _reward(name: str, samples: Sequence[Sample], form: str, grader: str) -> Reward:
-    from eval.rewards import REWARDS, Rewarded
-
-    worth: Callable[[Rewarded], float] = REWARDS[name]
-
-    def reward(said: Said) -> float:
-        return worth(
-            Rewarded(
-                samples[said.example], said.text, said.tokens, said.limit, said.chance, form, grader
-            )
-        )
-
-    return reward
-
-
 def _quiet_libraries() -> None:
     from surgery.cli.evaluate import quiet_libraries
 
@@ -215,14 +130,13 @@ def _quiet_libraries() -> None:
 class _Lines:
     """A line on stderr every ten seconds, and at the last step."""
 
-    def __init__(self, steps: int, quiet: bool) -> None:
-        self._steps = steps
+    def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._said = 0.0
 
-    def __call__(self, row: Mapping[str, str]) -> None:
+    def __call__(self, row: Mapping[str, str], steps: int) -> None:
         step = int(row["step"])
-        if self._quiet or (time.monotonic() - self._said < 10 and step < self._steps):
+        if self._quiet or (time.monotonic() - self._said < 10 and step < steps):
             return
         self._said = time.monotonic()
         told = [
@@ -230,7 +144,7 @@ class _Lines:
             for name in ("loss", "reward", "length", "kl", "token_accuracy")
             if row.get(name)
         ]
-        stderr().print(f"step {step} of {self._steps}: {', '.join(told)}", soft_wrap=True)
+        stderr().print(f"step {step} of {steps}: {', '.join(told)}", soft_wrap=True)
 
 
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:

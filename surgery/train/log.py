@@ -51,14 +51,14 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
     Args:
         path: The csv.
         columns: Its columns between `step` and `seconds`, with TRL's names.
-        progress: Called with every row.
+        progress: Called with every row and the number of steps of the whole run.
     """
 
     def __init__(
         self,
         path: Path,
         columns: Mapping[str, str],
-        progress: Callable[[Mapping[str, str]], object] | None = None,
+        progress: Callable[[Mapping[str, str], int], object] | None = None,
     ) -> None:
         self._path = path
         self._columns = columns
@@ -96,7 +96,7 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
             file.flush()
             os.fsync(file.fileno())
         if self._progress is not None:
-            self._progress(row)
+            self._progress(row, state.max_steps)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from surgery.train.load import Config
     from surgery.train.schema import GrpoModel, SftModel
 
-    Progress = Callable[[Mapping[str, str]], object]
+    Progress = Callable[[Mapping[str, str], int], object]
     Build = Callable[[Parts], Any]
 
 
@@ -80,7 +80,7 @@ def train_sft(
         config: How.
         examples: What is learnt; each has a demonstration.
         out: The run's folder; a run that was interrupted goes on from its last checkpoint.
-        progress: Called with every row of the log.
+        progress: Called with every row of the log and the number of steps.
 
     Raises:
         SurgeryError: If the model, an example or a setting cannot be used, or `out` holds
@@ -111,7 +111,7 @@ def train_grpo(
         examples: What is asked.
         rewards: By name: those of the configuration, and any that are to be logged besides.
         out: The run's folder.
-        progress: Called with every row of the log.
+        progress: Called with every row of the log and the number of steps.
     """
     log = CsvLog(out / LOG, grpo_columns(list(rewards)), progress)
     run = _Run("grpo", config, examples, out, log)

@@ -169,7 +169,7 @@ def killed_at(step: str, config: Any, out: Path, **more: Any) -> None:
     class Killed(BaseException):
         pass
 
-    def kill(row: Any) -> None:
+    def kill(row: Any, steps: int) -> None:
         if row["step"] == step:
             raise Killed
 
