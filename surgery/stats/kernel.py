@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import llvmlite.binding
 import numba
 import numpy as np
 from numba.core import types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,24 +45,6 @@ _CANCELLED = 0.05
 _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _use_whole_vectors() -> None:
-    """Let the compiler use 512-bit registers, which it avoids by default on some processors.
-
-    Memory-bound loops gain a third by them. A user's own NUMBA_CPU_* settings stay.
-    """
-    if numba.config.CPU_NAME is not None or numba.config.CPU_FEATURES is not None:
-        return
-    try:
-        features = llvmlite.binding.get_host_cpu_features()
-    except RuntimeError:  # unknown processor: the compiler's default
-        return
-    if features.get("avx512f"):
-        numba.config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"
-
-
-_use_whole_vectors()
-
-
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call and keep the result on disk, where a folder can be written."""
     options: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
@@ -86,8 +67,25 @@ def _value_in_compiled_code(stored: Any) -> Any:
     return lambda stored: stored
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _use_whole_vectors(_: Any) -> Any:
+    """Let the compiler use 512-bit registers in the function that calls this, and in no other.
+
+    LLVM avoids them on some processors, where memory-bound loops gain a third by them. An attribute
+    of the function says so; `numba.config` would say so to all users of numba in the process.
+    """
+
+    def attribute(context: Any, builder: Any, *_: Any) -> Any:
+        # LLVM takes any text as an attribute, but llvmlite's own `add` only those it lists.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), attribute
+
+
 @_compiled
 def _pair_block(a: Any, b: Any) -> Any:
+    _use_whole_vectors()
     xx = yy = ux = uy = _ZERO
     s = d = xd = n = e = _ZERO
     m = _U32(0)
@@ -113,6 +111,7 @@ def _pair_block(a: Any, b: Any) -> Any:
 @_compiled
 def _chain_block(a: Any, b: Any, c: Any) -> Any:
     """Only what cannot be derived from other sums: the processor's registers are few."""
+    _use_whole_vectors()
     xx = ux = uy = uz = dp = dq = xp = xq = pq = sp = sq = _ZERO
     n_p = n_q = n_t = ep = eq = et = both = agree = _ZERO
     mp = mq = mt = _U32(0)
@@ -194,6 +193,7 @@ def pair_sums(a: Any, b: Any, out: Any) -> None:
             bf16 spacings of a and b; then of d = b - a: squares, a d, sum, largest |d|, count
             of d != 0, count of |d| > 1e-5.
     """
+    _use_whole_vectors()
     for block in range(out.shape[0]):
         lo = block * BLOCK
         hi = min(lo + BLOCK, a.size)
@@ -216,6 +216,7 @@ def chain_sums(a: Any, b: Any, c: Any, out: Any) -> None:
             for p = b - a with q = c - b: sum of p q, count of both != 0, and of those the count
             with equal signs. A row with a NaN is not to be used.
     """
+    _use_whole_vectors()
     for block in range(out.shape[0]):
         lo = block * BLOCK
         hi = min(lo + BLOCK, a.size)
@@ -233,6 +234,7 @@ def relative_changes(a: Any, b: Any, out: Any) -> None:
         b: The same.
         out: `Float64[ndarray, "blocks"]`, overwritten.
     """
+    _use_whole_vectors()
     for block in range(out.shape[0]):
         lo = block * BLOCK
         u = a[lo : min(lo + BLOCK, a.size)]
@@ -252,6 +254,7 @@ def find_nonzero(a: Any, rows: Any) -> None:
         a: `UInt16[ndarray, "n"]` (bf16) or `Float32[ndarray, "n"]`.
         rows: `Bool[ndarray, "blocks"]`; blocks whose flag is not set are not looked at.
     """
+    _use_whole_vectors()
     for block in range(rows.shape[0]):
         if rows[block]:
             found = False

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.torch import save_file
 
 from surgery.checkpoint.local import LocalCheckpoint
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import torch
+
+ROOT = Path(__file__).parents[2]
 
 
 def save(folder: Path, tensors: Mapping[str, torch.Tensor]) -> LocalCheckpoint:
@@ -94,3 +100,12 @@ def update_metrics(
         "cosine_chance": 1 / math.sqrt(first.size),
         "cosine_rounding": rounding / np.linalg.norm(first) / np.linalg.norm(second),
     }
+
+
+def run_python(code, *arguments, **environment):
+    """Run Python source in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False,
+        timeout=PATIENCE,
+    )  # fmt: skip

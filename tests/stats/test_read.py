@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import struct
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +16,8 @@ from surgery.errors import CheckpointError
 from surgery.stats.elementwise import measure
 from surgery.stats.read import TensorView, load, load_delta, widen, working_dtype
 from tests.checkpoint.files import entry, raw
-from tests.stats.stored import save
-from tests.waiting import PATIENCE
+from tests.stats.stored import run_python, save
 
-ROOT = Path(__file__).parents[2]
 DTYPES = [
     torch.bfloat16, torch.float16, torch.float32, torch.float64,
     torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
@@ -193,14 +187,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak)
 """
 
 
-def run_python(code, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False,
-        timeout=PATIENCE,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("dtype", "size"), [("BF16", 2), pytest.param("F32", 4, marks=pytest.mark.slow)]
 )
@@ -219,40 +205,3 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path, dtype, size):
     done = run_python(MEMORY, *(tmp_path / name for name in "abc"))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64 * 1024, "KiB"
-
-
-SUM = """
-import numpy as np
-from surgery.stats import kernel
-x = np.ones(5000, np.float32)
-out = np.empty((2, 10))
-kernel.pair_sums(x, 2 * x, out)
-print(out.sum(axis=0)[:2].tolist())
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_compile_at_once_into_one_folder(tmp_path):
-    with ThreadPoolExecutor(2) as pool:
-        runs = list(pool.map(lambda _: run_python(SUM, NUMBA_CACHE_DIR=str(tmp_path)), range(2)))
-    runs.append(run_python(SUM, NUMBA_CACHE_DIR=str(tmp_path)))
-    assert [run.stdout.strip() for run in runs] == ["[5000.0, 20000.0]"] * 3, runs
-    assert list(tmp_path.rglob("*.nbi"))
-
-
-def test_no_folder_to_keep_compiled_code_in(tmp_path):
-    """Neither beside the module nor in the user's cache: compiled anew, but it works."""
-    package = tmp_path / "surgery"
-    package.mkdir()
-    for name in ("__init__.py", "stats/__init__.py", "stats/kernel.py"):
-        (package / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "surgery" / name, package / name)
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    (package / "stats" / "__pycache__").write_text("")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + SUM
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=os.environ | {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked)}, timeout=PATIENCE,
-    )  # fmt: skip
-    assert done.stdout.strip() == "[5000.0, 20000.0]", done.stderr
