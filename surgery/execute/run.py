@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -28,7 +27,6 @@ from surgery.recipe.dump import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Event
 
@@ -177,8 +175,7 @@ class _Work:
             jobs.append((run.nbytes, partial(self._copy, run)))
         computed = [op for op in self.plan.ops if copy_place(op, self.checkpoints) is None]
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
-        with _one_torch_thread() if computed else nullcontext():
-            do_all(jobs, workers, self.checkpoints.values())
+        do_all(jobs, workers, self.checkpoints.values())
 
     def _advance(self, stop: Event) -> Callable[[int], None]:
         """A progress function that ends its thread when another one failed."""
@@ -231,13 +228,6 @@ class _Work:
         if op.nbytes >= _FLUSH:
             shard.flush()
         self.outputs[op.name] = digest
-
-
-def _one_torch_thread() -> AbstractContextManager[None]:
-    """Our threads are used for tensors; a plan that only copies never loads torch."""
-    from surgery.methods.whole import one_thread
-
-    return one_thread()
 
 
 def _ledger(

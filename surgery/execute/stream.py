@@ -13,7 +13,8 @@ from surgery.errors import ExecutionError
 from surgery.methods.block import BLOCK
 from surgery.methods.operations import Linear, MergekitMethod, Slerp, TaskArithmetic
 from surgery.methods.stream import Angle, add_, combine_, linear_, working_dtype
-from surgery.methods.whole import merge_tensors, one_thread
+from surgery.methods.whole import merge_tensors
+from surgery.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
 from surgery.errors import ExecutionError
+from surgery.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from surgery.methods.operations import MergekitMethod
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch's reductions from being split: their sums depend on the number of threads."""
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def merge_tensors(name: str, tensors: Sequence[Tensor], merge: MergekitMethod) -> Tensor:

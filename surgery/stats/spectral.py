@@ -61,11 +61,6 @@ def choose_device(name: str) -> str:
     return name
 
 
-def use_threads(count: int) -> None:
-    """Let linear algebra in the calling thread use so many threads."""
-    torch.set_num_threads(count)
-
-
 class Spectral:
     """Spectra of one matrix in all models.
 

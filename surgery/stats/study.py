@@ -15,6 +15,7 @@ from surgery.stats.align import align
 from surgery.stats.options import Options, SpectrumKind, choose_pairs
 from surgery.stats.parts import PieceStore
 from surgery.stats.tables import assemble
+from surgery.threads import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -238,10 +239,7 @@ class _Worker:
 
     def whole(self, work: Measurement, need: int, stop: Event) -> None:
         """Measure all of a matrix, its spectra included."""
-        from surgery.stats.spectral import use_threads
-
-        use_threads(self._blas)
-        with self._budget.hold(need):
+        with torch_threads(self._blas), self._budget.hold(need):
             for start in work.starts:
                 if stop.is_set():
                     raise Stopped

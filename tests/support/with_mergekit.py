@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from surgery.methods.operations import Linear, MergekitMethod, Slerp, TaskArithmetic
-from surgery.methods.whole import one_thread
 from surgery.plan import make_plan
 from surgery.recipe import opened, parse_recipe
+from surgery.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
