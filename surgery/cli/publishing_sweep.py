@@ -207,7 +207,7 @@ class _Work:
         self.done.planned[repo] = files
 
     def _note(self, name: str, plan: Plan, licence: str | None) -> None:
-        from surgery.execute.card import step_lines
+        from surgery.plan.wording import step_lines
 
         self.steps[name] = "; ".join([plan.recipe.base, *step_lines(plan)])
         self.licences[name] = licence or ""

@@ -9,6 +9,7 @@ import yaml
 from surgery.checkpoint.companions import companion_code
 from surgery.checkpoint.source import AdapterReference
 from surgery.markdown import code, fenced, plain, prose, row
+from surgery.plan.wording import step_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,11 +131,6 @@ def made_of(plan: Plan, base: str = "") -> str:
     return told + "\n\n" + ("\n".join(steps) or "- none: a copy of the base")
 
 
-def step_lines(plan: Plan) -> list[str]:
-    """Every step in words, with the number of tensors it decided."""
-    return [_step(plan, index) for index in range(len(plan.recipe.steps))]
-
-
 def sources(reference: Reference | None) -> list[str]:
     """The references in one: two for a base with an adapter."""
     if isinstance(reference, AdapterReference):
@@ -154,13 +150,3 @@ def _pipeline(plan: Plan) -> str:
         if plan.architecture.layers.get(Component.VISION)
         else "text-generation"
     )
-
-
-def _step(plan: Plan, index: int) -> str:
-    """One step in words, with the number of tensors it decided."""
-    step = plan.recipe.steps[index]
-    ops = [op for op in plan.ops if op.step == index]
-    methods = ", ".join(dict.fromkeys(op.method for op in ops))
-    sources = ", ".join(dict.fromkeys(ref.model for op in ops for ref in op.inputs))
-    where = step.selector.describe(plan.architecture, plan.recipe.cuts)
-    return f"{where}: {methods} from {sources} ({len(ops)} tensors)"

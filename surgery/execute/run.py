@@ -20,7 +20,7 @@ from surgery.execute.fetch import bring
 from surgery.execute.files import companions
 from surgery.execute.inventory import check_replaceable
 from surgery.execute.layout import planned_layout, shard_metadata, shard_ops
-from surgery.execute.work import Run, Stopped, copy_place, do_all, runs
+from surgery.execute.work import CopyRun, JobStopped, copy_place, do_all, runs
 from surgery.methods.operations import MergekitMethod
 from surgery.plan.validate import validate
 from surgery.recipe.dump import to_yaml
@@ -193,11 +193,11 @@ class _Work:
 
         def check(_: int) -> None:
             if stop.is_set():
-                raise Stopped
+                raise JobStopped
 
         return check
 
-    def _copy(self, run: Run, stop: Event) -> None:
+    def _copy(self, run: CopyRun, stop: Event) -> None:
         names = [op.name for op in run.ops]
         shard = self.shards[run.ops[0].shard]
         for op in run.ops:

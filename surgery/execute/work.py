@@ -17,12 +17,12 @@ LONGEST_RUN = 256 << 20
 """Bytes after which neighbouring copies become two pieces, so that threads end together."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: a thread was asked to end
+class JobStopped(Exception):  # noqa: N818 - not an error: a thread was asked to end
     """Another thread failed or the user gave up."""
 
 
 @dataclass(frozen=True)
-class Run:
+class CopyRun:
     """Copies whose bytes are neighbours both where they come from and where they go.
 
     Attributes:
@@ -41,7 +41,7 @@ class Run:
         return sum(op.nbytes for op in self.ops)
 
 
-def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iterator[Run]:
+def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iterator[CopyRun]:
     """Gather the plan's plain copies into runs.
 
     Args:
@@ -63,7 +63,7 @@ def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iter
             and size + op.nbytes <= LONGEST_RUN
         )
         if not follows and held:
-            yield Run(tuple(held), *start)
+            yield CopyRun(tuple(held), *start)
             held = []
         if place is None:
             continue
@@ -72,7 +72,7 @@ def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iter
         held.append(op)
         end, size = place[1] + op.nbytes, size + op.nbytes
     if held:
-        yield Run(tuple(held), *start)
+        yield CopyRun(tuple(held), *start)
 
 
 def copy_place(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[int, int] | None:
@@ -92,7 +92,7 @@ def do_all(
 
     Args:
         jobs: Sizes and functions. A function looks at the event it is given now and then, and
-            raises `Stopped` once it is set.
+            raises `JobStopped` once it is set.
         workers: Number of threads.
         checkpoints: Where jobs may wait for bytes that are on their way; given up with the jobs.
 
@@ -115,6 +115,6 @@ def do_all(
                     checkpoint.give_up()
             pool.shutdown(wait=True, cancel_futures=True)
     errors = [future.exception() for future in failed]
-    for error in sorted(errors, key=lambda found: isinstance(found, Stopped)):
+    for error in sorted(errors, key=lambda found: isinstance(found, JobStopped)):
         assert error is not None  # only failed futures were kept
         raise error

@@ -130,6 +130,10 @@ class Plan:
         """Bytes of weights in the output."""
         return sum(op.nbytes for op in self.ops)
 
+    def ops_of(self, step: int) -> list[TensorOp]:
+        """Return the ops that a step of the recipe decided, by its index."""
+        return [op for op in self.ops if op.step == step]
+
     def changes(self) -> Iterator[TensorOp]:
         """The ops whose result is not simply the base's own tensor."""
         for op in self.ops:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from surgery.checkpoint.source import AdapterReference
-from surgery.recipe.recipe import Add, Interpolate, Transplant
+from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 
 if TYPE_CHECKING:
     from surgery.recipe.recipe import Recipe, Reference, Step
+
+
+_ORDER = ("from", "plus", "minus", "method", "base", "models", "t", "weight", "parameters", "seed")
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -50,24 +53,26 @@ def _reference(reference: Reference | None) -> str | dict[str, str] | None:
     return reference
 
 
+def step_settings(step: Step) -> dict[str, Any]:
+    """Return what a step says beside its selector, by the keys of recipes."""
+    match step:
+        case Transplant():
+            return {"from": step.source}
+        case Interpolate():
+            return {"from": step.source, "method": step.method, "t": list(step.t)}
+        case Add():
+            return {"plus": step.plus, "minus": step.minus, "weight": list(step.weight)}
+        case Merge():
+            models = {name: dict(values) for name, values in step.models.items()}
+            shared = {"base": step.base, "parameters": dict(step.parameters), "seed": step.seed}
+            return {"method": step.method, "models": models, **shared}
+
+
 def _step(step: Step) -> dict[str, Any]:
-    selector = str(step.selector)
-    if isinstance(step, Transplant):
-        return {"transplant": selector, "from": step.source}
-    if isinstance(step, Interpolate):
-        t = _anchors(step.t)
-        return {"interpolate": selector, "from": step.source, "method": step.method, "t": t}
-    if isinstance(step, Add):
-        weight = _anchors(step.weight)
-        return {"add": selector, "plus": step.plus, "minus": step.minus, "weight": weight}
-    merge: dict[str, Any] = {"merge": selector, "method": step.method}
-    if step.base is not None:
-        merge["base"] = step.base
-    merge["models"] = {name: dict(given) for name, given in step.models.items()}
-    if step.parameters:
-        merge["parameters"] = dict(step.parameters)
-    return {**merge, "seed": step.seed}
-
-
-def _anchors(values: tuple[float, ...]) -> float | list[float]:
-    return values[0] if len(values) == 1 else list(values)
+    """Return a step as people write it: nothing that is absent, one anchor as a number."""
+    settings = step_settings(step)
+    for key in ("t", "weight"):
+        if len(settings.get(key, ())) == 1:
+            (settings[key],) = settings[key]
+    written = {key: settings[key] for key in _ORDER if settings.get(key) not in (None, {})}
+    return {step.kind: str(step.selector), **written}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,7 @@ class Transplant:
         place: Where the step stands in its file.
     """
 
+    kind: ClassVar[str] = "transplant"
     selector: Selector
     source: str
     place: Place | None = field(default=None, compare=False)
@@ -46,6 +47,7 @@ class Interpolate:
         place: Where the step stands in its file.
     """
 
+    kind: ClassVar[str] = "interpolate"
     selector: Selector
     source: str
     method: Literal["linear", "slerp"]
@@ -65,6 +67,7 @@ class Add:
         place: Where the step stands in its file.
     """
 
+    kind: ClassVar[str] = "add"
     selector: Selector
     plus: str
     minus: str
@@ -86,6 +89,7 @@ class Merge:
         place: Where the step stands in its file.
     """
 
+    kind: ClassVar[str] = "merge"
     selector: Selector
     method: str
     models: Mapping[str, Mapping[str, Scalar]]

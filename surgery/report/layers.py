@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from surgery.plan.model import Plan
-    from surgery.report.picture import RGB, Entry
-    from surgery.report.stack import Row
+    from surgery.report.picture import RGB, LegendEntry
+    from surgery.report.stack import LayerRow
 
 # Inches, but for the sizes of type, which are points.
 _EDGE = 0.12
@@ -142,7 +142,7 @@ class _Page:
 class _Stack:
     """The rows; a component with very many layers is folded into bands of them."""
 
-    def __init__(self, page: _Page, drawn: Sequence[Row], key: Key) -> None:
+    def __init__(self, page: _Page, drawn: Sequence[LayerRow], key: Key) -> None:
         self.page = page
         self.groups = list(components(drawn))
         self.key = key
@@ -171,7 +171,7 @@ class _Stack:
         for start in range(0, len(layers), self.per_band):
             yield layers[start : start + self.per_band]
 
-    def _row(self, row: Row, band: Sequence[int]) -> None:
+    def _row(self, row: LayerRow, band: Sequence[int]) -> None:
         """A row over some layers; a heading without cells stands beside the layer numbers."""
         page = self.page
         x, look = _EDGE + row.depth * _INDENT, _weight(row)
@@ -191,7 +191,7 @@ class _Stack:
                 page.cell(x, width, self.key.colour(cell), symbol(cell, self.key.letters))
         page.y += _ROW + _BETWEEN_ROWS
 
-    def _ruler(self, group: Sequence[Row], band: Sequence[int]) -> None:
+    def _ruler(self, group: Sequence[LayerRow], band: Sequence[int]) -> None:
         """Layer numbers above their cells; those that would touch are left out."""
         taken: list[tuple[float, float]] = []
         for layer in numbered(group, band):
@@ -203,16 +203,16 @@ class _Stack:
                 self.page.text(middle, y, str(layer), _SMALL, ha="center", color=GREY)
         self.page.y += _RULER
 
-    def _extent(self, row: Row) -> float:
+    def _extent(self, row: LayerRow) -> float:
         slack = 0.01  # sums of fractions are not exact
         return row.depth * _INDENT + self.page.width(row.label, _TEXT, row.depth == 0) + slack
 
 
-def _weight(row: Row) -> str:
+def _weight(row: LayerRow) -> str:
     return "bold" if row.depth == 0 else "normal"
 
 
-def _legend(page: _Page, shown: Sequence[Entry], key: Key) -> None:
+def _legend(page: _Page, shown: Sequence[LegendEntry], key: Key) -> None:
     """What letters, digits and colours mean, with tensors and bytes."""
     counts = [_counts(entry) for entry in shown]
     right = [max(page.width(told[i], _TEXT) for told in counts) for i in (0, 1)]
@@ -234,7 +234,7 @@ def _legend(page: _Page, shown: Sequence[Entry], key: Key) -> None:
         page.y += _ROW + (max(map(len, columns)) - 1) * _LINE + 2 * _BETWEEN_ROWS
 
 
-def _counts(entry: Entry) -> tuple[str, str]:
+def _counts(entry: LegendEntry) -> tuple[str, str]:
     if entry.tensors is None:
         return "", ""
     return number(entry.tensors, "tensor"), size(entry.nbytes)

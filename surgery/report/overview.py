@@ -11,18 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from surgery.checkpoint.source import Remote
-from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+from surgery.plan.wording import step_detail
 from surgery.report.picture import picture
 from surgery.report.units import number, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from rich.console import RenderableType
 
     from surgery.checkpoint.source import Fetch
     from surgery.plan.model import Conservation, Plan
-    from surgery.recipe.recipe import Step
 
 
 def overview(
@@ -83,54 +82,16 @@ def steps(plan: Plan) -> RenderableType:
         return Text("none: the output is the base, rewritten")
     table = _grid("right", "left", "left", "left", "right", "right")
     for index, step in enumerate(plan.recipe.steps):
-        ops = [op for op in plan.ops if op.step == index]
+        ops = plan.ops_of(index)
         table.add_row(
             str(index + 1),
-            kind_of(step),
+            step.kind,
             step.selector.describe(plan.architecture, plan.recipe.cuts),
-            detail(step, plan.recipe.base),
+            step_detail(step, plan.recipe.base),
             number(len(ops), "tensor"),
             size(sum(op.nbytes for op in ops)),
         )
     return table
-
-
-def kind_of(step: Step) -> str:
-    """The word that a recipe uses for the step."""
-    return type(step).__name__.lower()
-
-
-def detail(step: Step, base: str) -> str:
-    """Where a step's tensors come from, and how."""
-    match step:
-        case Transplant():
-            return f"from {step.source}"
-        case Interpolate():
-            return f"{step.method} from {base} to {step.source}, t = {_anchors(step.t)}"
-        case Add():
-            return f"{base} + {_anchors(step.weight)} x ({step.plus} - {step.minus})"
-        case Merge():
-            return f"{step.method} of {_members(step)}{_shared(step)}"
-
-
-def _anchors(values: Sequence[float]) -> str:
-    told = [f"{value:.4g}" for value in values]
-    return told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-
-
-def _members(step: Merge) -> str:
-    told = []
-    for name, values in step.models.items():
-        inner = ", ".join(f"{key} {value}" for key, value in values.items())
-        told.append(f"{name} ({inner})" if inner else name)
-    return ", ".join(told)
-
-
-def _shared(step: Merge) -> str:
-    shared = [f"{key} {value}" for key, value in step.parameters.items()]
-    if step.base is not None:
-        shared.insert(0, f"base {step.base}")
-    return f"; {', '.join(shared)}" if shared else ""
 
 
 def _fates(plan: Plan) -> RenderableType:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from surgery.plan.model import Plan
-    from surgery.report.stack import Row
+    from surgery.report.stack import LayerRow
 
 # Okabe and Ito's palette: told apart by colour-blind readers too, and all light enough for black
 # letters. The base is the first.
@@ -117,7 +117,7 @@ def picture(plan: Plan, *, legend: bool = True) -> RenderableType:
 class _Stack:
     """The rows; folded into several bands of layers where the terminal is too narrow."""
 
-    def __init__(self, drawn: Sequence[Row], key: Key) -> None:
+    def __init__(self, drawn: Sequence[LayerRow], key: Key) -> None:
         self.rows = drawn
         self.key = key
         self.margin = max((len(r.label) + 2 * r.depth for r in drawn), default=0) + _INDENT + 2
@@ -133,7 +133,7 @@ class _Stack:
             for band in bands:
                 yield from self._band(group, band, width)
 
-    def _band(self, group: Sequence[Row], band: Sequence[int], width: int) -> Iterator[Text]:
+    def _band(self, group: Sequence[LayerRow], band: Sequence[int], width: int) -> Iterator[Text]:
         """One component, over some of its layers."""
         if band:
             yield self._line(group[0], self._ruler(group, band, width))
@@ -151,7 +151,7 @@ class _Stack:
                 told += self._cells([at[layer]], width) if layer in at else Text(" " * width)
             yield self._line(row if row.depth else None, told)
 
-    def _line(self, row: Row | None, body: Text) -> Text:
+    def _line(self, row: LayerRow | None, body: Text) -> Text:
         label = "" if row is None else "  " * row.depth + row.label
         line = Text(" " * _INDENT + label.ljust(self.margin - _INDENT), no_wrap=True)
         line.stylize("bold" if row is not None and row.depth == 0 else "")
@@ -163,7 +163,7 @@ class _Stack:
             text.append(symbol(cell, self.key.letters).ljust(width), self.key.style(cell))
         return text
 
-    def _ruler(self, group: Sequence[Row], band: Sequence[int], width: int) -> Text:
+    def _ruler(self, group: Sequence[LayerRow], band: Sequence[int], width: int) -> Text:
         """Layer numbers; those that would touch are left out."""
         columns = [" "] * (width * len(band) + len(str(band[-1])))
         for layer in numbered(group, band):
@@ -174,7 +174,7 @@ class _Stack:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LegendEntry:
     """One line of the legend.
 
     Attributes:
@@ -194,23 +194,23 @@ class Entry:
     nbytes: int
 
 
-def entries(plan: Plan, key: Key, drawn: Sequence[Row]) -> Iterator[Entry]:
+def entries(plan: Plan, key: Key, drawn: Sequence[LayerRow]) -> Iterator[LegendEntry]:
     """Yield what the letters and digits of drawn rows mean: models, then everything computed."""
     tensors, nbytes = _tally(plan)
     for name, letter in key.letters.items():
         source = Fill(ByteCopy, (name,), None, ByteCopy.kind)
         what = f"{name} (base)" if name == plan.recipe.base else name
         told = str(plan.models[name].reference)
-        yield Entry(letter, source, what, told, tensors[source], nbytes[source])
+        yield LegendEntry(letter, source, what, told, tensors[source], nbytes[source])
     for mark, (name, told), members in _mixtures(tensors):
         count, total = sum(tensors[m] for m in members), sum(nbytes[m] for m in members)
-        yield Entry(mark, members[len(members) // 2], name, told, count, total)
+        yield LegendEntry(mark, members[len(members) // 2], name, told, count, total)
     if any(cell is None for row in drawn for cell in row.cells):
         several = "more than one source in one block; see the steps"
-        yield Entry(SEVERAL, None, "several", several, None, 0)
+        yield LegendEntry(SEVERAL, None, "several", several, None, 0)
 
 
-def legend_of(plan: Plan, key: Key, drawn: Sequence[Row]) -> RenderableType:
+def legend_of(plan: Plan, key: Key, drawn: Sequence[LayerRow]) -> RenderableType:
     """Return what letters and digits mean, with tensors and bytes of each source."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for justify in ("left", "left", "left", "right", "right"):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch.site import Component
-from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
+from surgery.recipe.dump import step_settings
 from surgery.text import layer_runs
 
 if TYPE_CHECKING:
@@ -70,26 +70,15 @@ def model_record(info: CheckpointInfo) -> dict[str, Any]:
 
 def _step(plan: Plan, index: int, step: Step) -> dict[str, Any]:
     layers = step.selector.layers(plan.architecture, plan.recipe.cuts)
-    ops = [op for op in plan.ops if op.step == index]
+    ops = plan.ops_of(index)
     record: dict[str, Any] = {
-        "kind": type(step).__name__.lower(),
+        "kind": step.kind,
         "selector": str(step.selector),
         "layers": {name.value: layer_runs(numbers) for name, numbers in layers.items()},
         "tensors": len(ops),
         "bytes": sum(op.nbytes for op in ops),
     }
-    match step:
-        case Transplant():
-            record |= {"from": step.source}
-        case Interpolate():
-            record |= {"from": step.source, "method": step.method, "t": list(step.t)}
-        case Add():
-            record |= {"plus": step.plus, "minus": step.minus, "weight": list(step.weight)}
-        case Merge():
-            models = {name: dict(values) for name, values in step.models.items()}
-            record |= {"method": step.method, "models": models, "base": step.base}
-            record |= {"parameters": dict(step.parameters), "seed": step.seed}
-    return record
+    return record | step_settings(step)
 
 
 def _op(op: TensorOp) -> dict[str, Any]:

@@ -46,7 +46,7 @@ _Tensor: TypeAlias = "tuple[Site, Fill]"
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One line of the picture.
 
     Attributes:
@@ -95,14 +95,14 @@ def symbol(cell: Fill | None, named: Mapping[str, str]) -> str:
     return ADDED if cell.operation is TaskArithmetic else MERGED
 
 
-def rows(plan: Plan) -> tuple[Row, ...]:
+def rows(plan: Plan) -> tuple[LayerRow, ...]:
     """The picture of a plan's output, in the order in which data flows through the model.
 
     A component whose layers each come from one place is one row. Where attention, mlp and norm of
     a layer differ there is a row for each, and where the tensors inside one of these differ, a row
     for each of them.
     """
-    found: list[Row] = []
+    found: list[LayerRow] = []
     tensors: dict[Component, list[_Tensor]] = {component: [] for component in Component}
     for op in plan.ops:
         tensors[op.site.component].append((op.site, fill(op)))
@@ -119,9 +119,9 @@ def rows(plan: Plan) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def components(drawn: Iterable[Row]) -> Iterator[list[Row]]:
+def components(drawn: Iterable[LayerRow]) -> Iterator[list[LayerRow]]:
     """Rows that stand under one component."""
-    group: list[Row] = []
+    group: list[LayerRow] = []
     for row in drawn:
         if group and row.depth == 0:
             yield group
@@ -131,7 +131,7 @@ def components(drawn: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def numbered(group: Sequence[Row], band: Sequence[int]) -> list[int]:
+def numbered(group: Sequence[LayerRow], band: Sequence[int]) -> list[int]:
     """Layers of a component that are worth a number, the most wanted first.
 
     The last goes first: how many layers there are is what readers look for. Then come those where
@@ -144,7 +144,7 @@ def numbered(group: Sequence[Row], band: Sequence[int]) -> list[int]:
     return [band[-1], band[0], *sorted(_changes(group) & set(band[1:]))]
 
 
-def _changes(group: Sequence[Row]) -> set[int]:
+def _changes(group: Sequence[LayerRow]) -> set[int]:
     """Layers that are made otherwise than the layer before."""
     found = set()
     for row in group:
@@ -154,14 +154,14 @@ def _changes(group: Sequence[Row]) -> set[int]:
     return found
 
 
-def _tied_head(embedding: Sequence[_Tensor]) -> list[Row]:
+def _tied_head(embedding: Sequence[_Tensor]) -> list[LayerRow]:
     """Return the row of an output head that is tied to the embedding."""
     return [_row("head (tied)", embedding, 0)] if embedding else []
 
 
 def _split(
     label: str, tensors: Sequence[_Tensor], by: Callable[[Site], str] | None, depth: int
-) -> list[Row]:
+) -> list[LayerRow]:
     """Return one row where every cell has one fill, otherwise a heading and rows of parts."""
     whole = _row(label, tensors, depth)
     if by is None or None not in whole.cells:
@@ -175,17 +175,17 @@ def _split(
     if len(parts) > _MOST_PARTS:
         return [whole]
     below = [_split(name, part, finer, depth + 1) for name, part in parts.items()]
-    return [Row(label, depth, (), whole.layers), *(row for part in below for row in part)]
+    return [LayerRow(label, depth, (), whole.layers), *(row for part in below for row in part)]
 
 
-def _row(label: str, tensors: Iterable[_Tensor], depth: int) -> Row:
+def _row(label: str, tensors: Iterable[_Tensor], depth: int) -> LayerRow:
     """Return the fill of each layer, where a layer has only one."""
     fills: dict[int | None, set[Fill]] = {}
     for site, cell in tensors:
         fills.setdefault(site.layer, set()).add(cell)
     order = sorted(fills, key=lambda layer: -1 if layer is None else layer)
     cells = tuple(next(iter(fills[at])) if len(fills[at]) == 1 else None for at in order)
-    return Row(label, depth, cells, tuple(layer for layer in order if layer is not None))
+    return LayerRow(label, depth, cells, tuple(layer for layer in order if layer is not None))
 
 
 def _module_order(tensor: _Tensor) -> int:

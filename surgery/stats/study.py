@@ -10,7 +10,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from surgery.execute.run import default_workers, processors
-from surgery.execute.work import Stopped, do_all
+from surgery.execute.work import JobStopped, do_all
 from surgery.stats.align import align
 from surgery.stats.options import Options, SpectrumKind, choose_pairs
 from surgery.stats.parts import PieceStore
@@ -242,7 +242,7 @@ class _Worker:
         with torch_threads(self._blas), self._budget.hold(need):
             for start in work.starts:
                 if stop.is_set():
-                    raise Stopped
+                    raise JobStopped
                 work.chunk(start)
             self._finish(work.piece, work.part(self._options))
         self._progress(work.piece.nbytes)
@@ -250,7 +250,7 @@ class _Worker:
     def chunk(self, work: Measurement, start: int, stop: Event) -> None:
         """Measure some elements of a tensor that needs no spectrum."""
         if stop.is_set():
-            raise Stopped
+            raise JobStopped
         if work.chunk(start):
             self._finish(work.piece, work.part(self._options))
         self._progress(work.piece.nbytes // len(work.starts))

@@ -76,7 +76,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Module:
+class OutputModule:
     """What a module of the output is made of."""
 
     slices: tuple[Slice, ...]
@@ -84,7 +84,7 @@ class Module:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MergeConfiguration:
     """A mergekit file.
 
     Attributes:
@@ -99,14 +99,14 @@ class Layout:
 
     method: str
     base: str | None
-    modules: Mapping[str | None, Module]
+    modules: Mapping[str | None, OutputModule]
     stacked: bool
     parameters: Mapping[str, Any]
     dtype: str | None
     root: Node
 
 
-def layout_of(root: Node) -> Layout:
+def layout_of(root: Node) -> MergeConfiguration:
     """Read a mergekit file's shape.
 
     Raises:
@@ -122,15 +122,15 @@ def layout_of(root: Node) -> Layout:
         told = " and ".join(given) or "none"
         raise RecipeError(f"expected one of models, slices and modules; found {told}.", root.place)
     base = _text(root, "base_model")
-    modules: dict[str | None, Module] = {}
+    modules: dict[str | None, OutputModule] = {}
     body = root.walk((given[0],))
     if given[0] == "models":
-        modules[None] = Module((_all_layers(body, base),))
+        modules[None] = OutputModule((_all_layers(body, base),))
     elif given[0] == "slices":
-        modules[None] = Module(tuple(_slice(item) for item in _items(body)))
+        modules[None] = OutputModule(tuple(_slice(item) for item in _items(body)))
     else:
         modules.update({name: _module(node, base) for name, node in _entries(body)})
-    return Layout(
+    return MergeConfiguration(
         method=_method(root),
         base=base,
         modules=modules,
@@ -198,16 +198,16 @@ def _refuse_tokenizers(root: Node) -> None:
             raise RecipeError(f"{key}: recipes keep the base's; they cannot change it.", node.place)
 
 
-def _module(node: Node, base: str | None) -> Module:
+def _module(node: Node, base: str | None) -> OutputModule:
     """One entry of `modules`."""
     _keys(node, ("slices", "models", "parameters"), "a module")
     slices, models = node.get("slices"), node.get("models")
     if (slices is None) == (models is None):
         raise RecipeError("a module has either slices or models.", node.place)
     if models is not None:
-        return Module((_all_layers(models, base),), _parameters(node))
+        return OutputModule((_all_layers(models, base),), _parameters(node))
     assert slices is not None  # one of the two is there
-    return Module(tuple(_slice(item) for item in _items(slices)), _parameters(node))
+    return OutputModule(tuple(_slice(item) for item in _items(slices)), _parameters(node))
 
 
 def _all_layers(node: Node, base: str | None) -> Slice:

@@ -16,7 +16,7 @@ from surgery.checkpoint.source import AdapterReference
 from surgery.errors import CheckpointError, RecipeError, did_you_mean
 from surgery.methods.table import METHODS, Scope
 from surgery.recipe.mergekit.filters import pick
-from surgery.recipe.mergekit.steps import Between, Copy, Given, action_of, combined, step_of
+from surgery.recipe.mergekit.steps import Between, Given, ModelCopy, action_of, combined, step_of
 from surgery.recipe.mergekit.tables import parts_of
 from surgery.recipe.mergekit.values import convert
 from surgery.recipe.recipe import Output, Recipe
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from surgery.arch import Architecture, Component, Site
-    from surgery.recipe.mergekit.layout import Layout, Module, Slice
+    from surgery.recipe.mergekit.layout import MergeConfiguration, OutputModule, Slice
     from surgery.recipe.mergekit.steps import Action
-    from surgery.recipe.mergekit.tables import Part, Tensor
+    from surgery.recipe.mergekit.tables import MergekitModule, Tensor
     from surgery.recipe.recipe import Reference
     from surgery.recipe.select import Selector
 
@@ -50,9 +50,9 @@ class _Spot:
     """
 
     tensor: Tensor
-    part: Part
+    part: MergekitModule
     slice: Slice
-    module: Module
+    module: OutputModule
     index: int | None
     count: int
 
@@ -74,7 +74,7 @@ class Reader:
     """
 
     def __init__(
-        self, layout: Layout, architecture: Architecture, counted: Collection[Component]
+        self, layout: MergeConfiguration, architecture: Architecture, counted: Collection[Component]
     ) -> None:
         self.layout = layout
         self.architecture = architecture
@@ -116,7 +116,7 @@ class Reader:
             steps=tuple(
                 step_of(action, selector, names)
                 for action, selector in steps
-                if action != Copy(self.base)
+                if action != ModelCopy(self.base)
             ),
             output=Output(dtype=self.dtype()),
         )
@@ -168,7 +168,7 @@ class Reader:
     def spots(self) -> dict[Tensor, list[_Spot]]:
         """Return every tensor's places; those of repeated layers have several."""
         parts = {part.name: part for part in parts_of(self.architecture)}
-        modules: dict[str, Module] = {}
+        modules: dict[str, OutputModule] = {}
         for key, module in self.layout.modules.items():
             modules.update(dict.fromkeys(parts, module) if key is None else {key: module})
         unknown = [name for name in modules if name not in parts]
@@ -184,7 +184,7 @@ class Reader:
                 places.setdefault(spot.tensor, []).append(spot)
         return places
 
-    def part_spots(self, part: Part, module: Module) -> Iterator[_Spot]:
+    def part_spots(self, part: MergekitModule, module: OutputModule) -> Iterator[_Spot]:
         """Return one module's tensors."""
         first, last = module.slices[0], module.slices[-1]
         yield from (_Spot(tensor, part, first, module, None, 0) for tensor in part.before)
@@ -203,7 +203,7 @@ class Reader:
             )
         yield from (_Spot(tensor, part, last, module, None, 0) for tensor in part.after)
 
-    def stop_of(self, piece: Slice, at: int, part: Part) -> int:
+    def stop_of(self, piece: Slice, at: int, part: MergekitModule) -> int:
         """Return the end of a slice that must begin with layer `at`."""
         stops, count = set(), len(part.layers)
         for source in piece.sources:
@@ -366,7 +366,7 @@ def _at(value: Any, t: float) -> Any:
     return (1 - share) * value[low] + share * value[high]
 
 
-def _base(layout: Layout) -> str:
+def _base(layout: MergeConfiguration) -> str:
     """Return the recipe's base: the file's, or else the first model it names."""
     if layout.base is not None:
         return layout.base

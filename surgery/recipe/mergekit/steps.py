@@ -20,7 +20,7 @@ _NEAR = 1e-9
 
 
 @dataclass(frozen=True)
-class Copy:
+class ModelCopy:
     """A model's own tensor."""
 
     model: str
@@ -54,7 +54,7 @@ class General:
     shared: tuple[tuple[str, Scalar], ...]
 
 
-Action: TypeAlias = Copy | Between | Sum | General
+Action: TypeAlias = ModelCopy | Between | Sum | General
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def combined(actions: Sequence[Action], base: str) -> Between | None:
     for action in actions:
         if isinstance(action, Between):
             ts += action.t
-        elif isinstance(action, Copy) and action.model in (base, other):
+        elif isinstance(action, ModelCopy) and action.model in (base, other):
             ts.append(float(action.model == other))
         else:
             return None
@@ -125,7 +125,7 @@ def step_of(action: Action, selector: Selector, names: Mapping[str, str]) -> Ste
         selector: Where.
         names: The recipe's names of models, by what the file calls them.
     """
-    if isinstance(action, Copy):
+    if isinstance(action, ModelCopy):
         return Transplant(selector, names[action.model])
     if isinstance(action, Between):
         return Interpolate(selector, names[action.other], action.kind, action.t)
@@ -177,7 +177,7 @@ def _passthrough(given: Given) -> Action:
     ((model, own),) = given.models.items()
     scale = own.get("scale", 1.0)
     if scale == 1.0:
-        return Copy(model)
+        return ModelCopy(model)
     return General("passthrough", ((model, (("scale", scale),)),), None, ())
 
 
@@ -190,7 +190,7 @@ def _linear(given: Given) -> Action:
         raise RecipeError("the weights of a normalised linear merge sum to 0.", given.place)
     left = {model: weight for model, weight in weights.items() if weight != 0}
     if len(left) == 1 and (normalize or abs(total - 1) < _NEAR):
-        return Copy(next(iter(left)))
+        return ModelCopy(next(iter(left)))
     if abs(total - 1) < _NEAR and given.recipe_base in left:
         others = {model: w for model, w in left.items() if model != given.recipe_base}
         if len(others) == 1:
@@ -219,7 +219,7 @@ def _slerp(given: Given) -> Action:
     t = float(given.shared["t"])
     assert given.base is not None  # _check has looked
     if t in (0.0, 1.0):
-        return Copy(other if t else given.base)
+        return ModelCopy(other if t else given.base)
     if given.base == given.recipe_base and 0 <= t <= 1:
         return Between("slerp", other, (t,))
     return General("slerp", ((other, ()),), given.base, (("t", t),))
@@ -236,7 +236,7 @@ def _general(given: Given) -> Action:
         models = {model: own for model, own in models.items() if own["weight"] != 0}
         if not models:
             assert base is not None  # these methods need one
-            return Copy(base)
+            return ModelCopy(base)
     return General(
         given.method,
         tuple((model, tuple(sorted(own.items()))) for model, own in models.items()),

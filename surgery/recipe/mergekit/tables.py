@@ -39,7 +39,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Part:
+class MergekitModule:
     """One of mergekit's modules.
 
     Attributes:
@@ -66,7 +66,7 @@ class Part:
         return len(self.layers) > 1 and self.layers[0] == self.layers[1]
 
 
-def parts_of(architecture: Architecture) -> tuple[Part, ...]:
+def parts_of(architecture: Architecture) -> tuple[MergekitModule, ...]:
     """Look at a model as mergekit does.
 
     Args:
@@ -168,7 +168,9 @@ def _names(drafts: Iterable[_Draft]) -> list[str]:
     return list(dict.fromkeys(e["name"] for d in drafts for group in d.groups for e in group))
 
 
-def _part(draft: _Draft, sites: Mapping[str, Site], own: Mapping[Site, list[Site]]) -> Part:
+def _part(
+    draft: _Draft, sites: Mapping[str, Site], own: Mapping[Site, list[Site]]
+) -> MergekitModule:
     """A module without the optional tensors that this model does not have."""
     groups = [
         tuple(
@@ -178,7 +180,7 @@ def _part(draft: _Draft, sites: Mapping[str, Site], own: Mapping[Site, list[Site
         )
         for group in draft.groups
     ]
-    return Part(draft.name, groups[0], tuple(groups[1:-1]), groups[-1])
+    return MergekitModule(draft.name, groups[0], tuple(groups[1:-1]), groups[-1])
 
 
 def _config(family: Family) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from surgery.recipe.mergekit.sites import (
     selector_for,
     with_leaves,
 )
-from surgery.recipe.mergekit.steps import Between, Copy
+from surgery.recipe.mergekit.steps import Between, ModelCopy
 from surgery.recipe.mergekit.tables import module_names, stand_in
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from surgery.arch import Architecture, Site
     from surgery.errors import Place
-    from surgery.recipe.mergekit.layout import Layout
+    from surgery.recipe.mergekit.layout import MergeConfiguration
     from surgery.recipe.mergekit.steps import Action
     from surgery.recipe.nodes import Node
     from surgery.recipe.recipe import Recipe
@@ -51,7 +51,7 @@ _STACKS = {None: Component.LANGUAGE, "default": Component.LANGUAGE,
 _EXCLUDED = frozenset({"llama4"})
 
 
-def read_without_model(layout: Layout) -> Recipe:
+def read_without_model(layout: MergeConfiguration) -> Recipe:
     """Convert a mergekit file to a recipe that is right for any family of its models.
 
     Raises:
@@ -76,7 +76,7 @@ def read_without_model(layout: Layout) -> Recipe:
     raise RecipeError(_ambiguous(marks, readers), next(iter(marks.values()), layout.root.place))
 
 
-def filters_of(layout: Layout) -> dict[str, Place]:
+def filters_of(layout: MergeConfiguration) -> dict[str, Place]:
     """Return the filters of a file with the place of each."""
     return {mark: place for mark, place in _filters(layout.root) if mark != "*"}
 
@@ -92,7 +92,7 @@ def _filters(node: Node) -> Iterator[tuple[str, Place]]:
             yield from _filters(item)
 
 
-def _families(layout: Layout) -> list[str]:
+def _families(layout: MergeConfiguration) -> list[str]:
     """Return the families that mergekit knows whose modules the file can be about."""
     names = {name: module_names(name) for name in (family.name for family in FAMILIES)}
     tables = {name: modules for name, modules in names.items() if modules and name not in _EXCLUDED}
@@ -105,7 +105,7 @@ def _families(layout: Layout) -> list[str]:
     return fitting
 
 
-def _reader(layout: Layout, family: str) -> Reader:
+def _reader(layout: MergeConfiguration, family: str) -> Reader:
     """Return a reader on a stand-in of the size that the file's slices have."""
     some = any(digit in mark for mark in filters_of(layout) for digit in "0123456789")
     layers = dict.fromkeys((Component.LANGUAGE, Component.VISION), _MANY if some else _FEW)
@@ -129,7 +129,7 @@ def _common_steps(reader: Reader, others: Sequence[Reader]) -> Steps | None:
 
     Of several ways to say them, the one that most families accept.
     """
-    groups, rest = reader.groups, Copy(reader.base)
+    groups, rest = reader.groups, ModelCopy(reader.base)
     meanings = [(other.architecture, _meaning(other)) for other in others]
     selectors = [_selector(action, sites, reader, meanings) for action, sites in groups]
     steps = [
@@ -170,7 +170,7 @@ def _meaning(reader: Reader) -> dict[Site, Effect] | None:
     effects: dict[Site, Effect] = {}
     try:
         for action, sites in reader.groups:
-            if action != Copy(reader.base):
+            if action != ModelCopy(reader.base):
                 effects |= dict.fromkeys(sites, _effect(action, sites))
     except RecipeError:
         return None
@@ -232,7 +232,7 @@ def _note(steps: Steps, readers: Mapping[str, Reader]) -> str:
     )
 
 
-def _idle(layout: Layout, family: str, marks: Mapping[str, Place]) -> RecipeError:
+def _idle(layout: MergeConfiguration, family: str, marks: Mapping[str, Place]) -> RecipeError:
     """Return the error for filters that fit no name of the stand-in."""
     names = _reader(layout, family).tensor_names()
     idle = [mark for mark in marks if not any(mark in name for name in names)] or list(marks)

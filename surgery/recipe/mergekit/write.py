@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from surgery.arch import Architecture, Component, Site
-    from surgery.recipe.mergekit.tables import Part, Tensor
+    from surgery.recipe.mergekit.tables import MergekitModule, Tensor
     from surgery.recipe.recipe import Recipe, Scalar, Step
 
 
@@ -121,7 +121,7 @@ def _references(recipe: Recipe) -> dict[str, str]:
     return references
 
 
-def _by_name(parts: Sequence[Part], acts: Mapping[Site, Act]) -> dict[str, Act]:
+def _by_name(parts: Sequence[MergekitModule], acts: Mapping[Site, Act]) -> dict[str, Act]:
     """Return each tensor's operation by mergekit's name for it; experts share one."""
     names: dict[str, Act] = {}
     for tensor in (tensor for part in parts for tensor in part.tensors()):
@@ -214,7 +214,7 @@ def _mix(pairs: Sequence[tuple[str, float]]) -> Mix:
 
 
 def _slices(
-    parts: Sequence[Part], acts: Mapping[Site, Act], references: Mapping[str, str]
+    parts: Sequence[MergekitModule], acts: Mapping[Site, Act], references: Mapping[str, str]
 ) -> Config | None:
     """Whole layers from one model or another; None when it is not that simple."""
     modules = {}
