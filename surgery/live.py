@@ -72,6 +72,10 @@ def transplanted(
     element type and device, so optimizers, hooks and tied weights stay valid; the weights that
     were there before come back bit for bit, after an exception too.
 
+    Tensors change one after the other: bytes are copied into a parameter, or its `data` is pointed
+    at other memory. No other thread may run, train or save the model from the start of the block
+    to its end; it would meet weights of both models.
+
     Args:
         model: A transformers model that holds the plan's base.
         plan: The variant.

@@ -15,7 +15,7 @@ from eval.engines.resizing import find_shrinkage
 from eval.store import Store
 from eval.sweep.desk import Desk, Timing, prepare, recipe_of
 from surgery.errors import ExecutionError
-from surgery.execute.run import processors
+from surgery.execute.work import processors
 from surgery.runs import RunKind, claimed
 
 if TYPE_CHECKING:

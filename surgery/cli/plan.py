@@ -40,10 +40,10 @@ def command(
     ] = None,
 ) -> None:
     """Show what a recipe would do, layer by layer. Reads headers only, writes nothing."""
-    from surgery.report.record import plan_record
-
     made, memory, fetched = _plan(recipe, bindings(model), remote)
     if json:
+        from surgery.report.record import plan_record
+
         print_json(plan_record(made, memory, fetched))
         if out_svg is None:
             return
@@ -59,7 +59,7 @@ def _plan(
     recipe: str, models: dict[str, str], remote: Remote
 ) -> tuple[Plan, int, dict[str, Fetch]]:
     from surgery.execute.fetch import fetches
-    from surgery.execute.run import default_workers
+    from surgery.execute.work import default_workers
     from surgery.plan.memory import projected_memory
     from surgery.recipe import load_recipe, opened
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from functools import partial
 from importlib import import_module
@@ -20,7 +19,7 @@ from surgery.execute.fetch import bring
 from surgery.execute.files import companions
 from surgery.execute.inventory import check_replaceable
 from surgery.execute.layout import planned_layout, shard_metadata, shard_ops
-from surgery.execute.work import CopyRun, JobStopped, copy_place, do_all, runs
+from surgery.execute.work import CopyRun, JobStopped, copy_place, default_workers, do_all, runs
 from surgery.methods.operations import MergekitMethod
 from surgery.plan.validate import validate
 from surgery.recipe.dump import to_yaml
@@ -34,24 +33,8 @@ if TYPE_CHECKING:
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan.model import Plan, TensorOp
 
-MAX_WORKERS = 8
-"""More threads than this only wait for memory and disk."""
-
 # Tensors of this size go to the disk while others are computed, not all at the end.
 _FLUSH = 32 << 20
-
-
-def processors() -> int:
-    """How many processors this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
-        return os.cpu_count() or 1
-
-
-def default_workers() -> int:
-    """As many threads as there are processors to run on, within reason."""
-    return min(MAX_WORKERS, processors())
 
 
 def execute(

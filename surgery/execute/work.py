@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
@@ -13,8 +14,24 @@ if TYPE_CHECKING:
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan.model import TensorOp
 
+MAX_WORKERS = 8
+"""More threads than this only wait for memory and disk."""
+
 LONGEST_RUN = 256 << 20
 """Bytes after which neighbouring copies become two pieces, so that threads end together."""
+
+
+def processors() -> int:
+    """Return how many processors this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """Return a number of threads: the processors to run on, at most `MAX_WORKERS`."""
+    return min(MAX_WORKERS, processors())
 
 
 class JobStopped(Exception):  # noqa: N818 - not an error: a thread was asked to end

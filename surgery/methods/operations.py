@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 class _Named:
     """The spelling of an operation in plans, ledgers and pictures."""
 
-    __slots__ = ()
     kind: ClassVar[str]
 
     @property
@@ -26,21 +25,21 @@ class _Named:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ByteCopy(_Named):
     """The bytes of one input, unchanged."""
 
     kind: ClassVar[str] = "copy"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cast(_Named):
     """One input, rounded to another element type."""
 
     kind: ClassVar[str] = "cast"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Linear(_Named):
     """A point on the line between two inputs: (1 - t) x + t y."""
 
@@ -48,7 +47,7 @@ class Linear(_Named):
     t: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Slerp(_Named):
     """A point on the great circle between two inputs, `t` of the way from the first."""
 
@@ -56,7 +55,7 @@ class Slerp(_Named):
     t: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskArithmetic(_Named):
     """The first input plus a weighted task vector: x + weight (plus - minus)."""
 
@@ -64,7 +63,7 @@ class TaskArithmetic(_Named):
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MergekitMethod(_Named):
     """One of mergekit's methods on whole tensors.
 

@@ -9,8 +9,7 @@ from functools import partial
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from surgery.execute.run import default_workers, processors
-from surgery.execute.work import JobStopped, do_all
+from surgery.execute.work import JobStopped, default_workers, do_all, processors
 from surgery.stats.align import align
 from surgery.stats.options import Options, SpectrumKind, choose_pairs
 from surgery.stats.parts import PieceStore
