@@ -11,7 +11,8 @@ from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stderr
 
 if TYPE_CHECKING:
-    from surgery.train.region import Region
+    from surgery.train.outline import ModelOutline
+    from surgery.train.region import FrozenRegion
 
 
 class Format(StrEnum):
@@ -58,14 +59,14 @@ def command(
     """Say which parameters of MODEL to freeze, for any trainer."""
     from surgery.checkpoint.open import open_checkpoint
     from surgery.recipe import parse_selector
-    from surgery.train.model import skeleton
+    from surgery.train.outline import load_outline
     from surgery.train.region import frozen_region
 
     chosen = [parse_selector(text) for text in selectors]
     with open_checkpoint(model, Remote.RANGES) as checkpoint:
         config = checkpoint.info.config
-    empty = skeleton(config)
-    region = frozen_region(empty, chosen, inverse=train)
+    outline = load_outline(config)
+    region = frozen_region(outline, chosen, inverse=train)
     for note in region.notes():
         stderr().print(note, soft_wrap=True)
     match form:
@@ -74,22 +75,22 @@ def command(
         case Format.REGEX:
             print(_regex(region))
         case Format.PEFT:
-            print_json(_lora(empty, region))
+            print_json(_lora(outline, region))
         case Format.JSON:
-            print_json(_record(empty, region))
+            print_json(_record(outline, region))
 
 
-def _regex(region: Region) -> str:
+def _regex(region: FrozenRegion) -> str:
     from surgery.train.export import as_regex
 
     return as_regex(region.frozen, region.trained)
 
 
-def _lora(model: Any, region: Region) -> dict[str, Any]:
+def _lora(outline: ModelOutline, region: FrozenRegion) -> dict[str, Any]:
     from surgery.errors import PlanError
     from surgery.train.export import as_lora
 
-    found = as_lora(model, region)
+    found = as_lora(outline, region)
     if not found:
         raise PlanError(
             "no linear layer learns outside the frozen region, so there is nothing to put a LoRA "
@@ -98,10 +99,10 @@ def _lora(model: Any, region: Region) -> dict[str, Any]:
     return found
 
 
-def _record(model: Any, region: Region) -> dict[str, Any]:
+def _record(outline: ModelOutline, region: FrozenRegion) -> dict[str, Any]:
     from surgery.train.export import as_lora
 
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    sizes = {names[0]: size for names, size in zip(outline.groups, outline.sizes, strict=True)}
     return {
         "frozen": list(region.frozen),
         "trained": list(region.trained),
@@ -111,5 +112,5 @@ def _record(model: Any, region: Region) -> dict[str, Any]:
             "trained": sum(sizes[name] for name in region.trained),
         },
         "regex": _regex(region),
-        "peft": as_lora(model, region) or None,
+        "peft": as_lora(outline, region) or None,
     }

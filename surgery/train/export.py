@@ -7,11 +7,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch.site import Component
+from surgery.train.outline import ModelOutline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from surgery.train.region import Region
+    from surgery.train.region import FrozenRegion
 
 
 def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
@@ -71,7 +72,7 @@ def _pattern(wanted: _Tree, whole: _Tree | None = None) -> str:
     return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
 
 
-def as_lora(model: Any, region: Region) -> dict[str, Any]:
+def as_lora(model: Any, region: FrozenRegion) -> dict[str, Any]:
     """What a `peft.LoraConfig` needs to put adapters on all that learns and on nothing else.
 
     LoRA freezes every weight it does not adapt, so a frozen region is one without adapters. Adapted
@@ -80,37 +81,31 @@ def as_lora(model: Any, region: Region) -> dict[str, Any]:
     `target_modules` is a pattern, which PEFT matches from end to end.
 
     Args:
-        model: The model the region is of, with weights or on the meta device.
-        region: What stands still.
+        model: The model the region is of, or its outline.
+        region: The frozen region.
 
     Returns:
         Arguments of `peft.LoraConfig`; empty where no linear layer learns.
     """
-    wanted = _learning_layers(model, region)
+    outline = model if isinstance(model, ModelOutline) else ModelOutline.of(model)
+    wanted = _learning_layers(outline, region)
     if not wanted:
         return {}
-    modules = [name for name, _ in model.named_modules()]
     for guess in _by_layer(region, wanted):
-        if [name for name in modules if _peft_takes(name, guess)] == wanted:
+        if [name for name in outline.modules if _peft_takes(name, guess)] == wanted:
             return guess
     return {"target_modules": _pattern(_tree(wanted))}
 
 
-def _learning_layers(model: Any, region: Region) -> list[str]:
+def _learning_layers(outline: ModelOutline, region: FrozenRegion) -> list[str]:
     """Names of the linear layers that learn, the head left out if there are others."""
-    from torch import nn
-
     learns, sites = frozenset(region.trained), region.architecture.sites
-    found = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and f"{name}.weight" in learns
-    ]
+    found = [name for name in outline.linear if f"{name}.weight" in learns]
     bodies = [name for name in found if sites[f"{name}.weight"].component is not Component.HEAD]
     return bodies or found
 
 
-def _by_layer(region: Region, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _by_layer(region: FrozenRegion, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What PEFT's own words could say, most readable first."""
     leaves = sorted({name.rpartition(".")[2] for name in wanted})
     yield {"target_modules": leaves}

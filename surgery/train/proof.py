@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from surgery.arch.site import Site
     from surgery.checkpoint.source import Checkpoint, CheckpointInfo
-    from surgery.train.region import Region
+    from surgery.train.region import FrozenRegion
 
 
 def fingerprints(model: Any) -> dict[str, str]:
@@ -32,7 +32,7 @@ def fingerprints(model: Any) -> dict[str, str]:
     }
 
 
-def check_still(before: Mapping[str, str], model: Any, region: Region) -> list[str]:
+def check_still(before: Mapping[str, str], model: Any, region: FrozenRegion) -> list[str]:
     """Hold a trained model against its start.
 
     Args:
@@ -61,7 +61,7 @@ def check_still(before: Mapping[str, str], model: Any, region: Region) -> list[s
     return [name for name in region.trained if name in before and before[name] == after[name]]
 
 
-def check_saved(start: CheckpointInfo, folder: Path, region: Region) -> list[str]:
+def check_saved(start: CheckpointInfo, folder: Path, region: FrozenRegion) -> list[str]:
     """Hold the files of a trained model against those of its start, byte for byte.
 
     Args:
@@ -95,13 +95,13 @@ def check_saved(start: CheckpointInfo, folder: Path, region: Region) -> list[str
     return kept
 
 
-def left_out(start: CheckpointInfo, region: Region) -> list[str]:
+def left_out(start: CheckpointInfo, region: FrozenRegion) -> list[str]:
     """Tensors of a checkpoint that are no part of the model, such as a prediction layer's."""
     found = resolve(start.config, start.tensors).names()
     return [name for site, name in found.items() if _is_foreign(site, region)]
 
 
-def _is_foreign(site: Site, region: Region) -> bool:
+def _is_foreign(site: Site, region: FrozenRegion) -> bool:
     """Whether a site of a file is unknown in memory, and all of its block with it."""
     return site not in region.named and _block(site) not in map(_block, region.named)
 
@@ -114,7 +114,7 @@ def _by_site(checkpoint: Checkpoint) -> dict[Site, str]:
     return resolve(checkpoint.info.config, checkpoint.info.tensors).names()
 
 
-def _still(region: Region, found: Mapping[Site, str]) -> list[Site]:
+def _still(region: FrozenRegion, found: Mapping[Site, str]) -> list[Site]:
     """Sites of files that must be as they were.
 
     A file may divide or spell what the model in memory has in one piece, as with experts: such a

@@ -1,4 +1,4 @@
-"""Which parameters of a loaded model learn and which stand still, by selectors."""
+"""Divide a model's parameters into frozen and trained ones, by selectors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.arch import resolve
 from surgery.errors import RecipeError
+from surgery.train.outline import ModelOutline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Region:
-    """A model's parameters in two parts.
+class FrozenRegion:
+    """A model's parameters, divided into frozen and trained ones.
 
     Names are `named_parameters()`'s; a tensor that has two (a tied head) stands under the first.
 
     Attributes:
-        frozen: What stands still, in the model's order.
-        trained: What learns.
+        frozen: The frozen ones, in the model's order.
+        trained: The others.
         tied: Names of one tensor, for every tensor of which the selectors name one and not the
             other.
         groups: Names of every tensor, those of one tensor together, the first one first.
@@ -39,7 +40,7 @@ class Region:
 
     @cached_property
     def named(self) -> dict[Site, bool]:
-        """Every site in memory, and whether what stands there learns."""
+        """Every site in memory, and whether it is trained."""
         learns = frozenset(self.trained)
         sites = self.architecture.sites
         return {sites[name]: group[0] in learns for group in self.groups for name in group}
@@ -51,15 +52,15 @@ class Region:
         return {sites[name]: sites[group[0]] for group in self.groups for name in group}
 
     def notes(self) -> list[str]:
-        """What the selectors moved without naming it, in sentences."""
-        still = frozenset(self.frozen)
+        """Return a sentence for every tied tensor that the selectors name in part."""
+        frozen = frozenset(self.frozen)
         return [
-            f"{' and '.join(self._told(names))} are one tensor (tied), so "
-            f"{'neither learns' if names[0] in still else 'both learn'}"
+            f"{' and '.join(self._describe(names))} are one tensor (tied), so "
+            f"{'neither learns' if names[0] in frozen else 'both learn'}"
             for names in self.tied
         ]
 
-    def _told(self, names: Iterable[str]) -> list[str]:
+    def _describe(self, names: Iterable[str]) -> list[str]:
         return [f"{self.architecture.sites[name].component} ({name})" for name in names]
 
 
@@ -69,23 +70,23 @@ def frozen_region(
     *,
     inverse: bool = False,
     cuts: Mapping[Component, tuple[int, int]] | None = None,
-) -> Region:
+) -> FrozenRegion:
     """Divide a model's parameters.
 
     Args:
-        model: A transformers model, with weights or on the meta device.
-        selectors: What stands still; united.
-        inverse: Whether the selectors name what learns, and all else stands still.
+        model: A transformers model, with weights or on the meta device, or its outline.
+        selectors: What is frozen; united.
+        inverse: Whether the selectors name what learns, and all else is frozen.
         cuts: Where early, mid and late are cut; thirds where absent.
 
     Raises:
         RecipeError: If a selector matches nothing, or nothing would be left to learn.
     """
-    groups = _groups(model)
-    architecture = resolve(model.config.to_dict(), model.state_dict())
+    outline = model if isinstance(model, ModelOutline) else ModelOutline.of(model)
+    architecture = resolve(outline.config, outline.tensors)
     names = architecture.names()
     chosen = {names[site] for selector in selectors for site in selector.match(architecture, cuts)}
-    named = {group[0]: bool(chosen.intersection(group)) for group in groups}
+    named = {group[0]: bool(chosen.intersection(group)) for group in outline.groups}
     frozen = tuple(name for name, hit in named.items() if hit is not inverse)
     trained = tuple(name for name, hit in named.items() if hit is inverse)
     if not trained:
@@ -93,21 +94,13 @@ def frozen_region(
         told = ", ".join(map(str, selectors))
         raise RecipeError(f"'{told}' leaves nothing to learn: every parameter is frozen.", place)
     partly = tuple(
-        tuple(group) for group in groups if 0 < len(chosen.intersection(group)) < len(group)
+        group for group in outline.groups if 0 < len(chosen.intersection(group)) < len(group)
     )
-    return Region(frozen, trained, partly, tuple(map(tuple, groups)), architecture)
+    return FrozenRegion(frozen, trained, partly, outline.groups, architecture)
 
 
-def hold_still(model: Any, region: Region) -> None:
-    """Let a model's gradients flow to what learns, and to nothing else."""
-    still = frozenset(region.frozen)
+def freeze(model: Any, region: FrozenRegion) -> None:
+    """Let a model's gradients flow to its trained parameters, and to no others."""
+    frozen = frozenset(region.frozen)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in still)
-
-
-def _groups(model: Any) -> list[list[str]]:
-    """Names of every parameter, those of one tensor together."""
-    found: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        found.setdefault(id(parameter), []).append(name)
-    return list(found.values())
+        parameter.requires_grad_(name not in frozen)

@@ -21,7 +21,7 @@ from surgery.train.folder import LOG, RunFolder, is_first
 from surgery.train.log import CsvLog, grpo_columns, sft_columns
 from surgery.train.model import load_model, load_processing
 from surgery.train.proof import check_still, fingerprints, left_out
-from surgery.train.region import Region, frozen_region, hold_still
+from surgery.train.region import FrozenRegion, freeze, frozen_region
 from surgery.train.save import save_model
 from surgery.train.trainer import Parts, make_grpo, make_sft, trl_module
 
@@ -60,7 +60,7 @@ class Trained:
     """
 
     folder: Path
-    region: Region
+    region: FrozenRegion
     unmoved: tuple[str, ...]
     rounded: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -150,7 +150,7 @@ class _Run:
                 # of them in files that spell names as they were published, and says nothing.
                 model = load_model(folder.checkpoint(resumed), info.config)
                 model.config._name_or_path = str(info.folder)  # where KL is measured from
-            hold_still(model, region)
+            freeze(model, region)
             trainer = build(Parts(model, processor, self.examples, folder.checkpoints, [self.log]))
             if is_first():
                 self.log.start(resumed)

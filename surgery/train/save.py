@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surgery.checkpoint.source import CheckpointInfo
-    from surgery.train.region import Region
+    from surgery.train.region import FrozenRegion
 
 RECORD: Final = "training.json"
 
 
 def save_model(
-    model: Any, info: CheckpointInfo, region: Region, folder: Path, record: Mapping[str, Any]
+    model: Any, info: CheckpointInfo, region: FrozenRegion, folder: Path, record: Mapping[str, Any]
 ) -> list[str]:
     """Write a model beside its place, hold it against its start, and put it in place.
 
@@ -65,7 +65,7 @@ def save_model(
     return rounded
 
 
-def _stored(model: Any, info: CheckpointInfo, region: Region) -> dict[str, Any]:
+def _stored(model: Any, info: CheckpointInfo, region: FrozenRegion) -> dict[str, Any]:
     import torch
 
     sites = resolve(info.config, info.tensors).names()

@@ -18,7 +18,7 @@ from surgery.errors import RecipeError, SurgeryError
 from surgery.recipe import parse_selector
 from surgery.train.export import as_lora, as_regex
 from surgery.train.model import skeleton
-from surgery.train.region import Region, frozen_region, hold_still
+from surgery.train.region import FrozenRegion, freeze, frozen_region
 from tests.families import TINY, build_tiny
 
 SELECTORS = ("language[late]", "vision", "language[1:3].mlp", "embedding", "norm, language[0]")
@@ -31,7 +31,7 @@ def empty(request: pytest.FixtureRequest) -> Any:
     return skeleton(config)
 
 
-def regions(model: Any) -> list[Region]:
+def regions(model: Any) -> list[FrozenRegion]:
     found = []
     for text in SELECTORS:
         try:
@@ -88,7 +88,7 @@ def test_names_freeze_a_model_of_plain_transformers() -> None:
     region = frozen_region(
         model, [parse_selector("vision, language[mid]"), parse_selector("embedding")]
     )
-    hold_still(model, region)
+    freeze(model, region)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     moving = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=0.01, weight_decay=0.5)
