@@ -21,7 +21,7 @@ from eval.statistics.intervals import mean
 from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
-from surgery.intervene.attention import KINDS, Kind, Regions, kinds_of, observed
+from surgery.intervene.attention import KINDS, Regions, TokenKind, kinds_of, observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,8 +134,8 @@ def _observe(
     ):
         engine.model(**inputs, use_cache=False, logits_to_keep=1)
     shares = seen.shares.numpy()
-    if not (kinds == KINDS.index(Kind.IMAGE)).any():
-        shares[..., KINDS.index(Kind.IMAGE)] = np.nan  # a share of nothing is no small share
+    if not (kinds == KINDS.index(TokenKind.IMAGE)).any():
+        shares[..., KINDS.index(TokenKind.IMAGE)] = np.nan  # a share of nothing is no small share
     return shares, seen.entropy.numpy()
 
 

@@ -8,12 +8,16 @@ token, and forgotten. Memory grows with the length of the sequence, not with its
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from surgery.errors import ExecutionError
 
@@ -24,11 +28,13 @@ if TYPE_CHECKING:
 
     from surgery.intervene.decoder import Decoder
 
+_Observer = Callable[[nn.Module, torch.Tensor, torch.Tensor, Any, Any], None]
+
 CHUNK: Final = 1 << 26
 """Bytes of attention weights that are held at once."""
 
 
-class Kind(StrEnum):
+class TokenKind(StrEnum):
     """What a token is that attention goes to."""
 
     SINK = "sink"  # the first token of the sequence
@@ -37,7 +43,7 @@ class Kind(StrEnum):
     RESPONSE = "response"  # earlier tokens of the response, and the token itself
 
 
-KINDS: Final = tuple(Kind)
+KINDS: Final = tuple(TokenKind)
 
 
 @dataclass
@@ -79,10 +85,10 @@ def kinds_of(ids: Tensor, image_token: int, prompt: int) -> Tensor:
     Returns:
         `Int[Tensor, "tokens"]`: places in `KINDS`.
     """
-    kinds = torch.full_like(ids, KINDS.index(Kind.TEXT))
-    kinds[prompt:] = KINDS.index(Kind.RESPONSE)
-    kinds[:prompt][ids[:prompt] == image_token] = KINDS.index(Kind.IMAGE)
-    kinds[0] = KINDS.index(Kind.SINK)
+    kinds = torch.full_like(ids, KINDS.index(TokenKind.TEXT))
+    kinds[prompt:] = KINDS.index(TokenKind.RESPONSE)
+    kinds[:prompt][ids[:prompt] == image_token] = KINDS.index(TokenKind.IMAGE)
+    kinds[0] = KINDS.index(TokenKind.SINK)
     return kinds
 
 
@@ -91,6 +97,9 @@ def observed(
     model: Any, decoder: Decoder, regions: Regions, *, chunk: int = CHUNK
 ) -> Iterator[Observed]:
     """Observe the decoder's attention in one forward pass of one sequence without padding.
+
+    Other models in the process are not touched. Not thread-safe for one model: it must not run in
+    another thread, nor be observed twice, inside the block.
 
     Args:
         model: A transformers model, whatever attention implementation it uses.
@@ -104,36 +113,27 @@ def observed(
     Raises:
         ExecutionError: If no attention was computed the way transformers dispatches it.
     """
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    name = model.config.get_text_config()._attn_implementation
-    own = ALL_ATTENTION_FUNCTIONS.get(name)
-    layers = {id(module): layer for layer, module in enumerate(decoder.attention)}
+    layers = {module: layer for layer, module in enumerate(decoder.attention)}
     found: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def attend(module: Any, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Any:
-        layer = layers.get(id(module))
-        if layer is not None:
-            mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
-            found[layer] = _shares(
-                query, key, mask, regions, chunk,
-                scale=kwargs.get("scaling"), softcap=kwargs.get("softcap"),
-                window=kwargs.get("sliding_window"),
-            )  # fmt: skip
-        usual = own or sys.modules[type(module).__module__].eager_attention_forward
-        return usual(module, query, key, *args, **kwargs)
+    def observe(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: Any) -> None:
+        found[layers[module]] = _shares(
+            query, key, mask, regions, chunk,
+            scale=options.get("scaling"), softcap=options.get("softcap"),
+            window=options.get("sliding_window"),
+        )  # fmt: skip
 
     result = Observed()
-    local = ALL_ATTENTION_FUNCTIONS._local_mapping
-    before = local.get(name)
-    ALL_ATTENTION_FUNCTIONS[name] = attend
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    _observers.update(dict.fromkeys(layers, observe))
+    config._attn_implementation = _register(before)
     try:
         yield result
     finally:
-        if before is None:
-            del ALL_ATTENTION_FUNCTIONS[name]
-        else:
-            ALL_ATTENTION_FUNCTIONS[name] = before
+        config._attn_implementation = before
+        for module in layers:
+            _observers.pop(module, None)
     if not found:
         raise ExecutionError(
             f"{type(model).__name__} does not compute its attention through transformers' "
@@ -144,6 +144,41 @@ def observed(
     each = [found.get(layer, nothing) for layer in range(len(decoder.attention))]
     result.shares = torch.stack([shares for shares, _ in each])
     result.entropy = torch.stack([entropy for _, entropy in each])
+
+
+_observers: Final[WeakKeyDictionary[nn.Module, _Observer]] = WeakKeyDictionary()
+"""What looks on at an attention module, while it is observed."""
+
+
+def _register(implementation: str) -> str:
+    """Make transformers know an attention implementation with observers, and return its name.
+
+    The name is our own, so no model is touched that does not ask for it. Its masks are those of the
+    implementation that does the work.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    name = f"{implementation}_observed"
+    AttentionInterface.register(name, partial(_attend, implementation))
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
+    return name
+
+
+def _attend(
+    implementation: str, module: nn.Module, query: Tensor, key: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """Compute attention as the implementation does, with the module's observer looking on."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    observe = _observers.get(module)
+    if observe is not None:
+        mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+        observe(module, query, key, mask, kwargs)
+    usual = ALL_ATTENTION_FUNCTIONS.get(implementation)
+    if usual is None:  # eager attention is each model's own
+        usual = sys.modules[type(module).__module__].eager_attention_forward
+    return usual(module, query, key, *args, **kwargs)
 
 
 def _shares(

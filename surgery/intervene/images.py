@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def seen_once(model: Any, copies: int) -> Iterator[None]:
     """Run the vision tower once where a batch holds the same images several times over.
 
+    Not thread-safe: the model's own method is hidden inside the block, for every thread.
+
     Args:
         model: A transformers vision-language model.
         copies: How often the images of a batch repeat, as whole blocks.

@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from surgery.errors import ExecutionError
 from surgery.intervene import Decoder
-from surgery.intervene.attention import KINDS, Kind, Regions, _masked, kinds_of, observed
+from surgery.intervene.attention import KINDS, Regions, TokenKind, _masked, kinds_of, observed
 from tests.intervene.made import IMAGES, TEXTS, VISION, build
 
 LAYERS = 4
@@ -79,11 +79,33 @@ def test_without_a_mask_a_query_sees_what_is_before_it_and_in_its_window(
 def test_nothing_is_left_behind() -> None:
     made = build("llava", LAYERS)
     inputs = made.inputs([LONG], [(1, 2, 2)])
-    before = dict(ALL_ATTENTION_FUNCTIONS._local_mapping)
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
     look(made, inputs)
     with pytest.raises(ExecutionError, match="one whole sequence at a time"):
         look(made, made.inputs(TEXTS, IMAGES))
-    assert ALL_ATTENTION_FUNCTIONS._local_mapping == before
+    assert made.model.config.get_text_config()._attn_implementation == "sdpa"
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
+
+
+def test_other_models_are_not_touched() -> None:
+    """One of the same class runs, and another is observed, in the block of the first."""
+    made, other = build("llava", LAYERS), build("llava", LAYERS)
+    inputs = made.inputs([LONG], [(1, 2, 3)])
+    ids = inputs["input_ids"][0]
+    kinds = kinds_of(ids, made.model.config.image_token_id, len(ids) - 6)
+    spans = torch.zeros(1, len(ids), dtype=torch.bool)
+    spans[0, -6:] = True
+    regions = Regions(kinds, spans)
+    alone, _, plain = look(made, inputs)
+    with torch.inference_mode(), observed(made.model, Decoder.of(made.model), regions) as found:
+        assert other.model.config.get_text_config()._attn_implementation == "sdpa"
+        assert torch.equal(other.model(**inputs).logits, plain)
+        within, _, _ = look(other, inputs)
+        made.model(**inputs)
+        more = other.inputs(TEXTS, IMAGES)  # padded rows: observed, they would be refused
+        other.model(**more)
+    torch.testing.assert_close(within.shares, alone.shares, equal_nan=True)
+    torch.testing.assert_close(found.shares[:, :, 0], alone.shares[:, :, 0])
 
 
 def test_attention_that_goes_another_way_is_refused() -> None:
@@ -102,10 +124,10 @@ def test_every_token_is_of_one_kind(ids: list[int], data: st.DataObject) -> None
     prompt = data.draw(st.integers(1, len(ids)))
     kinds = kinds_of(torch.tensor(ids), 3, prompt)
     for place, (token, kind) in enumerate(zip(ids, kinds.tolist(), strict=True)):
-        expected = Kind.RESPONSE
+        expected = TokenKind.RESPONSE
         if place < prompt:
-            expected = Kind.IMAGE if token == 3 else Kind.TEXT
-        assert KINDS[kind] is (Kind.SINK if place == 0 else expected)
+            expected = TokenKind.IMAGE if token == 3 else TokenKind.TEXT
+        assert KINDS[kind] is (TokenKind.SINK if place == 0 else expected)
 
 
 def test_memory_does_not_grow_with_the_square_of_the_length() -> None:

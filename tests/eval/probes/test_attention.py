@@ -18,7 +18,7 @@ from eval.probes.attention import SPANS, Attention, _answer, _spans, attend, hea
 from eval.probes.likelihood import right_response
 from eval.records import Picture
 from surgery.errors import ExecutionError
-from surgery.intervene.attention import KINDS, Kind
+from surgery.intervene.attention import KINDS, TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from eval.probes.subject import Subject
 
 LAYERS, HEADS = 9, 4
-IMAGE, SINK = KINDS.index(Kind.IMAGE), KINDS.index(Kind.SINK)
+IMAGE, SINK = KINDS.index(TokenKind.IMAGE), KINDS.index(TokenKind.SINK)
 PROMPT = "<|im_start|>user\nread the number<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -154,9 +154,9 @@ def eagerly(model: Any, processor: Any, asked: Any, text: str) -> tuple[Any, Any
         for one in (prompt, prompt + text)
     )
     ids, start = inputs["input_ids"][0], before["input_ids"].shape[1]
-    kind = np.full(len(ids), KINDS.index(Kind.TEXT))
+    kind = np.full(len(ids), KINDS.index(TokenKind.TEXT))
     kind[ids.numpy() == model.config.image_token_id] = IMAGE
-    kind[start:], kind[0] = KINDS.index(Kind.RESPONSE), SINK
+    kind[start:], kind[0] = KINDS.index(TokenKind.RESPONSE), SINK
     words = processor.tokenizer.convert_ids_to_tokens(ids[start:].tolist())
     places = [words.index(tag) for tag in ("<think>", "</think>", "<answer>", "</answer>")]
     spans = np.zeros((3, len(ids)), bool)
