@@ -1,7 +1,7 @@
 """Causal probes: a loaded model changed for the length of a `with` block, many changes at once.
 
-A block changes the model object itself, so no other thread may run that model meanwhile. Other models
-in the process are not touched.
+A block changes the model object itself, so no other thread may run that model meanwhile. Other
+models in the process are not touched.
 """
 
 from __future__ import annotations
