@@ -12,9 +12,10 @@ import typer
 from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stderr, stdout
 from surgery.cli.options import Json, Models, Quiet, RemoteOption, bindings
+from surgery.cli.progress import ByteProgress
 
 if TYPE_CHECKING:
-    from surgery.cli.publishing import Wish
+    from surgery.hub.merge import PublishOptions
     from surgery.hub.publish import Published
 
 _BRANCH = re.compile(r"[A-Za-z0-9][\w./-]{0,99}", re.ASCII)
@@ -104,35 +105,45 @@ def command(
     its parents' licences allow it. Then it is sent in one commit, and what the Hub has is compared
     with what was sent. Log in with 'hf auth login' before.
     """
-    from surgery.cli.publishing import Wish
+    from surgery.hub.merge import PublishOptions
 
-    wish = Wish(private, dry_run, revision, collection, licence, bindings(model), remote,
-                quiet or json, overwrite)  # fmt: skip
+    quiet = quiet or json
+    options = PublishOptions(
+        private, dry_run, revision, collection, licence, bindings(model), remote, overwrite,
+        report=lambda message: None if quiet else stderr().print(message, soft_wrap=True),
+        progress=lambda label: ByteProgress(label, None, quiet=quiet),
+    )  # fmt: skip
     if revision is not None and not _BRANCH.fullmatch(revision):
         raise typer.BadParameter(
             f"{revision!r} is no name of a branch. Expected letters, digits, '-', '_', '.', '/'.",
             param_hint="--revision",
         )
-    if wish.quiet or not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         disable_progress_bars()
     if sweep is None:
-        records = _one(what, where, wish, run, pick)
+        records = _one(what, where, options, run, pick, quiet=quiet)
     else:
-        for given, option in ((run, "--run"), (revision, "--revision")):
-            if given is not None:
+        for value, option in ((run, "--run"), (revision, "--revision")):
+            if value is not None:
                 raise typer.BadParameter("goes with one merge, not --sweep.", param_hint=option)
-        records = _several(what, where, wish, sweep, pick)
+        records = _several(what, where, options, sweep, pick, quiet=quiet)
     if json:
         print_json(records)
 
 
 def _one(
-    what: str | None, where: str | None, wish: Wish, run: Path | None, pick: list[str] | None
+    what: str | None,
+    where: str | None,
+    options: PublishOptions,
+    run: Path | None,
+    pick: list[str] | None,
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Publish one merge."""
-    from surgery.cli.publishing import publish_merge
+    from eval.publishing import publish_model
 
     if pick:
         raise typer.BadParameter("picks among the variants of a --sweep.", param_hint="--pick")
@@ -142,34 +153,40 @@ def _one(
             param_hint="OUT NAMESPACE/NAME",
         )
     repo = _repo(where)
-    parcel, published = publish_merge(Path(what), repo, wish, run)
-    if not wish.quiet:
+    package, published = publish_model(Path(what), repo, options, run)
+    files = {name: package.bundle.size(name) for name in package.bundle.files}
+    if not quiet:
         if published is None:
-            _print_dry(repo, parcel.card, {n: parcel.bundle.size(n) for n in parcel.bundle.files})
+            _print_dry(repo, package.card, files)
         else:
             _print_done(published)
     if published is None:
-        files = {name: parcel.bundle.size(name) for name in parcel.bundle.files}
-        return {"repo": repo, "dry_run": True, "card": parcel.card, "files": files}
+        return {"repo": repo, "dry_run": True, "card": package.card, "files": files}
     return _record(published)
 
 
 def _several(
-    what: str | None, where: str | None, wish: Wish, sweep: Path, pick: list[str] | None
+    what: str | None,
+    where: str | None,
+    options: PublishOptions,
+    sweep: Path,
+    pick: list[str] | None,
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Publish the variants of a sweep."""
-    from surgery.cli.publishing_sweep import publish_sweep
+    from eval.publishing import publish_sweep
 
     if what is None or where is not None or not _NAME.fullmatch(what):
         raise typer.BadParameter(
             "with --sweep give the namespace alone: surgery publish --sweep RUN NAMESPACE",
             param_hint="NAMESPACE",
         )
-    done = publish_sweep(sweep, what, wish, pick or ())
-    if not wish.quiet:
+    done = publish_sweep(sweep, what, options, pick or ())
+    if not quiet:
         for repo, files in done.planned.items():
             _print_files(repo, files)
-        if wish.dry_run:
+        if options.dry_run:
             stdout().print("and a card, a picture, a recipe and a ledger for every merge")
             stdout().print(f"\n{done.card}", soft_wrap=True)
         for published in done.published:
@@ -177,7 +194,7 @@ def _several(
         if done.collection:
             stdout().print(f"collection: {done.collection}", soft_wrap=True)
     return {
-        "dry_run": wish.dry_run,
+        "dry_run": options.dry_run,
         "card": done.card,
         "planned": done.planned,
         "published": [_record(each) for each in done.published],

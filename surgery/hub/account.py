@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.checkpoint.hub import keep_signatures
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import PublishError, did_you_mean
-from surgery.hub.failure import LOG_IN, explained
+from surgery.hub.failure import LOG_IN, publish_errors
 from surgery.reading import read_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Account:
         Raises:
             PublishError: If nobody is logged in, or the Hub cannot be asked.
         """
-        with explained("asking the Hub who you are"):
+        with publish_errors("asking the Hub who you are"):
             found = api.whoami()
         access = (found.get("auth") or {}).get("accessToken") or {}
         return cls(
@@ -135,7 +135,7 @@ class Target:
         """
         from huggingface_hub import errors
 
-        with explained(f"{repo}: looking at what is there"):
+        with publish_errors(f"{repo}: looking at what is there"):
             try:
                 info = api.repo_info(repo, repo_type=kind)
             except errors.RepositoryNotFoundError:
@@ -243,7 +243,7 @@ def check_card(text: str, target: Target) -> None:
     from huggingface_hub import DatasetCard, ModelCard
 
     kind = ModelCard if target.kind == "model" else DatasetCard
-    with explained(f"{target.repo}: validating the card"):
+    with publish_errors(f"{target.repo}: validating the card"):
         try:
             kind(text).validate()
         except ValueError as error:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from surgery.checkpoint.ledger import Ledger
-    from surgery.hub.check import Loaded
-    from surgery.hub.licence import Combined
+    from surgery.hub.check import LoadReport
+    from surgery.hub.licence import MergeLicence
     from surgery.hub.parents import Parent
     from surgery.plan.model import Plan
     from surgery.recipe.recipe import Recipe, Reference
@@ -73,7 +73,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProvenMerge:
     """What a card is about.
 
     Attributes:
@@ -90,9 +90,9 @@ class Subject:
     repo: str
     plan: Plan
     ledger: Ledger
-    loaded: Loaded
+    loaded: LoadReport
     parents: Sequence[Parent]
-    licence: Combined
+    licence: MergeLicence
     evaluation: Evaluation | None = None
     revision: str | None = None
 
@@ -145,7 +145,7 @@ def _public(reference: Reference | None, revision: str | None) -> Reference | No
     return None if reference is None else public_reference(reference, revision)
 
 
-def card(subject: Subject) -> str:
+def card(subject: ProvenMerge) -> str:
     """Markdown with the metadata block that the Hub reads.
 
     Args:
@@ -171,7 +171,7 @@ def card(subject: Subject) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _base(subject: Subject) -> str:
+def _base(subject: ProvenMerge) -> str:
     """The base by its name in the recipe, and where it is."""
     name = subject.plan.recipe.base
     parent = next((each for each in subject.parents if each.name == name), None)
@@ -184,7 +184,7 @@ def _link(parent: Parent) -> str:
     return f"[{plain(parent.repo)}](https://huggingface.co/{quote(parent.repo)})"
 
 
-def _metadata(subject: Subject) -> dict[str, Any]:
+def _metadata(subject: ProvenMerge) -> dict[str, Any]:
     """What the Hub reads, in the order people write it."""
     found = metadata(subject.plan)
     licence = subject.licence
@@ -270,7 +270,7 @@ def _p(p: float) -> str:
     return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
-def _use(subject: Subject) -> list[str]:
+def _use(subject: ProvenMerge) -> list[str]:
     """How to load it."""
     repo = json.dumps(subject.repo)
     at = f", revision={json.dumps(subject.revision)}" if subject.revision else ""
@@ -293,7 +293,7 @@ def _use(subject: Subject) -> list[str]:
     return ["## How to load it", fenced(lines, "python"), told, *custom_code(plan)]
 
 
-def _again(subject: Subject) -> list[str]:
+def _again(subject: ProvenMerge) -> list[str]:
     """How to make it again, as one command."""
     at = f"@{subject.revision}" if subject.revision else ""
     local = published_recipe(subject.plan).unbound
@@ -321,7 +321,7 @@ def _place(plan: Plan, name: str) -> str:
     return shlex.quote(told)
 
 
-def _parents(subject: Subject) -> list[str]:
+def _parents(subject: ProvenMerge) -> list[str]:
     """Every parent with commit, licence and fingerprint."""
     lines = [
         row("name", "checkpoint", "commit", "licence", "kind", "content"),
@@ -342,7 +342,7 @@ def _parents(subject: Subject) -> list[str]:
     return ["## Parents", "\n".join(lines), told]
 
 
-def _limits(subject: Subject) -> list[str]:
+def _limits(subject: ProvenMerge) -> list[str]:
     """What it is not good for, and what is not known of it."""
     limits = [
         "A merge is an instrument for finding out which layers carry what. Nobody trained it as a "
@@ -360,7 +360,7 @@ def _limits(subject: Subject) -> list[str]:
     return ["## What it is not good for", "\n".join(f"- {limit}" for limit in limits if limit)]
 
 
-def _settled(licence: Combined, doubt: str) -> str:
+def _settled(licence: MergeLicence, doubt: str) -> str:
     """A doubt about the licence, without the advice to whom it was for."""
     told = re.sub(r"[:,;.][^:;.]*--license.*$", "", doubt, flags=re.DOTALL)
     stated = licence.name or licence.license

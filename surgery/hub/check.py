@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadReport:
     """What transformers made of a merge.
 
     Attributes:
@@ -32,7 +32,7 @@ class Loaded:
     unused: tuple[str, ...]
 
 
-def check_loads(folder: Path, config: Mapping[str, Any]) -> Loaded:
+def check_loads(folder: Path, config: Mapping[str, Any]) -> LoadReport:
     """Load a merge on the meta device, and its processor, with plain transformers.
 
     Args:
@@ -79,7 +79,7 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> Loaded:
     ):
         if names:
             raise PublishError(f"{folder} {what} {_listed(sorted(map(str, names)))}.")
-    return Loaded(
+    return LoadReport(
         auto=kind.__name__,
         model=type(model).__name__,
         processor=type(processor).__name__,

@@ -28,7 +28,7 @@ class HubBusyError(PublishError):
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def publish_errors(what: str) -> Iterator[None]:
     """Turn the client's errors into one sentence each.
 
     Args:

@@ -145,7 +145,7 @@ def _word(said: object) -> str:
 
 
 @dataclass(frozen=True, order=True)
-class Stated:
+class StatedLicence:
     """A licence as a model card states it.
 
     Attributes:
@@ -159,7 +159,7 @@ class Stated:
     link: str = ""
 
     @classmethod
-    def of(cls, card: Mapping[str, object]) -> Stated | None:
+    def of(cls, card: Mapping[str, object]) -> StatedLicence | None:
         """What a card's metadata states; None where it states nothing.
 
         A list of one licence counts as that one; a list of several as one that no rule knows.
@@ -187,7 +187,7 @@ class Stated:
 
 
 @dataclass(frozen=True)
-class Combined:
+class MergeLicence:
     """What a merge may carry.
 
     Attributes:
@@ -224,7 +224,7 @@ def may_go_into(part: str, whole: str) -> bool:
     return any(may_go_into(step, whole) for step in _INTO.get(part, ()))
 
 
-def combine(parents: Mapping[str, Stated | None]) -> Combined:
+def combine(parents: Mapping[str, StatedLicence | None]) -> MergeLicence:
     """What licence a merge of these models may carry, and what is doubtful about it.
 
     Args:
@@ -239,7 +239,7 @@ def combine(parents: Mapping[str, Stated | None]) -> Combined:
     """
     if not parents:
         raise ValueError("a merge has parents")
-    groups: dict[Stated | None, list[str]] = {}
+    groups: dict[StatedLicence | None, list[str]] = {}
     for name in sorted(parents):
         groups.setdefault(parents[name], []).append(name)
     clear = sorted(stated for stated in groups if stated is not None and _is_clear(stated))
@@ -248,11 +248,11 @@ def combine(parents: Mapping[str, Stated | None]) -> Combined:
     doubts += _conflicts(clear, groups) if top is None else []
     told = tuple(doubt for doubt in doubts if doubt)
     if top is None or len(clear) < len(groups):
-        return Combined(None, None, None, told)
-    return Combined(top.license, top.name or None, top.link or None, told)
+        return MergeLicence(None, None, None, told)
+    return MergeLicence(top.license, top.name or None, top.link or None, told)
 
 
-def confirm(combined: Combined, chosen: str) -> Combined:
+def confirm(combined: MergeLicence, chosen: str) -> MergeLicence:
     """Take the licence that a user names with `--license`.
 
     A user may hold leave that no card tells of. So a choice that asks less than the parents do is
@@ -271,16 +271,16 @@ def confirm(combined: Combined, chosen: str) -> Combined:
     choice = _parse(chosen)
     doubts = combined.doubts
     if combined.license is not None:
-        proposed = Stated(combined.license, combined.name or "", combined.link or "")
+        proposed = StatedLicence(combined.license, combined.name or "", combined.link or "")
         if not _goes(proposed, choice):
             doubts += (
                 f"The merge is published under {choice}, though its parents lead to {proposed}, "
                 f"which is not known to go into {choice}.",
             )
-    return Combined(choice.license, choice.name or None, choice.link or None, doubts)
+    return MergeLicence(choice.license, choice.name or None, choice.link or None, doubts)
 
 
-def _parse(chosen: str) -> Stated:
+def _parse(chosen: str) -> StatedLicence:
     """An id, or `other:NAME:LINK`; links hold colons too."""
     identifier, *rest = chosen.strip().split(":", 2)
     known = identifier.lower()
@@ -290,11 +290,11 @@ def _parse(chosen: str) -> Stated:
                 f"--license {chosen}: a licence without an id needs a name and a link. "
                 "Expected other:NAME:LINK, for example other:qwen-research:LICENSE."
             )
-        return Stated(known, rest[0].strip(), rest[1].strip())
+        return StatedLicence(known, rest[0].strip(), rest[1].strip())
     if rest or known not in KINDS or known == "unknown":
         hint = _near(known) or " Expected an id of the Hub or other:NAME:LINK."
         raise PublishError(f"--license {chosen}: not an id that a licence can be stated by.{hint}")
-    return Stated(known)
+    return StatedLicence(known)
 
 
 def _near(word: str) -> str:
@@ -303,21 +303,21 @@ def _near(word: str) -> str:
     return hint if hint.startswith(" Did") else ""
 
 
-def _is_clear(stated: Stated) -> bool:
+def _is_clear(stated: StatedLicence) -> bool:
     """Whether one knows which licence is meant, and that it lets a merge be made."""
     if stated.license == "other":
         return bool(stated.name and stated.link)
     return KINDS.get(stated.license) not in (None, Kind.UNCLEAR, Kind.NO_DERIVATIVES)
 
 
-def _goes(part: Stated, whole: Stated) -> bool:
+def _goes(part: StatedLicence, whole: StatedLicence) -> bool:
     """As `may_go_into`; licences of one's own go nowhere but into themselves."""
     if part.license == whole.license:
         return part == whole
     return may_go_into(part.license, whole.license)
 
 
-def _doubt(stated: Stated | None, names: list[str]) -> str:
+def _doubt(stated: StatedLicence | None, names: list[str]) -> str:
     """What is doubtful about one licence, whoever else is there; empty where nothing is."""
     who = _listed(names)
     are, state = ("is", "states") if len(names) == 1 else ("are", "state")
@@ -335,7 +335,7 @@ def _doubt(stated: Stated | None, names: list[str]) -> str:
     return _of_kind(stated, f"{who} {are} under {stated}")
 
 
-def _of_kind(stated: Stated, under: str) -> str:
+def _of_kind(stated: StatedLicence, under: str) -> str:
     """The doubt about a licence that the Hub knows."""
     then = f"confirm with --license {stated.option}."
     match KINDS[stated.license]:
@@ -354,7 +354,7 @@ def _of_kind(stated: Stated, under: str) -> str:
     return ""
 
 
-def _unclear(stated: Stated, under: str) -> str:
+def _unclear(stated: StatedLicence, under: str) -> str:
     """The doubt about `cc` and `other`."""
     if stated.license == "cc":
         return (
@@ -371,7 +371,9 @@ def _unclear(stated: Stated, under: str) -> str:
     return f"{under}{told}: read it, then confirm with --license {stated.option}."
 
 
-def _conflicts(clear: list[Stated], groups: Mapping[Stated | None, list[str]]) -> Iterable[str]:
+def _conflicts(
+    clear: list[StatedLicence], groups: Mapping[StatedLicence | None, list[str]]
+) -> Iterable[str]:
     """A sentence for every two licences that no parent's licence reconciles."""
     for one, two in combinations(clear, 2):
         if any(_goes(one, whole) and _goes(two, whole) for whole in clear):
@@ -383,7 +385,7 @@ def _conflicts(clear: list[Stated], groups: Mapping[Stated | None, list[str]]) -
         )
 
 
-def _reason(one: Stated, two: Stated) -> str:
+def _reason(one: StatedLicence, two: StatedLicence) -> str:
     ids = {one.license, two.license}
     if one.name and one.name == two.name:
         return "two links may lead to two texts"

@@ -15,7 +15,7 @@ from surgery.checkpoint.lora import WEIGHTS
 from surgery.checkpoint.open import split_hub_id
 from surgery.execute.card import sources
 from surgery.execute.fingerprint import fingerprint
-from surgery.hub.licence import Stated
+from surgery.hub.licence import StatedLicence
 from surgery.plan import make_plan
 from surgery.reading import expand_home, resolve
 from surgery.recipe import Recipe, opened
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CARD = "README.md"
 _LARGEST = 1 << 20
 _LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
-_SPECIMEN = Stated("apache-2.0")  # this project's own
+_SPECIMEN = StatedLicence("apache-2.0")  # this project's own
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Parent:
     reference: str
     repo: str | None
     commit: str | None
-    licence: Stated | None
+    licence: StatedLicence | None
     languages: tuple[str, ...]
     content: str | None = None
 
@@ -106,7 +106,7 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
         if commit in ("", "local"):
             folder = info.folder if index == 0 else _folder(reference)
             card = _metadata(folder / _CARD)
-            stated = _SPECIMEN if reference.startswith("specimen:") else Stated.of(card)
+            stated = _SPECIMEN if reference.startswith("specimen:") else StatedLicence.of(card)
             content = content_of(folder) if index == 0 else _adapter_content(folder)
             told = public_reference(reference, None)
             yield Parent(name, told, None, None, stated, _languages(card), content)
@@ -114,11 +114,11 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
         repo, _ = split_hub_id(reference)
         path = fetch_file(repo, commit, _CARD)
         card = {} if path is None else _metadata(path)
-        stated = _linked(Stated.of(card), repo, commit)
+        stated = _linked(StatedLicence.of(card), repo, commit)
         yield Parent(name, repo, repo, commit, stated, _languages(card))
 
 
-def _linked(stated: Stated | None, repo: str, commit: str) -> Stated | None:
+def _linked(stated: StatedLicence | None, repo: str, commit: str) -> StatedLicence | None:
     """A licence whose link leads there from anywhere, not only from its own repository."""
     if stated is None or not stated.link or "://" in stated.link:
         return stated

@@ -10,9 +10,9 @@ from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.checkpoint.source import Remote
 from surgery.errors import PublishError
 from surgery.execute.verify import verify
-from surgery.hub.card import Subject, published_plan
+from surgery.hub.card import ProvenMerge, published_plan
 from surgery.hub.check import check_loads
-from surgery.hub.failure import explained
+from surgery.hub.failure import publish_errors
 from surgery.hub.licence import combine, confirm
 from surgery.hub.parents import parents_of
 from surgery.plan import make_plan
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from surgery.checkpoint.ledger import Ledger
     from surgery.hub.account import Target
-    from surgery.hub.licence import Combined
+    from surgery.hub.licence import MergeLicence
     from surgery.hub.parents import Parent
     from surgery.plan.model import Plan
 
@@ -39,7 +39,7 @@ def prepare(
     revision: str | None = None,
     remote: Remote = Remote.AUTO,
     progress: Callable[[int], None] | None = None,
-) -> Subject:
+) -> ProvenMerge:
     """Prove a merge, load it on the meta device, and settle its licence.
 
     Args:
@@ -79,7 +79,7 @@ def prepare(
         loaded = check_loads(out, made.info.config)
     parents = parents_of(plan)
     settled = settle(parents, licence)
-    return Subject(repo, published_plan(plan), ledger, loaded, parents, settled, None, revision)
+    return ProvenMerge(repo, published_plan(plan), ledger, loaded, parents, settled, None, revision)
 
 
 def check_still_holds(out: Path) -> None:
@@ -109,7 +109,7 @@ def check_parents_may_be_seen(api: Any, parents: Sequence[Parent], target: Targe
     if target.private:
         return
     for repo in dict.fromkeys(parent.repo for parent in parents if parent.repo):
-        with explained(f"{repo}: looking at who may see it"):
+        with publish_errors(f"{repo}: looking at who may see it"):
             private = bool(api.model_info(repo).private)
         if private:
             raise PublishError(
@@ -118,7 +118,7 @@ def check_parents_may_be_seen(api: Any, parents: Sequence[Parent], target: Targe
             )
 
 
-def settle(parents: Sequence[Parent], licence: str | None) -> Combined:
+def settle(parents: Sequence[Parent], licence: str | None) -> MergeLicence:
     """The licence that a merge carries.
 
     Args:

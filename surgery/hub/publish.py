@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from surgery.errors import PublishError
 from surgery.hub.account import shortened
-from surgery.hub.failure import CopyRefusedError, HubBusyError, explained
+from surgery.hub.failure import CopyRefusedError, HubBusyError, publish_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from surgery.hub.account import Target
     from surgery.hub.bundle import Bundle
-    from surgery.hub.parcel import Parcel
+    from surgery.hub.package import Package
     from surgery.hub.parents import Parent
 
 _ATTEMPTS: Final = 5
@@ -23,7 +23,7 @@ _WAIT: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Copy:
+class ServerCopy:
     """A weight file that the Hub has already, in a parent.
 
     Attributes:
@@ -68,8 +68,8 @@ def publish(
     target: Target,
     message: str,
     *,
-    merge: tuple[Parcel, Sequence[Parent]] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    merge: tuple[Package, Sequence[Parent]] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Published:
     """Make the repository if need be, send everything in one commit, and compare.
 
@@ -83,25 +83,25 @@ def publish(
         message: The commit's.
         merge: For a merge, what it is and the models it descends from: files that one of them has
             on the Hub need not be sent.
-        say: Told what is being done.
+        report: Called with a sentence about each step.
 
     Raises:
         PublishError: If the Hub refuses, cannot be reached, or has something else than was sent.
     """
     repo, revision = target.repo, target.revision
-    with explained(f"{repo}: making the repository"):
+    with publish_errors(f"{repo}: making the repository"):
         if not target.exists:
             api.create_repo(repo, private=target.private, repo_type=target.kind, exist_ok=True)
         if revision is not None and not target.branch:
             api.create_branch(repo, branch=revision, repo_type=target.kind, exist_ok=True)
     others = [name for name in target.others if name not in bundle.files]
     if others and merge is not None:
-        say(
+        report(
             f"{repo} has files of its own ({shortened(others)}), which are left as they are; "
             f"'surgery verify {repo}' will name them"
         )
     copies = () if merge is None else unchanged(api, *merge)
-    delivery = _Delivery(api, bundle, target, copies, message, say)
+    delivery = _Delivery(api, bundle, target, copies, message, report)
     commit = delivery.deliver()
     compare(api, bundle, target, commit)
     place = repo if target.kind == "model" else f"{target.kind}s/{repo}"
@@ -110,23 +110,23 @@ def publish(
     return Published(repo, commit, url, len(bundle.files), bundle.nbytes, copied, target.private)
 
 
-def unchanged(api: Any, parcel: Parcel, parents: Sequence[Parent]) -> tuple[Copy, ...]:
+def unchanged(api: Any, package: Package, parents: Sequence[Parent]) -> tuple[ServerCopy, ...]:
     """The weight files that are, bit for bit, a file of a parent on the Hub.
 
     Raises:
         PublishError: If the Hub cannot be asked.
     """
-    there: dict[tuple[int, str], Copy] = {}
+    there: dict[tuple[int, str], ServerCopy] = {}
     for repo, commit in dict.fromkeys((p.repo, p.commit) for p in parents if p.repo and p.commit):
-        with explained(f"{repo}: looking at its files"):
+        with publish_errors(f"{repo}: looking at its files"):
             found = _weights(api, str(repo), str(commit))
         for name, (digest, nbytes) in found.items():
-            there.setdefault((nbytes, digest), Copy("", str(repo), str(commit), name))
+            there.setdefault((nbytes, digest), ServerCopy("", str(repo), str(commit), name))
     sizes = {nbytes for nbytes, _ in there}
-    bundle = parcel.bundle
+    bundle = package.bundle
     return tuple(
         replace(there[key], name=shard)
-        for shard in dict.fromkeys(tensor.shard for tensor in parcel.ledger.tensors)
+        for shard in dict.fromkeys(tensor.shard for tensor in package.ledger.tensors)
         if bundle.size(shard) in sizes
         and (key := (bundle.size(shard), bundle.sha256(shard))) in there
     )
@@ -148,9 +148,9 @@ class _Delivery:
     api: Any
     bundle: Bundle
     target: Target
-    copies: Sequence[Copy]
+    copies: Sequence[ServerCopy]
     message: str
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     head: str | None = None
 
     def deliver(self) -> str:
@@ -165,7 +165,7 @@ class _Delivery:
                         f"{error} What has arrived is not sent a second time."
                     ) from error
                 wait = _WAIT * 2 ** (attempt - 1)
-                self.say(
+                self.report(
                     f"{error.args[0].removesuffix(' Try again.')} Trying again in {wait:.0f} s"
                 )
                 time.sleep(wait)
@@ -180,10 +180,10 @@ class _Delivery:
                 return self._with_copies()
             except CopyRefusedError:
                 repo = self.copies[0].repo
-                self.say(f"the Hub does not copy files of {repo}; they are sent instead")
+                self.report(f"the Hub does not copy files of {repo}; they are sent instead")
                 self.copies = ()
         repo = self.target.repo
-        with explained(f"{repo}: uploading"), self.bundle.staged() as folder:
+        with publish_errors(f"{repo}: uploading"), self.bundle.staged() as folder:
             info = self.api.upload_folder(
                 repo_id=repo,
                 repo_type=self.target.kind,
@@ -198,7 +198,7 @@ class _Delivery:
     def _there(self) -> str | None:
         """The branch's last commit, if everything is in it already."""
         repo, kind = self.target.repo, self.target.kind
-        with explained(f"{repo}: looking at what is there"):
+        with publish_errors(f"{repo}: looking at what is there"):
             info = self.api.repo_info(repo, revision=self.target.revision, repo_type=kind)
             if bool(info.private) != self.target.private:
                 seen = "private" if info.private else "public"
@@ -231,7 +231,7 @@ class _Delivery:
             if name not in copied
         ]
         operations += [CommitOperationDelete(name, is_folder=False) for name in self._stale()]
-        with explained(f"{self.target.repo}: uploading"):
+        with publish_errors(f"{self.target.repo}: uploading"):
             info = self.api.create_commit(
                 self.target.repo,
                 operations,
@@ -257,7 +257,7 @@ def compare(api: Any, bundle: Bundle, target: Target, commit: str) -> None:
         PublishError: If one is not there or is another, or the Hub cannot be asked.
     """
     repo = target.repo
-    with explained(f"{repo}: comparing what is there with what was sent"):
+    with publish_errors(f"{repo}: comparing what is there with what was sent"):
         there = _files(api, target, commit)
     for name in bundle.files:
         wrong = _wrong(bundle, name, there)

@@ -12,7 +12,7 @@ import yaml
 
 from surgery.errors import PublishError
 from surgery.hub.card import METRICS
-from surgery.hub.failure import explained
+from surgery.hub.failure import publish_errors
 from surgery.markdown import code, plain, prose, row
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _TITLE = 59
 
 
 @dataclass(frozen=True)
-class Item:
+class IndexItem:
     """One published variant.
 
     Attributes:
@@ -42,8 +42,8 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """How the published variants were chosen.
+class Selection:
+    """The choice of the published variants.
 
     Attributes:
         picks: What they had to fulfil.
@@ -63,11 +63,11 @@ def slug(text: str) -> str:
 def index_card(
     name: str,
     description: str,
-    items: Sequence[Item],
+    items: Sequence[IndexItem],
     rows: Sequence[Any],
     *,
     licence: str = "",
-    chosen: Chosen = Chosen(),
+    selection: Selection = Selection(),
 ) -> str:
     """The card of a sweep: every published variant with what it is made of and what it scores.
 
@@ -79,7 +79,7 @@ def index_card(
             `score` (`variant`, `suite`, `measure`, `value`, `low`, `high`, `n`) and a `difference`
             (`against`, `difference`, `low`, `high`) or None.
         licence: The Hub's id, or "" where the variants do not share one.
-        chosen: How the published ones were chosen.
+        selection: The choice of the published ones.
     """
     metadata: dict[str, Any] = {
         "license": licence,
@@ -107,7 +107,7 @@ def index_card(
         "vlm-surgery, all of them asked the same questions.",
         "## Models",
         "\n".join([row("variant", "repository", "made of"), row(*["---"] * 3), *models]),
-        _choice(chosen, len(items)),
+        _choice(selection, len(items)),
         "## Scores",
         METRICS,
         "In percent, with the 95% interval and the number of samples.",
@@ -120,15 +120,15 @@ def index_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _choice(chosen: Chosen, count: int) -> str:
+def _choice(selection: Selection, count: int) -> str:
     """That some were chosen by their scores, which makes these scores look better than they are."""
-    if not chosen.others:
+    if not selection.others:
         return ""
-    others = ", ".join(map(code, chosen.others))
-    told = f"{count} of {count + len(chosen.others)} variants are published; not {others}."
-    if not chosen.picks:
+    others = ", ".join(map(code, selection.others))
+    told = f"{count} of {count + len(selection.others)} variants are published; not {others}."
+    if not selection.picks:
         return told
-    picks = " and ".join(map(code, chosen.picks))
+    picks = " and ".join(map(code, selection.picks))
     return (
         f"{told} They were chosen by {picks} on the very scores below, by the numbers as they are "
         "and not by their intervals: what is best of several by chance looks better than it is."
@@ -204,7 +204,7 @@ def collect(
     Raises:
         PublishError: If the Hub refuses or cannot be reached.
     """
-    with explained(f"collection {title!r}"):
+    with publish_errors(f"collection {title!r}"):
         made = api.create_collection(
             title=title[:_TITLE],
             namespace=namespace,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from huggingface_hub import constants
 
-from surgery.hub.parcel import pack
+from surgery.hub.package import pack
 from surgery.report.layers import layers_png
 from tests.cli.conftest import environment
 from tests.hub.merges import (
@@ -271,7 +271,7 @@ def test_a_merge_that_changes_on_its_way_is_told(
     hub: Hub, surgery: Surgery, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the proof and the upload one byte of a weight changes: what is there is told of."""
-    from surgery.hub import parcel
+    from surgery.hub import merge
 
     def late(*arguments: Any, **named: Any) -> Any:
         path = room / "out" / "model.safetensors"
@@ -280,7 +280,7 @@ def test_a_merge_that_changes_on_its_way_is_told(
         path.write_bytes(data)
         return pack(*arguments, **named)
 
-    monkeypatch.setattr(parcel, "pack", late)
+    monkeypatch.setattr(merge, "pack", late)
     done = surgery("publish", "out", REPO, "--quiet")
     assert done.returncode == 2
     assert "out changed while it was being published" in done.stderr

@@ -14,7 +14,7 @@ from tests.hub.merges import COPY, merged, packed, sleepless
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from surgery.hub.parcel import Parcel
+    from surgery.hub.package import Package
     from tests.hub import Hub
 
 
@@ -25,7 +25,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Parcel:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """Four shards, all of the shipped checkpoints, ready to be sent."""
     return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
 

@@ -15,7 +15,7 @@ import surgery.hub.publish
 from surgery import specimen
 from surgery.execute.run import execute
 from surgery.hub.account import Target, client
-from surgery.hub.parcel import Parcel, pack
+from surgery.hub.package import Package, pack
 from surgery.hub.prepare import prepare
 from surgery.hub.publish import Published, publish
 from surgery.plan import make_plan
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from surgery.hub.card import Evaluation, Subject
+    from surgery.hub.card import Evaluation, ProvenMerge
     from tests.hub import Hub
 
 REPO = "somebody/mixed"
@@ -82,19 +82,19 @@ def shards(hub: Hub, tmp_path: Path) -> dict[str, str]:
     return parents(hub, tmp_path)
 
 
-def subject(out: Path, repo: str = REPO, **more: Any) -> Subject:
+def subject(out: Path, repo: str = REPO, **more: Any) -> ProvenMerge:
     """A merge, proven."""
     return prepare(out, repo, **more)
 
 
-def packed(out: Path, repo: str = REPO, picture: bytes = PICTURE, **more: Any) -> Parcel:
+def packed(out: Path, repo: str = REPO, picture: bytes = PICTURE, **more: Any) -> Package:
     """A merge, ready to go; the picture is none, for one takes half a second to draw."""
     return pack(out, subject(out, repo, **more), picture)
 
 
-def send(parcel: Parcel, repo: str = REPO, **where: Any) -> Published:
+def send(package: Package, repo: str = REPO, **where: Any) -> Published:
     """Publish it without asking for its parents."""
-    return publish(client(), parcel.bundle, look(repo, **where), "A merge")
+    return publish(client(), package.bundle, look(repo, **where), "A merge")
 
 
 def look(repo: str = REPO, revision: str | None = None, *, private: bool = True) -> Target:
@@ -145,14 +145,14 @@ def sleepless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def scored(**more: Any) -> Evaluation:
     """Scores of the merge and of one parent, made up."""
     from eval.compare import Pair
-    from eval.published import CardScore
+    from eval.metrics import Score
     from surgery.hub.card import Evaluation
 
-    def score(variant: str, **other: Any) -> CardScore:
+    def score(variant: str, **other: Any) -> Score:
         told = {"suite": "gsm8k", "task": "gsm8k", "measure": "accuracy", "value": 0.5,
                 "low": 0.4, "high": 0.6, "n": 1234, "clusters": 1234, "missing": 0,
-                "visual": False}  # fmt: skip
-        return CardScore(variant=variant, **{**told, **other})
+                "split": "", "guessed": 0, "majority": float("nan")}  # fmt: skip
+        return Score(variant=variant, **{**told, **other})
 
     nan = float("nan")
     lost = {"task": "empty", "value": nan, "low": nan, "high": nan, "n": 0}
@@ -171,7 +171,7 @@ def scored(**more: Any) -> Evaluation:
     return Evaluation(**told)
 
 
-def same(hub: Hub, made: Parcel, repo: str = REPO, revision: str = "main") -> bool:
+def same(hub: Hub, made: Package, repo: str = REPO, revision: str = "main") -> bool:
     """Whether a repository holds just what was sent, byte for byte."""
     there = hub.files(repo, revision)
     there.pop(".gitattributes", None)

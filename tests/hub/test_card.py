@@ -13,8 +13,8 @@ from matplotlib.text import Text
 
 from surgery.hub.account import Target, check_card
 from surgery.hub.card import card
-from surgery.hub.parcel import Parcel, pack
-from surgery.hub.sweep import Item, index_card, slug
+from surgery.hub.package import Package, pack
+from surgery.hub.sweep import IndexItem, index_card, slug
 from surgery.report.layers import layers_figure
 from tests.hub.cards import check, front_matter
 from tests.hub.merges import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-    from surgery.hub.card import Subject
+    from surgery.hub.card import ProvenMerge
     from tests.hub import Hub
 
 SECTIONS = (
@@ -48,7 +48,7 @@ NOWHERE = Target(REPO, None, False, False, True, None, frozenset(), frozenset())
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> ProvenMerge:
     """RL's middle in IN, from the shipped checkpoints."""
     return subject(merged(tmp_path_factory.mktemp("card") / "middle"))
 
@@ -96,7 +96,7 @@ def code(text: str) -> dict[str, str]:
     return {token.info: token.content for token in rendered(text) if token.type == "fence"}
 
 
-def described(of: Subject, text: str) -> Subject:
+def described(of: ProvenMerge, text: str) -> ProvenMerge:
     return replace(of, plan=replace(of.plan, recipe=replace(of.plan.recipe, description=text)))
 
 
@@ -118,7 +118,7 @@ def test_the_hub_takes_it_and_reads_what_was_meant(hub: Hub, tmp_path: Path) -> 
     assert hub.unknown == []
 
 
-def test_its_sections_and_its_code(plain: Subject) -> None:
+def test_its_sections_and_its_code(plain: ProvenMerge) -> None:
     text = card(plain)
     assert headings(text) == ["mixed", *SECTIONS]
     blocks = code(text)
@@ -129,7 +129,7 @@ def test_its_sections_and_its_code(plain: Subject) -> None:
     assert "transplant: 'language[mid]'" in blocks["yaml"]
 
 
-def test_scores_stand_beside_the_parents(plain: Subject) -> None:
+def test_scores_stand_beside_the_parents(plain: ProvenMerge) -> None:
     text = card(replace(plain, evaluation=scored()))
     assert headings(text) == ["mixed", "Scores", *SECTIONS]
     of, against, models = tables(text)
@@ -148,7 +148,7 @@ def test_scores_stand_beside_the_parents(plain: Subject) -> None:
     assert "scored on `gsm8k` and on nothing else" in text
 
 
-def test_every_row_has_the_columns_of_its_table(plain: Subject) -> None:
+def test_every_row_has_the_columns_of_its_table(plain: ProvenMerge) -> None:
     text = card(replace(plain, evaluation=scored()))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     found = tables(text)
@@ -160,7 +160,7 @@ def test_every_row_has_the_columns_of_its_table(plain: Subject) -> None:
 @pytest.mark.parametrize(
     "name", ["a|b", "a *b* c", "<script>x</script>", "[in](javascript:x)", "`tick`", "a\\|b", "_x_"]
 )
-def test_odd_names_of_models_do_not_break_it(plain: Subject, name: str) -> None:
+def test_odd_names_of_models_do_not_break_it(plain: ProvenMerge, name: str) -> None:
     made = scored()
     turned = {"in": name}
     odd = scored(
@@ -208,7 +208,7 @@ def test_links_and_picture_lead_somewhere(hub: Hub, tmp_path: Path) -> None:
         "Ends in a fence:\n```yaml\n---\na: 1",
     ],
 )
-def test_a_description_is_prose_and_nothing_else(plain: Subject, text: str, hub: Hub) -> None:
+def test_a_description_is_prose_and_nothing_else(plain: ProvenMerge, text: str, hub: Hub) -> None:
     made = card(described(plain, text))
     check_card(made, NOWHERE)
     assert front_matter(made) == front_matter(card(plain))
@@ -223,7 +223,7 @@ def test_a_description_with_a_fence_keeps_the_recipe_whole(tmp_path: Path) -> No
     assert headings(made.card)[-1] == "Recipe"
 
 
-def every_byte(made: Parcel) -> bytes:
+def every_byte(made: Package) -> bytes:
     return b"\n".join(
         name.encode() + (data if isinstance(data, bytes) else data.read_bytes())
         for name, data in made.bundle.files.items()
@@ -297,7 +297,7 @@ def test_a_model_that_gave_nothing_is_no_parent(hub: Hub, tmp_path: Path) -> Non
     assert front_matter(made.card)["base_model"] == ["org/in"]
 
 
-def test_a_branch_is_named_wherever_it_is_needed(plain: Subject) -> None:
+def test_a_branch_is_named_wherever_it_is_needed(plain: ProvenMerge) -> None:
     text = card(replace(plain, revision="half"))
     blocks = code(text)
     assert blocks["python"].count('revision="half"') == 2
@@ -305,7 +305,7 @@ def test_a_branch_is_named_wherever_it_is_needed(plain: Subject) -> None:
     assert f"surgery verify hf://{REPO}@half" in text
 
 
-def test_doubts_and_unused_tensors_are_told(plain: Subject) -> None:
+def test_doubts_and_unused_tensors_are_told(plain: ProvenMerge) -> None:
     text = card(
         replace(
             plain,
@@ -320,12 +320,12 @@ def test_doubts_and_unused_tensors_are_told(plain: Subject) -> None:
     assert "2 of its tensors are not used by" in text
 
 
-def test_it_is_the_same_every_time(plain: Subject, tmp_path: Path) -> None:
+def test_it_is_the_same_every_time(plain: ProvenMerge, tmp_path: Path) -> None:
     again = subject(merged(tmp_path / "middle"))
     assert card(again) == card(plain)
 
 
-def test_a_model_of_text_is_told_as_one(plain: Subject) -> None:
+def test_a_model_of_text_is_told_as_one(plain: ProvenMerge) -> None:
     text = card(
         replace(
             plain,
@@ -340,13 +340,15 @@ def test_a_model_of_text_is_told_as_one(plain: Subject) -> None:
 
 
 def test_the_index_of_a_sweep_renders_whatever_the_names(hub: Hub) -> None:
-    from eval.published import IndexRow
+    from eval.publishing.scores import IndexRow
 
     (score, *_), (apart, *_) = scored().scores, scored().differences
     names = ["a|b", "`c`"]
     rows = [IndexRow(replace(score, variant=name, suite="s|t"), None) for name in names]
     rows[1] = replace(rows[1], difference=replace(apart, variant=names[1]))
-    items = [Item(name, f"me/{slug(name)}", "language layers 3-5: copy from a|b") for name in names]
+    items = [
+        IndexItem(name, f"me/{slug(name)}", "language layers 3-5: copy from a|b") for name in names
+    ]
     text = index_card("a | b", "What *for*.", items, rows, licence="apache-2.0")
     assert check(text, "dataset") == ([], [])
     models, scores, differences = tables(text)
@@ -367,7 +369,7 @@ def test_a_repository_may_be_called_what_a_slug_is() -> None:
         validate_repo_id(f"me/{slug(text)}")
 
 
-def test_pack_lists_what_it_makes(plain: Subject, tmp_path: Path) -> None:
+def test_pack_lists_what_it_makes(plain: ProvenMerge, tmp_path: Path) -> None:
     made = pack(merged(tmp_path / "out"), plain, PICTURE)
     assert made.bundle.files["README.md"] == made.card.encode()
 

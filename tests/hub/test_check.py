@@ -136,11 +136,11 @@ def spoil(folder: Path, what: str) -> None:
 @pytest.mark.parametrize("what", ["processor", "tokenizer", "no processor"])
 def test_nothing_of_it_leaves(hub: Hub, tmp_path: Path, folder: Path, what: str) -> None:
     """The merge holds, for its parent is as broken; it is found out all the same."""
-    from surgery.cli.publishing import Wish, publish_merge
+    from eval.publishing import publish_model
 
     spoil(folder, what)
     out = merged(tmp_path / "out", **{"in": folder})
     with pytest.raises(SurgeryError, match=r"out (cannot be used|does not load)"):
-        publish_merge(out, "somebody/mixed", Wish(quiet=True), None)
+        publish_model(out, "somebody/mixed")
     assert written(hub) == []
     assert hub.unknown == []

@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from surgery.errors import SurgeryError
 from surgery.hub.licence import (
     KINDS,
-    Combined,
     Kind,
+    MergeLicence,
     PublishError,
-    Stated,
+    StatedLicence,
     combine,
     confirm,
     may_go_into,
 )
 
-_QWEN = Stated("other", "qwen-research", "https://hub/qwen/LICENSE")
-_OTHER = Stated("other", "house-licence", "LICENSE")
+_QWEN = StatedLicence("other", "qwen-research", "https://hub/qwen/LICENSE")
+_OTHER = StatedLicence("other", "house-licence", "LICENSE")
 
 _CLEAR = [
     ("mit", "mit", "mit"),
@@ -83,9 +83,14 @@ _DOUBTFUL = [
     (_OTHER, _OTHER, "other", "a licence of its own: read it"),
     (_OTHER, _QWEN, None, "each wants"),
     (_OTHER, "gpl-3.0", None, "each wants"),
-    (_QWEN, Stated("other", "qwen-research", "LICENSE"), None, "two links may lead to two texts"),
-    (Stated("other"), Stated("other"), None, "without a name"),
-    (Stated("other", "house"), "mit", None, "without a link"),
+    (
+        _QWEN,
+        StatedLicence("other", "qwen-research", "LICENSE"),
+        None,
+        "two links may lead to two texts",
+    ),
+    (StatedLicence("other"), StatedLicence("other"), None, "without a name"),
+    (StatedLicence("other", "house"), "mit", None, "without a link"),
     ("mit", None, None, "m1 states no licence, which means all rights reserved"),
     (None, None, None, "m0 and m1 state no licence"),
     ("unknown", "mit", None, "m0 states an unknown licence"),
@@ -95,23 +100,23 @@ _DOUBTFUL = [
 ]
 
 
-def _stated(licence: str | Stated | None) -> Stated | None:
-    return Stated(licence) if isinstance(licence, str) else licence
+def _stated(licence: str | StatedLicence | None) -> StatedLicence | None:
+    return StatedLicence(licence) if isinstance(licence, str) else licence
 
 
-def _merge(*licences: str | Stated | None) -> Combined:
+def _merge(*licences: str | StatedLicence | None) -> MergeLicence:
     return combine({f"m{i}": _stated(each) for i, each in enumerate(licences)})
 
 
 @pytest.mark.parametrize(("one", "two", "merged"), _CLEAR)
 def test_licences_that_go_together(one: str, two: str, merged: str) -> None:
     for result in (_merge(one, two), _merge(two, one)):
-        assert result == Combined(merged, None, None, ())
+        assert result == MergeLicence(merged, None, None, ())
 
 
 @pytest.mark.parametrize(("one", "two", "merged", "told"), _DOUBTFUL)
 def test_licences_that_a_person_must_look_at(
-    one: str | Stated | None, two: str | Stated | None, merged: str | None, told: str
+    one: str | StatedLicence | None, two: str | StatedLicence | None, merged: str | None, told: str
 ) -> None:
     result = _merge(one, two)
     assert result.license == merged
@@ -121,7 +126,9 @@ def test_licences_that_a_person_must_look_at(
 
 
 def test_a_conflict_is_told_in_full() -> None:
-    told = combine({"rl (org/rl)": Stated("gpl-2.0"), "in (org/in)": Stated("apache-2.0")})
+    told = combine(
+        {"rl (org/rl)": StatedLicence("gpl-2.0"), "in (org/in)": StatedLicence("apache-2.0")}
+    )
     assert told.doubts == (
         "in (org/in) under apache-2.0 and rl (org/rl) under gpl-2.0 are in conflict: the patent "
         "clause of Apache 2.0 is a restriction that version 2 of the GPL forbids. Leave one of "
@@ -130,7 +137,7 @@ def test_a_conflict_is_told_in_full() -> None:
 
 
 def test_a_third_parent_can_settle_a_conflict() -> None:
-    assert _merge("apache-2.0", "lgpl-2.1", "gpl-3.0") == Combined("gpl-3.0", None, None, ())
+    assert _merge("apache-2.0", "lgpl-2.1", "gpl-3.0") == MergeLicence("gpl-3.0", None, None, ())
 
 
 def test_a_licence_of_its_own_keeps_name_and_link() -> None:
@@ -151,17 +158,20 @@ def test_a_merge_of_nothing_is_a_bug() -> None:
         ({"license": None}, None),
         ({"license": " "}, None),
         ({"license": []}, None),
-        ({"license": "Apache-2.0", "license_name": "mine"}, Stated("apache-2.0")),
-        ({"license": ["mit"]}, Stated("mit")),
-        ({"license": ["mit", "gpl-3.0"]}, Stated("mit, gpl-3.0")),
-        ({"license": "other", "license_name": "q", "license_link": "L"}, Stated("other", "q", "L")),
-        ({"license": "other"}, Stated("other")),
-        ({"license": "mit\n\n## Prizes <img src=x>"}, Stated("unknown")),
-        ({"license": ["mit", {"a": ["b"] * 9}]}, Stated("unknown")),
+        ({"license": "Apache-2.0", "license_name": "mine"}, StatedLicence("apache-2.0")),
+        ({"license": ["mit"]}, StatedLicence("mit")),
+        ({"license": ["mit", "gpl-3.0"]}, StatedLicence("mit, gpl-3.0")),
+        (
+            {"license": "other", "license_name": "q", "license_link": "L"},
+            StatedLicence("other", "q", "L"),
+        ),
+        ({"license": "other"}, StatedLicence("other")),
+        ({"license": "mit\n\n## Prizes <img src=x>"}, StatedLicence("unknown")),
+        ({"license": ["mit", {"a": ["b"] * 9}]}, StatedLicence("unknown")),
     ],
 )
-def test_what_cards_state(card: dict[str, object], stated: Stated | None) -> None:
-    assert Stated.of(card) == stated
+def test_what_cards_state(card: dict[str, object], stated: StatedLicence | None) -> None:
+    assert StatedLicence.of(card) == stated
 
 
 def test_a_choice_is_taken_with_the_doubts() -> None:
@@ -177,7 +187,7 @@ def test_a_choice_is_taken_with_the_doubts() -> None:
 
 
 def test_a_stricter_choice_brings_no_doubt() -> None:
-    assert confirm(_merge("mit"), "gpl-3.0") == Combined("gpl-3.0", None, None, ())
+    assert confirm(_merge("mit"), "gpl-3.0") == MergeLicence("gpl-3.0", None, None, ())
 
 
 def test_a_choice_without_an_id() -> None:
@@ -223,19 +233,21 @@ def test_nothing_goes_into_a_licence_that_forbids_derivatives() -> None:
 
 
 # Laws. The well-known ids come up often, so that many combinations are free of doubt.
-_known = st.sampled_from(sorted(KINDS)).map(Stated)
+_known = st.sampled_from(sorted(KINDS)).map(StatedLicence)
 _open = st.sampled_from(
     ["cc0-1.0", "mit", "bsd-3-clause", "cc-by-4.0", "apache-2.0", "mpl-2.0", "lgpl-2.1",
      "lgpl-3.0", "gpl-2.0", "gpl-3.0", "agpl-3.0", "cc-by-sa-4.0", "llama3.2"]
-).map(Stated)  # fmt: skip
-_rare = st.sampled_from([None, Stated("zzz"), _QWEN, _OTHER, Stated("other", "house")])
+).map(StatedLicence)  # fmt: skip
+_rare = st.sampled_from(
+    [None, StatedLicence("zzz"), _QWEN, _OTHER, StatedLicence("other", "house")]
+)
 _any = st.one_of(_open, _known, _rare)
 _parents = st.dictionaries(st.sampled_from("abcdef"), _any, min_size=1, max_size=5)
 _open_parents = st.dictionaries(st.sampled_from("abcdef"), _open, min_size=1, max_size=3)
-_Parents = dict[str, Stated | None]
+_Parents = dict[str, StatedLicence | None]
 
 
-def _what(combined: Combined) -> tuple[str | None, str | None, str | None, int]:
+def _what(combined: MergeLicence) -> tuple[str | None, str | None, str | None, int]:
     return combined.license, combined.name, combined.link, len(combined.doubts)
 
 
@@ -255,7 +267,7 @@ def test_a_parent_added_twice_changes_nothing(parents: _Parents) -> None:
 @given(_parents, st.sampled_from([i for i, k in KINDS.items() if k is Kind.NON_COMMERCIAL]))
 def test_a_non_commercial_parent_leaves_a_doubt(parents: _Parents, licence: str) -> None:
     assert any("z is under" in doubt or " and z are under" in doubt
-               for doubt in combine(parents | {"z": Stated(licence)}).doubts)  # fmt: skip
+               for doubt in combine(parents | {"z": StatedLicence(licence)}).doubts)  # fmt: skip
 
 
 @given(st.one_of(_parents, _open_parents))
@@ -275,6 +287,6 @@ def test_merging_a_merge_is_merging_its_parents(one: _Parents, two: _Parents) ->
     if first.doubts or first.license is None:
         return
     second = {f"2{name}": stated for name, stated in two.items()}
-    step = combine({"merge": Stated(first.license), **second})
+    step = combine({"merge": StatedLicence(first.license), **second})
     once = combine({**one, **second})
     assert (step.license, bool(step.doubts)) == (once.license, bool(once.doubts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from surgery.errors import CheckpointError, PublishError
-from surgery.hub.licence import Stated
+from surgery.hub.licence import StatedLicence
 from surgery.hub.parents import Parent, content_of, parents_of, public_reference
 from surgery.hub.prepare import plan_again, settle
 from surgery.recipe import parse_recipe
@@ -64,7 +64,7 @@ def test_cards_on_the_hub_are_read_at_the_commit_of_the_weights(hub: Hub, tmp_pa
     assert told.keys() == {"org/in", "org/rl"}
     for repo, parent in told.items():
         assert (parent.repo, parent.commit) == (repo, read[repo])
-        assert (parent.licence, parent.languages) == (Stated("apache-2.0"), ("en",))
+        assert (parent.licence, parent.languages) == (StatedLicence("apache-2.0"), ("en",))
         assert parent.content is None
 
 
@@ -72,15 +72,15 @@ def test_a_folders_card_is_read_where_it_is(tmp_path: Path) -> None:
     for name, licence in (("in", "mit"), ("rl", "other\nlicense_name: own\nlicense_link: X")):
         stage(name, tmp_path / name, f"---\nlicense: {licence}\n---\n")
     told = found(merged(tmp_path / "out", **{"in": tmp_path / "in", "rl": tmp_path / "rl"}))
-    assert told["in"].licence == Stated("mit")
-    assert told["rl"].licence == Stated("other", "own", "X")
+    assert told["in"].licence == StatedLicence("mit")
+    assert told["rl"].licence == StatedLicence("other", "own", "X")
     assert told["in"].repo is told["in"].commit is None
     assert told["in"].content == content_of(tmp_path / "in") != told["rl"].content
 
 
 def test_the_shipped_models_are_under_our_own_licence(tmp_path: Path) -> None:
     told = found(merged(tmp_path / "out"))
-    assert {(p.licence, p.repo) for p in told.values()} == {(Stated("apache-2.0"), None)}
+    assert {(p.licence, p.repo) for p in told.values()} == {(StatedLicence("apache-2.0"), None)}
 
 
 @pytest.mark.parametrize(
@@ -138,15 +138,15 @@ def test_languages_are_those_that_the_hub_takes(
 
 
 def test_licences_combine_and_doubts_are_named() -> None:
-    one = Parent("in", "org/in", "org/in", "1" * 40, Stated("mit"), ())
-    two = replace(one, name="rl", reference="org/rl", licence=Stated("apache-2.0"))
+    one = Parent("in", "org/in", "org/in", "1" * 40, StatedLicence("mit"), ())
+    two = replace(one, name="rl", reference="org/rl", licence=StatedLicence("apache-2.0"))
     assert settle([one, two], None).license == "apache-2.0"
-    closed = replace(two, licence=Stated("cc-by-nc-4.0"))
+    closed = replace(two, licence=StatedLicence("cc-by-nc-4.0"))
     with pytest.raises(PublishError, match=r"rl \(org/rl\) is under cc-by-nc-4.0.*no commercial"):
         settle([one, closed], None)
     confirmed = settle([one, closed], "cc-by-nc-4.0")
     assert (confirmed.license, len(confirmed.doubts)) == ("cc-by-nc-4.0", 1)
-    against = replace(one, licence=Stated("gpl-2.0"))
+    against = replace(one, licence=StatedLicence("gpl-2.0"))
     with pytest.raises(PublishError, match="in conflict"):
         settle([against, two], None)
     with pytest.raises(PublishError, match="not an id"):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from surgery.hub.parcel import Parcel
+    from surgery.hub.package import Package
 
 pytestmark = pytest.mark.usefixtures("slept")
 
@@ -48,7 +48,7 @@ def whole(hub: Hub) -> bool:
     return dict(hub.received) == sizes
 
 
-def test_one_commit_and_every_byte_once(hub: Hub, made: Parcel) -> None:
+def test_one_commit_and_every_byte_once(hub: Hub, made: Package) -> None:
     done = send(made)
     assert same(hub, made)
     assert asked(hub, COMMIT) == 1
@@ -61,13 +61,13 @@ def test_one_commit_and_every_byte_once(hub: Hub, made: Parcel) -> None:
     assert hub.unknown == []
 
 
-def test_public_only_where_told_so(hub: Hub, made: Parcel) -> None:
+def test_public_only_where_told_so(hub: Hub, made: Package) -> None:
     done = send(made, private=False)
     assert not hub.store.find(REPO).private
     assert not done.private
 
 
-def test_what_is_there_already_is_left(hub: Hub, made: Parcel) -> None:
+def test_what_is_there_already_is_left(hub: Hub, made: Package) -> None:
     first = send(made)
     hub.received.clear()
     again = send(made)
@@ -81,7 +81,7 @@ def test_what_is_there_already_is_left(hub: Hub, made: Parcel) -> None:
 
 @pytest.mark.parametrize("status", [500, 504, 429])
 @pytest.mark.parametrize("where", ["PUT /upload", "/preupload/", "objects/batch"])
-def test_a_hub_with_hiccups(hub: Hub, made: Parcel, status: int, where: str) -> None:
+def test_a_hub_with_hiccups(hub: Hub, made: Package, status: int, where: str) -> None:
     fault = hub.fail(where, times=2, status=status, retry_after=1 if status == 429 else None)
     send(made)
     assert fault.hits == 2
@@ -90,7 +90,7 @@ def test_a_hub_with_hiccups(hub: Hub, made: Parcel, status: int, where: str) -> 
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_commit_that_is_refused_for_now(hub: Hub, made: Parcel, status: int) -> None:
+def test_a_commit_that_is_refused_for_now(hub: Hub, made: Package, status: int) -> None:
     fault = hub.fail(COMMIT, times=2, status=status)
     hub.received.clear()
     send(made)
@@ -99,14 +99,14 @@ def test_a_commit_that_is_refused_for_now(hub: Hub, made: Parcel, status: int) -
     assert whole(hub)  # nothing was sent again for that
 
 
-def test_the_hub_says_how_long_to_wait(hub: Hub, made: Parcel, slept: list[float]) -> None:
+def test_the_hub_says_how_long_to_wait(hub: Hub, made: Package, slept: list[float]) -> None:
     hub.fail("PUT /upload", status=429, retry_after=37)
     send(made)
     assert any(37 <= nap <= 39 for nap in slept)
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 100_000])
-def test_connections_that_break_in_an_upload(hub: Hub, made: Parcel, after: int) -> None:
+def test_connections_that_break_in_an_upload(hub: Hub, made: Package, after: int) -> None:
     fault = hub.fail("PUT /upload", skip=1, times=2, reset_upload=after)
     send(made)
     assert fault.hits == 2
@@ -114,7 +114,7 @@ def test_connections_that_break_in_an_upload(hub: Hub, made: Parcel, after: int)
     assert asked(hub, COMMIT) == 1
 
 
-def test_an_upload_in_parts(hub: Hub, made: Parcel) -> None:
+def test_an_upload_in_parts(hub: Hub, made: Package) -> None:
     hub.chunk_size = 200_000
     hub.fail("PUT /upload", skip=3, times=2, reset_upload=5000)
     hub.fail("PUT /upload", skip=5, times=1, status=500)
@@ -122,7 +122,7 @@ def test_an_upload_in_parts(hub: Hub, made: Parcel) -> None:
     assert same(hub, made)
 
 
-def test_an_answer_to_the_commit_that_is_lost(hub: Hub, made: Parcel) -> None:
+def test_an_answer_to_the_commit_that_is_lost(hub: Hub, made: Package) -> None:
     hub.fail(COMMIT, lost=True)
     done = send(made)
     assert same(hub, made)
@@ -133,7 +133,7 @@ def test_an_answer_to_the_commit_that_is_lost(hub: Hub, made: Parcel) -> None:
 
 
 def test_so_is_one_of_an_update_with_files_to_delete(
-    hub: Hub, made: Parcel, tmp_path: Path
+    hub: Hub, made: Package, tmp_path: Path
 ) -> None:
     old = Bundle({**made.bundle.files, "old.txt": b"old"})
     send(replace(made, bundle=old))
@@ -143,11 +143,11 @@ def test_so_is_one_of_an_update_with_files_to_delete(
     assert same(hub, made)
 
 
-def test_a_hub_that_stays_down(hub: Hub, made: Parcel, slept: list[float]) -> None:
+def test_a_hub_that_stays_down(hub: Hub, made: Package, slept: list[float]) -> None:
     hub.fail(COMMIT, times=None, status=503)
     said: list[str] = []
     with pytest.raises(HubBusyError, match=f"{REPO}: uploading: .* status 503") as error:
-        publish(client(), made.bundle, look(), "A merge", say=said.append)
+        publish(client(), made.bundle, look(), "A merge", report=said.append)
     assert str(error.value).endswith("What has arrived is not sent a second time.")
     assert len(said) == 4
     assert all("Trying again in" in text for text in said)
@@ -161,7 +161,7 @@ def test_a_hub_that_stays_down(hub: Hub, made: Parcel, slept: list[float]) -> No
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 413, 418])
-def test_a_refusal_is_not_asked_for_twice(hub: Hub, made: Parcel, status: int) -> None:
+def test_a_refusal_is_not_asked_for_twice(hub: Hub, made: Package, status: int) -> None:
     fault = hub.fail(COMMIT, times=None, status=status)
     with pytest.raises(PublishError, match=f"{REPO}: uploading: ") as error:
         send(made)
@@ -171,7 +171,7 @@ def test_a_refusal_is_not_asked_for_twice(hub: Hub, made: Parcel, status: int) -
 
 
 def test_signatures_are_in_no_message_and_no_warning(
-    hub: Hub, made: Parcel, caplog: pytest.LogCaptureFixture
+    hub: Hub, made: Package, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.fail("PUT /upload", times=None, status=500)
     said: list[str] = []
@@ -179,7 +179,7 @@ def test_signatures_are_in_no_message_and_no_warning(
         caplog.at_level(logging.DEBUG, "huggingface_hub"),
         pytest.raises(PublishError) as error,
     ):
-        publish(client(), made.bundle, look(), "A merge", say=said.append)
+        publish(client(), made.bundle, look(), "A merge", report=said.append)
     told = "\n".join([str(error.value), *said, caplog.text])
     assert "HTTP Error 500" in told
     for word in ("signature=", TOKEN, "Bearer"):
@@ -187,7 +187,7 @@ def test_signatures_are_in_no_message_and_no_warning(
 
 
 def test_a_reset_does_not_tell_them_either(
-    hub: Hub, made: Parcel, caplog: pytest.LogCaptureFixture
+    hub: Hub, made: Package, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.fail("PUT /upload", times=3, reset_upload=10)
     with caplog.at_level(logging.DEBUG, "huggingface_hub"):
@@ -199,7 +199,7 @@ def test_a_reset_does_not_tell_them_either(
 # What is there must be what was sent.
 
 
-def test_another_content_there_is_refused(hub: Hub, made: Parcel) -> None:
+def test_another_content_there_is_refused(hub: Hub, made: Package) -> None:
     send(made)
     shard = "model-00002-of-00004.safetensors"
     repo = hub.store.find(REPO)
@@ -215,7 +215,7 @@ def test_another_content_there_is_refused(hub: Hub, made: Parcel) -> None:
         compare(client(), made.bundle, look(), repo.head("main").id)
 
 
-def test_it_is_found_out_at_once(hub: Hub, made: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_found_out_at_once(hub: Hub, made: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that keeps something else than it was sent."""
     from tests.hub.store import Repo
 
@@ -231,7 +231,7 @@ def test_it_is_found_out_at_once(hub: Hub, made: Parcel, monkeypatch: pytest.Mon
         send(made)
 
 
-def test_listings_of_several_pages_are_read_whole(hub: Hub, made: Parcel) -> None:
+def test_listings_of_several_pages_are_read_whole(hub: Hub, made: Package) -> None:
     hub.page_size = 3
     send(made)
     assert same(hub, made)
@@ -249,10 +249,12 @@ def halves(hub: Hub, tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
 
 def with_parents(out: Path, said: list[str] | None = None, repo: str = REPO):
     of = subject(out, repo)
-    parcel = packed(out, repo)
+    package = packed(out, repo)
     say = (said if said is not None else []).append
-    merge = (parcel, of.parents)
-    return parcel, publish(client(), parcel.bundle, look(repo), "A merge", merge=merge, say=say)
+    merge = (package, of.parents)
+    return package, publish(
+        client(), package.bundle, look(repo), "A merge", merge=merge, report=say
+    )
 
 
 def unchanged(hub: Hub, out: Path) -> set[str]:
@@ -268,14 +270,14 @@ def test_unchanged_shards_are_copied_by_the_hub(hub: Hub, halves: tuple) -> None
     kept = unchanged(hub, out)
     assert 0 < len(kept) < 4
     hub.forget()
-    parcel, done = with_parents(out)
+    package, done = with_parents(out)
     assert set(done.copied) == kept
-    assert same(hub, parcel)
+    assert same(hub, package)
     assert asked(hub, COMMIT) == 1
-    assert not {parcel.bundle.sha256(name) for name in kept} & hub.received.keys()
+    assert not {package.bundle.sha256(name) for name in kept} & hub.received.keys()
     assert sum(hub.received.values()) == sum(
-        parcel.bundle.size(name)
-        for name in parcel.bundle.files
+        package.bundle.size(name)
+        for name in package.bundle.files
         if name.endswith((".safetensors", ".png")) and name not in kept
     )
     assert hub.unknown == []
@@ -284,10 +286,10 @@ def test_unchanged_shards_are_copied_by_the_hub(hub: Hub, halves: tuple) -> None
 def test_without_such_hashes_they_are_sent(hub: Hub, halves: tuple) -> None:
     out, _ = halves
     hub.forget()
-    parcel, done = with_parents(out)
+    package, done = with_parents(out)
     assert done.copied == ()
-    assert {parcel.bundle.sha256(name) for name in unchanged(hub, out)} < hub.received.keys()
-    assert same(hub, parcel)
+    assert {package.bundle.sha256(name) for name in unchanged(hub, out)} < hub.received.keys()
+    assert same(hub, package)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
@@ -296,8 +298,8 @@ def test_where_the_hub_does_not_copy_they_are_sent(hub: Hub, halves: tuple, stat
     hub.xet_hashes = True
     hub.fail("/lfs-files/duplicate", times=None, status=status)
     said: list[str] = []
-    parcel, done = with_parents(out, said)
-    assert same(hub, parcel)
+    package, done = with_parents(out, said)
+    assert same(hub, package)
     assert said == ["the Hub does not copy files of org/in; they are sent instead"]
     assert done.copied == ()
     assert asked(hub, COMMIT) == 1
@@ -307,8 +309,8 @@ def test_a_busy_hub_copies_later(hub: Hub, halves: tuple) -> None:
     out, _ = halves
     hub.xet_hashes = True
     hub.fail("/lfs-files/duplicate", times=1, status=503)
-    parcel, done = with_parents(out)
-    assert same(hub, parcel)
+    package, done = with_parents(out)
+    assert same(hub, package)
     assert set(done.copied) == unchanged(hub, out)
 
 
@@ -316,8 +318,8 @@ def test_with_copies_a_lost_answer_makes_no_second_commit(hub: Hub, halves: tupl
     out, _ = halves
     hub.xet_hashes = True
     hub.fail(COMMIT, lost=True)
-    parcel, _ = with_parents(out)
-    assert same(hub, parcel)
+    package, _ = with_parents(out)
+    assert same(hub, package)
     repo = hub.store.find(REPO)
     assert len(list(repo.history(repo.head("main")))) == 2
 
@@ -326,23 +328,23 @@ def test_with_copies_what_is_there_is_left(hub: Hub, halves: tuple) -> None:
     out, _ = halves
     hub.xet_hashes = True
     _, first = with_parents(out)
-    parcel, again = with_parents(out)
-    assert same(hub, parcel)
+    package, again = with_parents(out)
+    assert same(hub, package)
     assert again.commit == first.commit
 
 
 def test_with_copies_stale_files_go_in_spite_of_a_lost_answer(hub: Hub, halves: tuple) -> None:
     out, _ = halves
     hub.xet_hashes = True
-    parcel = packed(out)
-    old = Bundle({**parcel.bundle.files, "old.txt": b"old"})
-    send(replace(parcel, bundle=old))
+    package = packed(out)
+    old = Bundle({**package.bundle.files, "old.txt": b"old"})
+    send(replace(package, bundle=old))
     target = replace(look(), ours=look().ours | {"old.txt"})
     hub.fail(COMMIT, lost=True)
-    merge = (parcel, subject(out).parents)
+    merge = (package, subject(out).parents)
     said: list[str] = []
-    publish(client(), parcel.bundle, target, "A merge", merge=merge, say=said.append)
-    assert same(hub, parcel)
+    publish(client(), package.bundle, target, "A merge", merge=merge, report=said.append)
+    assert same(hub, package)
     assert not any("does not copy" in text for text in said)
 
 
@@ -356,6 +358,6 @@ def test_a_parent_at_another_commit_is_not_taken_for_it(hub: Hub, halves: tuple)
              for name, blob in repo.head("main").files.items()
              if name.endswith(".safetensors")}  # fmt: skip
     repo.commit("main", {**repo.head("main").files, **moved}, "Moved")
-    parcel, done = with_parents(out)
+    package, done = with_parents(out)
     assert set(done.copied) == kept
-    assert same(hub, parcel)
+    assert same(hub, package)

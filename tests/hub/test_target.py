@@ -31,7 +31,7 @@ from tests.hub.merges import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from surgery.hub.parcel import Parcel
+    from surgery.hub.package import Package
 
 pytestmark = pytest.mark.usefixtures("slept")
 
@@ -98,7 +98,7 @@ def test_a_ledger_there_that_is_none(hub: Hub, tmp_path: Path, ledger: str) -> N
         look()
 
 
-def test_an_empty_repository_and_one_with_a_card_are_taken(hub: Hub, made: Parcel) -> None:
+def test_an_empty_repository_and_one_with_a_card_are_taken(hub: Hub, made: Package) -> None:
     api = client()
     api.create_repo(REPO, private=True)
     api.upload_file(path_or_fileobj=CARD.encode(), path_in_repo="README.md", repo_id=REPO)
@@ -106,7 +106,7 @@ def test_an_empty_repository_and_one_with_a_card_are_taken(hub: Hub, made: Parce
     assert same(hub, made)
 
 
-def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Parcel) -> None:
+def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Package) -> None:
     send(made, private=False)
     with pytest.raises(PublishError, match=r"is public\. Say --public"):
         look().check_visibility(private=True)
@@ -116,7 +116,7 @@ def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Parcel) -> No
 
 
 def test_an_update_takes_away_what_is_stale_and_nothing_else(
-    hub: Hub, made: Parcel, tmp_path: Path
+    hub: Hub, made: Package, tmp_path: Path
 ) -> None:
     send(made)
     api = client()
@@ -124,7 +124,7 @@ def test_an_update_takes_away_what_is_stale_and_nothing_else(
         api.upload_file(path_or_fileobj=b"mine", path_in_repo=name, repo_id=REPO)
     new = packed(merged(tmp_path / "new", MIDDLE))  # one shard where there were four
     said: list[str] = []
-    publish(api, new.bundle, look(), "A merge", merge=(new, ()), say=said.append)
+    publish(api, new.bundle, look(), "A merge", merge=(new, ()), report=said.append)
     (told,) = said
     assert "files of its own (figures/one.txt, mine.txt), which are left" in told
     there = hub.files(REPO)
@@ -134,7 +134,7 @@ def test_an_update_takes_away_what_is_stale_and_nothing_else(
     assert there["mine.txt"] == b"mine"
 
 
-def test_a_stale_name_is_no_pattern(hub: Hub, made: Parcel) -> None:
+def test_a_stale_name_is_no_pattern(hub: Hub, made: Package) -> None:
     names = ("a[1].txt", "a1.txt", "b*.txt", "bc.txt")
     old = Bundle({**made.bundle.files, **dict.fromkeys(names, b"x")})
     send(replace(made, bundle=old))
@@ -145,7 +145,7 @@ def test_a_stale_name_is_no_pattern(hub: Hub, made: Parcel) -> None:
     }  # fmt: skip
 
 
-def test_a_branch_of_its_own(hub: Hub, made: Parcel, tmp_path: Path) -> None:
+def test_a_branch_of_its_own(hub: Hub, made: Package, tmp_path: Path) -> None:
     first = send(made)
     new = packed(merged(tmp_path / "new", MIDDLE), revision="half/way")
     done = send(new, revision="half/way")
@@ -157,18 +157,18 @@ def test_a_branch_of_its_own(hub: Hub, made: Parcel, tmp_path: Path) -> None:
     assert again.commit == done.commit
 
 
-def test_a_branch_of_a_repository_that_is_new(hub: Hub, made: Parcel) -> None:
+def test_a_branch_of_a_repository_that_is_new(hub: Hub, made: Package) -> None:
     send(made, revision="half")
     assert same(hub, made, revision="half")
     assert hub.files(REPO).keys() == {".gitattributes"}
 
 
-def test_main_by_its_name(hub: Hub, made: Parcel) -> None:
+def test_main_by_its_name(hub: Hub, made: Package) -> None:
     send(made, revision="main")
     assert same(hub, made)
 
 
-def test_a_tag_is_no_branch(hub: Hub, made: Parcel) -> None:
+def test_a_tag_is_no_branch(hub: Hub, made: Package) -> None:
     send(made)
     client().create_tag(REPO, tag="v1")
     other = replace(made, bundle=Bundle({**made.bundle.files, "new.txt": b"new"}))
@@ -178,7 +178,7 @@ def test_a_tag_is_no_branch(hub: Hub, made: Parcel) -> None:
 
 
 @pytest.mark.parametrize("where", ["/api/repos/create", "/branch/"])
-def test_making_it_may_fail(hub: Hub, made: Parcel, where: str) -> None:
+def test_making_it_may_fail(hub: Hub, made: Package, where: str) -> None:
     hub.fail(where, status=403)
     with pytest.raises(PublishError, match="making the repository: the token may not do that"):
         send(made, revision="half")
@@ -186,7 +186,7 @@ def test_making_it_may_fail(hub: Hub, made: Parcel, where: str) -> None:
     assert same(hub, made, revision="half")
 
 
-def test_a_lost_answer_to_making_it(hub: Hub, made: Parcel) -> None:
+def test_a_lost_answer_to_making_it(hub: Hub, made: Package) -> None:
     hub.fail("/api/repos/create", lost=True)
     try:
         send(made)
@@ -195,7 +195,7 @@ def test_a_lost_answer_to_making_it(hub: Hub, made: Parcel) -> None:
     assert same(hub, made)
 
 
-def test_somebody_else_published_meanwhile(hub: Hub, made: Parcel, tmp_path: Path) -> None:
+def test_somebody_else_published_meanwhile(hub: Hub, made: Package, tmp_path: Path) -> None:
     """What was looked at is not what is there: their files do not go by mistake."""
     send(made)
     target = look()
@@ -207,7 +207,7 @@ def test_somebody_else_published_meanwhile(hub: Hub, made: Parcel, tmp_path: Pat
     assert hub.files(REPO)["theirs.txt"] == b"theirs"
 
 
-def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, made: Parcel) -> None:
+def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, made: Package) -> None:
     target = look()
     client().create_repo(REPO, private=False)
     with pytest.raises(PublishError, match="is public by now, and nothing was sent"):
@@ -219,7 +219,7 @@ def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, made: Parcel)
 # Collections.
 
 
-def test_a_collection_is_made_once(hub: Hub, made: Parcel) -> None:
+def test_a_collection_is_made_once(hub: Hub, made: Package) -> None:
     send(made)
     note = "x" * 600
     for _ in range(2):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.pick import Bound, Measured, Operator, Pick, parse_pick, picked
+from eval.publishing.pick import Bound, Measured, Operator, Pick, parse_pick, picked
 from eval.records import Metric
 from eval.sweep.results import Results
 from eval.sweep.variants import Pairing, plain, thirds

@@ -1,7 +1,6 @@
-"""What a run says about a variant that is published: rows for its card and for an index of several.
+"""Scores of published variants: rows for a card and for the index of several.
 
-The rows are plain values, shares in [0, 1], that know nothing of the Hub; `eval.entries` puts them
-into the forms that the Hub reads.
+`eval.publishing.entries` puts them into the forms that the Hub reads.
 """
 
 from __future__ import annotations
@@ -34,42 +33,6 @@ _WHOLE: Final = "*"  # the selector of all there is
 
 
 @dataclass(frozen=True)
-class CardScore:
-    """One metric of one model on one task.
-
-    Attributes:
-        variant: The model.
-        suite: The suite.
-        task: Its task, or `all m_vis`, ...: the suite's tasks with that metric taken together.
-        measure: `m_vis`, `m_v2r`, `m_rea` or `accuracy`.
-        value: The share of samples; nan when none was answered.
-        low: Lower end of its 95% interval.
-        high: Upper end.
-        n: Samples that it is worked out from.
-        clusters: Independent groups among them.
-        missing: Samples left out because a response is missing.
-        visual: Whether the model was shown an image.
-    """
-
-    variant: str
-    suite: str
-    task: str
-    measure: str
-    value: float
-    low: float
-    high: float
-    n: int
-    clusters: int
-    missing: int
-    visual: bool
-
-    @property
-    def together(self) -> bool:
-        """Whether it is several tasks taken together."""
-        return self.task.startswith("all ")
-
-
-@dataclass(frozen=True)
 class IndexRow:
     """A variant's metric in the index of a sweep.
 
@@ -79,11 +42,11 @@ class IndexRow:
             and in a run that compares with none.
     """
 
-    score: CardScore
+    score: Score
     difference: Pair | None
 
 
-def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[CardScore, ...]:
+def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[Score, ...]:
     """The metrics of a variant and of the models it stands beside, task by task.
 
     Args:
@@ -99,7 +62,7 @@ def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[
     """
     names = dict.fromkeys((variant, *parents))
     _check(names, results.summary)
-    found = _card_scores(results.scores)
+    found = _metrics(results.scores)
     return tuple(score for name in names for score in found if score.variant == name)
 
 
@@ -141,7 +104,7 @@ def index_rows(results: Results, names: Sequence[str]) -> tuple[IndexRow, ...]:
     """
     _check(names, results.summary)
     compared = {(pair.variant, pair.suite, pair.task, pair.measure): pair for pair in results.pairs}
-    shown = of_suites(_card_scores(results.scores))
+    shown = of_suites(_metrics(results.scores))
     rows = []
     for score in (one for name in dict.fromkeys(names) for one in shown if one.variant == name):
         pair = compared.get((score.variant, score.suite, score.task, score.measure))
@@ -149,11 +112,11 @@ def index_rows(results: Results, names: Sequence[str]) -> tuple[IndexRow, ...]:
     return tuple(rows)
 
 
-def of_suites(scores: Iterable[CardScore]) -> list[CardScore]:
+def of_suites(scores: Iterable[Score]) -> list[Score]:
     """One row per variant, suite and metric: tasks taken together where there are several."""
     scores = list(scores)
-    pooled = {(s.variant, s.suite, s.measure) for s in scores if s.together}
-    kept = [s for s in scores if s.together or (s.variant, s.suite, s.measure) not in pooled]
+    pooled = {(s.variant, s.suite, s.measure) for s in scores if is_pooled(s)}
+    kept = [s for s in scores if is_pooled(s) or (s.variant, s.suite, s.measure) not in pooled]
     suites = {suite: place for place, suite in enumerate(dict.fromkeys(s.suite for s in scores))}
     metrics = {metric: place for place, metric in enumerate(NAMES)}
     return sorted(kept, key=lambda s: (suites[s.suite], metrics[s.measure]))
@@ -169,7 +132,7 @@ def variant_of(summary: Mapping[str, Any], fingerprint: str) -> str:
     Raises:
         SurgeryError: If none has.
     """
-    plain = parents_of(summary)
+    plain = plain_variants(summary)
     same = [one["name"] for one in summary["variants"] if one.get("fingerprint") == fingerprint]
     made = [name for name in same if name not in plain]
     if same:
@@ -185,7 +148,7 @@ def variant_of(summary: Mapping[str, Any], fingerprint: str) -> str:
     )
 
 
-def parents_of(summary: Mapping[str, Any]) -> list[str]:
+def plain_variants(summary: Mapping[str, Any]) -> list[str]:
     """The variants of a run that are models as they are, in its order.
 
     A recipe without steps is one, as is one whose only step takes every tensor from one model (a
@@ -194,18 +157,20 @@ def parents_of(summary: Mapping[str, Any]) -> list[str]:
     return [str(one["name"]) for one in summary["variants"] if _is_plain(one.get("recipe"))]
 
 
-def _card_scores(scores: Iterable[Score]) -> list[CardScore]:
-    """The metrics among all measures, without categories."""
-    scores = [score for score in scores if not score.split]
-    seen = {(s.suite, s.task) for s in scores if s.measure == f"right[{Condition.IMAGE}]"}
-    return [
-        CardScore(
-            s.variant, s.suite, s.task, s.measure, s.value, s.low, s.high, s.n, s.clusters,
-            s.missing, (s.suite, s.task) in seen,
-        )
-        for s in scores
-        if s.measure in NAMES
-    ]  # fmt: skip
+def is_pooled(score: Score) -> bool:
+    """Check that a score is of several tasks taken together."""
+    return score.task.startswith("all ")
+
+
+def tasks_with_images(results: Results) -> frozenset[tuple[str, str]]:
+    """Return the suite and name of every task whose samples were asked with their images."""
+    measure = f"right[{Condition.IMAGE}]"
+    return frozenset((s.suite, s.task) for s in results.scores if s.measure == measure)
+
+
+def _metrics(scores: Iterable[Score]) -> list[Score]:
+    """Return the metrics among all measures, without categories."""
+    return [score for score in scores if not score.split and score.measure in NAMES]
 
 
 def _check(names: Iterable[str], summary: Mapping[str, Any]) -> None:

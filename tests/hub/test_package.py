@@ -13,7 +13,7 @@ from surgery.checkpoint.ledger import read_ledger
 from surgery.errors import PlanError
 from surgery.execute.verify import verify
 from surgery.hub.bundle import Bundle
-from surgery.hub.parcel import Parcel, pack
+from surgery.hub.package import Package, pack
 from surgery.recipe import parse_recipe
 from tests.hub.merges import (
     COPY,
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from tests.hub import Hub
 
 
-def written(parcel: Parcel, folder: Path) -> Path:
+def written(package: Package, folder: Path) -> Path:
     """A publication as somebody finds it who fetches it."""
-    for name in parcel.bundle.files:
+    for name in package.bundle.files:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        with parcel.bundle.staged() as staged:
+        with package.bundle.staged() as staged:
             place.write_bytes((staged / name).read_bytes())
     return folder
 

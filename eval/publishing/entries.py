@@ -6,22 +6,22 @@ import re
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.published import NAMES
+from eval.publishing.scores import NAMES, is_pooled
 from eval.records import Metric
 from eval.suites import specimen
 from eval.suites.table import SUITES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from eval.published import CardScore
+    from eval.metrics import Score
     from eval.suites.benchmark import Benchmark
 
 _PLACES: Final = 4  # of a share
 
 
 def eval_results(
-    scores: Iterable[CardScore], variant: str, summary: Mapping[str, Any]
+    scores: Iterable[Score], variant: str, summary: Mapping[str, Any]
 ) -> dict[str, list[dict[str, Any]]]:
     """Entries for a model repository's `.eval_results/*.yaml`, by the name of their file.
 
@@ -66,7 +66,11 @@ def eval_results(
 
 
 def model_index(
-    scores: Iterable[CardScore], variant: str, summary: Mapping[str, Any], name: str
+    scores: Iterable[Score],
+    variant: str,
+    summary: Mapping[str, Any],
+    name: str,
+    with_images: Collection[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
     """The `model-index` of a card's head, for readers older than `.eval_results`.
 
@@ -79,7 +83,8 @@ def model_index(
         scores: As `scores_for` gives them.
         variant: Whose.
         summary: The run's `run.json`.
-        name: What the model is called.
+        name: The model's name on the Hub.
+        with_images: Suite and name of the tasks whose samples were asked with their images.
     """
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
@@ -92,7 +97,11 @@ def model_index(
         told = f"n = {score.n}, {_interval(score)}"
         found.append(
             EvalResult(
-                task_type="image-text-to-text" if score.visual else "text-generation",
+                task_type=(
+                    "image-text-to-text"
+                    if (score.suite, score.task) in with_images
+                    else "text-generation"
+                ),
                 dataset_type=hub or re.sub(r"[^A-Za-z0-9._-]+", "-", score.suite),
                 dataset_name=hub.rpartition("/")[2] or score.suite,
                 dataset_config=configs[0] if len(configs) == 1 else None,
@@ -106,12 +115,12 @@ def model_index(
     return eval_results_to_model_index(name, found) if found else []
 
 
-def _told(scores: Iterable[CardScore], variant: str) -> list[CardScore]:
+def _told(scores: Iterable[Score], variant: str) -> list[Score]:
     """A variant's single tasks that have a number."""
-    return [s for s in scores if s.variant == variant and not s.together and not isnan(s.value)]
+    return [s for s in scores if s.variant == variant and not is_pooled(s) and not isnan(s.value)]
 
 
-def _benchmark(score: CardScore, summary: Mapping[str, Any]) -> Benchmark | None:
+def _benchmark(score: Score, summary: Mapping[str, Any]) -> Benchmark | None:
     """The published data set that a task is from, unless the run read it from a folder."""
     parts = SUITES[score.suite].parts if score.suite in SUITES else ()
     for part in parts:
@@ -121,25 +130,25 @@ def _benchmark(score: CardScore, summary: Mapping[str, Any]) -> Benchmark | None
     return None
 
 
-def _is_drawn(score: CardScore, summary: Mapping[str, Any]) -> bool:
+def _is_drawn(score: Score, summary: Mapping[str, Any]) -> bool:
     """Whether samples were drawn; taken to be so where the run does not say."""
     own = SUITES[score.suite].samples if score.suite in SUITES else None
     unsaid = "samples" not in summary
     return score.suite == specimen.NAME or unsaid or bool(summary["samples"] or own)
 
 
-def _task_id(score: CardScore, source: Benchmark, summary: Mapping[str, Any]) -> str:
+def _task_id(score: Score, source: Benchmark, summary: Mapping[str, Any]) -> str:
     if score.measure != Metric.ACCURACY:
         return f"{score.task}-{score.measure}"
     part = _is_drawn(score, summary) or score.missing
     return f"{source.name}-n{score.n}" if part else source.name
 
 
-def _interval(score: CardScore) -> str:
+def _interval(score: Score) -> str:
     return f"95% interval {score.low:.{_PLACES}f} to {score.high:.{_PLACES}f}"
 
 
-def _notes(score: CardScore, summary: Mapping[str, Any]) -> str:
+def _notes(score: Score, summary: Mapping[str, Any]) -> str:
     """One line with all that a number needs beside it."""
     paper = "" if score.measure == Metric.ACCURACY else " (arXiv 2602.12395)"
     known = _is_drawn(score, summary) and summary.get("seed") is not None

@@ -20,7 +20,7 @@ from surgery.recipe.load import PUBLISHED
 
 if TYPE_CHECKING:
     from surgery.checkpoint.ledger import Ledger
-    from surgery.hub.card import Subject
+    from surgery.hub.card import ProvenMerge
     from surgery.plan.model import Plan
 
 
@@ -29,7 +29,7 @@ _SEARCHED = 16 << 20
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Package:
     """A merge as it will be on the Hub.
 
     Attributes:
@@ -43,7 +43,7 @@ class Parcel:
     card: str
 
 
-def pack(out: Path, subject: Subject, picture: bytes) -> Parcel:
+def pack(out: Path, subject: ProvenMerge, picture: bytes) -> Package:
     """Put a publication together; the merge's folder is left as it is.
 
     Weights, configuration, tokenizer and processor go as they are. Card, picture, recipe and scores
@@ -95,7 +95,7 @@ def pack(out: Path, subject: Subject, picture: bytes) -> Parcel:
     files[LEDGER] = new.to_json()
     bundle = Bundle(dict(sorted(files.items())))
     _check_private(out, bundle, plan)
-    return Parcel(bundle, new, text)
+    return Package(bundle, new, text)
 
 
 def _check_private(out: Path, bundle: Bundle, plan: Plan) -> None:

@@ -22,7 +22,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eval.compare import pairs
-from eval.published import NAMES, parents_of
+from eval.publishing.scores import NAMES, plain_variants
 from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def picked(results: Results, records: Sequence[Graded], picks: Sequence[Pick]) -
         SurgeryError: If the run has no such suite, task, measure or variant, if several suites
             could be meant, or if the variant that is compared with has no number.
     """
-    plain = parents_of(results.summary)
+    plain = plain_variants(results.summary)
     names = [str(one["name"]) for one in results.summary["variants"]]
     run = _Run(results.scores, records, names)
     gaps = [(pick, run.gaps(pick)) for pick in picks]
