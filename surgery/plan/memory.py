@@ -20,6 +20,9 @@ COPY = 1 << 20
 """What one thread that moves bytes holds."""
 
 
+_RAM = frozenset({"ram", "ramplus_tl"})
+
+
 def projected_memory(plan: Plan, workers: int) -> int:
     """An upper bound of the resident memory of carrying `plan` out, in bytes.
 
@@ -50,10 +53,14 @@ def whole_memory(op: TensorOp) -> int:
     """Bytes that one of mergekit's methods needs for `op`.
 
     Every input and its delta in float32, and room for a sort by magnitude: 8-byte indices, twice,
-    beside masks and products.
+    beside masks and products. RAM instead holds five products and a mask for each delta, beside
+    two 8-byte counts of them.
     """
-    whole = isinstance(op.operation, MergekitMethod)
-    return op.numel * 4 * (2 * len(op.inputs) + 8) if whole else 0
+    if not isinstance(op.operation, MergekitMethod):
+        return 0
+    count = len(op.inputs)
+    sorting, products = 4 * (2 * count + 8), 4 * count + 21 * (count - 1) + 18
+    return op.numel * (max(sorting, products) if op.operation.method in _RAM else sorting)
 
 
 def worst_op(plan: Plan) -> TensorOp | None:

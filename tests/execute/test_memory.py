@@ -74,3 +74,11 @@ def test_interpolation_is_bounded(models, tmp_path, method):
 def test_every_method_is_bounded(models, tmp_path, name):
     found = measured(merge_step(name), models, tmp_path)
     assert found["peak"] <= found["projected"]
+
+
+@pytest.mark.slow
+def test_ram_of_many_models_is_bounded(models, tmp_path):
+    several = {**models, **{f"x{i}": models["rl"] for i in range(3)}}
+    step = "  - merge: language[:].mlp\n    method: ramplus_tl\n    models: [rl, base, x0, x1, x2]"
+    found = measured(step, several, tmp_path)
+    assert found["peak"] <= found["projected"]
