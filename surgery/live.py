@@ -44,7 +44,7 @@ class Resident:
         self._kept: OrderedDict[tuple[str, torch.dtype, torch.device], Tensor] = OrderedDict()
 
     def get(self, digest: str, target: Tensor) -> Tensor | None:
-        """The tensor of a content, as `target` would hold it."""
+        """Return the tensor of a content, as `target` would hold it."""
         key = (digest, target.dtype, target.device)
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -144,7 +144,7 @@ def _prove(op: TensorOp, target: Tensor, digest: str) -> None:
 
 
 def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str, Tensor]:
-    """The model's tensor for each changed op, found by site so that spelling does not matter."""
+    """Return the model's tensor for each op, found by site so that spelling does not matter."""
     held = dict(model.state_dict(keep_vars=True))
     config = getattr(model, "config", None)
     if config is None:
@@ -155,8 +155,8 @@ def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str,
     architecture = resolve(config.to_dict(), held)
     if architecture.layers != plan.architecture.layers:
         raise PlanError(
-            f"the loaded {type(model).__name__} has {_told(architecture)}, the base "
-            f"{plan.recipe.base!r} ({plan.base.reference}) {_told(plan.architecture)}. Load the "
+            f"the loaded {type(model).__name__} has {_stacks(architecture)}, the base "
+            f"{plan.recipe.base!r} ({plan.base.reference}) {_stacks(plan.architecture)}. Load the "
             f"plan's base to put the variant in."
         )
     names = architecture.names()
@@ -190,7 +190,7 @@ def _target(
     names: Mapping[Site, str],
     held: Mapping[str, Tensor],
 ) -> Tensor | None:
-    """The parameter an op's result goes to, or a view of the part of it."""
+    """Return the parameter an op's result goes to, or a view of the part of it."""
     place = held_at(architecture.family, op.site, op.shape)
     name = names.get(place.site)
     if name is None:
@@ -202,6 +202,6 @@ def _target(
     return found.transpose(-1, -2) if turned else found
 
 
-def _told(architecture: Architecture) -> str:
-    """The stacks of an architecture, for people."""
+def _stacks(architecture: Architecture) -> str:
+    """Return the stacks of an architecture, for people."""
     return ", ".join(f"{count} {part} layers" for part, count in architecture.layers.items())

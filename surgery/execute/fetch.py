@@ -1,4 +1,4 @@
-"""What a plan has to fetch from the Hub, and fetching it."""
+"""The cost of fetching what a plan reads from the Hub, and the fetching."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def fetches(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> dict[str, Fetch]:
-    """What carrying a plan out fetches, by the recipe's name of the model; local ones are not in.
+    """Return the cost of fetching what a plan reads, by model; local models are left out.
 
     Args:
-        plan: What is to be done.
+        plan: The plan.
         checkpoints: The recipe's models, open.
     """
     found = {
@@ -28,7 +28,7 @@ def bring(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
     """Begin to fetch what a plan reads and is not here.
 
     Args:
-        plan: What is to be done.
+        plan: The plan.
         checkpoints: The recipe's models, open.
 
     Raises:
@@ -39,7 +39,7 @@ def bring(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
 
 
 def _inputs(plan: Plan) -> dict[str, list[str]]:
-    """Every model's tensors that the plan reads, each once."""
+    """Return every model's tensors that the plan reads, each once."""
     found: dict[str, dict[str, None]] = {name: {} for name in plan.models}
     for op in plan.ops:
         for ref in op.inputs:

@@ -26,7 +26,7 @@ MADE = frozenset({CARD, PICTURE, PUBLISHED})
 
 
 def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
-    """Every file of the output beside weights, index and ledger.
+    """Return every file of the output beside weights, index and ledger.
 
     Args:
         plan: What is made.
@@ -49,7 +49,7 @@ def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
 
 
 def copied_files(folder: Path) -> dict[str, bytes]:
-    """A checkpoint's files that its offspring needs to be used as it is, by name.
+    """Return the files of a checkpoint that a model made from it needs for use, by name.
 
     Raises:
         CheckpointError: If one cannot be read, or leads out of its folder.
@@ -58,7 +58,7 @@ def copied_files(folder: Path) -> dict[str, bytes]:
 
 
 def _without_paths(name: str, data: bytes) -> bytes:
-    """A file without where, on somebody's disk, a model was before; libraries write that down."""
+    """Return a file without the local path of a model, which libraries write into it."""
     if not name.endswith("config.json") or b"name_or_path" not in data:
         return data
     try:
@@ -75,7 +75,7 @@ def _without_paths(name: str, data: bytes) -> bytes:
 
 
 def with_dtype(config: bytes, dtype: DType | None) -> bytes:
-    """A `config.json` that names the element type the weights now have.
+    """Return a `config.json` that names the element type the weights now have.
 
     Args:
         config: The base's file.
@@ -93,7 +93,7 @@ def with_dtype(config: bytes, dtype: DType | None) -> bytes:
 
 
 def _set(config: dict[str, Any], name: str) -> bool:
-    """Set every element type the configuration tells; whether there was one at the top."""
+    """Set every element type in a configuration; return whether there was one at the top."""
     for value in config.values():
         if isinstance(value, dict):
             _set(value, name)

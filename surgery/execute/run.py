@@ -52,7 +52,7 @@ def execute(
     the same bytes, whatever the number of threads.
 
     Args:
-        plan: What to write.
+        plan: The plan.
         checkpoints: The recipe's models, open.
         out: The folder to make.
         workers: Number of threads; one per processor when absent.
@@ -127,7 +127,7 @@ def _uses_mergekit(plan: Plan) -> bool:
 
 
 def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
-    """Every output file, with room for all of it."""
+    """Make every output file, with room for all of its tensors."""
     return {
         name: folder.shard(name, ops, shard_metadata(plan, name))
         for name, ops in shard_ops(plan).items()
@@ -161,7 +161,7 @@ class _Work:
         do_all(jobs, workers, self.checkpoints.values())
 
     def _advance(self, stop: Event) -> Callable[[int], None]:
-        """A progress function that ends its thread when another one failed."""
+        """Return a progress function that ends its thread when another one failed."""
         check = self._stop_check(stop)
 
         def advance(count: int) -> None:
@@ -219,7 +219,7 @@ def _ledger(
     files: Mapping[str, tuple[bytes, str | None]],
     layout: Mapping[str, str],
 ) -> Ledger:
-    """What was done, tensor by tensor."""
+    """Return the ledger of a merge, tensor by tensor."""
     versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
     if not all(op.is_copy for op in plan.ops):
         versions["torch"] = version("torch")

@@ -39,7 +39,7 @@ class Input:
 
 
 class Sink(Protocol):
-    """Where an output tensor's bytes go."""
+    """The destination of an output tensor's bytes."""
 
     def __call__(self, start: int, data: memoryview) -> None:
         """Write `data` from byte `start` of the tensor on."""
@@ -157,7 +157,7 @@ class _Run:
             yield start, [r[:count] for r in raw], [w[:count] for w in work]
 
     def fits(self, result: Tensor) -> bool:
-        """Whether every number is one that the output's element type can hold: one quick pass."""
+        """Check in one pass that the output's element type can hold every number."""
         low, high = torch.aminmax(result)
         limit = torch.finfo(self.out_dtype).max
         return bool((low >= -limit) & (high <= limit))  # false for NaN, too
@@ -186,7 +186,7 @@ class _Run:
 
 
 def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:
-    """This thread's buffer for `role`, made once."""
+    """Return this thread's buffer for `role`, made once."""
     held: dict[tuple[str, torch.dtype], Tensor] | None = getattr(_buffers, "held", None)
     if held is None:
         held = _buffers.held = {}
@@ -196,7 +196,7 @@ def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:
 
 
 def memory_of(tensor: Tensor) -> memoryview:
-    """A tensor's bytes, in the order of its axes; the tensor's own memory if it is contiguous."""
+    """Return a tensor's bytes in the order of its axes: its own memory if it is contiguous."""
     flat = tensor.detach().contiguous().reshape(-1)
     if not flat.numel():
         return memoryview(b"")

@@ -57,7 +57,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
         tensors: How many output tensors were hashed.
@@ -114,19 +114,19 @@ def verify(
         layout = layout_on_disk(made)
         faults += [*_layout(layout, listed_layout(ledger, made)), *_files(out, ledger)]
         made.check_unchanged()
-    found = Verification(
+    result = Verification(
         tensors=len(ledger.tensors),
         files=len(ledger.files),
         inputs=inputs,
         faults=tuple(faults),
     )
     if not inputs:
-        return found
+        return result
     recipe = parse_recipe(ledger.recipe, str(out / LEDGER), models)
     moved = frozenset(models or ())
     faults += _provenance(recipe, ledger, moved)
     if faults:
-        return replace(found, faults=tuple(faults))
+        return replace(result, faults=tuple(faults))
     with ExitStack() as stack:
         opened = {
             name: stack.enter_context(
@@ -140,14 +140,14 @@ def verify(
         faults += _layout(layout, planned_layout(plan))
         faults += _companions(_as_written(plan, ledger, moved), ledger)
         bring(plan, opened)
-        found = _proof(replace(found, faults=tuple(faults)), plan, opened, ledger, advance)
+        result = _proof(replace(result, faults=tuple(faults)), plan, opened, ledger, advance)
         for checkpoint in opened.values():
             checkpoint.check_unchanged()
-        return found
+        return result
 
 
 def _provenance(recipe: Recipe, ledger: Ledger, moved: Collection[str]) -> list[Fault]:
-    """The recipe and the ledger speak of the same models."""
+    """Check that the recipe and the ledger name the same models."""
     faults = []
     for name in dict.fromkeys([*recipe.models, *ledger.models]):
         entry, reference = ledger.models.get(name), recipe.models.get(name)
@@ -166,7 +166,7 @@ def _open(
     moved: Collection[str],
     remote: Remote | None,
 ) -> Checkpoint:
-    """An input, at the commit it was read at or where the user says it is now."""
+    """Open an input, at the commit it was read at or where the user says it is now."""
     assert reference is not None  # _provenance has looked
     try:
         if name in moved:
@@ -194,15 +194,15 @@ def _check_engine(plan: Plan, ledger: Ledger) -> None:
 
 
 def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
-    """The folder's tensors are those of the ledger, of the same shape and type, in their files."""
+    """Check that the folder has the ledger's tensors: names, shapes, types and files."""
     faults = []
     headers = made.info.tensors
-    told = {entry.name: entry for entry in ledger.tensors}
+    entries = {entry.name: entry for entry in ledger.tensors}
     faults += [
         Fault(name, "is in the folder but not in the ledger")
-        for name in headers.keys() - told.keys()
+        for name in headers.keys() - entries.keys()
     ]
-    for name, entry in told.items():
+    for name, entry in entries.items():
         header = headers.get(name)
         if header is None:
             faults.append(Fault(name, "is in the ledger but not in the folder"))
@@ -243,17 +243,17 @@ def _models(
 
 
 def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], None]) -> list[Fault]:
-    """Every tensor's bytes have the hash that was written down."""
+    """Check that every tensor's bytes have the ledger's hash."""
     faults = []
     for entry in ledger.tensors:
         if entry.name not in made.info.tensors:
             continue
-        found = digest_tensor(made, entry.name, advance)
-        if found != entry.sha256:
+        digest = digest_tensor(made, entry.name, advance)
+        if digest != entry.sha256:
             faults.append(
                 Fault(
                     entry.name,
-                    f"has sha256 {found[:16]}..., the ledger says {entry.sha256[:16]}...",
+                    f"has sha256 {digest[:16]}..., the ledger says {entry.sha256[:16]}...",
                 )
             )
     return faults
@@ -277,7 +277,7 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
 
 
 def _is_result(name: str) -> bool:
-    """Whether a file holds scores for the Hub."""
+    """Check that a file holds scores for the Hub."""
     return name.startswith(RESULTS) and name.endswith(".yaml")
 
 
@@ -292,7 +292,7 @@ def _as_written(plan: Plan, ledger: Ledger, moved: Collection[str]) -> Plan:
 
 
 def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
-    """The ledger lists the files that the base and the recipe give, and no other content."""
+    """Check that the ledger lists the files that the base and the recipe give, and no others."""
     entries = {entry.name: (entry.sha256, entry.source) for entry in ledger.files}
     expected = {
         name: (hashlib.sha256(data).hexdigest(), source)
@@ -314,22 +314,22 @@ def _is_published(name: str) -> bool:
 
 
 def _proof(
-    found: Verification,
+    result: Verification,
     plan: Plan,
     checkpoints: Mapping[str, Checkpoint],
     ledger: Ledger,
     advance: Callable[[int], None],
 ) -> Verification:
     """Compare the plan made anew with the ledger, and its results with the hashes."""
-    told = {entry.name: entry for entry in ledger.tensors}
-    faults = list(found.faults)
+    entries = {entry.name: entry for entry in ledger.tensors}
+    faults = list(result.faults)
     faults += [
         Fault(name, "is in the ledger, but the recipe does not make it")
-        for name in sorted(told.keys() - {op.name for op in plan.ops})
+        for name in sorted(entries.keys() - {op.name for op in plan.ops})
     ]
     copies = recomputed = 0
     for op in plan.ops:
-        entry = told.get(op.name)
+        entry = entries.get(op.name)
         if entry is None or not _same_op(op, entry):
             faults.append(
                 Fault(op.name, "is made in another way by the recipe than the ledger says")
@@ -340,7 +340,7 @@ def _proof(
             faults.append(Fault(op.name, _differs(moved, ledger.versions)))
         copies, recomputed = copies + moved, recomputed + (not moved)
         advance(op.nbytes)
-    return replace(found, copies=copies, recomputed=recomputed, faults=tuple(faults))
+    return replace(result, copies=copies, recomputed=recomputed, faults=tuple(faults))
 
 
 def _differs(moved: bool, versions: Mapping[str, str]) -> str:
@@ -353,8 +353,8 @@ def _differs(moved: bool, versions: Mapping[str, str]) -> str:
 
 def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
     inputs = [(ref.model, ref.tensor) for ref in op.inputs]
-    given = json.loads(json.dumps(op.operation.parameters, default=dict))
-    return (op.method, given, inputs, op.dtype, op.shape, op.shard) == (
+    parameters = json.loads(json.dumps(op.operation.parameters, default=dict))
+    return (op.method, parameters, inputs, op.dtype, op.shape, op.shard) == (
         entry.method,
         entry.parameters,
         [(i.model, i.tensor) for i in entry.inputs],

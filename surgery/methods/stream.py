@@ -90,7 +90,7 @@ class Angle:
         return max(-1.0, min(1.0, self.xy / norms))
 
     def weights(self, t: float) -> tuple[float, float]:
-        """The two factors of spherical interpolation (Shoemake 1985, eq. for Slerp).
+        """Return the two factors of spherical interpolation (Shoemake 1985, eq. for Slerp).
 
         sin((1 - t) a) / sin(a) and sin(t a) / sin(a), with a the angle between the flattened
         tensors; 1 - t and t where these are parallel or opposite.
@@ -103,5 +103,5 @@ class Angle:
 
 
 def working_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
-    """The element type to compute in: float64 if an input has it, else float32."""
+    """Return the element type to compute in: float64 if an input has it, else float32."""
     return torch.float64 if torch.float64 in dtypes else torch.float32

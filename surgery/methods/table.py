@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Scope(StrEnum):
-    """What a parameter has one value for."""
+    """The owner of a parameter's value."""
 
     SHARED = "shared"
     INPUT = "input"
@@ -23,7 +23,7 @@ class Scope(StrEnum):
 
 
 class BaseRule(StrEnum):
-    """What a method does with the base model."""
+    """A method's use of the base model."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"

@@ -1,4 +1,4 @@
-"""Which output file each tensor goes to."""
+"""The output file of each tensor."""
 
 from __future__ import annotations
 

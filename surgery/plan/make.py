@@ -27,7 +27,7 @@ def make_plan(recipe: Recipe, models: Mapping[str, Checkpoint | CheckpointInfo])
     """Decide for every output tensor where it comes from and how.
 
     Args:
-        recipe: What is wanted.
+        recipe: The recipe.
         models: Each of the recipe's models by its name there: open, as `opened` yields them, or
             the headers alone.
 
@@ -70,7 +70,7 @@ def make_plan(recipe: Recipe, models: Mapping[str, Checkpoint | CheckpointInfo])
 def _draft(
     recipe: Recipe, architectures: Mapping[str, Architecture], models: Mapping[str, SiteIndex]
 ) -> dict[Site, Draft]:
-    """Every site that a step fills, and how."""
+    """Return every site that a step fills, with its draft."""
     drafts: dict[Site, Draft] = {}
     architecture = architectures[recipe.base]
     for index, step in enumerate(recipe.steps):
@@ -85,20 +85,20 @@ def _draft(
 def _clash(recipe: Recipe, site: Site, first: int | None, second: int) -> str:
     """Two steps want one tensor: name both."""
     assert first is not None  # only steps make drafts
-    told = [
+    steps = [
         f"step {i + 1} ({recipe.steps[i].selector}"
         + (f", {recipe.steps[i].place})" if recipe.steps[i].place else ")")
         for i in (first, second)
     ]
     return (
-        f"{told[0]} and {told[1]} both write {site.canonical}. Each tensor may be written once: "
+        f"{steps[0]} and {steps[1]} both write {site.canonical}. Each tensor may be written once: "
         f"narrow one selector, or exclude with '!'."
     )
 
 
-def _op(header: TensorHeader, site: Site, draft: Draft, wanted: DType | None) -> TensorOp:
-    """The op that makes `draft` into the output's element type."""
-    dtype = wanted if wanted is not None and header.dtype.is_floating else header.dtype
+def _op(header: TensorHeader, site: Site, draft: Draft, output: DType | None) -> TensorOp:
+    """Return the op that makes a draft into the output's element type."""
+    dtype = output if output is not None and header.dtype.is_floating else header.dtype
     operation = draft.operation
     if isinstance(operation, ByteCopy) and (draft.dtype or header.dtype) is not dtype:
         operation = Cast()
@@ -165,7 +165,7 @@ def _conserve(
 
 
 def _notes(ops: tuple[TensorOp, ...], models: Mapping[str, SiteIndex]) -> tuple[str, ...]:
-    """What a person should know before running this."""
+    """Return what a person should know before a plan is carried out."""
     notes = [
         f"{model.name}: {guess}"
         for model in models.values()

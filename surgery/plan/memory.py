@@ -1,4 +1,4 @@
-"""How much memory a plan will need: integer arithmetic on shapes, nothing measured."""
+"""The memory that a plan will need: integer arithmetic on shapes, nothing measured."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ INTERPRETER = 130 << 20
 """Python with this package and the command line's libraries, upper bound."""
 
 TORCH = 440 << 20
-"""What importing torch and, for `merge`, mergekit adds, upper bound."""
+"""The imports of torch and, for `merge`, of mergekit, upper bound."""
 
 COPY = 1 << 20
-"""What one thread that moves bytes holds."""
+"""The buffers of one thread that moves bytes."""
 
 
 _RAM = frozenset({"ram", "ramplus_tl"})
 
 
 def projected_memory(plan: Plan, workers: int) -> int:
-    """An upper bound of the resident memory of carrying `plan` out, in bytes.
+    """Return an upper bound of the resident memory of carrying `plan` out, in bytes.
 
     Args:
-        plan: What will be done.
-        workers: How many threads do it.
+        plan: The plan.
+        workers: The number of threads.
     """
     computed = [op for op in plan.ops if not op.is_copy]
     formed = any(
@@ -43,14 +43,14 @@ def projected_memory(plan: Plan, workers: int) -> int:
 
 
 def block_memory(plan: Plan, op: TensorOp) -> int:
-    """Bytes of the reused buffers of one thread that streams `op`."""
+    """Return the bytes of the reused buffers of one thread that streams `op`."""
     stored = [plan.models[ref.model].tensors[ref.tensor].dtype.size for ref in op.inputs]
     work = 8 if 8 in stored else 4
     return BLOCK * (sum(stored) + work * (len(stored) + 2) + op.dtype.size)
 
 
 def whole_memory(op: TensorOp) -> int:
-    """Bytes that one of mergekit's methods needs for `op`.
+    """Return the bytes that one of mergekit's methods needs for `op`.
 
     Every input and its delta in float32, and room for a sort by magnitude: 8-byte indices, twice,
     beside masks and products. RAM instead holds five products and a mask for each delta, beside
@@ -64,6 +64,6 @@ def whole_memory(op: TensorOp) -> int:
 
 
 def worst_op(plan: Plan) -> TensorOp | None:
-    """The op that needs the most memory at once, or None where nothing needs a whole tensor."""
+    """Return the op that needs the most memory, or None where nothing needs a whole tensor."""
     whole = [op for op in plan.ops if isinstance(op.operation, MergekitMethod)]
     return max(whole, key=whole_memory, default=None)

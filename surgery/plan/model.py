@@ -1,4 +1,4 @@
-"""What a plan is made of: one tensor op per output tensor, and what became of every input."""
+"""The parts of a plan: one op per output tensor, and an account of every input tensor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TensorRef:
 
 @dataclass(frozen=True, slots=True)
 class TensorOp:
-    """How one output tensor comes to be.
+    """The origin of one output tensor.
 
     Attributes:
         name: Its name in the output, which is the base's spelling.
@@ -78,7 +78,7 @@ class TensorOp:
 
 @dataclass(frozen=True)
 class Conservation:
-    """What became of one model's tensors: nothing is dropped without a name.
+    """An account of one model's tensors: none is dropped without a name.
 
     Attributes:
         used: Read by some op.
@@ -98,12 +98,12 @@ class Plan:
     """A recipe worked out against real headers.
 
     Attributes:
-        recipe: What was asked for.
+        recipe: The recipe.
         ops: One op per output tensor, in the order of the output files.
         models: Headers of every model by its name in the recipe.
         architectures: Their sites.
         shards: Output file names, in order.
-        conservation: Per model, what became of its tensors.
+        conservation: The account of each model's tensors.
         notes: Sentences a person should see.
     """
 
@@ -135,7 +135,7 @@ class Plan:
         return [op for op in self.ops if op.step == step]
 
     def changes(self) -> Iterator[TensorOp]:
-        """The ops whose result is not simply the base's own tensor."""
+        """Yield the ops whose result is not simply the base's own tensor."""
         for op in self.ops:
             if op.step is not None or not op.is_copy:
                 yield op

@@ -97,13 +97,13 @@ def spread(anchors: Sequence[float], sites: Sequence[Site]) -> Iterator[tuple[Si
     for site in sites:
         if site.layer is not None:
             layers.setdefault(site.component, set()).add(site.layer)
-    stacks = {component: sorted(found) for component, found in layers.items()}
+    stacks = {component: sorted(numbers) for component, numbers in layers.items()}
     for site in sites:
         yield site, value_at(anchors, site, stacks)
 
 
 def _models_of(step: Step, base: str) -> list[str]:
-    """The models a step reads, in the order its op wants them."""
+    """Return the models that a step reads, in the order of its operation's inputs."""
     if isinstance(step, Transplant):
         return [step.source]
     if isinstance(step, Interpolate):
@@ -123,11 +123,11 @@ def _check_layers(
     expected = models[base].architecture.layers
     for component in dict.fromkeys(site.component for site in sites if site.layer is not None):
         for name in names:
-            found = models[name].architecture.layers.get(component, 0)
-            if found != expected[component]:
+            count = models[name].architecture.layers.get(component, 0)
+            if count != expected[component]:
                 raise PlanError(
                     f"{component} has {expected[component]} layers in {base!r} "
-                    f"({models[base].info.reference}) but {found} in {name!r} "
+                    f"({models[base].info.reference}) but {count} in {name!r} "
                     f"({models[name].info.reference}); layers can only move between models of one "
                     f"architecture."
                 )
@@ -140,7 +140,7 @@ def _check_tensors(
     models: Mapping[str, SiteIndex],
     base: str,
 ) -> None:
-    """Every model must have every selected tensor, in the base's shape, as numbers to compute."""
+    """Check that every model has the selected tensors, in the base's shape, to be computed with."""
     check_expert_layouts(sites, models[base], [models[name] for name in names])
     missing: list[tuple[SiteIndex, Site]] = []
     shapes: list[str] = []
@@ -188,7 +188,7 @@ def _absent(missing: Sequence[tuple[SiteIndex, Site]]) -> str:
 
 
 def _some(items: Sequence[str], count: int = 3) -> str:
-    """The first few of a list, and how many more."""
+    """Return the first few of a list, and how many more there are."""
     more = f" and {len(items) - count} more" if len(items) > count else ""
     return "; ".join(items[:count]) + more
 
@@ -209,7 +209,7 @@ def _copy(index: int, model: SiteIndex, site: Site) -> Draft:
 def _between(
     index: int, between: Linear | Slerp, site: Site, ends: tuple[SiteIndex, SiteIndex]
 ) -> Draft:
-    """Interpolation; its two ends are copies, exactly."""
+    """Return the draft of an interpolation; both ends are exact copies."""
     if between.t == 0.0:
         return _copy(index, ends[0], site)
     if between.t == 1.0:
@@ -226,7 +226,7 @@ def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> 
 
 
 def _seed(seed: int, site: Site, tied: bool) -> int:
-    """A tensor's own 63-bit seed: the step's, and where the tensor lives.
+    """Return a tensor's own 63-bit seed, from the step's seed and the tensor's site.
 
     A head that is tied to its embedding draws what the embedding draws, or they would come apart.
     """

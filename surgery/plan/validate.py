@@ -1,4 +1,4 @@
-"""What must be true before a weight is read."""
+"""The checks of a plan before a weight is read."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def validate(plan: Plan, out: Path, *, workers: int) -> None:
     at vocabularies, the free disk and the memory.
 
     Args:
-        plan: What is to be done.
+        plan: The plan.
         out: The folder to be written.
-        workers: How many threads will do it.
+        workers: The number of threads.
 
     Raises:
         PlanError: If vocabularies differ, or disk or memory will not do.
@@ -125,7 +125,7 @@ def _check_adapter_tokens(plan: Plan, embeddings: Mapping[str, tuple[str, int]])
 
 
 def _embeddings(plan: Plan, name: str) -> dict[str, tuple[str, int]]:
-    """A model's embedding and head: canonical name to (tensor name, rows)."""
+    """Return a model's embedding and head: canonical name to (tensor name, rows)."""
     info = plan.models[name]
     return {
         site.canonical: (tensor, info.tensors[tensor].shape[0])
@@ -135,7 +135,7 @@ def _embeddings(plan: Plan, name: str) -> dict[str, tuple[str, int]]:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder above `path` that exists."""
+    """Return the nearest folder above `path` that exists."""
     for parent in path.absolute().parents:
         if parent.is_dir():
             return parent
@@ -143,7 +143,7 @@ def _existing(path: Path) -> Path:
 
 
 def available_memory() -> int | None:
-    """Bytes this process may still take, or None where the system does not tell."""
+    """Return the bytes this process may still take, or None where the system does not say."""
     found = []
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
