@@ -365,7 +365,8 @@ def _settled(licence: MergeLicence, doubt: str) -> str:
     told = re.sub(r"[:,;.][^:;.]*--license.*$", "", doubt, flags=re.DOTALL)
     stated = licence.name or licence.license
     return (
-        f"Its publisher settled the licence as {plain(str(stated))}, knowing this: {plain(told)}."
+        f"Its publisher settled the licence as {plain(str(stated))}, knowing this: "
+        f"{plain(told.rstrip('.'))}."
     )
 
 
