@@ -17,7 +17,7 @@ _ORDER = ("from", "plus", "minus", "method", "base", "models", "t", "weight", "p
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The text of a recipe file that means the same.
+    """Return the text of a recipe file that means the same.
 
     Args:
         recipe: Any recipe; what it takes from other files stands in the text itself.
@@ -28,7 +28,7 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def to_mapping(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain mappings, lists and numbers, in the order people write them."""
+    """Return a recipe as plain mappings, lists and numbers, in the order people write them."""
     output = {
         "dtype": recipe.output.dtype.torch_name if recipe.output.dtype else None,
         "max_shard_size": recipe.output.max_shard_size,

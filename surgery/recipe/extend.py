@@ -35,7 +35,7 @@ def bundled_names() -> list[str]:
 
 
 def read_text(path: Path, place: Place | None = None) -> str:
-    """A recipe file's text.
+    """Return a recipe file's text.
 
     Args:
         path: The file.
@@ -111,7 +111,7 @@ class Extender:
         return self.extended(node, path.parent, (*chain, path))
 
     def find(self, name: str, place: Place, folder: Path | None) -> Path:
-        """The file that `name` means."""
+        """Return the file that `name` means."""
         pure = PurePosixPath(name)
         if not name.isprintable() or len(name) > _LONGEST:
             raise RecipeError(f"extends: {name[:60]!r} is no path that a file can have.", place)
@@ -167,7 +167,7 @@ def overlay(below: Node, above: Node) -> Node:
 
 
 def _texts(node: Node) -> Iterator[Node]:
-    """The items of `extends`: one text or a list of texts."""
+    """Yield the items of `extends`: one text or a list of texts."""
     items = node.value if isinstance(node.value, list) else [node]
     for item in items:
         if not isinstance(item.value, str):

@@ -49,7 +49,7 @@ class _Reader:
     at: int = 0
 
     def selector(self) -> Selector:
-        """The whole text."""
+        """Read the whole text."""
         if len(self.text) > _MAX_LENGTH:
             self.fail(
                 f"selector is {len(self.text)} characters long; at most {_MAX_LENGTH} are read"
@@ -73,7 +73,7 @@ class _Reader:
         return Term(component, spans, module, leaf, exclude, self.point(start), start)
 
     def component(self) -> Component:
-        """The name of a part of the model."""
+        """Read the name of a part of the model."""
         self.space()
         names = [component.value for component in Component]
         found = _WORD.match(self.text, self.at)
@@ -86,7 +86,7 @@ class _Reader:
         return Component(found[0])
 
     def spans(self, component: Component | None) -> tuple[Span, ...]:
-        """What stands between brackets."""
+        """Read the layers between brackets."""
         if component is None:
             self.at -= 1
             self.fail("'*' has no layers of its own; say which, for example 'language[9:18]'")
@@ -123,7 +123,7 @@ class _Reader:
         return Range(start, stop)
 
     def integer(self) -> int | None:
-        """A number of at most six digits, if there is one."""
+        """Read a number of at most six digits, if there is one."""
         self.space()
         found = _INTEGER.match(self.text, self.at)
         if found is None:
@@ -132,7 +132,7 @@ class _Reader:
         return int(found[0])
 
     def inside(self) -> tuple[Module | None, str | None]:
-        """What follows the first dot: a module, a leaf pattern, or both."""
+        """Read a module, a leaf pattern, or both, after the first dot."""
         self.space()
         found = _LEAF.match(self.text, self.at)
         if found is None:
@@ -159,12 +159,12 @@ class _Reader:
             self.at += 1
 
     def rest(self) -> str:
-        """What has not been read, shortened."""
+        """Return the unread rest, shortened."""
         rest = self.text[self.at :].rstrip()
         return rest if len(rest) <= 40 else rest[:37] + "..."
 
     def point(self, offset: int) -> Place | None:
-        """The place of a character of the text."""
+        """Return the place of a character of the text."""
         if self.place is None or not self.exact:
             return self.place
         return replace(self.place, column=self.place.column + offset)

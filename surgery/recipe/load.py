@@ -169,7 +169,7 @@ def _extended(text: str, file: str, path: Path | None) -> Node:
 
 
 def _default_name(path: Path | None, file: str) -> str:
-    """What a recipe without a name is called: a bundled one as people ask for it."""
+    """Return the name of a recipe that gives none: for a bundled one, the name people ask for."""
     if path is None:
         return Path(file).stem.strip("<>") or "recipe"
     here, bundle = path.resolve(), bundled_folder().resolve()

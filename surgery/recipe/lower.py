@@ -70,7 +70,7 @@ def lower(
 
 
 def _bind(model: RecipeModel, bindings: Mapping[str, str]) -> dict[str, Reference | None]:
-    """The recipe's models with the user's references in place."""
+    """Return the recipe's models with the user's references in place."""
     models: dict[str, Reference | None] = {
         name: AdapterReference(value.base, value.adapter)
         if isinstance(value, AdapterModel)
@@ -117,7 +117,7 @@ def _step(
 
 
 def _selector(node: Node, key: str) -> Selector:
-    """The selector at `key`: one text, or several to be united."""
+    """Return the selector at `key`: one text, or several to be united."""
     found = node.walk((key,))
     items = found.value if isinstance(found.value, list) else [found]
     terms: list[Term] = []
@@ -130,7 +130,7 @@ def _selector(node: Node, key: str) -> Selector:
 def _merge(
     step: MergeStep, node: Node, models: Mapping[str, Reference | None], recipe_base: str
 ) -> Merge:
-    """A merge step, held to its method's rules."""
+    """Return a merge step that keeps its method's rules."""
     method = METHODS[step.method]
     listed = node.walk(("models",))
     for index, name in enumerate(step.models):
@@ -175,7 +175,7 @@ def _own_parameters(
 
 
 def _of_scope(values: Mapping[str, Scalar], method: Method, *, shared: bool) -> dict[str, Scalar]:
-    """The parameters that hold for all models at once, or the others."""
+    """Return the parameters that hold for all models at once, or the others."""
     names = {p.name for p in method.parameters if (p.scope is Scope.SHARED) == shared}
     return {name: value for name, value in values.items() if name in names}
 

@@ -38,7 +38,7 @@ def opened(recipe: Recipe, remote: Remote | None = None) -> Iterator[dict[str, C
 
 
 def pinned(recipe: Recipe, revisions: Mapping[str, str | None]) -> Recipe:
-    """The same recipe with every repository of the Hub at one commit.
+    """Return the same recipe with every repository of the Hub at one commit.
 
     Args:
         recipe: Any.

@@ -51,7 +51,7 @@ class Node:
     size: int = 1
 
     def plain(self) -> Any:
-        """The value without places."""
+        """Return the value without places."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -59,7 +59,7 @@ class Node:
         return self.value
 
     def get(self, key: str) -> Node | None:
-        """The node at `key` of a mapping, or None."""
+        """Return the node at `key` of a mapping, or None."""
         return self.value.get(key) if isinstance(self.value, dict) else None
 
     def place_of(self, key: str | int) -> Place:
@@ -161,7 +161,7 @@ class _Composer:
         return roots
 
     def node(self, event: Any, depth: int) -> Node:
-        """The node that starts with `event`."""
+        """Return the node that starts with `event`."""
         self.count += 1
         if self.count > MAX_NODES:
             self.fail(f"more than {MAX_NODES} values; recipes are small texts", event)
@@ -183,7 +183,7 @@ class _Composer:
         return node
 
     def alias(self, event: Any) -> Node:
-        """What an alias stands for, its size counted anew."""
+        """Return the target of an alias, its size counted again."""
         if event.anchor not in self.anchors:
             self.fail(
                 f"'*{event.anchor}' refers to an anchor that is not defined; if you mean the "
@@ -208,7 +208,7 @@ class _Composer:
             )
 
     def scalar(self, event: Any) -> Node:
-        """A string, number, truth value or null."""
+        """Return a string, number, truth value or null."""
         place = self.place(event)
         if event.style is None and event.implicit[0]:
             single = event.end_mark.column - event.start_mark.column == len(event.value)
@@ -220,7 +220,7 @@ class _Composer:
         return Node(event.value, inner, {}, exact=exact)
 
     def sequence(self, start: Any, depth: int) -> Node:
-        """A list."""
+        """Return a list."""
         items: list[Node] = []
         for event in self.events:
             if isinstance(event, yaml.SequenceEndEvent):
@@ -230,7 +230,7 @@ class _Composer:
         return Node(items, self.place(start), {}, size=size)
 
     def mapping(self, start: Any, depth: int) -> Node:
-        """A mapping with text keys, each once."""
+        """Return a mapping with text keys, each once."""
         items: dict[str, Node] = {}
         keys: dict[str, Place] = {}
         for event in self.events:
@@ -245,7 +245,7 @@ class _Composer:
         return Node(items, self.place(start), keys, size=size)
 
     def key(self, event: Any) -> str:
-        """A mapping's key."""
+        """Return a mapping's key."""
         if not isinstance(event, yaml.ScalarEvent):
             self.fail("expected a name as key here", event)
         self.refuse_tag(event)
@@ -263,7 +263,7 @@ class _Composer:
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> tuple[str, Place]:
-    """A YAML error in our words."""
+    """Return a YAML error in the project's words."""
     mark = error.problem_mark or error.context_mark
     place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
     lines = text.splitlines()

@@ -89,7 +89,7 @@ def fail(message: str, *at: str | int) -> NoReturn:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in YAML's words."""
+    """Return the kind of a value, in YAML's words."""
     if value is None:
         return "nothing"
     if isinstance(value, dict):
@@ -366,7 +366,7 @@ class RegionsModel(Strict):
 
 
 def step_kind(value: object) -> str | None:
-    """The step's kind, told by its key; None when there is not exactly one."""
+    """Return the step's kind, named by its key; None when there is not exactly one."""
     if not isinstance(value, dict):
         return None
     kinds = [kind for kind in STEP_KINDS if kind in value]

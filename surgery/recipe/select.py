@@ -97,7 +97,7 @@ class Selector:
         return ", ".join(map(str, self.terms))
 
     def match(self, architecture: Architecture, cuts: Cuts | None = None) -> tuple[Site, ...]:
-        """The sites it picks, in the order of the checkpoint.
+        """Return the sites it picks, in the order of the checkpoint.
 
         Args:
             architecture: The model's sites.
@@ -124,7 +124,7 @@ class Selector:
     def layers(
         self, architecture: Architecture, cuts: Cuts | None = None
     ) -> dict[Component, tuple[int, ...]]:
-        """The layers it touches, in ascending order, by component.
+        """Return the layers it touches, in ascending order, by component.
 
         Raises:
             RecipeError: As `match` does.
@@ -152,7 +152,7 @@ class Selector:
 
 
 def _match_term(term: Term, architecture: Architecture, cuts: Cuts) -> list[Site]:
-    """The sites of one term, which must match something."""
+    """Return the sites of one term, which must match something."""
     layers = None
     if term.spans is not None and term.component is not None:
         layers = _resolve(term, architecture, cuts)
@@ -172,7 +172,7 @@ def _match_term(term: Term, architecture: Architecture, cuts: Cuts) -> list[Site
 
 @lru_cache(maxsize=256)
 def _leaf_pattern(leaf: str | None) -> re.Pattern[str] | None:
-    """A pattern whose names match a leaf's leading names, wildcards kept inside one name."""
+    """Return a pattern that matches a leaf's leading names, wildcards kept inside one name."""
     if leaf is None:
         return None
     names = [r"[^.]*".join(re.escape(part) for part in name.split("*")) for name in leaf.split(".")]
@@ -198,7 +198,7 @@ def _resolve(term: Term, architecture: Architecture, cuts: Cuts) -> frozenset[in
 
 
 def _span_layers(span: Span, term: Term, count: int, cuts: Cuts) -> range:
-    """The layers of one span in a stack of `count`."""
+    """Return the layers of one span in a stack of `count`."""
     assert term.component is not None  # only components have spans
     if isinstance(span, Region):
         return _region(span, term, count, cuts)
@@ -220,7 +220,7 @@ def _span_layers(span: Span, term: Term, count: int, cuts: Cuts) -> range:
 
 
 def _region(region: Region, term: Term, count: int, cuts: Cuts) -> range:
-    """The layers of a region, which must have some."""
+    """Return the layers of a region, which must have some."""
     assert term.component is not None  # only components have spans
     try:
         layers = regions(count, cuts.get(term.component))[region]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def value_at(
     anchors: Sequence[float], site: Site, layers: Mapping[Component, Sequence[int]]
 ) -> float:
-    """The value a site gets.
+    """Return the value of a site.
 
     The selected layers of each component stand at equal distances between the first and the last
     anchor; between anchors values change linearly. A single layer gets the first anchor.

@@ -56,7 +56,7 @@ _NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter or '_'"
 
 
 def translate(error: ValidationError, root: Node, top: Holder = _RECIPE) -> RecipeError:
-    """The first thing that is wrong, in the order of the text.
+    """Return the first error, in the order of the text.
 
     Unknown keys go before missing ones: a misspelled key is both.
 
@@ -99,7 +99,7 @@ def _explain(detail: ErrorDetails, root: Node, top: Holder) -> tuple[str, Place]
 
 
 def _wrong(detail: ErrorDetails, node: Node, key: str) -> tuple[str, Place]:
-    """A value that is not what its key wants."""
+    """Describe a value of the wrong kind for its key."""
     context, found = detail.get("ctx", {}), kind_of(detail["input"])
     if detail["type"] == "recipe":
         return f"{key}: {context['message']}", _inner(node, tuple(context.get("at", ())))
@@ -113,19 +113,19 @@ def _wrong(detail: ErrorDetails, node: Node, key: str) -> tuple[str, Place]:
 
 
 def _choices(detail: ErrorDetails) -> list[str]:
-    """What a literal may be."""
+    """Return the choices of a literal."""
     return re.findall("'([^']*)'", str(detail["ctx"]["expected"]))
 
 
 def _unknown(word: str, inside: str, holder: type[BaseModel], node: Node) -> tuple[str, Place]:
-    """A key that does not exist here."""
+    """Describe a key that does not exist here."""
     place = node.place_of(word)
     keys = list(_fields(holder))
     return f"unknown key {word!r} in {inside}.{did_you_mean(word, keys)}", place
 
 
 def _no_kind(node: Node) -> tuple[str, Place]:
-    """A step without exactly one of the four words."""
+    """Describe a step without exactly one of the four words."""
     kinds = ", ".join(STEP_KINDS)
     if not isinstance(node.value, dict):
         return f"a step is a mapping with one of {kinds}; found {kind_of(node.plain())}", node.place
@@ -141,7 +141,7 @@ def _no_kind(node: Node) -> tuple[str, Place]:
 
 
 def _holder(loc: tuple[str | int, ...], top: Holder) -> Holder:
-    """The innermost model that `loc` passes through, with its name for people."""
+    """Return the innermost model that `loc` passes through, with its name for people."""
     if len(loc) > 2 and loc[0] in {"steps", "models"}:
         return _TAGGED.get(loc[2], top)
     name, holder = top
@@ -155,7 +155,7 @@ def _holder(loc: tuple[str | int, ...], top: Holder) -> Holder:
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
-    """The model of a field that holds one, or may."""
+    """Return the model of a field that holds one, or may."""
     found = [
         one
         for one in (annotation, *get_args(annotation))
@@ -173,7 +173,7 @@ def _fields(holder: type[BaseModel]) -> dict[str, str]:
 
 
 def _node(root: Node, loc: tuple[str | int, ...]) -> Node:
-    """The node at `loc`, names of union members passed over."""
+    """Return the node at `loc`, names of union members passed over."""
     node = root
     for step in loc:
         node = node.walk((step,))
@@ -181,14 +181,14 @@ def _node(root: Node, loc: tuple[str | int, ...]) -> Node:
 
 
 def _inner(node: Node, at: tuple[str | int, ...]) -> Place:
-    """The place of a part of a value; of its key, when the part is a key."""
+    """Return the place of a part of a value; of its key, when the part is a key."""
     for step in at[:-1]:
         node = node.walk((step,))
     return node.place_of(at[-1]) if at else node.place
 
 
 def _key(loc: tuple[str | int, ...], top: Holder) -> str:
-    """What to call the value at `loc`: its innermost key."""
+    """Return a name for the value at `loc`: its innermost key."""
     passed = {*_TAGGED, "text-model", "[key]"}
     names = [str(step) for step in loc if isinstance(step, str) and step not in passed]
     return names[-1] if names else top[0]

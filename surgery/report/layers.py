@@ -45,7 +45,7 @@ _POINTS = 72
 
 
 def layers_png(plan: Plan) -> bytes:
-    """The figure as a PNG of 1400 pixels' width; the same plan gives the same bytes."""
+    """Return the figure as a PNG 1400 pixels wide; the same plan gives the same bytes."""
     with style.context(["default", RC]):  # type: ignore[list-item]
         buffer = BytesIO()
         literal(layers_figure(plan)).savefig(buffer, format="png", metadata={"Software": None})
@@ -53,7 +53,7 @@ def layers_png(plan: Plan) -> bytes:
 
 
 def layers_figure(plan: Plan) -> Figure:
-    """What `surgery plan` shows, drawn: one row per part of the model, one cell per layer.
+    """Draw what `surgery plan` shows: one row per part of the model, one cell per layer.
 
     Cells have the colours and letters of the terminal's picture, and its legend stands below.
 
@@ -97,7 +97,7 @@ class _Page:
         self._axes.text(x, y, text, fontsize=points, va="center_baseline", parse_math=False, **look)
 
     def cell(self, x: float, width: float, colour: RGB, mark: str) -> None:
-        """A coloured box with a mark in it, in the row that is being filled."""
+        """Draw a coloured box with a mark in it, in the row that is being filled."""
         share = [part / 255 for part in colour]
         look = {"facecolor": share, "edgecolor": "white", "linewidth": 0.4}
         self._axes.add_patch(Rectangle((x, self.y), width, _ROW, **look))  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ class _Page:
         return float(width) / self.figure.dpi
 
     def shortened(self, word: str, room: float, points: float, bold: bool = False) -> str:
-        """A word without its beginning where it is too long; the end tells references apart."""
+        """Return a word without its beginning if it is too long; the end tells references apart."""
         if self.width(word, points, bold) <= room:
             return word
         starts = range(1, len(word))
@@ -119,7 +119,7 @@ class _Page:
         return f"…{word[fits + 1 :]}"
 
     def wrapped(self, text: str, room: float, points: float, bold: bool = False) -> list[str]:
-        """A text in lines that fit."""
+        """Return a text in lines that fit."""
         lines = [""]
         for word in text.split():
             fitting = self.shortened(word, room, points, bold)
@@ -131,7 +131,7 @@ class _Page:
         return lines
 
     def done(self) -> Figure:
-        """The figure, cut to what was filled."""
+        """Return the figure, cut to what was filled."""
         height = self.y + _EDGE
         self.figure.set_size_inches(WIDTH, height)
         self._axes.set_xlim(0, WIDTH)
@@ -172,7 +172,7 @@ class _Stack:
             yield layers[start : start + self.per_band]
 
     def _row(self, row: LayerRow, band: Sequence[int]) -> None:
-        """A row over some layers; a heading without cells stands beside the layer numbers."""
+        """Draw a row over some layers; a heading without cells stands beside the layer numbers."""
         page = self.page
         x, look = _EDGE + row.depth * _INDENT, _weight(row)
         beside_ruler = bool(band) and not row.cells and row.depth == 0
@@ -213,7 +213,7 @@ def _weight(row: LayerRow) -> str:
 
 
 def _legend(page: _Page, shown: Sequence[LegendEntry], key: Key) -> None:
-    """What letters, digits and colours mean, with tensors and bytes."""
+    """Draw the meaning of letters, digits and colours, with tensors and bytes."""
     counts = [_counts(entry) for entry in shown]
     right = [max(page.width(told[i], _TEXT) for told in counts) for i in (0, 1)]
     ends = WIDTH - _EDGE - right[1] - _GAP, WIDTH - _EDGE

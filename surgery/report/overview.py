@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def overview(
     plan: Plan, memory: int, fetches: Mapping[str, Fetch] = MappingProxyType({})
 ) -> RenderableType:
-    """A plan as `surgery plan` prints it.
+    """Return a plan as `surgery plan` prints it.
 
     Args:
         plan: What to show.
@@ -55,7 +55,7 @@ def title(plan: Plan) -> Text:
 
 
 def needs(plan: Plan, memory: int) -> Text:
-    """What the output takes."""
+    """Return the size, types and memory of the output."""
     dtypes = ", ".join(dict.fromkeys(op.dtype.torch_name for op in plan.ops))
     computed = sum(op.nbytes for op in plan.ops if not op.is_copy)
     moved = "all moved byte for byte"
@@ -66,7 +66,7 @@ def needs(plan: Plan, memory: int) -> Text:
 
 
 def fetch_line(name: str, cost: Fetch) -> Text:
-    """What fetching from the Hub costs, both ways, and which is taken."""
+    """Return the cost of fetching a model from the Hub, both ways, and which is taken."""
     ways = {
         Remote.RANGES: f"{size(cost.ranges)} by range in {number(cost.requests, 'request')}",
         Remote.CACHE: f"{size(cost.whole)} whole, into the Hub's cache",
@@ -77,7 +77,7 @@ def fetch_line(name: str, cost: Fetch) -> Text:
 
 
 def steps(plan: Plan) -> RenderableType:
-    """The recipe's steps, with inclusive layer numbers."""
+    """Return the recipe's steps, with inclusive layer numbers."""
     if not plan.recipe.steps:
         return Text("none: the output is the base, rewritten")
     table = _grid("right", "left", "left", "left", "right", "right")

@@ -65,13 +65,13 @@ class Key:
 
     @classmethod
     def of(cls, plan: Plan) -> Key:
-        """The base first, then the recipe's other models in its order."""
+        """Return the key of a plan: the base first, then the recipe's other models in its order."""
         order = [plan.recipe.base, *(n for n in plan.recipe.models if n != plan.recipe.base)]
         colours = {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(order)}
         return cls(letters(order), colours)
 
     def colour(self, cell: Fill | None) -> RGB:
-        """A cell's colour; what is made of two models lies between theirs."""
+        """Return a cell's colour; what is made of two models lies between theirs."""
         if cell is None:
             return _GREY
         if cell.operation in (Linear, Slerp) and len(cell.models) == 2:
@@ -97,7 +97,7 @@ def _blend(low: RGB, high: RGB, share: float) -> RGB:
 
 
 def picture(plan: Plan, *, legend: bool = True) -> RenderableType:
-    """A plan's output for the terminal.
+    """Return a plan's output for the terminal.
 
     Everything that colour says a letter says too, so that it reads the same in a pipe.
 
@@ -261,7 +261,7 @@ def _mixtures(tensors: Mapping[Fill, int]) -> Iterator[tuple[str, tuple[str, str
 
 
 def _mark(mark: str, members: Sequence[Fill]) -> str:
-    """What stands in the cells: for interpolations, the range of their digits."""
+    """Return the mark of cells: for interpolations, the range of their digits."""
     if mark != "t":
         return mark
     first, last = (symbol(cell, {}) for cell in (members[0], members[-1]))

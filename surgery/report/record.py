@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def plan_record(
     plan: Plan, memory: int, fetches: Mapping[str, Fetch] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """The whole plan; layer ranges are half-open, `[first, end]`.
+    """Return the whole plan; layer ranges are half-open, `[first, end]`.
 
     Args:
         plan: What to tell.
@@ -55,7 +55,7 @@ def plan_record(
 
 
 def fetch_record(cost: Fetch) -> dict[str, Any]:
-    """What fetching from the Hub costs, both ways, and which is taken."""
+    """Return the cost of fetching from the Hub, both ways, and which is taken."""
     return {**asdict(cost), "way": str(cost.way)}
 
 
@@ -98,7 +98,7 @@ def _op(op: TensorOp) -> dict[str, Any]:
 
 
 def site_record(site: Site) -> dict[str, Any]:
-    """A tensor's place."""
+    """Return a tensor's place."""
     return {
         "canonical": site.canonical,
         "component": site.component.value,
@@ -109,7 +109,7 @@ def site_record(site: Site) -> dict[str, Any]:
 
 
 def inspect_record(info: CheckpointInfo, architecture: Architecture) -> dict[str, Any]:
-    """What `surgery inspect --json` prints, but for the single tensors."""
+    """Return what `surgery inspect --json` prints, but for the single tensors."""
     return {
         **model_record(info),
         "family": architecture.family,

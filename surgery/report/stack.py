@@ -64,7 +64,7 @@ class LayerRow:
 
 
 def fill(op: TensorOp) -> Fill:
-    """What an op's output is made of."""
+    """Return what an op's output is made of."""
     models = tuple(ref.model for ref in op.inputs)
     match op.operation:
         case ByteCopy() | Cast():
@@ -85,7 +85,7 @@ def letters(models: Iterable[str]) -> dict[str, str]:
 
 
 def symbol(cell: Fill | None, named: Mapping[str, str]) -> str:
-    """The character that stands for a cell; interpolations show t in tenths, 1 to 9."""
+    """Return the character of a cell; interpolations show t in tenths, 1 to 9."""
     if cell is None:
         return SEVERAL
     if cell.operation is ByteCopy:
@@ -96,7 +96,7 @@ def symbol(cell: Fill | None, named: Mapping[str, str]) -> str:
 
 
 def rows(plan: Plan) -> tuple[LayerRow, ...]:
-    """The picture of a plan's output, in the order in which data flows through the model.
+    """Return the rows of a plan's picture, in the order in which data flows through the model.
 
     A component whose layers each come from one place is one row. Where attention, mlp and norm of
     a layer differ there is a row for each, and where the tensors inside one of these differ, a row
@@ -197,6 +197,6 @@ def _by_module(site: Site) -> str:
 
 
 def _by_leaf(site: Site) -> str:
-    """The leaf without its last part, so that weight and bias stand together."""
+    """Return the leaf without its last part, so that weight and bias stand together."""
     name, _, end = site.leaf.rpartition(".")
     return name if name and end in _LEAF_ENDS else site.leaf

@@ -211,7 +211,7 @@ def _module(node: Node, base: str | None) -> OutputModule:
 
 
 def _all_layers(node: Node, base: str | None) -> Slice:
-    """A list of models: one slice of all layers, the base added as mergekit does."""
+    """Return one slice of all layers from a list of models, the base added as mergekit does."""
     sources = []
     for item in _items(node):
         _keys(item, ("model", "parameters"), "a model")
@@ -258,7 +258,7 @@ def _model(node: Node) -> str:
 
 
 def _text(node: Node, key: str) -> str | None:
-    """A text value, or None when it is absent."""
+    """Return a text value, or None when it is absent."""
     found = node.get(key)
     if found is None or found.value is None:
         return None
@@ -269,7 +269,7 @@ def _text(node: Node, key: str) -> str | None:
 
 
 def _parameters(node: Node) -> dict[str, Any]:
-    """Settings by name: values, gradients, or lists of filter and value."""
+    """Return settings by name: values, gradients, or lists of filter and value."""
     found = node.get("parameters")
     if found is None or found.value is None:
         return {}
@@ -281,7 +281,7 @@ def _parameters(node: Node) -> dict[str, Any]:
 
 
 def _check_setting(name: str, node: Node) -> None:
-    """A setting's form: a value, a list of values, or filters with those."""
+    """Return a setting's form: a value, a list of values, or filters with those."""
     if isinstance(node.value, dict):
         _keys(node, ("filter", "value"), f"a filtered {name}")
         mark, value = node.get("filter"), node.get("value")

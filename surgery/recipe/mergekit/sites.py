@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def selector_for(sites: Set[Site], architecture: Architecture) -> Selector:
-    """A selector that picks exactly these sites.
+    """Return a selector that picks exactly these sites.
 
     Args:
         sites: What to pick; at least one.
@@ -125,7 +125,7 @@ def _component_terms(
 
 
 def _inside(sites: Iterable[Site], layer: int | None) -> frozenset[tuple[Module, str]]:
-    """What a layer holds, without its number."""
+    """Return the modules and leaves of a layer, without its number."""
     return frozenset((site.module, site.leaf) for site in sites if site.layer == layer)
 
 
@@ -158,7 +158,7 @@ def _without_numbers(leaves: list[str], every: list[str]) -> list[str]:
 
 
 def _spans(numbers: list[int], count: int) -> tuple[Span, ...]:
-    """Runs of layers; open at the ends of the stack, so that they read well."""
+    """Return runs of layers, open at the ends of the stack, so that they read well."""
     spans: list[Span] = []
     for start, stop in layer_runs(numbers):
         if stop - start == 1 and stop != count:

@@ -110,7 +110,7 @@ def parts_of(architecture: Architecture) -> tuple[MergekitModule, ...]:
 
 
 def stand_in(family_name: str, layers: Mapping[Component, int]) -> Architecture:
-    """An architecture as mergekit's table for a family describes it.
+    """Return an architecture as mergekit's table for a family describes it.
 
     Args:
         family_name: A family that mergekit has a table for.
@@ -171,7 +171,7 @@ def _names(drafts: Iterable[_Draft]) -> list[str]:
 def _part(
     draft: _Draft, sites: Mapping[str, Site], own: Mapping[Site, list[Site]]
 ) -> MergekitModule:
-    """A module without the optional tensors that this model does not have."""
+    """Return a module without the optional tensors that this model does not have."""
     groups = [
         tuple(
             Tensor(entry["name"], site)
@@ -212,7 +212,7 @@ def _with_prefix(module: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
 
 
 def _table(family: Family) -> dict[str, Any] | None:
-    """The one table that mergekit has for a family."""
+    """Return the one table that mergekit has for a family."""
     classes = set(family.architectures)
     found = [t for t in _tables() if classes & set(t.get("architectures", ()))]
     found = found or [t for t in _tables() if t.get("model_type") == family.name]

@@ -91,7 +91,7 @@ def to_mergekit(recipe: Recipe, architecture: Architecture) -> str:
 
 
 def _comment(recipe: Recipe) -> str:
-    """What the file is and how to run it."""
+    """Return a comment: what the file is and how to run it."""
     lines = [f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name]
     seeds = {step.seed for step in recipe.steps if isinstance(step, Merge)}
     size = recipe.output.max_shard_size
@@ -150,7 +150,7 @@ def _check_spelling(names: Iterable[str], architecture: Architecture) -> None:
 
 
 def _acts(recipe: Recipe, architecture: Architecture) -> dict[Site, Act]:
-    """What becomes of every site."""
+    """Return the operation at every site."""
     acts: dict[Site, Act] = dict.fromkeys(architecture.sites.values(), Mix(((recipe.base, 1.0),)))
     taken: dict[Site, int] = {}
     for index, step in enumerate(recipe.steps):
@@ -167,7 +167,7 @@ def _acts(recipe: Recipe, architecture: Architecture) -> dict[Site, Act]:
 
 
 def _act(step: Step, site: Site, layers: Mapping[Component, Sequence[int]], base: str) -> Act:
-    """What a step does at a site."""
+    """Return the operation of a step at a site."""
     if isinstance(step, Transplant):
         return Mix(((step.source, 1.0),))
     if isinstance(step, Interpolate):
@@ -182,7 +182,7 @@ def _act(step: Step, site: Site, layers: Mapping[Component, Sequence[int]], base
 
 
 def _merged(step: Merge) -> Act:
-    """A merge step: a sum of models where it is one, else itself."""
+    """Return a merge step as a sum of models where it is one, else itself."""
     if step.method == "linear":
         return _linear(step)
     if step.method == "passthrough":
@@ -192,7 +192,7 @@ def _merged(step: Merge) -> Act:
 
 
 def _linear(step: Merge) -> Mix:
-    """The linear method as plain weights."""
+    """Return the linear method as plain weights."""
     pairs = [(name, float(given["weight"])) for name, given in step.models.items()]
     if not step.parameters.get("normalize", True):
         return _mix(pairs)
@@ -239,7 +239,7 @@ def _slices(
 
 
 def _owner(group: Sequence[Tensor], acts: Mapping[Site, Act]) -> str | None:
-    """The one model that a group of tensors is copied from; any text for an empty group."""
+    """Return the one model a group of tensors is copied from; any text for an empty group."""
     owners = set()
     for tensor in group:
         act = acts[tensor.site]
@@ -264,7 +264,7 @@ def _runs(owners: Sequence[str | None]) -> list[tuple[str | None, int, int]]:
 
 
 def _method(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str, str]) -> Config:
-    """The one method that can say all of it, with a value per tensor."""
+    """Return the one method that can say all of it, with a value per tensor."""
     kinds = {type(act) for act in names.values()}
     if kinds == {Mix}:
         return _as_linear(recipe, names, references)
@@ -281,7 +281,7 @@ def _method(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str, s
 
 
 def _as_linear(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str, str]) -> Config:
-    """A weight per model and tensor."""
+    """Write a weight per model and tensor."""
     weights: dict[str, dict[str, float]] = {references[recipe.base]: dict.fromkeys(names, 0.0)}
     for name, act in names.items():
         assert isinstance(act, Mix)  # the caller has looked
@@ -299,7 +299,7 @@ def _as_linear(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str
 
 
 def _as_slerp(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str, str]) -> Config:
-    """A t per tensor; both ends are exact."""
+    """Write a t per tensor; both ends are exact."""
     others: set[str] = set()
     ts: dict[str, float] = {}
     for name, act in names.items():
@@ -367,7 +367,7 @@ def _step_of(recipe: Recipe) -> Any:
 
 
 def _common_base(merges: Sequence[Merge], method: str) -> str | None:
-    """The one base of all merge steps."""
+    """Return the one base of all merge steps."""
     bases = {merge.base for merge in merges}
     if len(bases) > 1:
         raise RecipeError(
@@ -410,7 +410,7 @@ def _weighted(method: str) -> bool:
 def _settings(
     names: Mapping[str, Act], merges: Sequence[Merge], method: str, model: str | None
 ) -> Config:
-    """The parameters that differ from their defaults: shared ones, or a model's own."""
+    """Return the parameters that differ from their defaults: shared ones, or a model's own."""
     settings: Config = {}
     for parameter in METHODS[method].parameters:
         if (parameter.scope is Scope.SHARED) != (model is None):
