@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from surgery.execute.card import metadata, model_card
+from surgery.card import metadata, model_card
 from surgery.markdown import code, fenced, plain, prose, row
 from surgery.text import (
     is_address,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from surgery.card import model_card
 from surgery.checkpoint.companions import companion_folders, companion_names
 from surgery.checkpoint.folder import read_file
-from surgery.execute.card import model_card
 from surgery.reading import parse_json
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.load import PUBLISHED

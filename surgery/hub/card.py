@@ -10,11 +10,9 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import yaml
-
+from surgery.card import custom_code, document, made_of, metadata, sources
 from surgery.checkpoint.failure import size_text
 from surgery.checkpoint.source import AdapterReference
-from surgery.execute.card import custom_code, made_of, metadata, sources
 from surgery.execute.files import PICTURE
 from surgery.hub.parents import public_reference
 from surgery.markdown import code, fenced, plain, prose, row
@@ -153,7 +151,6 @@ def card(subject: ProvenMerge) -> str:
     """
     plan = subject.plan
     parts = [
-        f"---\n{yaml.safe_dump(_metadata(subject), sort_keys=False, allow_unicode=True)}---",
         f"# {plain(subject.name)}",
         prose(plan.recipe.description),
         made_of(plan, _base(subject)),
@@ -168,7 +165,7 @@ def card(subject: ProvenMerge) -> str:
         f"`surgery.json` names the source and the sha256 of every tensor, and how each was made. "
         f"Moving layers between checkpoints of one model follows [arXiv 2602.12395]({PAPER}).",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return document(_metadata(subject), parts)
 
 
 def _base(subject: ProvenMerge) -> str:
@@ -185,35 +182,20 @@ def _link(parent: Parent) -> str:
 
 
 def _metadata(subject: ProvenMerge) -> dict[str, Any]:
-    """What the Hub reads, in the order people write it."""
-    found = metadata(subject.plan)
+    """Return what the Hub reads, in the order people write it."""
+    parents = [(each.repo, each.commit) for each in subject.parents if each.repo is not None]
+    fields = metadata(subject.plan, parents)
     licence = subject.licence
-    merged = subject.ledger.engine == "mergekit" or "mergekit" in subject.ledger.versions
+    if subject.ledger.engine == "mergekit" or "mergekit" in subject.ledger.versions:
+        fields["tags"].append("mergekit")
     languages = dict.fromkeys(code for parent in subject.parents for code in parent.languages)
-    head = {
+    return {
         "license": licence.license,
         "license_name": licence.name,
         "license_link": licence.link,
         "language": list(languages),
-    }
-    tags = {"tags": [*found["tags"], "mergekit"]} if merged else {}
-    index = {"model-index": list(subject.evaluation.index)} if subject.evaluation else {}
-    told = {**head, **found, **_base_models(subject.parents), **tags, **index}
-    return {key: value for key, value in told.items() if value}
-
-
-def _base_models(parents: Sequence[Parent]) -> dict[str, Any]:
-    """The parents on the Hub and the commits that were read: a list where one gave several."""
-    commits: dict[str, list[str | None]] = {}
-    for parent in parents:
-        if parent.repo is not None and parent.commit not in commits.setdefault(parent.repo, []):
-            commits[parent.repo].append(parent.commit)
-    return {
-        "base_model": list(commits),
-        "base_model_relation": "merge" if commits else None,
-        "base_model_revisions": {
-            repo: read[0] if len(read) == 1 else read for repo, read in commits.items()
-        },
+        **fields,
+        "model-index": list(subject.evaluation.index) if subject.evaluation else [],
     }
 
 

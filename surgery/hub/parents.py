@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from surgery.card import sources
 from surgery.checkpoint.adapter_config import CONFIG
 from surgery.checkpoint.hub import fetch_file
 from surgery.checkpoint.lora import WEIGHTS
 from surgery.checkpoint.open import split_hub_id
-from surgery.execute.card import sources
 from surgery.execute.fingerprint import fingerprint
 from surgery.hub.licence import StatedLicence
 from surgery.plan import make_plan

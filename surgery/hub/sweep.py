@@ -8,8 +8,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import yaml
-
+from surgery.card import document
 from surgery.errors import PublishError
 from surgery.hub.card import METRICS
 from surgery.hub.failure import publish_errors
@@ -90,7 +89,6 @@ def index_card(
             for table in TABLES
         ],
     }
-    head = yaml.safe_dump({k: v for k, v in metadata.items() if v}, sort_keys=False)
     models = [
         row(
             code(item.variant),
@@ -100,7 +98,6 @@ def index_card(
         for item in items
     ]
     parts = [
-        f"---\n{head}---",
         f"# {plain(name)}",
         prose(description),
         "Variants of one model, each made by moving layers between its checkpoints with "
@@ -117,7 +114,7 @@ def index_card(
         "exact p, before and after Holm's correction, `recovery.csv` the part of the gain that "
         "comes back, `power.csv` what the samples can show.",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return document(metadata, parts)
 
 
 def _choice(selection: Selection, count: int) -> str:

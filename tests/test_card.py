@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import ModelCardData
 from huggingface_hub.repocard import RepoCard
 
+from surgery.card import model_card
 from surgery.checkpoint.source import AdapterReference
-from surgery.execute.card import model_card
 from tests.execute.merging import plan_of, recipe_text
 
 STEPS = "  - transplant: language[mid].mlp\n    from: rl"
