@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from eval.records import Condition, Failure
 from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError
 from surgery.reading import is_file
+from surgery.runs import RunKind, check_folder, claimed
 from surgery.runs.lines import append_lines, read_lines, unreadable
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ PROMPT: Final = (
     "questions about it from your words alone. Give every label, number, axis, mark, shape and "
     "relation exactly as it is drawn. Do not solve anything and do not draw conclusions."
 )
+CACHE: Final = "descriptions.jsonl"
+"""The file in a run's folder that holds the descriptions made for it."""
+
 _LONGEST: Final = 1024  # tokens
 _PIXELS: Final = 1280 * 720
 _AT_ONCE: Final = 8
@@ -77,7 +82,7 @@ def described(
     *,
     model: str = "",
     known: Mapping[str, str] | None = None,
-    failed: Callable[[str], None] = lambda _: None,
+    failed: Callable[[str], object] = lambda _: None,
 ) -> Suite:
     """The suite, with descriptions where a condition needs one and the data gives none.
 
@@ -104,6 +109,55 @@ def described(
                 texts[key] = said
                 append_lines(cache, [_line(key, model, said)])
     return replace(suite, tasks=tuple(_filled(task, texts) for task in suite.tasks))
+
+
+def describe_suites(
+    suites: tuple[Suite, ...],
+    folder: Path,
+    *,
+    file: Path | None = None,
+    endpoint: Endpoint | None = None,
+    report: Callable[[str], object] = lambda _: None,
+) -> tuple[Suite, ...]:
+    """Return the suites with descriptions for the samples that need one and have none.
+
+    Args:
+        suites: The suites.
+        folder: The run's folder, in which descriptions are cached.
+        file: Descriptions that go before all others.
+        endpoint: The model that describes what is left; nothing is described without one.
+        report: Called with a line about every failure, and about samples without a description.
+
+    Raises:
+        ExecutionError: If a file cannot be read or written, or the endpoint cannot be reached.
+    """
+    check_folder(folder, RunKind.EVALUATION)
+    cache = folder / CACHE
+    if file and endpoint and file.resolve() == cache.resolve():
+        raise ExecutionError(
+            f"--descriptions {file} is the file in which --describe stores its results; it is "
+            "always read. Leave --descriptions out."
+        )
+    known = read_descriptions(file) if file else None
+    with claimed(folder, RunKind.EVALUATION) if endpoint else nullcontext():
+        suites = tuple(
+            described(
+                suite,
+                cache,
+                describer(endpoint) if endpoint else None,
+                model=endpoint.model if endpoint else "",
+                known=known,
+                failed=lambda reason: report(f"an image got no description: {reason}"),
+            )
+            for suite in suites
+        )
+    count = sum(map(lacking, suites))
+    if count:
+        report(
+            f"{count} samples need a description of their image and have none: their M_v2r will "
+            "be missing. Give --descriptions FILE or --describe MODEL@URL."
+        )
+    return suites
 
 
 def lacking(suite: Suite) -> int:

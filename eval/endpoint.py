@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
@@ -71,6 +71,20 @@ class Endpoint:
                 f"{one_line(self.address)!r} is no address of a server. Expected one such as "
                 f"http://localhost:8000/v1."
             )
+
+    @classmethod
+    def parse(cls, text: str, key_variable: str | None = None) -> Self:
+        """Return the endpoint that `MODEL@URL` means.
+
+        Raises:
+            ExecutionError: If the text has another form, or the address is none.
+        """
+        name, at, url = text.partition("@http")
+        if not (name and at):
+            raise ExecutionError(
+                f"{text!r} is not MODEL@URL. Example: qwen3@http://localhost:8000/v1"
+            )
+        return cls(base_url="http" + url, model=name, key_variable=key_variable)
 
     @property
     def address(self) -> str:

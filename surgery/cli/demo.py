@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from surgery.cli.console import plain_json, plain_rows, print_json, program, stderr, stdout
-from surgery.cli.evaluate import ask
+from surgery.cli.evaluate import quiet_libraries
 from surgery.cli.options import Json, load_plan
 from surgery.cli.scoring import AnswerProgress, notes, score_tables
 
@@ -60,9 +60,6 @@ def _demonstrate(out: Path, samples: int, seed: int, *, json: bool) -> None:
     stats = _measure_updates(out / "stats")
     _say(f"[4/4] swapping the image from each layer of {PROBED} on")
     probe = _swap_images(out / "probe", samples, seed)
-    from surgery.report.scores.figures import write_figures
-
-    write_figures(results, out / "scores")
     record = {
         "seconds": round(time.monotonic() - start, 1),
         "layers": {name: _sources(plan) for name, plan in plans.items()},
@@ -131,21 +128,16 @@ def _layers(plan: Plan) -> str:
 
 def _ask(plans: Mapping[str, Plan], out: Path, samples: int, seed: int) -> Results:
     """The stages as they are and every variant, on the specimen's own suite."""
-    from eval.generation import Generation
-    from eval.suites.specimen import load
-    from eval.sweep.desk import Work
-    from eval.sweep.score import Comparison, score
-    from eval.sweep.variants import Variant, plain
+    from eval import evaluate
     from surgery.specimen import STAGES
 
-    variants = [
-        *(plain(stage, f"specimen:{stage}") for stage in STAGES),
-        *(Variant(name, plan.recipe) for name, plan in plans.items()),
-    ]
-    work = Work((load(samples, seed),), Generation())
-    asked = ask(variants, work, out, quiet=False, wanted=_processes())
-    compared = Comparison(against="in", base="in", donor="rl")
-    return score(asked, work, out, compared, settings={"samples": samples, "seed": seed})
+    models = {stage: f"specimen:{stage}" for stage in STAGES} | dict(plans)
+    quiet_libraries()
+    with AnswerProgress() as progress:
+        return evaluate(
+            models, "specimen", out=out, samples=samples, seed=seed, against="in", base="in",
+            donor="rl", processes=_processes(), progress=progress,
+        )  # fmt: skip
 
 
 def _processes() -> int | None:

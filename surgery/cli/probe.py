@@ -20,7 +20,7 @@ from surgery.cli.asking import (
     StyleName,
 )
 from surgery.cli.console import plain_rows, print_json, stderr, stdout
-from surgery.cli.evaluate import check_known, load_suites, quiet_libraries, variants_of
+from surgery.cli.evaluate import check_known, quiet_libraries
 from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress
 
@@ -146,6 +146,7 @@ def ablation(
     from eval.grading.grade import GRADERS
     from eval.probes.ablation import with_accuracy
     from eval.probes.run import run_ablation
+    from eval.sweep.variants import named
     from surgery.intervene import Branch
 
     check_known("--grader", grader, GRADERS)
@@ -154,7 +155,7 @@ def ablation(
     if score is not ScoreBy.METRIC:
         suites = with_accuracy(suites)
     work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
-    (variant,) = variants_of([model], bindings(bound))
+    (variant,) = named([model], bindings(bound))
     branches = [Branch(one) for one in dict.fromkeys(what or [What.LAYER])]
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
@@ -214,13 +215,14 @@ def vision_swap(
     from eval.probes.pairs import load_pairs
     from eval.probes.run import run_swap
     from eval.probes.swap import resized
+    from eval.sweep.variants import named
     from surgery.intervene import Mode
 
     chosen = load_pairs(pairs, Path(pairs), samples, seed)
     if resize_source:
         chosen = resized(chosen)
     work = _work((), style, max_new_tokens, place=(device, dtype), batch=batch)
-    (variant,) = variants_of([model], bindings(bound))
+    (variant,) = named([model], bindings(bound))
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
         found = run_swap(
@@ -260,10 +262,11 @@ def attention(
     """Follow attention from the response to image, prompt, earlier response and first token."""
     from eval.probes.attention import MINUS
     from eval.probes.run import OWN, run_attention
+    from eval.sweep.variants import named
 
     suites = _suites(suite, samples, seed, data)
     work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
-    variants = variants_of(models, bindings(bound))
+    variants = named(models, bindings(bound))
     for name in (variant.name for variant in variants):
         if name == OWN or MINUS in name:
             raise typer.BadParameter(
@@ -289,7 +292,9 @@ def _suites(
             "one at a time: a suite's tasks are taken together. Give each its own --out.",
             param_hint="--suite",
         )
-    return load_suites(names, samples, seed, bindings(data))
+    from eval.suites.table import Choice, load_suite
+
+    return (load_suite(names[0], Choice(samples, seed, bindings(data))),)
 
 
 def _work(

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from surgery.cli.asking import Batch, Describe, Device, Dtype, Judged, Key, Processes
-from surgery.cli.evaluate import ask, check_names, finish, load_suites, with_descriptions
+from surgery.cli.evaluate import endpoint, print_note, print_results, quiet_libraries
 from surgery.cli.options import Json, Quiet
+from surgery.cli.scoring import AnswerProgress
 
 
 def command(
@@ -33,18 +34,17 @@ def command(
     One model is in memory and becomes each variant in turn. Responses are kept in RUN as they
     come: what was interrupted goes on where it was, and what changed is asked anew.
     """
-    from eval.sweep.desk import Work
-    from eval.sweep.load import load_sweep
-    from eval.sweep.score import Comparison
+    from eval import run_sweep
 
-    found = load_sweep(sweep)
-    suites = load_suites(found.suites, found.samples, found.seed, found.data)
-    suites = with_descriptions(suites, out, found.descriptions, describe, key_variable)
-    work = Work(suites, found.generation, found.style, device, dtype, batch)
-    compared = Comparison(found.against, found.base, found.donor)
-    check_names(compared, [variant.name for variant in found.variants])
-    asked = ask(found.variants, work, out, quiet=quiet or json, wanted=processes)
-    settings = {"sweep": found.name, "samples": found.samples, "seed": found.seed,
-                "local": sorted(found.data)}  # fmt: skip
-    finish(asked, work, out, compared, grader=found.grader, judge=judge, key=key_variable,
-           settings=settings, json=json)  # fmt: skip
+    judge_endpoint, describer = (
+        None if text is None else endpoint(text, option, key_variable)
+        for text, option in ((judge, "--judge"), (describe, "--describe"))
+    )
+    quiet_libraries()
+    with AnswerProgress(quiet=quiet or json) as progress:
+        results = run_sweep(
+            sweep, out=out, processes=processes, batch_size=batch, device=device, dtype=dtype,
+            judge=judge_endpoint, describe=describer, key_variable=key_variable,
+            progress=progress, report=print_note,
+        )  # fmt: skip
+    print_results(results, out, json=json)

@@ -217,9 +217,11 @@ def test_a_style_of_ones_own(
 ) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "surgery.cli.evaluate.ask", lambda _, work, *__, **___: asked.append(work.header_fields())
+        "eval.api.run", lambda _, work, *__, **___: asked.append(work.header_fields())
     )
-    monkeypatch.setattr("surgery.cli.evaluate.finish", lambda *_, **__: None)
+    monkeypatch.setattr("eval.api.score", lambda *_, **__: None)
+    monkeypatch.setattr("surgery.report.scores.figures.write_figures", lambda *_, **__: None)
+    monkeypatch.setattr("surgery.cli.evaluate.print_results", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")
     arguments = ("--suite", "specimen", "--samples", "1", "--out", "r", "--style")
     done = surgery("eval", "specimen:in", *arguments, "terse.yaml")
