@@ -222,7 +222,7 @@ def _results(
 ) -> Results:
     """Describe, ask, grade, score, write and draw."""
     from eval.grading.judge import Judge
-    from surgery.report.scores.figures import write_figures
+    from surgery.report.figures import write_figures
 
     with _folder(out) as folder:
         file = None if descriptions is None else Path(descriptions)
@@ -241,7 +241,7 @@ def _results(
             asked, work, folder, comparison, grader=grader, judge=verdicts, settings=settings
         )
         if out is not None:
-            write_figures(results, folder)
+            write_figures(results.run, folder)
     return results
 
 

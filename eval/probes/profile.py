@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from math import nan
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from eval.probes import results
 from eval.statistics.correlation import rank_correlation
@@ -17,10 +16,10 @@ from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, read_json
-from surgery.runs import RunKind, claimed
+from surgery.runs import RunKind, RunTables, claimed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pandas import DataFrame, Series
@@ -31,39 +30,33 @@ _RUNS: Final = (results.SUMMARY, sweeps.SUMMARY, _STATS)
 _ALL: Final = "all"
 
 
-@dataclass(frozen=True)
-class Profile:
-    """Columns of numbers by decoder layer.
+def write_profile(run: RunTables, folder: Path) -> None:
+    """Write `profile.csv`, `correlations.csv` and `profile.json`.
 
-    Attributes:
-        layers: One row per layer; `layer`, then one column for each thing that was found.
-        correlations: One row per two columns: `a`, `b`, `rho` with its 95%
-            interval, `p`, `p_holm` (over all pairs of an update and something else), `n`.
-        summary: `layers`, `regions` and `runs`.
+    Args:
+        run: What `profile` returns.
+        folder: The run's folder.
+
+    Raises:
+        ExecutionError: If a file cannot be written, or the folder holds anything else.
     """
-
-    layers: DataFrame
-    correlations: DataFrame
-    summary: Mapping[str, Any]
-
-    def write(self, folder: Path) -> None:
-        """Write `profile.csv`, `correlations.csv` and `profile.json`.
-
-        Raises:
-            ExecutionError: If one cannot be written, or the folder holds anything else.
-        """
-        text = json.dumps(self.summary, indent=2) + "\n"
-        with claimed(folder, RunKind.PROFILE), explained(folder):
-            for name, table in (("profile", self.layers), ("correlations", self.correlations)):
-                put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
-            put(folder / "profile.json", lambda path: path.write_text(text, encoding="utf-8"))
+    text = json.dumps(run.summary, indent=2) + "\n"
+    with claimed(folder, RunKind.PROFILE), explained(folder):
+        for name, table in (("profile", run.layers), ("correlations", run.correlations)):
+            put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
+        put(folder / "profile.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def profile(runs: Sequence[Path]) -> Profile:
+def profile(runs: Sequence[Path]) -> RunTables:
     """Line up what runs found, layer by layer.
 
     Args:
         runs: Folders of `surgery stats`, `surgery probe` and `surgery sweep` (of single layers).
+
+    Returns:
+        Tables `layers`, one row per layer and a column for each thing that was found, and
+        `correlations`, one row per two columns: `a`, `b`, `rho` with its 95% interval, `p`,
+        `p_holm` (over all pairs of an update and something else), `n`.
 
     Raises:
         ExecutionError: If a folder is none of these, has nothing by layer, or is of a model with
@@ -97,7 +90,8 @@ def profile(runs: Sequence[Path]) -> Profile:
         "regions": {name: [span.start, span.stop] for name, span in regions(count).items()},
         "runs": [str(run) for run in runs],
     }
-    return Profile(layers.rename_axis("layer").reset_index(), correlations, summary)
+    tables = {"layers": layers.rename_axis("layer").reset_index(), "correlations": correlations}
+    return RunTables(RunKind.PROFILE, summary, tables)
 
 
 def _correlations(layers: DataFrame) -> DataFrame:
@@ -119,7 +113,7 @@ def _columns(run: Path) -> tuple[dict[str, Series[float]], int]:
     """What a run says layer by layer, maybe of some alone, and how many its model has."""
     try:
         if is_file(run / results.SUMMARY):
-            found = results.load_found(run)
+            found = results.load_probe(run)
             return dict(_of_probe(found)), int(found.summary["layers"])
         if is_file(run / sweeps.SUMMARY):
             columns = dict(_of_sweep(sweeps.load_results(run)))
@@ -149,7 +143,7 @@ def _of_stats(run: Path) -> Iterator[tuple[str, Series[float]]]:
         yield f"{UPDATE} {pair}", _by_layer(rows, "relative_delta")
 
 
-def _of_probe(found: results.Found) -> Iterator[tuple[str, Series[float]]]:
+def _of_probe(found: RunTables) -> Iterator[tuple[str, Series[float]]]:
     table, probe = found.layers, found.summary["probe"]
     if probe == "ablation":
         drops = table[table["metric"].str.endswith(" drop")]

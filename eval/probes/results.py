@@ -1,4 +1,4 @@
-"""What a probe found: a table of layers, the records it was made from, and how it was done."""
+"""Results of probes: tables of layers and heads, and the records they were made from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from surgery.checkpoint.failure import explained
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import read_json
+from surgery.runs import RunKind, RunTables
 from surgery.text import well_formed
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ LAYERS: Final = "layers.csv"
 HEADS: Final = "heads.csv"
 RECORDS: Final = "records.jsonl"
 SUMMARY: Final = "probe.json"
+PROBES: Final = (RunKind.ABLATION, RunKind.SWAP, RunKind.ATTENTION)
 
 
 @dataclass(frozen=True)
@@ -71,44 +73,50 @@ def table(rows: Sequence[Any], kind: type[Any] = Row) -> DataFrame:
     return made.astype({"layer": "Int64"})
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a probe found.
+def probe_run(
+    layers: DataFrame, summary: Mapping[str, Any], heads: DataFrame | None = None
+) -> RunTables:
+    """Return a probe's results.
 
-    Attributes:
+    Args:
         layers: One row per model, layer, task and metric.
         summary: `probe` (which one), `models`, `layers` (how many), `regions`, settings, versions.
+        heads: One row per model, layer, head, span and metric, where single heads were observed.
     """
-
-    layers: DataFrame
-    summary: Mapping[str, Any]
-
-    def write(
-        self, folder: Path, records: Sequence[Mapping[str, Any]], heads: DataFrame | None = None
-    ) -> None:
-        """Write `layers.csv`, `records.jsonl` and `probe.json`; each is whole or not there.
-
-        Args:
-            folder: The run's.
-            records: What the table was made from, one line each.
-            heads: A table of single heads, where there is one.
-
-        Raises:
-            ExecutionError: If one cannot be written.
-        """
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        text = json.dumps(self.summary, indent=2, ensure_ascii=False)
-        lines, text = well_formed(lines), well_formed(f"{text}\n")
-        with explained(folder):
-            put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
-            put(folder / LAYERS, partial(self.layers.to_csv, index=False, lineterminator="\n"))
-            if heads is not None:
-                put(folder / HEADS, partial(heads.to_csv, index=False, lineterminator="\n"))
-            put(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
+    kind = next((kind for kind in PROBES if kind.label == summary.get("probe")), None)
+    if kind is None:
+        raise ExecutionError(
+            f"there is no probe {summary.get('probe')!r}. "
+            f"Expected one of {', '.join(kind.label for kind in PROBES)}."
+        )
+    tables = {"layers": layers} if heads is None else {"layers": layers, "heads": heads}
+    return RunTables(kind, summary, tables)
 
 
-def load_found(folder: Path) -> Found:
-    """A probe's results.
+def write_probe(run: RunTables, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write tables, `records.jsonl` and `probe.json`; each appears whole or not at all.
+
+    Args:
+        run: The results.
+        folder: The run's folder.
+        records: What the tables were made from, one line each.
+
+    Raises:
+        ExecutionError: If a file cannot be written.
+    """
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    text = json.dumps(run.summary, indent=2, ensure_ascii=False)
+    lines, text = well_formed(lines), well_formed(f"{text}\n")
+    with explained(folder):
+        put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
+        for name, each in run.tables.items():
+            save = partial(each.to_csv, index=False, lineterminator="\n")
+            put(folder / f"{name}.csv", save)
+        put(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def load_probe(folder: Path) -> RunTables:
+    """Return a probe's results.
 
     Raises:
         ExecutionError: If there are none, or they cannot be read.
@@ -116,18 +124,13 @@ def load_found(folder: Path) -> Found:
     try:
         summary = read_json(folder / SUMMARY)
         layers = _read(folder / LAYERS)
-    except (OSError, ValueError) as error:
+        heads = _read(folder / HEADS) if (folder / HEADS).is_file() else None
+        return probe_run(layers.astype({"layer": "Int64"}), summary, heads)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ExecutionError(
             f"{folder} holds no probe that can be read ({error}). Run 'surgery probe' again with "
             f"the same --out: responses are kept."
         ) from None
-    return Found(layers.astype({"layer": "Int64"}), summary)
-
-
-def load_heads(folder: Path) -> DataFrame | None:
-    """A probe's table of single heads, or None where it has none."""
-    path = folder / HEADS
-    return _read(path) if path.is_file() else None
 
 
 def _read(path: Path) -> DataFrame:

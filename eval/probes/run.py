@@ -12,7 +12,7 @@ from eval.probes import ablation, attention, likelihood, swap
 from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import SCALES, Scale
 from eval.probes.pairs import suites_of
-from eval.probes.results import Found, table
+from eval.probes.results import probe_run, table, write_probe
 from eval.probes.subject import Subject, subject
 from eval.store import Store
 from eval.suites.rows import json_rows
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eval.sweep.desk import Work
     from eval.sweep.variants import Variant
     from surgery.intervene import Branch, Mode
+    from surgery.runs import RunTables
 
     Progress = Callable[[str, int, int], None]
     """Told a model's name, how many responses came in, and how many there will be."""
@@ -53,7 +54,7 @@ def run_ablation(
     grader: str = "strict",
     progress: Progress,
     settings: Mapping[str, Any],
-) -> Found:
+) -> RunTables:
     """Switch layers off one at a time.
 
     Args:
@@ -96,8 +97,8 @@ def run_ablation(
                 ]
                 rows = ablation.rows(model.name, answers)
             summary = _summary("ablation", [model], work, settings)
-            made = Found(table(rows), summary)
-            made.write(folder, records)
+            made = probe_run(table(rows), summary)
+            write_probe(made, folder, records)
     return made
 
 
@@ -113,7 +114,7 @@ def run_swap(
     sequential: bool = False,
     progress: Progress,
     settings: Mapping[str, Any],
-) -> Found:
+) -> RunTables:
     """Swap the image's keys and values, from or at one layer at a time.
 
     Args:
@@ -145,8 +146,8 @@ def run_swap(
             )  # fmt: skip
             notes.append(swap.unknown_note(found))
             summary = _summary("vision-swap", [model], work, settings, notes)
-            made = Found(table(swap.rows(model.name, mode, found)), summary)
-            made.write(folder, [one.record(mode) for one in found])
+            made = probe_run(table(swap.rows(model.name, mode, found)), summary)
+            write_probe(made, folder, [one.record(mode) for one in found])
     return made
 
 
@@ -158,7 +159,7 @@ def run_attention(
     text: str = OWN,
     progress: Progress,
     settings: Mapping[str, Any],
-) -> Found:
+) -> RunTables:
     """Observe attention of models over responses.
 
     Args:
@@ -197,9 +198,13 @@ def run_attention(
                 subjects.append(model)
         ordered = {name: found[name] for name in names}
         summary = _summary("attention", subjects, work, {**settings, "text": text})
-        made = Found(table(attention.rows(ordered)), summary)
+        made = probe_run(
+            table(attention.rows(ordered)),
+            summary,
+            table(attention.heads(ordered), attention.Head),
+        )
         records = [one.record(name) for name, its in ordered.items() for one in its]
-        made.write(folder, records, table(attention.heads(ordered), attention.Head))
+        write_probe(made, folder, records)
     return made
 
 

@@ -20,6 +20,7 @@ from eval.statistics.intervals import proportion
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import read_json
+from surgery.runs import RunKind, RunTables
 from surgery.text import well_formed
 
 if TYPE_CHECKING:
@@ -73,6 +74,13 @@ class Results:
             tuple(power(compared, records)),
             {**summary, "judge": _agreement(records), "missing": _reasons(records)},
         )
+
+    @property
+    def run(self) -> RunTables:
+        """The results as tables, for figures and notebooks."""
+        names = ("scores", "pairs", "recovery", "power")
+        tables = {name: self.table(name) for name in names}
+        return RunTables(RunKind.EVALUATION, self.summary, tables)
 
     def table(self, name: str) -> DataFrame:
         """`scores`, `pairs`, `recovery` or `power` as a table."""

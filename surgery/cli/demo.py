@@ -17,10 +17,9 @@ from surgery.cli.scoring import AnswerProgress, notes, score_tables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eval.probes.results import Found
     from eval.sweep.results import Results
     from surgery.plan import Plan
-    from surgery.stats.result import Stats
+    from surgery.runs import RunTables
 
 PROBED: Final = "specimen:rl"
 VARIANTS: Final = ("in-rl-rl", "rl-in-in", "in-in-rl", "rl-rl-in", "in-rl-in", "rl-in-rl")
@@ -144,7 +143,7 @@ def _processes() -> int | None:
     return None
 
 
-def _measure_updates(out: Path) -> Stats:
+def _measure_updates(out: Path) -> RunTables:
     """`surgery stats` of the two stages, every singular value included."""
     from surgery.cli.stats import measured
     from surgery.stats.options import Options, SpectrumKind
@@ -156,7 +155,7 @@ def _measure_updates(out: Path) -> Stats:
     return stats
 
 
-def _print_updates(stats: Stats, out: Path) -> None:
+def _print_updates(stats: RunTables, out: Path) -> None:
     from surgery.report.stats.bars import bars
 
     console = stdout()
@@ -167,7 +166,7 @@ def _print_updates(stats: Stats, out: Path) -> None:
     )
 
 
-def _swap_images(out: Path, samples: int, seed: int) -> Found:
+def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
     """`surgery probe vision-swap` of RL, on the two tasks of seeing that it was trained on."""
     from eval.generation import Generation
     from eval.probes.pairs import load_pairs
@@ -175,7 +174,7 @@ def _swap_images(out: Path, samples: int, seed: int) -> Found:
     from eval.sweep.desk import Work
     from eval.sweep.variants import plain
     from surgery.intervene import Mode
-    from surgery.report.probes.figures import write_figures
+    from surgery.report.figures import write_figures
 
     pairs = [pair for pair in load_pairs("specimen", out, samples, seed)
              if pair.target.task in ("counting", "ocr")]  # fmt: skip
@@ -189,7 +188,7 @@ def _swap_images(out: Path, samples: int, seed: int) -> Found:
     return found
 
 
-def _print_probe(probe: Found, out: Path) -> None:
+def _print_probe(probe: RunTables, out: Path) -> None:
     from surgery.report.probes.bars import bars
 
     console = stdout()

@@ -25,9 +25,9 @@ from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress
 
 if TYPE_CHECKING:
-    from eval.probes.results import Found
     from eval.records import Suite
     from eval.sweep.desk import Work
+    from surgery.runs import RunTables
 
 app = typer.Typer(
     help="Find where seeing and reasoning live: switch layers off, swap images, follow attention.",
@@ -314,13 +314,12 @@ def _work(
     return work
 
 
-def _finish(found: Found, out: Path, *, json: bool, quiet: bool) -> None:
+def _finish(found: RunTables, out: Path, *, json: bool, quiet: bool) -> None:
     """Draw, and print."""
-    from eval.probes.results import load_heads
+    from surgery.report.figures import write_figures
     from surgery.report.probes.bars import bars
-    from surgery.report.probes.figures import write_figures
 
-    files = write_figures(found, out, load_heads(out))
+    files = write_figures(found, out)
     for note in () if quiet else found.summary["notes"]:
         stderr().print(note, soft_wrap=True, markup=False)
     if json:

@@ -13,7 +13,7 @@ from surgery.cli.options import Json, Quiet
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eval.probes.profile import Profile
+    from surgery.runs import RunTables
 
 _MOST = 12  # correlations, where no update is asked about
 
@@ -37,12 +37,12 @@ def command(
     Says with rank correlations and their intervals whether the size of an update predicts its
     effect.
     """
-    from eval.probes.profile import profile
-    from surgery.report.probes.profile import write_profile
+    from eval.probes.profile import profile, write_profile
+    from surgery.report.figures import write_figures
 
     made = profile(runs)
-    made.write(out)
-    files = write_profile(made, out)
+    write_profile(made, out)
+    files = write_figures(made, out)
     if json:
         print_json(
             {"layers": plain_rows(made.layers), "correlations": plain_rows(made.correlations)}
@@ -54,7 +54,7 @@ def command(
         console.print(f"profile.csv, correlations.csv and {drawn} are in {out}")
 
 
-def _table(made: Profile) -> Table:
+def _table(made: RunTables) -> Table:
     """Correlations with the update; without one, the strongest."""
     from rich.table import Table
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from surgery.arch.site import Component
+    from surgery.runs import RunTables
     from surgery.stats.options import Options
-    from surgery.stats.result import Stats
     from surgery.stats.study import Study
 
 _MODEL = "a folder, org/name@revision or specimen:STAGE"
@@ -188,7 +188,7 @@ def measured(
     remote: Remote = Remote.AUTO,
     svg: bool = False,
     quiet: bool,
-) -> tuple[Stats, list[Path], tuple[float, int]]:
+) -> tuple[RunTables, list[Path], tuple[float, int]]:
     """Measure checkpoints, with progress on stderr, and write what was found.
 
     Args:
@@ -203,8 +203,9 @@ def measured(
         What was found, the files, and the seconds and bytes that measuring took.
     """
     from surgery.checkpoint.open import open_checkpoint
-    from surgery.report.stats.figures import write_figures
+    from surgery.report.figures import write_figures
     from surgery.runs import RunKind, claimed
+    from surgery.stats.result import write_stats
     from surgery.stats.study import Study
 
     with ExitStack() as stack:
@@ -220,7 +221,7 @@ def measured(
         label = f"measuring {len(todo):,} tensors"
         with ByteProgress(label, nbytes, quiet=quiet or not todo) as progress:
             stats = study.run(progress)
-        files = stats.write(out)
+        files = write_stats(stats, out)
         files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
     why = "holds NaN or infinity; its metrics are empty and not pooled"
     for told in _some([f"{name} {why}" for name in stats.summary["nonfinite"]]):
@@ -253,7 +254,7 @@ def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
     return [*sentences[:most], *([f"{more:,} more, see summary.json"] if more > 0 else [])]
 
 
-def _print(stats: Stats, out: Path, seconds: float, nbytes: int) -> None:
+def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
     from surgery.report.stats.bars import bars
     from surgery.report.units import duration, size
 

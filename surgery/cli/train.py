@@ -148,13 +148,13 @@ class _Lines:
 
 
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
-    from surgery.report.training import draw_training
+    from surgery.report.figures import write_figures
     from surgery.report.units import duration, number
-    from surgery.train.folder import is_first
+    from surgery.train.folder import is_first, training_log
 
     if not is_first():
         return
-    draw_training(out)
+    write_figures(training_log(out), out)
     for note in trained.region.notes():
         stderr().print(note, soft_wrap=True)
     for names, told in (

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.report.files import write_pngs
-from surgery.report.stats.style import WIDTH
+from surgery.report.stats.style import new_figure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    from surgery.runs import RunTables
 
 _PANELS: Final = {
     "reward": "mean reward",
@@ -26,24 +25,16 @@ _PANELS: Final = {
 }
 
 
-def draw_training(out: Path) -> list[Path]:
-    """Draw `log.csv` of a run into `curves.png`; nothing where it has no row."""
-    import pandas as pd
-
-    log = pd.read_csv(out / "log.csv")
-    return write_pngs({"curves": lambda: _curves(log)}, out)
-
-
-def _curves(log: DataFrame) -> Figure | None:
-    from matplotlib.figure import Figure
-
+def curves(run: RunTables) -> Figure | None:
+    """Return the curves of a training run's log, or None where it has no row."""
+    log = run.table("log")
     shown = [name for name in _PANELS if name in log and log[name].notna().any()]
     if "reward" in shown:
         shown.remove("loss")  # of GRPO it says nothing: its value is about zero at every step
     if not shown:
         return None
     rows = -(-len(shown) // 3)
-    figure = Figure(figsize=(WIDTH, 1.9 * rows), layout="constrained")
+    figure = new_figure(1.9 * rows)
     panels = figure.subplots(rows, 3, squeeze=False).flat
     for name, panel in zip(shown, panels, strict=False):
         _line(panel, log, name)

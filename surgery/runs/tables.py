@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surgery.runs.folder import RunKind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunTables:
     """The results of a run, whatever its kind: what figures, reports and notebooks read.
 
@@ -31,6 +31,23 @@ class RunTables:
     summary: Mapping[str, Any]
     tables: Mapping[str, DataFrame]
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> DataFrame:
+        """Return the table of a name, so that `run.layers` is `run.table("layers")`."""
+        tables = vars(self).get("tables", {})  # not there yet while a copy is being made
+        if name not in tables:
+            near = did_you_mean(name, tables) if tables else ""
+            raise AttributeError(f"this run has no table {name!r}.{near}")
+        return tables[name]
+
+    def __dir__(self) -> list[str]:
+        """Return the names of methods and tables, for tab completion."""
+        return sorted({*super().__dir__(), *self.tables})
+
+    @property
+    def spectra(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays of a statistics run: singular values and angles."""
+        return self.arrays
 
     def table(self, name: str) -> DataFrame:
         """Return the table of a name.

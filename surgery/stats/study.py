@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from threading import Event
 
     from surgery.checkpoint.source import Checkpoint, CheckpointInfo
+    from surgery.runs import RunTables
     from surgery.stats.align import Alignment, Piece
     from surgery.stats.measurement import Measurement
     from surgery.stats.options import CheckpointPair
     from surgery.stats.parts import PieceResult
-    from surgery.stats.result import Stats
 
 FORMAT = 1
 """Part of what a measured tensor is kept under: raise it when a number would come out otherwise."""
@@ -102,7 +102,7 @@ class Study:
         """The tensors that are not measured yet."""
         return tuple(p for p in self.subject.pieces if p.name not in self._done)
 
-    def run(self, progress: Callable[[int], None] | None = None) -> Stats:
+    def run(self, progress: Callable[[int], None] | None = None) -> RunTables:
         """Measure what is left and make the tables.
 
         Args:

@@ -16,8 +16,8 @@ import pandas as pd
 
 from surgery.arch.regions import regions
 from surgery.arch.site import Component
+from surgery.runs import RunKind, RunTables
 from surgery.stats.moments import PairMoments, UpdateMoments
-from surgery.stats.result import Stats
 from surgery.stats.summary import summarize
 from surgery.text import layer_ranges
 
@@ -117,7 +117,7 @@ class MeasuredTensor:
         return self.moments.finite
 
 
-def assemble(subject: StudySubject, parts: Mapping[str, PieceResult]) -> Stats:
+def assemble(subject: StudySubject, parts: Mapping[str, PieceResult]) -> RunTables:
     """Make tables of measured tensors.
 
     Args:
@@ -131,19 +131,24 @@ def assemble(subject: StudySubject, parts: Mapping[str, PieceResult]) -> Stats:
     layers = {name: count for name, count in first.layers.items() if name in present}
     bounds = region_bounds(layers, subject.options.cuts)
     regions = region_rows(measured, pool_pairs, bounds)
-    return Stats(
-        tensors=tensor_rows(measured, {str(pair): pair for pair in subject.pairs}),
-        layers=frame(layer_rows(measured, pool_pairs), LAYER_COLUMNS),
-        regions=frame(regions, REGION_COLUMNS),
-        updates=update_rows(updates),
-        update_layers=frame(layer_rows(updates, pool_updates), UPDATE_LAYER_COLUMNS),
-        update_regions=frame(region_rows(updates, pool_updates, bounds), UPDATE_REGION_COLUMNS),
-        spectra={
+    return RunTables(
+        kind=RunKind.STATISTICS,
+        summary=summarize(subject, measured, bounds, regions),
+        tables={
+            "tensors": tensor_rows(measured, {str(pair): pair for pair in subject.pairs}),
+            "layers": frame(layer_rows(measured, pool_pairs), LAYER_COLUMNS),
+            "regions": frame(regions, REGION_COLUMNS),
+            "updates": update_rows(updates),
+            "update_layers": frame(layer_rows(updates, pool_updates), UPDATE_LAYER_COLUMNS),
+            "update_regions": frame(
+                region_rows(updates, pool_updates, bounds), UPDATE_REGION_COLUMNS
+            ),
+        },
+        arrays={
             name: array
             for piece in subject.pieces
             for name, array in parts[piece.name].arrays.items()
         },
-        summary=summarize(subject, measured, bounds, regions),
     )
 
 

@@ -16,7 +16,7 @@ from surgery.checkpoint.header import read_header
 from surgery.checkpoint.sibling import put
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.reading import read_json
-from surgery.runs import RunKind
+from surgery.runs import RunKind, RunTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +32,25 @@ _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 def is_first() -> bool:
     """Whether this process is the one of several, as a launcher starts them, that writes."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def training_log(folder: Path) -> RunTables:
+    """Return the log of a training run as its table `log`.
+
+    Raises:
+        ExecutionError: If the folder has no log that can be read.
+    """
+    import pandas as pd
+
+    try:
+        log = pd.read_csv(folder / LOG)
+        record = read_json(folder / RUN)
+    except (OSError, ValueError) as error:
+        raise ExecutionError(
+            f"{folder} holds no training that can be read ({error}). Run 'surgery train' again "
+            "with the same --out: it resumes."
+        ) from None
+    return RunTables(RunKind.TRAINING, record, {"log": log})
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from surgery.checkpoint.source import Fetch
-    from surgery.stats.result import Stats
+    from surgery.runs import RunTables
     from tests.hub import Hub
 
     Pair = Callable[[str], dict[str, Path]]
@@ -288,7 +288,7 @@ def test_verify_fetches_what_it_reads_and_no_more(
     assert sent(hub) == once == cost(told) + unused_headers(models(True)["base"])
 
 
-def study(references: dict[str, Any], out: Path | None = None, **options: Any) -> Stats:
+def study(references: dict[str, Any], out: Path | None = None, **options: Any) -> RunTables:
     checkpoints = {n: open_checkpoint(str(r), Remote.RANGES) for n, r in references.items()}
     try:
         return Study(checkpoints, Options(**options), out).run()

@@ -21,6 +21,7 @@ from surgery.cli.main import build
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.recipe import parse_selector
 from surgery.stats.options import Options, SpectrumKind
+from surgery.stats.result import write_stats
 from surgery.stats.study import Study
 from tests.checkpoint.test_adapter import train
 from tests.families import save_tiny
@@ -29,7 +30,7 @@ from tests.waiting import forked, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from surgery.stats.result import Stats
+    from surgery.runs import RunTables
     from tests.hub import Hub
 
     Pair = Callable[[str], dict[str, Path]]
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def studied(models: dict[str, Any], out: Path | None = None, **options: Any) -> Stats:
+def studied(models: dict[str, Any], out: Path | None = None, **options: Any) -> RunTables:
     opened = {name: open_checkpoint(str(path)) for name, path in models.items()}
     try:
         return Study(opened, Options(**options), out).run()
@@ -138,9 +139,8 @@ def test_a_change_from_one_end_of_float32_to_the_other(tmp_path: Path) -> None:
 
 def test_the_same_whatever_the_threads(pair: Pair, tmp_path: Path) -> None:
     for workers in (1, 3):
-        studied(pair("llava"), spectrum=SpectrumKind.NONE, workers=workers).write(
-            tmp_path / str(workers)
-        )
+        run = studied(pair("llava"), spectrum=SpectrumKind.NONE, workers=workers)
+        write_stats(run, tmp_path / str(workers))
     one, three = (sorted((tmp_path / str(n)).iterdir()) for n in (1, 3))
     assert [p.name for p in one] == [p.name for p in three]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, three, strict=True))

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from surgery.stats.result import Stats
+    from surgery.runs import RunTables
 
     Pair = Callable[[str], dict[str, Path]]
 
 
-def studied(models: dict[str, Path], **options: Any) -> Stats:
+def studied(models: dict[str, Path], **options: Any) -> RunTables:
     opened = {name: open_checkpoint(str(path)) for name, path in models.items()}
     try:
         return Study(opened, Options(**options)).run()
@@ -42,7 +42,7 @@ def models(pair: Pair) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def stats(models: dict[str, Path]) -> Stats:
+def stats(models: dict[str, Path]) -> RunTables:
     return studied(models, spectrum=SpectrumKind.FULL, top=4)
 
 
@@ -59,7 +59,7 @@ def one(table: pd.DataFrame, **where: Any) -> dict[str, Any]:
     return dict(table.iloc[0])
 
 
-def test_columns_are_the_promised_ones(stats: Stats) -> None:
+def test_columns_are_the_promised_ones(stats: RunTables) -> None:
     assert tuple(stats.tensors.columns) == tables.TENSOR_COLUMNS
     assert tuple(stats.layers.columns) == tables.LAYER_COLUMNS
     assert tuple(stats.regions.columns) == tables.REGION_COLUMNS
@@ -72,7 +72,7 @@ def test_columns_are_the_promised_ones(stats: Stats) -> None:
         assert not [c for c in table.columns if table[c].isna().all()], name
 
 
-def test_a_layer_pools_like_one_vector(stats: Stats, models: dict[str, Path]) -> None:
+def test_a_layer_pools_like_one_vector(stats: RunTables, models: dict[str, Path]) -> None:
     names = ("base", "in", "rl")
     base, in_, rl = (vector(models[n], "model.layers.2.") for n in names)
     row = one(stats.layers, component="language", layer=2, group="all", pair="in..rl")
@@ -95,7 +95,7 @@ def test_a_layer_pools_like_one_vector(stats: Stats, models: dict[str, Path]) ->
     assert row["sign_agreement"] == pytest.approx(agree.mean())
 
 
-def test_the_reference_means_stand_beside_it(stats: Stats) -> None:
+def test_the_reference_means_stand_beside_it(stats: RunTables) -> None:
     tensors = stats.tensors.query("component == 'language' and layer == 1 and pair == 'in..rl'")
     row = one(stats.layers, component="language", layer=1, group="all", pair="in..rl")
     for name in ("delta_norm", "relative_delta", "cosine"):
@@ -117,7 +117,7 @@ def test_nulls_are_means_over_the_same_matrices() -> None:
     assert pooled["mean_random_stable_rank"] == 1
 
 
-def test_groups_add_up(stats: Stats) -> None:
+def test_groups_add_up(stats: RunTables) -> None:
     layers = stats.layers.query("pair == 'in..rl' and component == 'language' and layer == 0")
     whole = layers[layers.group == "all"].iloc[0]
     groups = layers[layers.group != "all"]
@@ -126,7 +126,7 @@ def test_groups_add_up(stats: Stats) -> None:
     assert math.sqrt((groups.delta_norm**2).sum()) == pytest.approx(whole.delta_norm)
 
 
-def test_nothing_is_skipped(stats: Stats, models: dict[str, Path]) -> None:
+def test_nothing_is_skipped(stats: RunTables, models: dict[str, Path]) -> None:
     base, rl = (vector(models[n], "") for n in ("base", "rl"))
     row = one(stats.regions, component="all", region="all", group="all", pair="base..rl")
     assert row["numel"] == base.size
@@ -136,7 +136,7 @@ def test_nothing_is_skipped(stats: Stats, models: dict[str, Path]) -> None:
     assert {"embedding", "norm"} <= set(stats.tensors.component)
 
 
-def test_regions_are_the_recipes_own(stats: Stats, models: dict[str, Path]) -> None:
+def test_regions_are_the_recipes_own(stats: RunTables, models: dict[str, Path]) -> None:
     language = stats.regions.query("component == 'language' and group == 'all'")
     pair = language[language.pair == "in..rl"]
     assert list(zip(pair.region, pair.layers, strict=True)) == [
@@ -150,7 +150,7 @@ def test_regions_are_the_recipes_own(stats: Stats, models: dict[str, Path]) -> N
     assert early["delta_norm"] == pytest.approx(math.sqrt((both**2).sum()))
 
 
-def test_totals_are_the_whole(stats: Stats) -> None:
+def test_totals_are_the_whole(stats: RunTables) -> None:
     row = one(stats.regions, component="language", region="all", group="all", pair="base..in")
     assert stats.summary["totals"]["base..in"]["language"]["delta_norm"] == row["delta_norm"]
     assert stats.summary["parameters"] == stats.summary["totals"]["base..in"]["all"]["numel"]

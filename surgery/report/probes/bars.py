@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import RenderableType
 
-    from surgery.report.probes.tables import Tables
+    from surgery.runs import RunTables
 
 _LONGEST = 24
 _NAME = 14  # characters of a task's name, at most
@@ -29,7 +29,7 @@ _HEADS = {
 }
 
 
-def bars(tables: Tables, *, ascii_only: bool = False, width: int = 160) -> list[RenderableType]:
+def bars(tables: RunTables, *, ascii_only: bool = False, width: int = 160) -> list[RenderableType]:
     """What every layer does, for the terminal.
 
     Args:
@@ -58,7 +58,7 @@ def bars(tables: Tables, *, ascii_only: bool = False, width: int = 160) -> list[
 
 
 def _table(
-    tables: Tables, whole: DataFrame, its: DataFrame, width: int, *, ascii_only: bool
+    tables: RunTables, whole: DataFrame, its: DataFrame, width: int, *, ascii_only: bool
 ) -> Table:
     tasks = tasks_of(its)
     last = tasks[-1]

@@ -1,25 +1,20 @@
-"""Which figures of probes there are, and how they get into files."""
+"""Figures of probes."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from surgery.report.files import write_pngs
 from surgery.report.probes.depth import band, dress, folded, grid_of
 from surgery.report.probes.tables import ALL, named, tasks_of, unchanged
 from surgery.report.stats.style import GREY, WIDTH, legend, new_figure, styles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from surgery.report.probes.tables import Tables
+    from surgery.runs import RunTables
 
 _SPANS = ("reasoning", "answer")
 _SHARES = {
@@ -30,7 +25,7 @@ _SHARES = {
 }
 
 
-def ablation(tables: Tables) -> Figure | None:
+def ablation(tables: RunTables) -> Figure | None:
     """What it costs to switch off each layer, task by task, with the intact score."""
     if tables.summary["probe"] != "ablation":
         return None
@@ -65,7 +60,7 @@ def ablation(tables: Tables) -> Figure | None:
     return figure
 
 
-def vision_swap(tables: Tables) -> Figure | None:
+def vision_swap(tables: RunTables) -> Figure | None:
     """How the answer follows the image that is swapped in, task by task."""
     if tables.summary["probe"] != "vision-swap":
         return None
@@ -97,7 +92,7 @@ def vision_swap(tables: Tables) -> Figure | None:
     return figure
 
 
-def attention(tables: Tables) -> Figure | None:
+def attention(tables: RunTables) -> Figure | None:
     """Where attention of the response goes, models overlaid."""
     if tables.summary["probe"] != "attention":
         return None
@@ -125,7 +120,7 @@ def attention(tables: Tables) -> Figure | None:
     return figure
 
 
-def differences(tables: Tables) -> Figure | None:
+def differences(tables: RunTables) -> Figure | None:
     """What changed in attention between models, paired by sample."""
     if tables.summary["probe"] != "attention":
         return None
@@ -153,8 +148,11 @@ def differences(tables: Tables) -> Figure | None:
     return figure
 
 
-def heads(table: DataFrame) -> Figure | None:
+def heads(tables: RunTables) -> Figure | None:
     """Attention of the response to the image, head by head; differences beside."""
+    table = tables.tables.get("heads")
+    if table is None:
+        return None
     its = table[(table["metric"] == "image share") & (table["what"] == "response")]
     models = list(dict.fromkeys(its["model"]))
     if its.empty:
@@ -188,38 +186,11 @@ def heads(table: DataFrame) -> Figure | None:
     return figure
 
 
-FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
-    "ablation": ablation,
-    "vision-swap": vision_swap,
-    "attention": attention,
-    "differences": differences,
-}
-"""File name to the function that draws it, or None where the tables lack what it shows."""
-
-
-def write_figures(tables: Tables, folder: Path, table: DataFrame | None = None) -> list[Path]:
-    """Draw every figure for which there is data. Same tables, same bytes.
-
-    Args:
-        tables: What to draw.
-        folder: Where; what an earlier run drew and this one does not is removed.
-        table: Single heads, as in `heads.csv`, where there are any.
-
-    Returns:
-        The files.
-    """
-    drawn: dict[str, Callable[[], Figure | None]] = {
-        name: partial(draw, tables) for name, draw in FIGURES.items()
-    }
-    drawn["heads"] = (lambda: None) if table is None else partial(heads, table)
-    return write_pngs(drawn, folder)
-
-
 def _title(task: str) -> str:
     return "all tasks" if task == ALL else task
 
 
-def _all_tasks(tables: Tables) -> DataFrame:
+def _all_tasks(tables: RunTables) -> DataFrame:
     """Rows of all tasks together, or of the only one."""
     table = tables.layers
     tasks = tasks_of(table)

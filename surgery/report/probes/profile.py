@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surgery.report.files import write_pngs
 from surgery.report.probes.depth import dress, folded
 from surgery.report.probes.tables import is_of_all
 from surgery.report.stats.style import GREY, WIDTH, new_figure, styles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+
+    from surgery.runs import RunTables
 
 _NAME = 1.7  # inches of a column's name
 _MOST = 14  # things that are drawn; the tables have all
 
 
-class Tables(Protocol):
-    """Columns by layer. `eval.probes.profile.Profile` is one.
-
-    Attributes:
-        layers: One row per layer: `layer`, then columns.
-        correlations: `a`, `b`, `rho`, `low`, `high`, `n`.
-        summary: `layers` (how many) and `regions`, name to half-open range.
-    """
-
-    @property
-    def layers(self) -> DataFrame: ...  # noqa: D102 - told above
-    @property
-    def correlations(self) -> DataFrame: ...  # noqa: D102
-    @property
-    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
-def shown(tables: Tables) -> list[str]:
+def shown(tables: RunTables) -> list[str]:
     """The columns that are drawn: where there are too many, those about all tasks first."""
     names = [name for name in tables.layers.columns if name != "layer"]
 
@@ -57,7 +36,7 @@ def shown(tables: Tables) -> list[str]:
     return [name for name in names if name in chosen]
 
 
-def curves(tables: Tables) -> Figure:
+def curves(tables: RunTables) -> Figure:
     """One panel per column, along depth."""
     names = shown(tables)
     figure = new_figure(0.72 * len(names) + 0.7)
@@ -76,7 +55,7 @@ def curves(tables: Tables) -> Figure:
     return figure
 
 
-def agreement(tables: Tables) -> Figure | None:
+def agreement(tables: RunTables) -> Figure | None:
     """Rank correlations of every two columns."""
     names = shown(tables)
     if len(names) < 2:
@@ -107,18 +86,3 @@ def agreement(tables: Tables) -> Figure | None:
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label("rank correlation over layers\n(bold: interval without 0)")
     return figure
-
-
-def write_profile(tables: Tables, folder: Path) -> list[Path]:
-    """Draw both figures. Same tables, same bytes.
-
-    Args:
-        tables: What to draw.
-        folder: Where; what an earlier run drew and this one does not is removed.
-
-    Returns:
-        The files.
-    """
-    drawings: dict[str, Callable[[], Figure | None]]
-    drawings = {"profile": partial(curves, tables), "correlations": partial(agreement, tables)}
-    return write_pngs(drawings, folder)

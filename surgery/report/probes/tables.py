@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pandas import DataFrame
 
 ALL = "all"
 """All tasks together."""
-
-
-class Tables(Protocol):
-    """A probe's results; columns as in `layers.csv`. `eval.probes.results.Found` is one.
-
-    Attributes:
-        layers: One row per model, layer, what was done there, task and metric.
-        summary: `probe`, `layers` (how many) and `regions`, name to half-open range.
-    """
-
-    @property
-    def layers(self) -> DataFrame: ...  # noqa: D102 - told above
-    @property
-    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 def is_of_all(task: str) -> bool:

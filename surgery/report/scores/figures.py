@@ -1,32 +1,29 @@
-"""Which figures of scores there are, and how they get into files."""
+"""Figures of scores."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from surgery.report.files import write_pngs
 from surgery.report.scores.tables import panels_of, traits, variants
 from surgery.report.stats.style import GREY, WIDTH, grid, legend, new_figure, styles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from surgery.report.scores.tables import Tables
+    from surgery.runs import RunTables
 
 _ROW = 0.19  # inches of one variant's line
 _ACROSS = 3  # panels side by side
 
 
-def scores(tables: Tables) -> Figure | None:
+def scores(tables: RunTables) -> Figure | None:
     """Every variant's score on every metric, with its 95% interval."""
     panels = list(panels_of(tables.table("scores")))
     names = variants(tables)
@@ -42,7 +39,7 @@ def scores(tables: Tables) -> Figure | None:
     return figure
 
 
-def recovery(tables: Tables) -> Figure | None:
+def recovery(tables: RunTables) -> Figure | None:
     """What part of the donor's gain each variant has, with a bootstrap interval."""
     table = tables.table("recovery")
     panels = [(title, rows) for title, rows in panels_of(table) if rows["share"].notna().any()]
@@ -64,7 +61,7 @@ def recovery(tables: Tables) -> Figure | None:
     return figure
 
 
-def layers(tables: Tables) -> Figure | None:
+def layers(tables: RunTables) -> Figure | None:
     """One layer of the donor at a time: what it changes, along depth."""
     told = {name: its for name, its in traits(tables).items() if "layer" in its}
     table = tables.table("pairs")
@@ -106,28 +103,6 @@ def layers(tables: Tables) -> Figure | None:
         f"one layer{f' of {donor}' if donor else ''} at a time, in",
     )
     return figure
-
-
-FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
-    "scores": scores,
-    "recovery": recovery,
-    "layers": layers,
-}
-"""File name to the function that draws it, or None where the tables lack what it shows."""
-
-
-def write_figures(tables: Tables, folder: Path) -> list[Path]:
-    """Draw every figure for which there is data. Same tables, same bytes.
-
-    Args:
-        tables: What to draw.
-        folder: Where; what an earlier run drew and this one does not is removed.
-
-    Returns:
-        The files.
-    """
-    drawings = {name: partial(draw, tables) for name, draw in FIGURES.items()}
-    return write_pngs(drawings, folder)
 
 
 def _forest(panels: int, rows: int) -> tuple[Figure, list[Axes]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pandas import DataFrame
+
+    from surgery.runs import RunTables
 
 METRICS = {
     "m_vis": "M_vis: seen, and needed",
@@ -18,27 +20,12 @@ METRICS = {
 """Metrics in the order they are shown, with what they are called."""
 
 
-class Tables(Protocol):
-    """The tables of a run; columns as in its CSV files. `eval.sweep.results.Results` is one.
-
-    Attributes:
-        summary: `variants`, each with `name` and `traits`; `base`, `donor`, `against`.
-    """
-
-    @property
-    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102 - told above
-
-    def table(self, name: str) -> DataFrame:
-        """`scores`, `pairs` or `recovery`."""
-        ...
-
-
-def variants(tables: Tables) -> list[str]:
+def variants(tables: RunTables) -> list[str]:
     """Names of the variants, in their order."""
     return [variant["name"] for variant in tables.summary["variants"]]
 
 
-def traits(tables: Tables) -> dict[str, dict[str, Any]]:
+def traits(tables: RunTables) -> dict[str, dict[str, Any]]:
     """What varies, by variant."""
     return {variant["name"]: variant["traits"] for variant in tables.summary["variants"]}
 

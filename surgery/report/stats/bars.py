@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from surgery.report.stats.tables import Cuts, Tables
+    from surgery.report.stats.tables import Cuts
+    from surgery.runs import RunTables
 
 _GROUPS = ("attention", "mlp", "norm")
 _COLOURS = ("blue", "yellow", "green", "magenta", "cyan", "red")
@@ -32,7 +33,7 @@ _NOTES = (
 _NUMBER, _GAP, _SHORTEST, _LONGEST = 7, 2, 4, 40
 
 
-def bars(tables: Tables) -> RenderableType:
+def bars(tables: RunTables) -> RenderableType:
     """A comparison for the terminal.
 
     Colour says nothing that is not said without it, so that it reads the same in a pipe.
@@ -81,7 +82,7 @@ class _Column:
 class _Bars:
     """One line per layer, and per part without layers; a column per pair."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: RunTables) -> None:
         self.columns = [_Column.of(tables.layers, pair) for pair in pairs_of(tables)]
         found = {place for column in self.columns for place in column.all}
         self.places = sorted(found, key=_order)
@@ -155,7 +156,7 @@ def _region(cuts: Mapping[str, tuple[int, int]], layer: int) -> str:
     return next((name for name, (first, stop) in cuts.items() if first <= layer < stop), "")
 
 
-def _regions(tables: Tables, pair: str) -> Table:
+def _regions(tables: RunTables, pair: str) -> Table:
     """Pooled numbers of a pair, for the whole model, its components and their regions."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)

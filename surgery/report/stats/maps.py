@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from surgery.arch.site import Component
-    from surgery.report.stats.tables import Tables
+    from surgery.runs import RunTables
 
 # The order in which a block computes; names that are not here follow in their own order.
 _FLOW = (
@@ -59,7 +59,7 @@ class Grid(NamedTuple):
     relative: NDArray[np.float64]
 
 
-def modules(tables: Tables) -> Figure | None:
+def modules(tables: RunTables) -> Figure | None:
     """Relative change of every part of every layer; each pair has a scale of colour of its own."""
     tensors = tables.tensors[tables.tensors["layer"].notna()]
     grids = [[g for p in pairs_of(tables) if (g := _grid(tensors, c, p))] for c in STACKS]
@@ -176,7 +176,7 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> AxesImage:
     return image
 
 
-def _regions(axes: Axes, grid: Grid, tables: Tables, inch: float) -> None:
+def _regions(axes: Axes, grid: Grid, tables: RunTables, inch: float) -> None:
     """White lines where regions meet; their names above (`inch` is 0 for no names)."""
     for name, span in cuts_of(tables).get(grid.component, {}).items():
         layers = shared(grid.layers, span)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pandas import DataFrame
 
-    from surgery.report.stats.tables import Tables
+    from surgery.runs import RunTables
 
 _SHARES = {
     "changed": "any change",
@@ -44,7 +44,7 @@ _OVERLAPS = {
 }
 
 
-def profile(tables: Tables) -> Figure | None:
+def profile(tables: RunTables) -> Figure | None:
     """How far the weights moved, relative to their norm and as an angle, along depth."""
     layers = where(tables.layers, group="all")
     if not present(layers, "relative_delta"):
@@ -74,7 +74,7 @@ def _curves(
         curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
 
 
-def sparsity(tables: Tables) -> Figure | None:
+def sparsity(tables: RunTables) -> Figure | None:
     """Share of the elements that changed, by three measures, along depth."""
     layers = where(tables.layers, group="all")
     if not present(layers, *_SHARES):
@@ -94,7 +94,7 @@ def sparsity(tables: Tables) -> Figure | None:
     return figure
 
 
-def drift(tables: Tables) -> Figure | None:
+def drift(tables: RunTables) -> Figure | None:
     """How the spectra of the weights themselves shifted, and their leading subspaces turned."""
     layers = where(tables.layers, group="all")
     sides = ["mean_rotation_left", "mean_rotation_right"]
@@ -118,7 +118,7 @@ def drift(tables: Tables) -> Figure | None:
     return figure
 
 
-def subspaces(tables: Tables) -> Figure | None:
+def subspaces(tables: RunTables) -> Figure | None:
     """Whether two updates go the same way: cosine, signs, leading subspaces, beside chance."""
     frame = tables.update_layers
     if frame.empty or not present(frame, "cosine"):
@@ -182,7 +182,7 @@ def _chance_of_cosine(axes: Axes, series: list[DataFrame], depth: Depth) -> None
 
 
 def _rounding(
-    tables: Tables, layers: DataFrame, depth: Depth
+    tables: RunTables, layers: DataFrame, depth: Depth
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rounding's share of the norm; the pairs' differ by less than a line's width."""
     alone = layers.assign(alone=layers["rounding_norm"] / layers["norm_before"])

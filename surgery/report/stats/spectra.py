@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from surgery.report.stats.style import Style
-    from surgery.report.stats.tables import Tables
+    from surgery.runs import RunTables
 
     Values = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Spectrum(NamedTuple):
     relative: Values
 
 
-def spectra(tables: Tables) -> Figure | None:
+def spectra(tables: RunTables) -> Figure | None:
     """Singular values by region: a row per stack, a column per region, a line per pair."""
     if not tables.spectra or not present(tables.tensors, "random_spectral_norm"):
         return None
@@ -80,7 +80,7 @@ def spectra(tables: Tables) -> Figure | None:
     return figure
 
 
-def _found(tables: Tables) -> Iterator[Spectrum]:
+def _found(tables: RunTables) -> Iterator[Spectrum]:
     """Every delta of a layer's matrix with a spectrum that is not zero."""
     frame = tables.tensors[tables.tensors["layer"].notna()]
     numbers = ("random_spectral_norm", "resolved")

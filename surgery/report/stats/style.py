@@ -87,9 +87,21 @@ def styles(labels: Sequence[str]) -> list[Style]:
     return [Style(index, label) for index, label in enumerate(labels)]
 
 
+class NotebookFigure(Figure):
+    """A figure that notebooks show without pyplot, which would keep every figure in memory."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as a PNG file."""
+        from io import BytesIO
+
+        file = BytesIO()
+        self.savefig(file, format="png", dpi=120)
+        return file.getvalue()
+
+
 def new_figure(height: float) -> Figure:
-    """An empty figure as wide as a page; the height is in inches."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    """Return an empty figure as wide as a page; the height is in inches."""
+    figure = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from surgery.arch.site import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from numpy.typing import NDArray
     from pandas import DataFrame
+
+    from surgery.runs import RunTables
 
 ORDER = tuple(Component)
 """Components from the image to the next token."""
@@ -29,39 +30,12 @@ class Place(NamedTuple):
     layer: int | None
 
 
-class Tables(Protocol):
-    """The tables of a study; columns as in its CSV files. `surgery.stats.result.Stats` is one.
-
-    Attributes:
-        tensors: One row per tensor and pair.
-        layers: One row per component, layer, group of modules and pair.
-        regions: The same per region.
-        update_layers: One row per component, layer, group and two pairs; empty for one pair.
-        spectra: `<tensor>/<pair>/delta` to singular values, descending; empty if none were taken.
-        summary: `pairs`, names in the order in which they are shown, and `regions`, component to
-            region to its half-open layers.
-    """
-
-    @property
-    def tensors(self) -> DataFrame: ...  # noqa: D102 - told above
-    @property
-    def layers(self) -> DataFrame: ...  # noqa: D102
-    @property
-    def regions(self) -> DataFrame: ...  # noqa: D102
-    @property
-    def update_layers(self) -> DataFrame: ...  # noqa: D102
-    @property
-    def spectra(self) -> Mapping[str, NDArray[Any]]: ...  # noqa: D102
-    @property
-    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
-def pairs_of(tables: Tables) -> list[str]:
+def pairs_of(tables: RunTables) -> list[str]:
     """Names of the pairs."""
     return [str(pair) for pair in tables.summary["pairs"]]
 
 
-def cuts_of(tables: Tables) -> Cuts:
+def cuts_of(tables: RunTables) -> Cuts:
     """Where the regions of each stack begin and end."""
     regions = tables.summary["regions"]
     return {

@@ -13,7 +13,7 @@ from eval.compare import pairs
 from eval.engines.transformers import TransformersEngine
 from eval.probes.ablation import INTACT, Switching, ablate, offs_of, rows, with_accuracy
 from eval.probes.ask import Asking
-from eval.probes.results import Found, load_found, table
+from eval.probes.results import load_probe, probe_run, table, write_probe
 from eval.records import Condition, Metric, Suite, Task
 from eval.statistics.intervals import difference, wilson
 from eval.store import Store
@@ -140,9 +140,9 @@ def test_another_metric_keeps_its_name() -> None:
 
 def test_rows_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     records = graded()
-    made = Found(table(rows("m", records)), {"probe": "ablation", "layers": 4})
-    made.write(tmp_path, [vars(one) for _, one in records])
-    read = load_found(tmp_path)
+    made = probe_run(table(rows("m", records)), {"probe": "ablation", "layers": 4})
+    write_probe(made, tmp_path, [vars(one) for _, one in records])
+    read = load_probe(tmp_path)
     assert read.summary == made.summary
     assert read.layers.to_csv() == made.layers.to_csv()
     assert len((tmp_path / "records.jsonl").read_text().splitlines()) == len(records)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,8 @@ import pandas
 import pytest
 from scipy import stats
 
-from eval.probes.profile import _lost, profile
-from eval.probes.results import Found, Row, table
+from eval.probes.profile import _lost, profile, write_profile
+from eval.probes.results import Row, probe_run, table, write_probe
 from eval.statistics.significance import holm
 from eval.sweep.results import Results
 from surgery.errors import ExecutionError
@@ -41,7 +40,7 @@ def wrote(
         for layer, value in rows:
             made.append(Row(model, layer, what, task, metric, value, value - 1, value + 1, 5))
     folder.mkdir(parents=True)
-    Found(table(made), {"probe": probe, "layers": layers}).write(folder, [])
+    write_probe(probe_run(table(made), {"probe": probe, "layers": layers}), folder, [])
     return folder
 
 
@@ -237,7 +236,8 @@ def test_attention_is_told_model_by_model(tmp_path: Path) -> None:
         for i, model in enumerate(("in", "rl", "rl - in"))
         for layer in range(LAYERS)
     ]
-    Found(table(made), {"probe": "attention", "layers": LAYERS}).write(tmp_path, [])
+    summary = {"probe": "attention", "layers": LAYERS}
+    write_probe(probe_run(table(made), summary), tmp_path, [])
     found = profile([tmp_path])
     for i, model in enumerate(("in", "rl", "rl - in")):
         assert column(found, f"attention to image, {model}") == pytest.approx(list(VALUES[i]))
@@ -273,7 +273,7 @@ def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(
         ExecutionError, match=r"is not empty .* and holds no run of 'surgery profile'"
     ):
-        profile([run]).write(run)
+        write_profile(profile([run]), run)
     assert not (run / "profile.csv").exists()
 
 
@@ -311,14 +311,14 @@ def test_constant_columns_have_no_correlation(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     found = profile([updates(tmp_path / "s", in_rl=VALUES[0]), ablation(tmp_path / "a", VALUES[1])])
-    found.write(tmp_path / "out" / "deep")
+    write_profile(found, tmp_path / "out" / "deep")
     for name, its in (("profile", found.layers), ("correlations", found.correlations)):
         read = pandas.read_csv(tmp_path / "out" / "deep" / f"{name}.csv")
         pandas.testing.assert_frame_equal(read, its, check_dtype=False)
     assert json.loads((tmp_path / "out" / "deep" / "profile.json").read_text()) == found.summary
     (tmp_path / "file").write_text("")
     with pytest.raises(ExecutionError, match="is a file; the results go into a folder"):
-        replace(found).write(tmp_path / "file")
+        write_profile(found, tmp_path / "file")
 
 
 def test_one_run_has_no_correlations(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eval.probes.attention import Head
-from eval.probes.results import Found, Row, load_found, load_heads, table
+from eval.probes.results import Row, load_probe, probe_run, table, write_probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path: Path, name: str) -> None:
     rows = [Row(name, layer, "response", name, "m", 0.5, 0.25, 0.75, 3) for layer in (None, 0)]
     heads = [Head(name, 0, 1, "response", "m", 0.5, 0.25, 0.75, 3)]
-    Found(table(rows), {"probe": "attention"}).write(tmp_path, [], table(heads, Head))
-    found, single = load_found(tmp_path).layers, load_heads(tmp_path)
+    write_probe(probe_run(table(rows), {"probe": "attention"}, table(heads, Head)), tmp_path, [])
+    run = load_probe(tmp_path)
+    found, single = run.layers, run.heads
     assert found.equals(table(rows))
     assert single is not None
     assert list(single["model"]) == [name]

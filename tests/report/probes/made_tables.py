@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from eval.probes.attention import Head
-from eval.probes.results import Found, Row, table
+from eval.probes.results import Row, probe_run, table
 from surgery.arch.regions import regions
+from surgery.runs import RunKind, RunTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def ablated(
     whats: Sequence[str] = ("layer",),
     likely: bool = False,
     only: Sequence[int] | None = None,
-) -> Found:
+) -> RunTables:
     """As of `probe ablation`; `only` some layers, `likely` for log-probabilities."""
     rng, rows = np.random.default_rng(1), []
     metric, scale = ("logprob", 40.0) if likely else ("accuracy", 0.3)
@@ -54,10 +55,10 @@ def ablated(
                 place = ("in", layer, what, task)
                 rows.append(Row(*place, metric, *_number(rng, centre, scale), 5))
                 rows.append(Row(*place, f"{metric} drop", *_number(rng, 0.1, scale), 5))
-    return Found(table(rows), _summary("ablation", layers))
+    return probe_run(table(rows), _summary("ablation", layers))
 
 
-def swapped(tasks: Sequence[str] = TASKS, layers: int = 9, *, mode: str = "from") -> Found:
+def swapped(tasks: Sequence[str] = TASKS, layers: int = 9, *, mode: str = "from") -> RunTables:
     """As of `probe vision-swap`."""
     rng, rows = np.random.default_rng(2), []
     for task in _with_all(tasks):
@@ -68,7 +69,7 @@ def swapped(tasks: Sequence[str] = TASKS, layers: int = 9, *, mode: str = "from"
                     if layer is not None or metric != "change":
                         place = ("rl", layer, mode, task, f"{metric}{known}")
                         rows.append(Row(*place, *_number(rng), n - 2 * bool(known)))
-    return Found(table(rows), _summary("vision-swap", layers))
+    return probe_run(table(rows), _summary("vision-swap", layers))
 
 
 def attended(
@@ -78,7 +79,7 @@ def attended(
     tasks: Sequence[str] = TASKS,
     spans: Sequence[str] = SPANS,
     metrics: Sequence[str] = (*SHARES, "entropy"),
-) -> Found:
+) -> RunTables:
     """As of `probe attention`; all models are compared with the first."""
     rng, rows = np.random.default_rng(3), []
     for model in compared(models):
@@ -88,7 +89,7 @@ def attended(
                     for span in spans:
                         number = _number(rng, 0.0 if " - " in model else 0.4, 0.2)
                         rows.append(Row(model, layer, span, task, metric, *number, 7))
-    return Found(table(rows), _summary("attention", layers))
+    return probe_run(table(rows), _summary("attention", layers))
 
 
 def headed(models: Sequence[str] = ("in", "rl"), layers: int = 9, heads: int = 4) -> pd.DataFrame:
@@ -105,21 +106,17 @@ def headed(models: Sequence[str] = ("in", "rl"), layers: int = 9, heads: int = 4
     return table(rows, Head)
 
 
+def with_heads(run: RunTables, heads: pd.DataFrame | None = None) -> RunTables:
+    """The run with a table of single heads, where there is one."""
+    return run if heads is None else replace(run, tables={**run.tables, "heads": heads})
+
+
 def compared(models: Sequence[str]) -> Iterator[str]:
     yield from models
     yield from (f"{other} - {models[0]}" for other in models[1:])
 
 
-@dataclass(frozen=True)
-class Lined:
-    """As of `profile`."""
-
-    layers: pd.DataFrame
-    correlations: pd.DataFrame
-    summary: dict[str, Any]
-
-
-def lined(names: Sequence[str], layers: int = 9) -> Lined:
+def lined(names: Sequence[str], layers: int = 9) -> RunTables:
     """Columns with these names, and a correlation of every two, some of which are certain."""
     rng = np.random.default_rng(5)
     columns = {name: rng.normal(size=layers) for name in names}
@@ -130,4 +127,5 @@ def lined(names: Sequence[str], layers: int = 9) -> Lined:
             rows.append((a, b, rho, rho - 0.5, rho + 0.5, 0.1, 0.2, layers))
     correlations = pd.DataFrame(rows, columns=["a", "b", "rho", "low", "high", "p", "p_holm", "n"])
     table_ = pd.DataFrame({"layer": range(layers), **columns})
-    return Lined(table_, correlations, _summary("profile", layers))
+    tables = {"layers": table_, "correlations": correlations}
+    return RunTables(RunKind.PROFILE, _summary("profile", layers), tables)

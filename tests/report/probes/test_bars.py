@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,12 +8,13 @@ from rich.console import Console
 
 from surgery.report.probes.bars import bars
 from tests.report.probes.made_tables import ablated, attended, swapped
+from tests.support.tables import but
 
 if TYPE_CHECKING:
-    from eval.probes.results import Found
+    from surgery.runs import RunTables
 
 
-def _shown(found: Found, *, ascii_only: bool = False) -> list[str]:
+def _shown(found: RunTables, *, ascii_only: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=160, highlight=False)
     for part in bars(found, ascii_only=ascii_only):
         console.print(part)
@@ -22,12 +22,12 @@ def _shown(found: Found, *, ascii_only: bool = False) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def _header(found: Found, width: int) -> list[str]:
+def _header(found: RunTables, width: int) -> list[str]:
     (_, table) = bars(found, width=width)
     return [str(column.header) for column in table.columns if column.header]  # type: ignore[union-attr]
 
 
-def _with(found: Found, metric: str, numbers: dict[tuple[str, int | None], float]) -> Found:
+def _with(found: RunTables, metric: str, numbers: dict[tuple[str, int | None], float]) -> RunTables:
     """Other values of a metric, by task and layer."""
     table = found.layers.copy()
     for (task, layer), value in numbers.items():
@@ -35,7 +35,7 @@ def _with(found: Found, metric: str, numbers: dict[tuple[str, int | None], float
         at = at.fillna(False) & (table["task"] == task) & (table["metric"] == metric)
         assert at.sum() == 1
         table.loc[at, "value"] = value
-    return replace(found, layers=table)
+    return but(found, layers=table)
 
 
 def test_ablation_is_a_bar_per_layer_with_the_intact_score_below() -> None:

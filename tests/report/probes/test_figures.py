@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -11,18 +10,25 @@ import pytest
 from matplotlib import style
 from matplotlib.colors import to_rgba
 
+from surgery.report.figures import write_figures
 from surgery.report.probes.figures import (
-    FIGURES,
     ablation,
     attention,
     differences,
     heads,
     vision_swap,
-    write_figures,
 )
 from surgery.report.stats.style import RC
 from tests.report.paper import is_whole
-from tests.report.probes.made_tables import SHARES, ablated, attended, headed, swapped
+from tests.report.probes.made_tables import (
+    SHARES,
+    ablated,
+    attended,
+    headed,
+    swapped,
+    with_heads,
+)
+from tests.support.tables import but
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from eval.probes.results import Found
+    from surgery.runs import RunTables
 
 LONG = ("OpenMMReasoner-ColdStart", "OpenMMReasoner-RL", "Revisual-R1-Coldstart")
 NAMES = {
@@ -41,14 +47,14 @@ NAMES = {
 }  # fmt: skip
 
 
-def _rows(found: Found, **wanted: object) -> DataFrame:
+def _rows(found: RunTables, **wanted: object) -> DataFrame:
     table = found.layers[found.layers["layer"].notna()]
     for column, value in wanted.items():
         table = table[table[column] == value]
     return table.sort_values("layer")
 
 
-def _level(found: Found, **wanted: object) -> float:
+def _level(found: RunTables, **wanted: object) -> float:
     table = found.layers[found.layers["layer"].isna()]
     for column, value in wanted.items():
         table = table[table[column] == value]
@@ -131,7 +137,7 @@ def test_files_are_as_wide_as_a_page_and_nothing_is_cut_off(
     make: Callable[[], tuple[Any, ...]], names: list[str], tmp_path: Path
 ) -> None:
     found, *table = make()
-    files = write_figures(found, tmp_path, *table)
+    files = write_figures(with_heads(found, *table), tmp_path)
     assert [path.name for path in files] == [f"{name}.png" for name in names]
     assert sorted(files) == sorted(tmp_path.iterdir())
     for path in files:
@@ -146,7 +152,7 @@ def test_same_tables_same_bytes_whatever_the_users_settings(
         folder.mkdir()
         monkeypatch.setitem(matplotlib.rcParams, "font.size", font)
         monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", font)
-        write_figures(attended(tasks=("t",), spans=("response",)), folder, headed())
+        write_figures(with_heads(attended(tasks=("t",), spans=("response",)), headed()), folder)
         assert matplotlib.rcParams["font.size"] == font
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
     for path in one.iterdir():
@@ -154,13 +160,11 @@ def test_same_tables_same_bytes_whatever_the_users_settings(
 
 
 def test_what_has_no_data_is_left_out_and_removed(tmp_path: Path) -> None:
-    for name in ("heads", "differences", "attention", "ablation"):
+    for name in ("heads", "differences", "attention"):
         (tmp_path / f"{name}.png").write_bytes(b"of an earlier run")
     written = write_figures(attended(("in",), tasks=("t",), spans=("response",)), tmp_path)
     assert written == list(tmp_path.iterdir())
     assert [path.name for path in written] == ["attention.png"]
-    write_figures(swapped(("t",)), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["vision-swap.png"]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +176,10 @@ def test_what_has_no_data_is_left_out_and_removed(tmp_path: Path) -> None:
         (attended(("in",)), {"attention"}),
     ],
 )
-def test_a_probe_is_drawn_by_its_own_figures(found: Found, names: set[str]) -> None:
-    assert {name for name, draw in FIGURES.items() if draw(found) is not None} == names
+def test_a_probe_is_drawn_by_its_own_figures(
+    found: RunTables, names: set[str], tmp_path: Path
+) -> None:
+    assert {path.stem for path in write_figures(found, tmp_path)} == names
 
 
 # --- ablation
@@ -329,9 +335,8 @@ def test_differences_have_a_row_per_model_and_a_line_per_target() -> None:
 def test_names_as_long_as_published_ones_do_not_run_into_one_another() -> None:
     tasks = ("a task that somebody gave quite a long name", "another " * 6)
     with style.context(["default", RC]):  # type: ignore[list-item]
-        for figure in (
-            differences(attended(LONG, 28)), heads(headed(LONG, 28, 28)), ablation(ablated(tasks))
-        ):  # fmt: skip
+        observed = with_heads(attended(LONG, 28), headed(LONG, 28, 28))
+        for figure in (differences(observed), heads(observed), ablation(ablated(tasks))):
             assert figure is not None
             assert not _overlap(figure)
 
@@ -341,7 +346,7 @@ def test_names_as_long_as_published_ones_do_not_run_into_one_another() -> None:
 
 def test_heads_are_the_table_with_one_scale_for_models_and_one_about_zero() -> None:
     table = headed()
-    figure = heads(table)
+    figure = heads(with_heads(attended(), table))
     assert figure is not None
     panels = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in panels] == ["in", "rl", "rl - in"]
@@ -362,8 +367,10 @@ def test_heads_are_the_table_with_one_scale_for_models_and_one_about_zero() -> N
 
 def test_heads_without_an_image_are_not_drawn() -> None:
     table = headed()
-    assert heads(table[table["metric"] != "image share"]) is None
-    assert heads(table[table["what"] != "response"]) is None
+    without = table[table["metric"] != "image share"], table[table["what"] != "response"]
+    for each in without:
+        assert heads(with_heads(attended(), each)) is None
+    assert heads(attended()) is None
 
 
 # --- depth
@@ -409,4 +416,4 @@ def test_columns_end_with_layer_numbers_where_a_panel_is_missing() -> None:
 def test_an_empty_table_of_differences_is_no_figure() -> None:
     found = attended()
     plain = found.layers[~found.layers["model"].str.contains(" - ")]
-    assert differences(replace(found, layers=plain)) is None
+    assert differences(but(found, layers=plain)) is None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -8,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from surgery.report.probes.profile import agreement, curves, shown, write_profile
-from tests.report.probes.made_tables import Lined, lined
+from surgery.report.figures import write_figures
+from surgery.report.probes.profile import agreement, curves, shown
+from tests.report.probes.made_tables import lined
+from tests.support.tables import but
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def test_a_layer_without_a_number_is_a_gap() -> None:
     tables = lined(NAMES)
     table = tables.layers.copy()
     table.loc[[0, 5], "swap from: all"] = np.nan
-    figure = curves(replace(tables, layers=table))
+    figure = curves(but(tables, layers=table))
     drawn = np.asarray(figure.axes[3].get_lines()[0].get_ydata(), float)
     assert np.flatnonzero(np.isnan(drawn)).tolist() == [0, 5]
 
@@ -46,7 +47,7 @@ def test_a_layer_without_a_number_is_a_gap() -> None:
 def test_what_is_zero_everywhere_is_flat_and_not_magnified(zero: float) -> None:
     names = [f"ablation layer: {n}" for n in range(14)]
     tables = lined(names)
-    figure = curves(replace(tables, layers=tables.layers.assign(**dict.fromkeys(names, zero))))
+    figure = curves(but(tables, layers=tables.layers.assign(**dict.fromkeys(names, zero))))
     for axes in figure.axes:
         low, high = axes.get_ylim()
         assert low == -high
@@ -57,7 +58,7 @@ def test_what_is_zero_everywhere_is_flat_and_not_magnified(zero: float) -> None:
 def test_every_panel_has_room_for_its_own_numbers(scale: float) -> None:
     tables = lined(NAMES)
     table = tables.layers.assign(**{NAMES[0]: tables.layers[NAMES[0]] * scale})
-    low, high = curves(replace(tables, layers=table)).axes[0].get_ylim()
+    low, high = curves(but(tables, layers=table)).axes[0].get_ylim()
     values = table[NAMES[0]]
     assert low < min(0, values.min())
     assert max(0, values.max()) < high
@@ -93,7 +94,7 @@ def test_a_constant_column_agrees_with_nothing() -> None:
     constant = (table["a"] == NAMES[1]) | (table["b"] == NAMES[1])
     rho = table.assign(rho=table["rho"].mask(constant), low=table["low"].mask(constant, -1),
                        high=table["high"].mask(constant, 1))  # fmt: skip
-    figure = agreement(replace(tables, correlations=rho))
+    figure = agreement(but(tables, correlations=rho))
     assert figure is not None
     assert len(figure.axes[0].texts) == 3
 
@@ -117,7 +118,7 @@ def test_too_many_columns_leave_those_about_all_tasks() -> None:
 def test_files_are_as_wide_as_a_page_and_nothing_is_cut_off(
     names: tuple[str, ...], tmp_path: Path
 ) -> None:
-    files = write_profile(lined(names, 28), tmp_path)
+    files = write_figures(lined(names, 28), tmp_path)
     assert [path.name for path in files] == ["profile.png", "correlations.png"]
     for path in files:
         with Image.open(path) as image:
@@ -141,12 +142,12 @@ def test_same_tables_same_bytes_whatever_the_users_settings(
     for name, font in (("one", 10.0), ("two", 30.0)):
         (tmp_path / name).mkdir()
         monkeypatch.setitem(matplotlib.rcParams, "font.size", font)
-        written.append([path.read_bytes() for path in write_profile(lined(NAMES), tmp_path / name)])
+        written.append([path.read_bytes() for path in write_figures(lined(NAMES), tmp_path / name)])
     assert written[0] == written[1]
 
 
 def test_one_column_has_nothing_to_agree_with(tmp_path: Path) -> None:
-    tables: Lined = lined(NAMES[:1])
+    tables = lined(NAMES[:1])
     (tmp_path / "correlations.png").write_bytes(b"of an earlier run")
-    assert [path.name for path in write_profile(tables, tmp_path)] == ["profile.png"]
+    assert [path.name for path in write_figures(tables, tmp_path)] == ["profile.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["profile.png"]

@@ -9,7 +9,9 @@ import pytest
 
 from eval.records import Metric
 from eval.sweep.results import Results
-from surgery.report.scores.figures import FIGURES, layers, recovery, scores, write_figures
+from surgery.report.figures import FIGURES, write_figures
+from surgery.report.scores.figures import layers, recovery, scores
+from surgery.runs import RunKind
 from tests.eval.made import paired, texts
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def results() -> Results:
 
 
 def test_scores_has_a_panel_per_metric_and_a_row_per_variant(results: Results) -> None:
-    figure = scores(results)
+    figure = scores(results.run)
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in panels] == [
         "M_vis: seen, and needed", "M_rea: reasoned in text",
@@ -59,7 +61,7 @@ def test_scores_has_a_panel_per_metric_and_a_row_per_variant(results: Results) -
 
 
 def test_recovery_shows_every_variant_but_base_and_donor(results: Results) -> None:
-    figure = recovery(results)
+    figure = recovery(results.run)
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == list(NAMES[2:])
     assert "share of the gain from in (0%) to rl (100%)" in figure.get_supxlabel()
@@ -68,7 +70,7 @@ def test_recovery_shows_every_variant_but_base_and_donor(results: Results) -> No
 
 
 def test_layers_follow_depth(results: Results) -> None:
-    figure = layers(results)
+    figure = layers(results.run)
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
     assert list(lines[0].get_xdata()) == [0, 1, 2, 3, 4, 5]
     assert list(lines[1].get_xdata()) == [0, 1, 2]
@@ -80,15 +82,16 @@ def test_files_are_the_same_every_time_and_stale_ones_go(results: Results, tmp_p
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    assert [path.name for path in write_figures(results, one)] == [f"{n}.png" for n in FIGURES]
-    write_figures(results, two)
-    for name in FIGURES:
+    names = list(FIGURES[RunKind.EVALUATION])
+    assert [path.stem for path in write_figures(results.run, one)] == names
+    write_figures(results.run, two)
+    for name in names:
         assert (one / f"{name}.png").read_bytes() == (two / f"{name}.png").read_bytes()
     bare = Results.of(texts("in", [True, False]), {
         "against": None, "base": None, "donor": None,
         "variants": [{"name": "in", "traits": {}}],
     })  # fmt: skip
-    assert [path.name for path in write_figures(bare, one)] == ["scores.png"]
+    assert [path.name for path in write_figures(bare.run, one)] == ["scores.png"]
     assert sorted(path.name for path in one.iterdir()) == ["scores.png"]
 
 
@@ -98,6 +101,6 @@ def test_a_metric_without_an_answer_is_no_point(tmp_path: Path) -> None:
         "against": None, "base": None, "donor": None,
         "variants": [{"name": name, "traits": {}} for name in ("in", "rl")],
     }  # fmt: skip
-    figure = scores(Results.of(records, summary))
+    figure = scores(Results.of(records, summary).run)
     assert len(figure.axes[0].lines[0].get_xdata()) == 1
-    write_figures(Results.of(records, summary), tmp_path)
+    write_figures(Results.of(records, summary).run, tmp_path)

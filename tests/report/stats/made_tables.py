@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from surgery.arch.regions import regions
+from surgery.runs import RunKind, RunTables
 
 Cuts = dict[str, dict[str, tuple[int, int]]]
 _PARTS = {
@@ -37,19 +37,6 @@ _SINGLE = {
 _PAIRS = {"base..in": 3e-2, "in..rl": 4e-4, "base..rl": 3.1e-2}
 
 
-@dataclass(frozen=True)
-class Made:
-    tensors: pd.DataFrame
-    layers: pd.DataFrame
-    regions: pd.DataFrame
-    update_layers: pd.DataFrame
-    spectra: dict[str, Any]
-    summary: dict[str, Any]
-
-    def but(self, **changed: Any) -> Made:
-        return replace(self, **changed)
-
-
 def made(
     vision: int = 4,
     language: int = 9,
@@ -58,7 +45,7 @@ def made(
     single: bool = True,
     spectrum: str = "full",
     frozen: bool = False,
-) -> Made:
+) -> RunTables:
     """Tables with every column that the pictures read; `frozen` leaves vision as it was."""
     rng = np.random.default_rng(0)
     names = list(_PAIRS)[:pairs]
@@ -87,13 +74,16 @@ def made(
     layers = _grouped(tensors)
     compared = list(combinations(names, 2))
     updates = [_updates(rng, layers, first, second, spectrum) for first, second in compared]
-    return Made(
-        tensors,
-        layers,
-        _regions(tensors, cuts),
-        pd.concat(updates) if updates else pd.DataFrame(),
-        spectra,
+    return RunTables(
+        RunKind.STATISTICS,
         {"pairs": names, "regions": cuts},
+        {
+            "tensors": tensors,
+            "layers": layers,
+            "regions": _regions(tensors, cuts),
+            "update_layers": pd.concat(updates) if updates else pd.DataFrame(),
+        },
+        spectra,
     )
 
 

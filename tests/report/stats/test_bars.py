@@ -3,29 +3,34 @@ from __future__ import annotations
 import io
 import re
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
 from surgery.report.stats.bars import bars
-from tests.report.stats.made_tables import Made, made
+from tests.report.stats.made_tables import made
+from tests.support.tables import but
+
+if TYPE_CHECKING:
+    from surgery.runs import RunTables
 
 
-def _shown(tables: Made, width: int = 100) -> list[str]:
+def _shown(tables: RunTables, width: int = 100) -> list[str]:
     console = Console(file=io.StringIO(), width=width, highlight=False)
     console.print(bars(tables))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def _with(tables: Made, pair: str, numbers: dict[tuple[str, int | None], float]) -> Made:
+def _with(tables: RunTables, pair: str, numbers: dict[tuple[str, int | None], float]) -> RunTables:
     """The tables with other relative changes of whole layers."""
     layers = tables.layers.copy()
     for (component, layer), value in numbers.items():
         at = layers["layer"].isna() if layer is None else layers["layer"] == layer
         at &= (layers["component"] == component) & (layers["pair"] == pair)
         layers.loc[at & (layers["group"] == "all"), "relative_delta"] = value
-    return tables.but(layers=layers)
+    return but(tables, layers=layers)
 
 
 def test_one_line_per_layer_and_part() -> None:
@@ -105,7 +110,7 @@ def test_regions_are_told_with_inclusive_layers() -> None:
 def test_a_region_of_one_layer_and_a_share_near_an_end() -> None:
     tables = made(0, 3, 1, spectrum="none")
     regions = tables.regions.assign(changed=0.99999, changed_bf16=1e-5, rounding_ratio=float("nan"))
-    lines = "\n".join(_shown(tables.but(regions=regions), 80))
+    lines = "\n".join(_shown(but(tables, regions=regions), 80))
     assert re.search(r"language mid    1  .*> 99\.9 %  < 0\.1 %         nan", lines)
 
 

@@ -8,15 +8,17 @@ import pytest
 
 from surgery.arch.site import Component
 from surgery.errors import SurgeryError
-from surgery.report.stats import figures as stats_figures
+from surgery.report import figures as registry
+from surgery.report.figures import FIGURES, write_figures
 from surgery.report.stats.axes import Depth, numbered
-from surgery.report.stats.figures import FIGURES, write_figures
 from surgery.report.stats.maps import modules, pooled
 from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
 from surgery.report.stats.spectra import random_values, spectra
 from surgery.report.stats.tables import Place, cuts_of
+from surgery.runs import RunKind
 from tests.report.paper import is_whole
 from tests.report.stats.made_tables import made
+from tests.support.tables import but
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+KIND = RunKind.STATISTICS
 SMALL = made(2, 3)
 
 
@@ -50,7 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_every_figure_is_written_and_shows_something(files: list[Path]) -> None:
-    assert [path.name for path in files] == [f"{name}.png" for name in FIGURES]
+    assert [path.name for path in files] == [f"{name}.png" for name in FIGURES[KIND]]
     for path in files:
         is_whole(path)
 
@@ -58,7 +61,7 @@ def test_every_figure_is_written_and_shows_something(files: list[Path]) -> None:
 def test_same_tables_same_bytes_whatever_the_users_settings(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stats_figures, "FIGURES", {"profile": profile})
+    monkeypatch.setattr(registry, "FIGURES", {KIND: {"profile": FIGURES[KIND]["profile"]}})
     first = write_figures(SMALL, tmp_path / "a", ("svg",))
     monkeypatch.setitem(matplotlib.rcParams, "font.size", 30.0)
     second = write_figures(SMALL, tmp_path / "b", ("png", "svg"))
@@ -79,12 +82,12 @@ def test_what_has_no_data_is_left_out_and_removed(
 ) -> None:
     bare = made(0, 2, 1, spectrum="none")
     (tmp_path / "drift.png").write_bytes(b"of an earlier run")
-    monkeypatch.setattr(stats_figures, "FIGURES", {"drift": drift})
+    monkeypatch.setattr(registry, "FIGURES", {KIND: {"drift": FIGURES[KIND]["drift"]}})
     assert write_figures(bare, tmp_path) == []
     assert not list(tmp_path.iterdir())
-    assert [name for name, draw in FIGURES.items() if draw(bare)] == [
-        "profile", "modules", "sparsity",
-    ]  # fmt: skip
+    monkeypatch.undo()
+    names = [path.stem for path in write_figures(bare, tmp_path)]
+    assert names == ["profile", "modules", "sparsity"]
 
 
 # --- what stands in them
@@ -108,13 +111,13 @@ def test_profile_shows_the_table(pair: str) -> None:
 def test_blocks_do_not_touch_and_a_missing_or_broken_layer_is_a_gap() -> None:
     layers = SMALL.layers
     broken = (layers["component"] == "language") & (layers["layer"] == 1)
-    figure = profile(SMALL.but(layers=layers.assign(
+    figure = profile(but(SMALL, layers=layers.assign(
         relative_delta=layers["relative_delta"].mask(broken))))  # fmt: skip
     assert figure is not None
     (line,) = _lines(figure.axes[0], "base..in")
     finite = "".join(".#"[int(good)] for good in np.isfinite(line))
     assert finite == "#.##.#.#.#.#.#.#"
-    figure = profile(SMALL.but(layers=layers[~broken]))
+    figure = profile(but(SMALL, layers=layers[~broken]))
     assert figure is not None
     (again,) = _lines(figure.axes[0], "base..in")
     assert np.array_equal(line, again, equal_nan=True)
@@ -132,7 +135,8 @@ def test_unchanged_layers_stand_on_the_floor() -> None:
 
 def test_nothing_changed_at_all() -> None:
     still = made(2, 3, frozen=True)
-    only = still.but(
+    only = but(
+        still,
         layers=still.layers[still.layers["component"] == "vision"],
         tensors=still.tensors[still.tensors["component"] == "vision"],
     )
@@ -159,7 +163,7 @@ def test_equal_weights_have_not_turned() -> None:
     still = made(2, 3, frozen=True)
     angles = ["mean_rotation_left", "mean_rotation_right"]
     noise = still.layers.assign(**{name: still.layers[name] + 1e-7 for name in angles})
-    figure = drift(still.but(layers=noise))
+    figure = drift(but(still, layers=noise))
     assert figure is not None
     assert len(_drawn(figure.axes[1], "in..rl")) == 6
     assert [len(line) for line in _lines(figure.axes[1], "_zero")] == [3, 3]
@@ -202,7 +206,7 @@ def test_modules_shows_every_part_and_marks_what_is_not_finite() -> None:
     bad = (tensors["tensor"] == "language.layers.1.attention.q_proj.bias") & (
         tensors["pair"] == "base..in"
     )
-    figure = modules(SMALL.but(tensors=tensors.assign(delta_norm=tensors["delta_norm"].mask(bad))))
+    figure = modules(but(SMALL, tensors=tensors.assign(delta_norm=tensors["delta_norm"].mask(bad))))
     assert figure is not None
     panels = [axes for axes in figure.axes if axes.images]
     assert [axes.images[-1].get_array().shape for axes in panels] == [(9, 2), (9, 3)] * 2  # type: ignore[union-attr]
@@ -228,7 +232,7 @@ def test_experts_share_a_row() -> None:
 
 def test_spectra_of_equal_matrices_are_their_medians() -> None:
     wide = SMALL.tensors["leaf"].isin(["up_proj.weight", "gate_proj.weight", "down_proj.weight"])
-    figure = spectra(SMALL.but(tensors=SMALL.tensors[wide]))
+    figure = spectra(but(SMALL, tensors=SMALL.tensors[wide]))
     assert figure is not None
     late = next(axes for axes in figure.axes if axes.get_title() == "decoder, late (layer 2)")
     rows = SMALL.tensors[wide & (SMALL.tensors["layer"] == 2) & (SMALL.tensors["pair"] == "in..rl")]
@@ -241,7 +245,7 @@ def test_spectra_of_equal_matrices_are_their_medians() -> None:
 
 def test_top_spectra_go_by_index_and_end_where_they_are_not_resolved() -> None:
     top = made(0, 3, spectrum="top")
-    figure = spectra(top.but(tensors=top.tensors.assign(resolved=5)))
+    figure = spectra(but(top, tensors=top.tensors.assign(resolved=5)))
     assert figure is not None
     assert figure.get_supxlabel() == "index"
     (line,) = (ln for ln in figure.axes[0].get_lines() if ln.get_label() == "in..rl")
@@ -275,7 +279,7 @@ def test_a_selection_keeps_its_numbers_and_its_regions() -> None:
     (block,) = Depth.of(places, cuts_of(made(0, 9))).blocks
     assert list(block.layers) == [4, 5, 6, 7]
     tables = made(0, 9, 1, single=False, spectrum="none")
-    figure = profile(tables.but(layers=tables.layers[tables.layers["layer"].between(4, 7)]))
+    figure = profile(but(tables, layers=tables.layers[tables.layers["layer"].between(4, 7)]))
     assert figure is not None
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["mid", "late"]

@@ -1,0 +1,1 @@
+"""The public functions and result classes; `surgery` offers them by name."""

@@ -1,0 +1,149 @@
+"""The folder of a finished run to its header, tables and arrays, whatever its kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from surgery.errors import ExecutionError
+from surgery.reading import is_file, is_folder, read_json
+from surgery.runs.folder import RunKind, kinds_of
+from surgery.runs.tables import RunTables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+HEADER: Final = "run.json"
+FORMAT: Final = 1
+"""The newest format of a run's folder that this version reads; a header without one has 1."""
+
+_OLD_HEADERS: Final = ("probe.json", "summary.json", "profile.json")
+_PROBE: Final = {"layers": "layers.csv", "heads": "heads.csv"}
+_FILES: Final[Mapping[RunKind, Mapping[str, str]]] = {
+    RunKind.EVALUATION: {
+        name: f"{name}.csv" for name in ("scores", "pairs", "recovery", "power")
+    },
+    RunKind.ABLATION: _PROBE,
+    RunKind.SWAP: _PROBE,
+    RunKind.ATTENTION: _PROBE,
+    RunKind.STATISTICS: {
+        name: f"{name}.csv"
+        for name in (
+            "tensors", "layers", "regions", "updates", "update_layers", "update_regions",
+        )
+    },
+    RunKind.PROFILE: {"layers": "profile.csv", "correlations": "correlations.csv"},
+    RunKind.TRAINING: {"log": "log.csv"},
+}  # fmt: skip
+"""Files of the tables by kind; a table without rows may have none."""
+_ARRAYS: Final = "spectra.npz"
+_TEXT: Final = (
+    "a", "b", "against", "base", "component", "donor", "first", "group", "measure", "metric",
+    "model", "module", "name", "pair", "reason", "region", "second", "split", "suite", "task",
+    "tensor", "variant", "what",
+)  # fmt: skip
+"""Columns of names, which stay text whatever they look like, `1` and `NA` too."""
+
+
+def read_run(folder: Path, expected: RunKind | None = None) -> RunTables:
+    """Read the folder of a run that has ended.
+
+    Args:
+        folder: The run's folder.
+        expected: The kind it must be of; any by default.
+
+    Returns:
+        Its header as `summary`, its tables, and its arrays where it has any.
+
+    Raises:
+        ExecutionError: If it holds no run, one of another kind or a newer format, one that has not
+            ended, or files that cannot be read.
+    """
+    if not is_folder(folder):
+        raise ExecutionError(f"{folder} is no folder. Expected the --out of a run.")
+    kinds = kinds_of(folder)
+    if not kinds:
+        raise ExecutionError(
+            f"{folder} holds no run. Expected the --out of one of: "
+            f"{', '.join(f'{kind.command!r}' for kind in RunKind)}."
+        )
+    kind = expected if expected in kinds else min(kinds, key=lambda each: each.label)
+    if expected is not None and expected not in kinds:
+        raise ExecutionError(
+            f"{folder} holds the results of '{kind.command}', not of '{expected.command}'. "
+            "Name another folder."
+        )
+    if kind not in _FILES:
+        raise ExecutionError(
+            f"{folder} holds the results of '{kind.command}', which has no tables of its own. "
+            "Name one of the run folders in it."
+        )
+    header = read_header(folder, kind)
+    try:
+        tables = {
+            name: _read_table(folder / file)
+            for name, file in _FILES[kind].items()
+            if is_file(folder / file)
+        }
+        arrays = _read_arrays(folder / _ARRAYS)
+    except (OSError, ValueError) as error:
+        raise ExecutionError(
+            f"{folder} holds a table that cannot be read ({error}). Run '{kind.command}' again "
+            "with the same --out: it resumes."
+        ) from None
+    if not tables:
+        raise _not_ended(folder, kind)
+    return RunTables(kind, header, tables, arrays)
+
+
+def read_header(folder: Path, kind: RunKind) -> dict[str, Any]:
+    """Return a run's header; version 0.1.0 gave it another name for some kinds.
+
+    Raises:
+        ExecutionError: If there is none, it cannot be read, or its format is newer.
+    """
+    path = next((folder / name for name in (HEADER, *_OLD_HEADERS) if is_file(folder / name)), None)
+    if path is None:
+        raise _not_ended(folder, kind)
+    try:
+        header = read_json(path)
+        if not isinstance(header, dict):
+            raise ValueError("it is not a JSON object")
+    except (OSError, ValueError) as error:
+        raise ExecutionError(
+            f"{path} cannot be read ({error}). Run '{kind.command}' again with the same --out: "
+            "it resumes."
+        ) from None
+    version = header.get("format", 1)
+    if version != 1:
+        raise ExecutionError(
+            f"{path} has format {version!r}; this version reads format {FORMAT}. Read the run with "
+            "the version of vlm-surgery that wrote it, or a newer one."
+        )
+    return header
+
+
+def _not_ended(folder: Path, kind: RunKind) -> ExecutionError:
+    return ExecutionError(
+        f"the run in {folder} has not ended: it has no {HEADER}. Run '{kind.command}' again with "
+        "the same --out: it resumes."
+    )
+
+
+def _read_table(path: Path) -> DataFrame:
+    from pandas import read_csv
+
+    table = read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
+    return table.astype({"layer": "Int64"}) if "layer" in table else table
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if not is_file(path):
+        return {}
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
