@@ -21,14 +21,15 @@ from eval.sweep.run import run
 from eval.sweep.score import Comparison, score
 from eval.sweep.served import run_served
 from eval.sweep.variants import find_variant, named
+from surgery.api.results import RunResult
 from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
+    from eval.probes.run import Progress
     from eval.sweep.desk import Told
-    from eval.sweep.results import Results
     from eval.sweep.variants import Models, Variant
 
     Suites: TypeAlias = str | Path | Suite | Sequence[str | Path | Suite]
@@ -63,7 +64,7 @@ def evaluate(
     key_variable: str | None = None,
     progress: Told | None = None,
     report: Callable[[str], object] = lambda _: None,
-) -> Results:
+) -> RunResult:
     """Score models, merges and recipes on suites, all on the same questions.
 
     Recipes and plans are swapped into the model that is in memory; nothing is merged to disk.
@@ -111,7 +112,7 @@ def evaluate(
     Example:
         >>> from eval import evaluate
         >>> scores = evaluate(["specimen:in", "specimen:rl"], suite="specimen", samples=5)
-        >>> [row.variant for row in scores.pairs][:1]
+        >>> scores.pairs["variant"].unique().tolist()
         ['rl']
     """
     _check("grader", grader, GRADERS)
@@ -155,7 +156,7 @@ def run_sweep(
     key_variable: str | None = None,
     progress: Told | None = None,
     report: Callable[[str], object] = lambda _: None,
-) -> Results:
+) -> RunResult:
     """Score every variant of a sweep's YAML without writing a checkpoint.
 
     Args:
@@ -201,6 +202,194 @@ def run_sweep(
     )  # fmt: skip
 
 
+def compare(
+    run: str | Path,
+    *,
+    against: str | None = None,
+    base: str | None = None,
+    donor: str | None = None,
+) -> RunResult:
+    """Compare the variants of a finished evaluation on identical samples; no model is asked.
+
+    Args:
+        run: Folder of the evaluation or sweep.
+        against: Variant that all are compared with; as in the run by default.
+        base: Variant that a gain starts from.
+        donor: Variant that it ends at.
+
+    Returns:
+        Scores, paired differences, recovery and power, computed anew from the run's records.
+
+    Raises:
+        SurgeryError: If the folder is no such run, or has no such variant.
+
+    Example:
+        >>> from eval import compare, evaluate
+        >>> run = out / "compared"
+        >>> _ = evaluate(["specimen:in", "specimen:rl"], suite="specimen", samples=2, out=run)
+        >>> compare(run, against="rl").pairs["variant"].unique().tolist()
+        ['in']
+    """
+    from eval.sweep.results import load_results
+
+    return RunResult.of(load_results(Path(run), against=against, base=base, donor=donor).run)
+
+
+def run_probe(
+    probe: str,
+    models: Models,
+    *,
+    suite: str | Path | Suite | None = None,
+    pairs: str | Path | None = None,
+    out: str | Path | None = None,
+    layers: str = ":",
+    samples: int | None = None,
+    seed: int = 123,
+    data: Mapping[str, str] | None = None,
+    bindings: Mapping[str, str] | None = None,
+    branches: Sequence[str] = ("layer",),
+    score_by: str = "accuracy",
+    mode: str = "from",
+    boxes: str | None = None,
+    resize_source: bool = False,
+    text: str = "own",
+    style: str = "plain",
+    grader: str = "strict",
+    max_new_tokens: int | None = None,
+    sequential: bool = False,
+    batch_size: int = 128,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> RunResult:
+    """Find out where in a model something happens: ablate layers, swap images, follow attention.
+
+    Args:
+        probe: ablation, vision-swap or attention.
+        models: One model or recipe; for attention several, all compared with the first.
+        suite: A suite's name, a YAML or a suite, for ablation and attention.
+        pairs: Folder of image pairs, or `specimen`, for vision-swap.
+        out: Folder of the run, in which responses are stored so that an interrupted probe resumes;
+            without one nothing is kept on disk.
+        layers: Decoder layers, as in a selector: `:`, `0:9`, `early`, `3, 5`.
+        samples: Samples per task, or pairs per task; all, or the suite's own number, by default.
+        seed: Seed that draws the samples.
+        data: Local folders of benchmarks, by name.
+        bindings: References for models that recipes leave open, by model name.
+        branches: For ablation, what is switched off: layer, attention, mlp.
+        score_by: For ablation: accuracy, metric or logprob.
+        mode: For vision-swap, whether layers read the source's image `from` one on or `only` there.
+        boxes: For vision-swap, the scale of boxes in responses; the family's own by default.
+        resize_source: For vision-swap, whether the source image is resized to the target's.
+        text: For attention, over which responses: `own`, a model's name, or a jsonl file.
+        style: Prompt style: a name or the path of a YAML.
+        grader: For ablation, reading of answers: strict or paper.
+        max_new_tokens: Longest answer; the suite's own limit by default.
+        sequential: Whether questions and layers go one at a time: slow, the reference of all else.
+        batch_size: Maximum number of rows in a batch.
+        device: auto, cpu or cuda.
+        dtype: Element type to compute in.
+        progress: Called with a name, the responses that arrived, and how many there will be.
+
+    Returns:
+        Table `layers`, one row per model, layer, branch, task and metric; for attention also
+        `heads`.
+
+    Raises:
+        SurgeryError: If a model, a suite or a setting cannot be used.
+
+    Example:
+        >>> from eval import run_probe
+        >>> probe = run_probe("ablation", "specimen:in", suite="specimen", samples=2, layers="0, 8")
+        >>> sorted(probe.layers["layer"].dropna().unique().tolist())
+        [0, 8]
+    """
+    from eval.probes.ablation import with_accuracy
+    from eval.probes.boxes import Scale
+    from eval.probes.pairs import load_pairs
+    from eval.probes.run import run_ablation, run_attention, run_swap
+    from eval.probes.swap import resized
+    from surgery.intervene import Branch, Mode
+    from surgery.report.figures import write_figures
+
+    _check("probe", probe, dict.fromkeys(("ablation", "vision-swap", "attention")))
+    _check("grader", grader, GRADERS)
+    _check("score_by", score_by, dict.fromkeys(("accuracy", "metric", "logprob")))
+    variants = named(models, bindings)
+    if len(variants) != 1 and probe != "attention":
+        raise SurgeryError(
+            f"{probe} takes one model, found {len(variants)}. Probe each into its own folder."
+        )
+    suites: tuple[Suite, ...] = ()
+    if probe != "vision-swap":
+        if suite is None:
+            raise SurgeryError(f"{probe} needs a suite, for example suite='specimen'.")
+        suites = _suites(suite, Choice(samples, seed, data or {}))
+    elif pairs is None:
+        raise SurgeryError("vision-swap needs pairs, for example pairs='specimen'.")
+    generation = Generation(max_new_tokens=max_new_tokens)
+    work = Work(suites, generation, read_style(style), device, dtype, batch_size)
+    work.where()  # a device that is not there shows before there is a folder
+    report: Progress = progress or (lambda *_: None)
+    drawn: dict[str, Any] = {"samples": samples, "seed": seed}
+    with _folder(out) as folder:
+        if probe == "ablation":
+            if score_by != "metric":
+                work = replace(work, suites=with_accuracy(suites))
+            chosen_branches = [Branch(name) for name in dict.fromkeys(map(str, branches))]
+            run = run_ablation(
+                variants[0], work, folder, chosen_branches,
+                layers=layers, likely=score_by == "logprob", sequential=sequential,
+                grader=grader, progress=report,
+                settings={**drawn, "score": score_by, "grader": grader},
+            )  # fmt: skip
+        elif probe == "vision-swap":
+            chosen = load_pairs(str(pairs), Path(str(pairs)), samples, seed)
+            run = run_swap(
+                variants[0], resized(chosen) if resize_source else chosen, work, folder,
+                Mode(mode), layers=layers, sequential=sequential,
+                boxes=None if boxes is None else Scale(boxes), progress=report,
+                settings={**drawn, "pairs": str(pairs), "mode": mode,
+                          "resize_source": resize_source},
+            )  # fmt: skip
+        else:
+            run = run_attention(variants, work, folder, text=text, progress=report, settings=drawn)
+        if out is not None:
+            write_figures(run, folder)
+    return RunResult.of(run)
+
+
+def run_profile(runs: Sequence[str | Path], *, out: str | Path | None = None) -> RunResult:
+    """Line up what runs found about each decoder layer, and how far they agree.
+
+    Args:
+        runs: Folders of statistics, probes, and sweeps of single layers of one architecture.
+        out: Folder for the tables and figures; without one nothing is written.
+
+    Returns:
+        Tables `layers`, a column for each thing that was found, and `correlations`.
+
+    Raises:
+        SurgeryError: If a folder is no such run, or the runs cannot be lined up.
+
+    Example:
+        >>> import surgery
+        >>> from eval import run_profile
+        >>> models = {"in": "specimen:in", "rl": "specimen:rl"}
+        >>> _ = surgery.weight_stats(models, spectrum="none", out=out / "updates")
+        >>> len(run_profile([out / "updates"]).layers)
+        9
+    """
+    from eval.probes.profile import profile, write_profile
+    from surgery.report.figures import write_figures
+
+    run = profile([Path(each) for each in runs])
+    if out is not None:
+        write_profile(run, Path(out))
+        write_figures(run, Path(out))
+    return RunResult.of(run)
+
+
 def _results(
     variants: Sequence[Variant],
     suites: tuple[Suite, ...],
@@ -219,7 +408,7 @@ def _results(
     settings: Mapping[str, Any],
     server: str | None = None,
     concurrency: int = 16,
-) -> Results:
+) -> RunResult:
     """Describe, ask, grade, score, write and draw."""
     from eval.grading.judge import Judge
     from surgery.report.figures import write_figures
@@ -242,7 +431,7 @@ def _results(
         )
         if out is not None:
             write_figures(results.run, folder)
-    return results
+    return RunResult.of(results.run)
 
 
 @contextmanager

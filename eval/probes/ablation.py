@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from eval.compare import pairs
+from eval.comparison import pairs
 from eval.graded import graded
 from eval.metrics import scores
 from eval.probes.ask import Asking

@@ -18,7 +18,7 @@ from decimal import Decimal
 from math import isnan
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from eval.compare import pairs
+from eval.comparison import pairs
 from eval.publishing.scores import NAMES, is_pooled, of_suites, plain_variants
 from surgery.errors import SurgeryError, did_you_mean
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.compare import pairs
+from eval.comparison import pairs
 from eval.records import Condition, Metric
 from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from eval.compare import Pair
+    from eval.comparison import Pair
     from eval.graded import Graded
     from eval.metrics import Score
     from eval.sweep.results import Results

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import surgery
-from eval.compare import Pair, Power, Share, pairs, power, shares
+from eval.comparison import Pair, Power, Share, pairs, power, shares
 from eval.graded import RECORDS, read_records
 from eval.metrics import Score, scores
 from eval.statistics.intervals import proportion

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from surgery.cli.asking import GainFrom, GainTo
-from surgery.cli.console import plain_json, print_json, stdout
+from surgery.cli.console import plain_rows, print_json, stdout
 from surgery.cli.options import Json
-from surgery.cli.scoring import pair_table, show
+from surgery.cli.scoring import pair_table, rows, show
 
 
 def command(
@@ -30,17 +29,17 @@ def command(
 
     Reads the run's records; asks no model anything.
     """
-    from eval.sweep.results import load_results
+    from eval import compare
 
-    results = load_results(run, against=against, base=base, donor=donor)
+    results = compare(run, against=against, base=base, donor=donor)
     if json:
         names = ("scores", "pairs", "recovery", "power")
-        found = {name: [asdict(row) for row in getattr(results, name)] for name in names}
-        print_json(plain_json({"against": results.summary.get("against"), **found}))
+        found = {name: plain_rows(results.table(name)) for name in names}
+        print_json({"against": results.summary.get("against"), **found})
         return
     console = stdout()
-    if results.pairs:
+    if len(results.pairs):
         console.print(f"against {results.summary['against']}, in percentage points")
-        console.print(pair_table(results.pairs))
+        console.print(pair_table(rows(results, "pairs")))
         console.print()
     show(results, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,12 +11,11 @@ import typer
 from surgery.cli.console import plain_json, plain_rows, print_json, program, stderr, stdout
 from surgery.cli.evaluate import quiet_libraries
 from surgery.cli.options import Json, load_plan
-from surgery.cli.scoring import AnswerProgress, notes, score_tables
+from surgery.cli.scoring import AnswerProgress, notes, rows, score_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eval.sweep.results import Results
     from surgery.plan import Plan
     from surgery.runs import RunTables
 
@@ -62,7 +60,7 @@ def _demonstrate(out: Path, samples: int, seed: int, *, json: bool) -> None:
     record = {
         "seconds": round(time.monotonic() - start, 1),
         "layers": {name: _sources(plan) for name, plan in plans.items()},
-        "scores": [asdict(row) for row in results.scores],
+        "scores": plain_rows(results.scores),
         "updates": stats.summary["totals"],
         "swaps": plain_rows(probe.layers),
     }
@@ -125,7 +123,7 @@ def _layers(plan: Plan) -> str:
     return "".join(symbol(cell, named) for cell in row.cells)
 
 
-def _ask(plans: Mapping[str, Plan], out: Path, samples: int, seed: int) -> Results:
+def _ask(plans: Mapping[str, Plan], out: Path, samples: int, seed: int) -> RunTables:
     """The stages as they are and every variant, on the specimen's own suite."""
     from eval import evaluate
     from surgery.specimen import STAGES
@@ -206,7 +204,7 @@ def _sources(plan: Plan) -> list[str]:
     return ["+".join(dict.fromkeys(cell.models)) if cell else "several" for cell in row.cells]
 
 
-def _print(results: Results, plans: Mapping[str, Plan], out: Path) -> None:
+def _print(results: RunTables, plans: Mapping[str, Plan], out: Path) -> None:
     console = stdout()
     console.print()
     last = len(_sources(next(iter(plans.values())))) - 1
@@ -216,7 +214,7 @@ def _print(results: Results, plans: Mapping[str, Plan], out: Path) -> None:
     }
     for measures in (("m_",), ("right[image]", "right[text]")):
         for table in score_tables(
-            results.scores, cells, console.width, f"layers 0-{last}", measures
+            rows(results, "scores"), cells, console.width, f"layers 0-{last}", measures
         ):
             console.print(table)
             console.print()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ from surgery.cli.asking import (
     SuiteNames,
     Temperature,
 )
-from surgery.cli.console import plain_json, print_json, stderr, stdout
+from surgery.cli.console import plain_rows, print_json, stderr, stdout
 from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress, show
 from surgery.text import one_line
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from eval.endpoint import Endpoint
-    from eval.sweep.results import Results
+    from surgery.runs import RunTables
 
 
 def command(
@@ -180,9 +179,9 @@ def print_note(text: str) -> None:
     stderr().print(one_line(text), soft_wrap=True)
 
 
-def print_results(results: Results, out: Path, *, json: bool) -> None:
+def print_results(results: RunTables, out: Path, *, json: bool) -> None:
     """Print scores: tables, or JSON."""
     if json:
-        print_json(plain_json([asdict(row) for row in results.scores]))
+        print_json(plain_rows(results.scores))
     else:
         show(results, out)

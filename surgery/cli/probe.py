@@ -25,9 +25,7 @@ from surgery.cli.options import Json, Models, Quiet, bindings
 from surgery.cli.scoring import AnswerProgress
 
 if TYPE_CHECKING:
-    from eval.records import Suite
-    from eval.sweep.desk import Work
-    from surgery.runs import RunTables
+    from surgery.api.results import RunResult
 
 app = typer.Typer(
     help="Find where seeing and reasoning live: switch layers off, swap images, follow attention.",
@@ -143,28 +141,21 @@ def ablation(
 
     All layers go through one batch: a row per layer, computed once for as long as rows are equal.
     """
+    from eval import run_probe
     from eval.grading.grade import GRADERS
-    from eval.probes.ablation import with_accuracy
-    from eval.probes.run import run_ablation
-    from eval.sweep.variants import named
-    from surgery.intervene import Branch
 
     check_known("--grader", grader, GRADERS)
-    likely = score is ScoreBy.LOGPROB
-    suites = _suites(suite, samples, seed, data)
-    if score is not ScoreBy.METRIC:
-        suites = with_accuracy(suites)
-    work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
-    (variant,) = named([model], bindings(bound))
-    branches = [Branch(one) for one in dict.fromkeys(what or [What.LAYER])]
+    _check_suite(suite)
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
-        found = run_ablation(
-            variant, work, out, branches, layers=layers, likely=likely, sequential=sequential,
-            grader=grader, progress=progress,
-            settings={"samples": samples, "seed": seed, "score": score, "grader": grader},
+        run = run_probe(
+            "ablation", [model], suite=suite[0] if suite else None, out=out, layers=layers,
+            samples=samples, seed=seed, data=bindings(data), bindings=bindings(bound),
+            branches=what or [What.LAYER], score_by=score, style=style, grader=grader,
+            max_new_tokens=max_new_tokens, sequential=sequential, batch_size=batch, device=device,
+            dtype=dtype, progress=progress,
         )  # fmt: skip
-    _finish(found, out, json=json, quiet=quiet)
+    _finish(run, out, json=json, quiet=quiet)
 
 
 @app.command("vision-swap")
@@ -211,27 +202,17 @@ def vision_swap(
 
     The image tokens' keys and values are the source's during prefill; nothing else is changed.
     """
-    from eval.probes.boxes import Scale
-    from eval.probes.pairs import load_pairs
-    from eval.probes.run import run_swap
-    from eval.probes.swap import resized
-    from eval.sweep.variants import named
-    from surgery.intervene import Mode
+    from eval import run_probe
 
-    chosen = load_pairs(pairs, Path(pairs), samples, seed)
-    if resize_source:
-        chosen = resized(chosen)
-    work = _work((), style, max_new_tokens, place=(device, dtype), batch=batch)
-    (variant,) = named([model], bindings(bound))
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
-        found = run_swap(
-            variant, chosen, work, out, Mode(mode), layers=layers, sequential=sequential,
-            boxes=None if boxes is None else Scale(boxes), progress=progress,
-            settings={"pairs": pairs, "samples": samples, "seed": seed, "mode": mode,
-                      "resize_source": resize_source},
+        run = run_probe(
+            "vision-swap", [model], pairs=pairs, out=out, layers=layers, samples=samples,
+            seed=seed, bindings=bindings(bound), mode=mode, boxes=boxes,
+            resize_source=resize_source, style=style, max_new_tokens=max_new_tokens,
+            sequential=sequential, batch_size=batch, device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
-    _finish(found, out, json=json, quiet=quiet)
+    _finish(run, out, json=json, quiet=quiet)
 
 
 @app.command("attention")
@@ -260,12 +241,12 @@ def attention(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Follow attention from the response to image, prompt, earlier response and first token."""
+    from eval import run_probe
     from eval.probes.attention import MINUS
-    from eval.probes.run import OWN, run_attention
+    from eval.probes.run import OWN
     from eval.sweep.variants import named
 
-    suites = _suites(suite, samples, seed, data)
-    work = _work(suites, style, max_new_tokens, place=(device, dtype), batch=batch)
+    _check_suite(suite)
     variants = named(models, bindings(bound))
     for name in (variant.name for variant in variants):
         if name == OWN or MINUS in name:
@@ -275,16 +256,21 @@ def attention(
             )
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:
-        found = run_attention(
-            variants, work, out, text=text, progress=progress,
-            settings={"samples": samples, "seed": seed},
+        run = run_probe(
+            "attention", variants, suite=suite[0] if suite else None, out=out, text=text,
+            samples=samples, seed=seed, data=bindings(data), style=style,
+            max_new_tokens=max_new_tokens, batch_size=batch, device=device, dtype=dtype,
+            progress=progress,
         )  # fmt: skip
-    _finish(found, out, json=json, quiet=quiet)
+    _finish(run, out, json=json, quiet=quiet)
 
 
-def _suites(
-    names: list[str] | None, samples: int | None, seed: int, data: list[str] | None
-) -> tuple[Suite, ...]:
+def _check_suite(names: list[str] | None) -> None:
+    """Refuse no suite, and more than one.
+
+    Raises:
+        typer.BadParameter: Says what is needed.
+    """
     if not names:
         raise typer.BadParameter("needed: name a suite, such as specimen.", param_hint="--suite")
     if len(names) > 1:
@@ -292,34 +278,12 @@ def _suites(
             "one at a time: a suite's tasks are taken together. Give each its own --out.",
             param_hint="--suite",
         )
-    from eval.suites.table import Choice, load_suite
-
-    return (load_suite(names[0], Choice(samples, seed, bindings(data))),)
 
 
-def _work(
-    suites: tuple[Suite, ...],
-    style: str,
-    max_new_tokens: int | None,
-    *,
-    place: tuple[str, str],
-    batch: int,
-) -> Work:
-    from eval.generation import Generation
-    from eval.styles import read_style
-    from eval.sweep.desk import Work
-
-    work = Work(suites, Generation(max_new_tokens=max_new_tokens), read_style(style), *place, batch)
-    work.where()
-    return work
-
-
-def _finish(found: RunTables, out: Path, *, json: bool, quiet: bool) -> None:
-    """Draw, and print."""
-    from surgery.report.figures import write_figures
+def _finish(found: RunResult, out: Path, *, json: bool, quiet: bool) -> None:
+    """Print what a probe returned."""
     from surgery.report.probes.bars import bars
 
-    files = write_figures(found, out)
     for note in () if quiet else found.summary["notes"]:
         stderr().print(note, soft_wrap=True, markup=False)
     if json:
@@ -330,5 +294,6 @@ def _finish(found: RunTables, out: Path, *, json: bool, quiet: bool) -> None:
     console = stdout()
     for part in bars(found, ascii_only=console.options.ascii_only, width=console.width):
         console.print(part)
-    drawn = ", ".join(path.name for path in files)
+    files = [f"{name}.png" for name in found.figures if (out / f"{name}.png").is_file()]
+    drawn = ", ".join(files)
     console.print(f"layers.csv, records.jsonl, probe.json and {drawn} are in {out}")

@@ -13,7 +13,7 @@ from surgery.cli.options import Json, Quiet
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from surgery.runs import RunTables
+    from surgery.api.results import RunResult
 
 _MOST = 12  # correlations, where no update is asked about
 
@@ -37,12 +37,9 @@ def command(
     Says with rank correlations and their intervals whether the size of an update predicts its
     effect.
     """
-    from eval.probes.profile import profile, write_profile
-    from surgery.report.figures import write_figures
+    from eval import run_profile
 
-    made = profile(runs)
-    write_profile(made, out)
-    files = write_figures(made, out)
+    made = run_profile(runs, out=out)
     if json:
         print_json(
             {"layers": plain_rows(made.layers), "correlations": plain_rows(made.correlations)}
@@ -50,11 +47,11 @@ def command(
     elif not quiet:
         console = stdout()
         console.print(_table(made))
-        drawn = ", ".join(path.name for path in files)
+        drawn = ", ".join(f"{name}.png" for name in made.figures if (out / f"{name}.png").is_file())
         console.print(f"profile.csv, correlations.csv and {drawn} are in {out}")
 
 
-def _table(made: RunTables) -> Table:
+def _table(made: RunResult) -> Table:
     """Correlations with the update; without one, the strongest."""
     from rich.table import Table
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from eval.compare import Pair, Power, Share
+    from eval.comparison import Pair, Power, Share
     from eval.metrics import Score
-    from eval.sweep.results import Results
+    from surgery.runs import RunTables
 
 _REASONS: Final = 3  # why responses are missing, the commonest
 _METRICS: Final = ("m_", "accuracy")
@@ -99,17 +99,22 @@ def _bar(console: Any) -> Progress:
     )
 
 
-def show(results: Results, folder: Path | None) -> None:
+def rows(results: RunTables, table: str) -> list[Any]:
+    """Return a table's rows, their columns as attributes."""
+    return list(results.table(table).itertuples(index=False))
+
+
+def show(results: RunTables, folder: Path | None) -> None:
     """Print what a run found."""
     console = stdout()
     names = [variant["name"] for variant in results.summary["variants"]]
-    for table in score_tables(results.scores, {name: [] for name in names}, console.width):
+    for table in score_tables(rows(results, "scores"), {name: [] for name in names}, console.width):
         console.print(table)
         console.print()
-    if results.recovery:
+    if len(results.recovery):
         base, donor = results.summary["base"], results.summary["donor"]
         console.print(f"share of the gain from {base} to {donor} that each variant has")
-        console.print(_recovery(results.recovery))
+        console.print(_recovery(rows(results, "recovery")))
         console.print()
     for line in notes(results):
         console.print(printable(line.replace("\n", " ")), soft_wrap=True)
@@ -220,12 +225,12 @@ def _p(value: float) -> str:
     return "nan" if isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def notes(results: Results) -> list[str]:
+def notes(results: RunTables) -> list[str]:
     """What a reader of the tables must know: missing, guesses, power."""
     lines = ["Percent of samples with their 95% intervals; every variant got the same questions."]
     missing = {
         (s.variant, s.task): s.missing
-        for s in results.scores
+        for s in rows(results, "scores")
         if s.missing and not s.split and s.measure.startswith(_METRICS)
     }
     if missing:
@@ -234,7 +239,7 @@ def notes(results: Results) -> list[str]:
         reasons = list(results.summary["missing"].items())[:_REASONS]
         lines += [f"  {count} responses: {reason}" for reason, count in reasons]
     guessed = sum(
-        s.guessed for s in results.scores if s.measure.startswith("right[") and _single(s)
+        s.guessed for s in rows(results, "scores") if s.measure.startswith("right[") and _single(s)
     )
     if guessed:
         lines.append(f"{guessed} answers are guesses: nothing in the response marked them.")
@@ -245,7 +250,7 @@ def notes(results: Results) -> list[str]:
                      f"{apart:.1%}.")  # fmt: skip
     further = results.summary.get("notes")  # runs of earlier versions have none
     lines += map(printable, map(str, further if isinstance(further, list) else ()))
-    lines += _power_lines(results.power)
+    lines += _power_lines(rows(results, "power"))
     return lines
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -218,10 +217,8 @@ def test_a_style_of_ones_own(
 ) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "eval.api.run", lambda _, work, *__, **___: asked.append(work.header_fields())
+        "eval.api._results", lambda _, __, work, *___, **____: asked.append(work.header_fields())
     )
-    monkeypatch.setattr("eval.api.score", lambda *_, **__: SimpleNamespace(run=None))
-    monkeypatch.setattr("surgery.report.figures.write_figures", lambda *_, **__: None)
     monkeypatch.setattr("surgery.cli.evaluate.print_results", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")
     arguments = ("--suite", "specimen", "--samples", "1", "--out", "r", "--style")

@@ -144,7 +144,7 @@ def sleepless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def scored(**more: Any) -> Evaluation:
     """Scores of the merge and of one parent, made up."""
-    from eval.compare import Pair
+    from eval.comparison import Pair
     from eval.metrics import Score
     from surgery.hub.card import Evaluation
 

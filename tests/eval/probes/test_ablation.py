@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eval.asks import addressed
-from eval.compare import pairs
+from eval.comparison import pairs
 from eval.engines.transformers import TransformersEngine
 from eval.probes.ablation import INTACT, Switching, ablate, offs_of, rows, with_accuracy
 from eval.probes.ask import Asking

@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from eval.compare import Pair
+from eval.comparison import Pair
 from eval.metrics import Score
 from eval.publishing.entries import eval_results, model_index
 from eval.publishing.scores import (

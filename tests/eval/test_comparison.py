@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.compare import pairs, power, shares
+from eval.comparison import pairs, power, shares
 from eval.statistics.power import detectable_difference
 from eval.statistics.significance import holm
 from surgery.errors import SurgeryError
