@@ -18,7 +18,7 @@ from eval.asks import addressed
 from eval.engines.transformers import chat
 from eval.probes.results import Row
 from eval.statistics.intervals import mean
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.intervene.attention import KINDS, Regions, TokenKind, kinds_of, observed
@@ -185,7 +185,7 @@ def _answer(text: str) -> list[tuple[int, int]]:
 
 
 def _keep(path: Path, shares: NDArray[np.float32], entropy: NDArray[np.float32]) -> None:
-    with explained(path.parent):
+    with filesystem_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
 
         def write(temporary: Path) -> None:

@@ -12,7 +12,7 @@ from eval.probes import results
 from eval.statistics.correlation import rank_correlation
 from eval.statistics.significance import holm
 from eval.sweep import results as sweeps
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, read_json
@@ -41,7 +41,7 @@ def write_profile(run: RunTables, folder: Path) -> None:
         ExecutionError: If a file cannot be written, or the folder holds anything else.
     """
     text = json.dumps(run.summary, indent=2) + "\n"
-    with claimed(folder, RunKind.PROFILE), explained(folder):
+    with claimed(folder, RunKind.PROFILE), filesystem_errors(folder):
         for name, table in (("profile", run.layers), ("correlations", run.correlations)):
             put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
         put(folder / "profile.json", lambda path: path.write_text(text, encoding="utf-8"))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 from surgery.reading import read_json
@@ -107,7 +107,7 @@ def write_probe(run: RunTables, folder: Path, records: Sequence[Mapping[str, Any
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     text = json.dumps(run.summary, indent=2, ensure_ascii=False)
     lines, text = well_formed(lines), well_formed(f"{text}\n")
-    with explained(folder):
+    with filesystem_errors(folder):
         put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
         for name, each in run.tables.items():
             save = partial(each.to_csv, index=False, lineterminator="\n")

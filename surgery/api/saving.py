@@ -66,9 +66,9 @@ def save_plan(plan: MergePlan, folder: Path) -> list[Path]:
 
 def _prepare(folder: Path) -> None:
     """Make the folder; refuse one that holds a run, a model or anything else."""
-    from surgery.checkpoint.failure import explained
+    from surgery.checkpoint.failure import filesystem_errors
 
-    with explained(folder):
+    with filesystem_errors(folder):
         strange = (
             sorted(entry.name for entry in folder.iterdir() if entry.suffix not in _SUFFIXES)
             if folder.is_dir()

@@ -137,22 +137,22 @@ class AdapterCheckpoint(Closing):
             view[done : done + len(piece)] = piece
             done += len(piece)
 
-    def hold(self, name: str) -> None:
+    def ensure_local(self, name: str) -> None:
         """Have the base's bytes of a tensor here."""
-        self._base.hold(name)
+        self._base.ensure_local(name)
 
-    def fetch(self, names: Collection[str]) -> Fetch | None:
+    def fetch_cost(self, names: Collection[str]) -> Fetch | None:
         """What it takes to have the base's bytes of these tensors here; the adapter's are."""
-        return self._base.fetch(names)
+        return self._base.fetch_cost(names)
 
-    def bring(self, names: Collection[str]) -> None:
+    def prefetch(self, names: Collection[str]) -> None:
         """Begin to fetch the base's bytes of these tensors, if they are not here."""
-        self._base.bring(names)
+        self._base.prefetch(names)
         self._file.settle()
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Let the base's bytes that are on their way go."""
-        self._base.give_up()
+        self._base.cancel()
 
     @property
     def fetched(self) -> int:

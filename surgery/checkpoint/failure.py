@@ -33,7 +33,7 @@ _SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def explained(path: Path, needed: int = 0) -> Iterator[None]:
+def filesystem_errors(path: Path, needed: int = 0) -> Iterator[None]:
     """Turn an `OSError` inside the block into an `ExecutionError`.
 
     Args:

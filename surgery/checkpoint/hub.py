@@ -113,7 +113,7 @@ def fetch_small(repo: str, revision: str | None) -> Snapshot:
         CheckpointError: If it does not exist, may not be read, cannot be reached, or has no
             safetensors weights.
     """
-    with explained_client(repo, revision):
+    with client_errors(repo, revision):
         folder = _snapshot(repo, revision, _SMALL, [_BELOW])
         commit = folder.name
         names, reached = _listing(repo, commit, folder)
@@ -137,7 +137,7 @@ def fetch_weights(snapshot: Snapshot) -> None:
     Raises:
         CheckpointError: If they cannot be fetched.
     """
-    with explained_client(snapshot.repo, snapshot.commit):
+    with client_errors(snapshot.repo, snapshot.commit):
         wanted = [escape(shard) for shard in snapshot.shards]
         _snapshot(snapshot.repo, snapshot.commit, wanted, [], bars=sys.stderr.isatty())
 
@@ -155,7 +155,7 @@ def fetch_all(repo: str, revision: str | None) -> Path:
     Raises:
         CheckpointError: If it does not exist, may not be read or cannot be fetched.
     """
-    with explained_client(repo, revision):
+    with client_errors(repo, revision):
         folder = _snapshot(repo, revision, ["*"], _UNWANTED, bars=sys.stderr.isatty())
         names, _ = _listing(repo, folder.name, folder)
     left = sorted(name for name in names if any(fnmatch(name, each) for each in _UNWANTED))
@@ -183,7 +183,7 @@ def fetch_file(repo: str, revision: str | None, name: str) -> Path | None:
     """
     from huggingface_hub import errors, hf_hub_download
 
-    with explained_client(repo, revision):
+    with client_errors(repo, revision):
         try:
             with without_bars():
                 return Path(hf_hub_download(repo, name, revision=revision, library_name=_LIBRARY))
@@ -200,7 +200,7 @@ def weight_files(snapshot: Snapshot) -> dict[str, HubFile]:
     from huggingface_hub import HfApi, RepoFile
 
     repo, commit = snapshot.repo, snapshot.commit
-    with explained_client(repo, commit):
+    with client_errors(repo, commit):
         tree = list(HfApi(library_name=_LIBRARY).list_repo_tree(repo, revision=commit))
     found = {
         each.path: HubFile(
@@ -228,7 +228,7 @@ def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
     Raises:
         CheckpointError: If it does not exist, may not be read or cannot be reached.
     """
-    with explained_client(repo, revision):
+    with client_errors(repo, revision):
         folder = _snapshot(repo, revision, (*_SMALL, _ADAPTER_WEIGHTS), [_BELOW])
         _snapshot(repo, folder.name, [_TEMPLATES], [])
         _fetch_code(repo, folder)
@@ -332,7 +332,7 @@ class _Unsigned(logging.Filter):
         return True
 
 
-def keep_signatures() -> None:
+def redact_signed_urls() -> None:
     """Have the Hub's client log addresses without their signatures from now on."""
     logger = logging.getLogger("huggingface_hub.utils._http")
     if not any(isinstance(each, _Unsigned) for each in logger.filters):
@@ -340,13 +340,13 @@ def keep_signatures() -> None:
 
 
 @contextmanager
-def explained_client(repo: str, revision: str | None) -> Iterator[None]:
+def client_errors(repo: str, revision: str | None) -> Iterator[None]:
     """Turn the client's errors into one sentence each; none of its text, which may say too much."""
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{repo}"
     at = f"{repo}@{revision}" if revision else repo
-    keep_signatures()
+    redact_signed_urls()
     try:
         yield
     except errors.GatedRepoError as error:

@@ -118,18 +118,18 @@ class LocalCheckpoint(Closing):
         header = self._header(name)
         return self._files[header.shard].descriptor, header.offset
 
-    def hold(self, name: str) -> None:
+    def ensure_local(self, name: str) -> None:
         """Nothing: the bytes are here."""
 
-    def fetch(self, names: Collection[str]) -> None:
+    def fetch_cost(self, names: Collection[str]) -> None:
         """None: the bytes are here."""
 
-    def bring(self, names: Collection[str]) -> None:
+    def prefetch(self, names: Collection[str]) -> None:
         """Make every later change of these tensors visible in their files' times."""
         for shard in {self._header(name).shard for name in names}:
             self._files[shard].settle()
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Nothing: the bytes are here."""
 
     @property

@@ -27,7 +27,7 @@ def open_checkpoint(reference: str | AdapterReference, remote: Remote | None = N
             models that ship with this package. `BASE + ADAPTER`, with spaces, is a base with an
             adapter.
         remote: How a model on the Hub comes here, if it is not in the Hub's cache: only its headers
-            now, and what `Checkpoint.bring` or reading asks for then, by range or whole. When
+            now, and what `Checkpoint.prefetch` or reading asks for then, by range or whole. When
             absent, whole and now.
 
     Returns:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Event, Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.checkpoint.hub import explained_client, http_error
+from surgery.checkpoint.hub import client_errors, http_error
 from surgery.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class RangedFile:
                 self._send(at, stop)
             return [f for begin, stop, f in self._coming if begin < end and stop > start]
 
-    def hold(self, start: int, end: int) -> None:
+    def ensure_local(self, start: int, end: int) -> None:
         """Have the bytes `start` to `end` here when this returns.
 
         Raises:
@@ -196,7 +196,7 @@ class RangedFile:
             raise Stopped
         done = start
         with (
-            explained_client(self.file.repo, self.file.commit),
+            client_errors(self.file.repo, self.file.commit),
             _mended(get_session()) as client,
             client.stream(
                 "GET", self._address(), headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT

@@ -78,7 +78,7 @@ class RemoteCheckpoint(Closing):
                 ranged = RangedFile(file, part, threads)
                 undo.callback(ranged.close)
                 self._files[name] = ranged
-            undo.callback(self.give_up)  # before one after the other is closed
+            undo.callback(self.cancel)  # before one after the other is closed
             for ranged in self._files.values():
                 ranged.want(0, min(_FIRST, ranged.file.size))
             for ranged in self._files.values():
@@ -123,14 +123,14 @@ class RemoteCheckpoint(Closing):
             header = self.info.tensors.get(name)
             if header is not None and 0 <= start <= header.nbytes - buffer.nbytes:
                 begin = header.offset + start
-                self._files[header.shard].hold(begin, begin + buffer.nbytes)
+                self._files[header.shard].ensure_local(begin, begin + buffer.nbytes)
         (self._whole or self._ranged).read_into(name, start, buffer)
 
     def file_range(self, name: str) -> tuple[int, int] | None:
-        """File descriptor and absolute offset of a tensor's bytes, which `hold` brings there."""
+        """File descriptor and absolute offset of a tensor's bytes; `ensure_local` brings them."""
         return (self._whole or self._ranged).file_range(name)
 
-    def hold(self, name: str) -> None:
+    def ensure_local(self, name: str) -> None:
         """Have the bytes of a tensor where `file_range` says.
 
         Raises:
@@ -138,9 +138,9 @@ class RemoteCheckpoint(Closing):
         """
         if self._whole is None:
             header = self.info.tensors[name]
-            self._files[header.shard].hold(header.offset, header.offset + header.nbytes)
+            self._files[header.shard].ensure_local(header.offset, header.offset + header.nbytes)
 
-    def fetch(self, names: Collection[str]) -> Fetch | None:
+    def fetch_cost(self, names: Collection[str]) -> Fetch | None:
         """What it takes to have the bytes of these tensors here; None where all are."""
         if self._whole is not None:
             return None
@@ -162,8 +162,8 @@ class RemoteCheckpoint(Closing):
         repo, commit = self._snapshot.repo, self._snapshot.commit
         return Fetch(repo, commit, ranges, requests, self._headers, whole, way)
 
-    def bring(self, names: Collection[str]) -> None:
-        """Begin to fetch the bytes of these tensors, the way that `fetch` says.
+    def prefetch(self, names: Collection[str]) -> None:
+        """Begin to fetch the bytes of these tensors, the way that `fetch_cost` says.
 
         Whole models are here when this returns; ranges come while others are read.
 
@@ -171,7 +171,7 @@ class RemoteCheckpoint(Closing):
             CheckpointError: If they cannot be fetched, or there is no room for them.
         """
         with self._lock:
-            cost = self.fetch(names)
+            cost = self.fetch_cost(names)
             if cost is None:
                 return
             if cost.way is Remote.CACHE:
@@ -219,7 +219,7 @@ class RemoteCheckpoint(Closing):
             return self._whole.stamp()
         return " ".join(ranged.file.content for ranged in self._files.values())
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """End what is on its way as soon as may be; who waits for it is told. Does not wait."""
         for ranged in self._files.values():
             ranged.stop()
@@ -232,11 +232,11 @@ class RemoteCheckpoint(Closing):
 def _hold_header(ranged: RangedFile) -> None:
     """Have a file's safetensors header here; whether it is one is for its reader to say."""
     size = ranged.file.size
-    ranged.hold(0, min(_FIRST, size))
+    ranged.ensure_local(0, min(_FIRST, size))
     with ranged.part.path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length <= MAX_HEADER:
-        ranged.hold(0, min(8 + length, size))
+        ranged.ensure_local(0, min(8 + length, size))
 
 
 def _check_room(folder: Path, cost: Fetch) -> None:

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from surgery.checkpoint.digest import digest_range
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.errors import CheckpointError, ExecutionError
 
 if TYPE_CHECKING:
@@ -124,11 +124,11 @@ class ShardWriter:
         self._layout = layout
         self._written = dict.fromkeys(layout.spans, 0)
         self._lock = Lock()
-        with explained(self._shown, layout.size):
+        with filesystem_errors(self._shown, layout.size):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
         try:
-            with explained(self._shown, layout.size):
+            with filesystem_errors(self._shown, layout.size):
                 # All the room at once: a full disk shows before hours of work, not after.
                 _reserve(self._descriptor, layout.size)
                 _write_all(self._descriptor, memoryview(layout.header), 0)
@@ -167,7 +167,7 @@ class ShardWriter:
         offset, size = self._layout.spans[name]
         if start < 0 or start + len(view) > size:
             raise ValueError(f"bytes {start}..{start + len(view)} do not fit {name} of {size}")
-        with explained(self._shown, self._layout.size):
+        with filesystem_errors(self._shown, self._layout.size):
             _write_all(self._descriptor, view, offset + start)
         self._count(name, len(view))
 
@@ -245,7 +245,7 @@ class ShardWriter:
                 progress(copied)
 
     def _kernel_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
-        with explained(self._shown, self._layout.size):
+        with filesystem_errors(self._shown, self._layout.size):
             try:
                 return os.copy_file_range(descriptor, self._descriptor, count, source, target)
             except OSError as error:
@@ -264,7 +264,7 @@ class ShardWriter:
                 f"an input of {self._path.name} ended at byte {source}, where {count} more were "
                 "expected. It became shorter while it was being read."
             )
-        with explained(self._shown, self._layout.size):
+        with filesystem_errors(self._shown, self._layout.size):
             _write_all(self._descriptor, buffer[:found], target)
         return found
 
@@ -294,7 +294,7 @@ class ShardWriter:
         Raises:
             ExecutionError: If the disk fails.
         """
-        with explained(self._path, self._layout.size):
+        with filesystem_errors(self._path, self._layout.size):
             os.fdatasync(self._descriptor)
 
     def finish(self) -> None:
@@ -311,7 +311,7 @@ class ShardWriter:
                     f"{self._shown}: {self._written[name]} bytes of tensor {name!r} were written, "
                     f"expected {size}. Nothing is kept of an incomplete file."
                 )
-        with explained(self._shown, self._layout.size):
+        with filesystem_errors(self._shown, self._layout.size):
             os.fsync(self._descriptor)
         self.abandon()
 

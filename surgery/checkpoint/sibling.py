@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ def put(path: Path, write: Callable[[Path], object]) -> Path:
         ExecutionError: If it cannot be written.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with explained(path):
+    with filesystem_errors(path):
         try:
             write(draft)
             draft.replace(path)

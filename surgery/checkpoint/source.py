@@ -161,10 +161,10 @@ class Checkpoint(Protocol):
     def file_range(self, name: str) -> tuple[int, int] | None:
         """File descriptor and absolute offset of a tensor's bytes, or None if it is formed.
 
-        The bytes are there once `hold` was called for it.
+        The bytes are there once `ensure_local` was called for it.
         """
 
-    def hold(self, name: str) -> None:
+    def ensure_local(self, name: str) -> None:
         """Have the bytes of a tensor where `file_range` says when this returns.
 
         Safe to call from several threads.
@@ -173,10 +173,10 @@ class Checkpoint(Protocol):
             CheckpointError: If they cannot be fetched.
         """
 
-    def fetch(self, names: Collection[str]) -> Fetch | None:
+    def fetch_cost(self, names: Collection[str]) -> Fetch | None:
         """What it takes to have the bytes of these tensors here; None where they all are."""
 
-    def bring(self, names: Collection[str]) -> None:
+    def prefetch(self, names: Collection[str]) -> None:
         """Begin to fetch the bytes of these tensors, if they are not here.
 
         Later changes of those that are here show in the times of the files. Reading the others
@@ -187,7 +187,7 @@ class Checkpoint(Protocol):
             CheckpointError: If they cannot be fetched, or there is no room for them.
         """
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Let what is on its way go; who waits for it is told soon. Does not wait."""
 
     @property

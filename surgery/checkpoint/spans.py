@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ class PartialFile:
         self._lock = Lock()
         self._list = path.with_name(path.name + _LIST)
         self._head = f"{content} {size}"
-        with explained(path):
+        with filesystem_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._listed() as told:
                 self._recall(told)
@@ -130,7 +130,7 @@ class PartialFile:
         Raises:
             ExecutionError: If the disk fails.
         """
-        with explained(self.path):
+        with filesystem_errors(self.path):
             done = 0
             while done < len(data):
                 done += os.pwrite(self._descriptor, data[done:], start + done)
@@ -143,7 +143,7 @@ class PartialFile:
         """
         if start >= end:
             return
-        with explained(self.path):
+        with filesystem_errors(self.path):
             os.fdatasync(self._descriptor)
             with self._listed() as told:
                 # Somebody may have thrown this file away, and another process begun anew.

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint import sibling
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.folder import INDEX
 from surgery.checkpoint.ledger import LEDGER
 from surgery.checkpoint.shard import ShardWriter, lay_out
@@ -82,7 +82,7 @@ class FolderWriter:
         self._made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
         self._catch_signals()
         try:
-            with explained(target):
+            with filesystem_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _clear_leftovers(target)
                 self._check_target(target)
@@ -158,7 +158,7 @@ class FolderWriter:
             self._late[name] = data
         else:
             path = self.folder / name
-            with explained(self._target / name):
+            with filesystem_errors(self._target / name):
                 path.parent.mkdir(parents=True, exist_ok=True)
             _write_synced(path, data, self._target / name)
 
@@ -205,7 +205,7 @@ class FolderWriter:
             _write_synced(self.folder / name, self._late[name], self._target / name)
         _sync_folders(self.folder)
         target = self._real
-        with explained(self._target):
+        with filesystem_errors(self._target):
             if self._overwrite and target.is_dir() and any(target.iterdir()):
                 self._replace(target)
             else:
@@ -327,7 +327,7 @@ def _clear_leftovers(target: Path) -> None:
 
 
 def _write_synced(path: Path, data: bytes, shown: Path) -> None:
-    with explained(shown, len(data)), path.open("xb") as file:
+    with filesystem_errors(shown, len(data)), path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -340,7 +340,7 @@ def _sync_folders(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    with explained(folder):
+    with filesystem_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)

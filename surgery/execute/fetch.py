@@ -19,12 +19,14 @@ def fetches(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> dict[str, Fetc
         checkpoints: The recipe's models, open.
     """
     found = {
-        name: checkpoints[name].fetch(tensors) for name, tensors in _inputs(plan).items() if tensors
+        name: checkpoints[name].fetch_cost(tensors)
+        for name, tensors in _inputs(plan).items()
+        if tensors
     }
     return {name: cost for name, cost in found.items() if cost is not None}
 
 
-def bring(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
+def prefetch(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
     """Begin to fetch what a plan reads and is not here.
 
     Args:
@@ -35,7 +37,7 @@ def bring(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
         CheckpointError: If something cannot be fetched, or there is no room for it.
     """
     for name, tensors in _inputs(plan).items():
-        checkpoints[name].bring(tensors)
+        checkpoints[name].prefetch(tensors)
 
 
 def _inputs(plan: Plan) -> dict[str, list[str]]:

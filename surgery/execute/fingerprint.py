@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from surgery.arch.site import Component
 from surgery.checkpoint.digest import DigestCache
-from surgery.execute.fetch import bring
+from surgery.execute.fetch import prefetch
 from surgery.execute.files import CARD, companions
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fingerprint(
         ExecutionError: If a tensor cannot be computed.
     """
     cache = cache or DigestCache()
-    bring(plan, checkpoints)
+    prefetch(plan, checkpoints)
     digests = {op.name: _digest(op, checkpoints, cache) for op in plan.ops}
     files = _files(plan)
     state = _state(checkpoints, files)

@@ -15,7 +15,7 @@ from surgery.checkpoint.digest import DigestCache
 from surgery.checkpoint.folder import INDEX, changed_error
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
 from surgery.checkpoint.write import FolderWriter
-from surgery.execute.fetch import bring
+from surgery.execute.fetch import prefetch
 from surgery.execute.files import companions
 from surgery.execute.inventory import check_replaceable
 from surgery.execute.layout import planned_layout, shard_metadata, shard_ops
@@ -75,7 +75,7 @@ def execute(
     _import_early(plan, checkpoints)
     with FolderWriter(out, overwrite=overwrite) as folder:
         shards = _shards(plan, folder)
-        bring(plan, checkpoints)
+        prefetch(plan, checkpoints)
         work = _Work(plan, checkpoints, shards, progress or (lambda _: None))
         work.run(workers)
         if INDEX in layout:
@@ -185,7 +185,7 @@ class _Work:
         shard = self.shards[run.ops[0].shard]
         for op in run.ops:
             (ref,) = op.inputs
-            self.checkpoints[ref.model].hold(ref.tensor)
+            self.checkpoints[ref.model].ensure_local(ref.tensor)
         shard.copy_run(names, run.descriptor, run.offset, self._advance(stop))
         for name in names:
             # Hash the written bytes, not the source and not a remembered value: the source may

@@ -15,7 +15,7 @@ from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.errors import CheckpointError, PlanError, SurgeryError
-from surgery.execute.fetch import bring
+from surgery.execute.fetch import prefetch
 from surgery.execute.files import CARD, MADE, RESULTS, companions
 from surgery.execute.inventory import merge_files, unexpected_entries
 from surgery.execute.layout import layout_on_disk, listed_layout, planned_layout
@@ -139,7 +139,7 @@ def verify(
         _check_engine(plan, ledger)
         faults += _layout(layout, planned_layout(plan))
         faults += _companions(_as_written(plan, ledger, moved), ledger)
-        bring(plan, opened)
+        prefetch(plan, opened)
         result = _proof(replace(result, faults=tuple(faults)), plan, opened, ledger, advance)
         for checkpoint in opened.values():
             checkpoint.check_unchanged()

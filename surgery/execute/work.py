@@ -129,7 +129,7 @@ def do_all(
             stop.set()
             if failed != []:
                 for checkpoint in checkpoints:
-                    checkpoint.give_up()
+                    checkpoint.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
     errors = [future.exception() for future in failed]
     for error in sorted(errors, key=lambda found: isinstance(found, JobStopped)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from surgery.checkpoint.hub import keep_signatures
+from surgery.checkpoint.hub import redact_signed_urls
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import PublishError, did_you_mean
 from surgery.hub.failure import LOG_IN, publish_errors
@@ -22,7 +22,7 @@ def client() -> Any:
     """The Hub's client; it finds the token itself."""
     from huggingface_hub import HfApi
 
-    keep_signatures()
+    redact_signed_urls()
     return HfApi(library_name="vlm-surgery")
 
 

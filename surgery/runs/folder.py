@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, is_folder, parse_json, read_json, read_text
@@ -94,7 +94,7 @@ def check_folder(folder: Path, kind: RunKind) -> None:
         ExecutionError: If it is a file, or holds a run of another kind or files of no run; or if it
             is inside a merged model, whose proof would find foreign files.
     """
-    with explained(folder):
+    with filesystem_errors(folder):
         for model in folder.absolute().parents:
             if (model / LEDGER).is_file():
                 raise ExecutionError(
@@ -138,13 +138,13 @@ def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
     """
     check_folder(folder, kind)
     parents = [path for path in (folder, *folder.parents) if not path.exists()]
-    with explained(folder):
+    with filesystem_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         _lock(descriptor, folder)
         check_folder(folder, kind)  # a run of another kind may have come in between
-        with explained(folder):
+        with filesystem_errors(folder):
             for entry in folder.iterdir():
                 if _DRAFT.fullmatch(entry.name):
                     entry.unlink()

@@ -13,7 +13,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.errors import ExecutionError
 from surgery.reading import is_file
 from surgery.text import well_formed
@@ -33,7 +33,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     if not is_file(path):
         raise ExecutionError(f"{path} is no regular file. Restore the file that the run wrote.")
-    with explained(path), path.open("rb") as file:
+    with filesystem_errors(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return  # its writer was killed, or has not ended yet
@@ -55,7 +55,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """
     lines = [json.dumps(dict(record), ensure_ascii=True).encode() + b"\n" for record in records]
     data = memoryview(b"".join(lines))
-    with explained(path.parent):
+    with filesystem_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _opened(path) as descriptor:
         _mend(descriptor)
@@ -74,7 +74,7 @@ def unreadable(path: Path, number: int) -> ExecutionError:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    with explained(path):
+    with filesystem_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put, remove
 from surgery.reading import parse_json
 from surgery.runs import RunKind, check_folder
@@ -82,7 +82,7 @@ class PieceStore:
         path = self._path(name)
         record = json.dumps({**part.record, "piece": name}).encode()
         arrays = {**part.arrays, _RECORD: np.frombuffer(record, np.uint8)}
-        with explained(path):
+        with filesystem_errors(path):
             self._folder.mkdir(parents=True, exist_ok=True)
         put(path, partial(write_arrays, arrays))
 

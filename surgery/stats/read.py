@@ -120,7 +120,7 @@ class TensorView:
             array = np.empty(count, stored)
             self.checkpoint.read_into(self.name, begin, array.view(np.uint8).data)
         else:
-            self.checkpoint.hold(self.name)
+            self.checkpoint.ensure_local(self.name)
             array = self._mapped(place[0], place[1] + begin, count, stored)
         array.flags.writeable = False
         return array

@@ -13,7 +13,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put
 from surgery.stats.parts import write_arrays
 
@@ -44,7 +44,7 @@ def write_stats(run: RunTables, folder: Path) -> list[Path]:
         ExecutionError: If the folder cannot be written.
     """
     written = []
-    with explained(folder):
+    with filesystem_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in run.tables.items():
             path = folder / f"{name}.csv"

@@ -89,7 +89,7 @@ class Study:
         )
         # Before parts are looked for: how bytes come here decides what names their files.
         for name, checkpoint in checkpoints.items():
-            checkpoint.bring([p.headers[name].name for p in self.subject.pieces])
+            checkpoint.prefetch([p.headers[name].name for p in self.subject.pieces])
         self._parts = None if out is None else self._kept(out)
         self._done: dict[str, PieceResult] = {}
         for piece in self.subject.pieces:

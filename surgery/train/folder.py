@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery import runs
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.sibling import put
 from surgery.errors import CheckpointError, ExecutionError
@@ -102,7 +102,7 @@ class RunFolder:
             raise ExecutionError(
                 f"{self.model} exists: this run is complete. Give another --out to train again."
             )
-        with explained(self.path):
+        with filesystem_errors(self.path):
             if not path.exists():
                 text = json.dumps(record, indent=2) + "\n"
                 put(path, lambda draft: draft.write_text(text))

@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 from safetensors import SafetensorError
 
 from surgery.checkpoint.dtype import DType
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import CheckpointError, ExecutionError, first_line, shortage
 from surgery.train.folder import LOG, RunFolder, is_first
@@ -192,7 +192,7 @@ class _Run:
             ExecutionError: If the disk fails, or the data do not last for a single step.
         """
         try:
-            with explained(self.out):
+            with filesystem_errors(self.out):
                 _train(trainer, checkpoint)
         except SafetensorError as error:
             raise ExecutionError(f"{self.out}: a checkpoint cannot be written: {error}") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from safetensors import SafetensorError
 
 from surgery.arch import resolve
-from surgery.checkpoint.failure import explained
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import left_beside, name_beside, remove
 from surgery.errors import ExecutionError
 from surgery.execute.files import copied_files
@@ -48,7 +48,7 @@ def save_model(
     for left in left_beside(folder, "training"):
         remove(left)
     draft = name_beside(folder, "training")
-    with explained(folder):
+    with filesystem_errors(folder):
         try:
             model.save_pretrained(draft, state_dict=_stored(model, info, region))
             for name, data in copied_files(info.folder).items():

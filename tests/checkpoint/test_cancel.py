@@ -90,7 +90,7 @@ def test_a_cancelled_transfer_is_not_tried_again(ranged, monkeypatch, how):
     with pytest.raises(ranges.Stopped):
         coming[0].result()
     with pytest.raises(CheckpointError, match="was closed before all of it that is wanted"):
-        ranged.hold(0, len(DATA))
+        ranged.ensure_local(0, len(DATA))
     assert server.asked == 1
     assert list(ranged.part.missing(0, len(DATA))) == [(SOME, len(DATA))]
 
@@ -100,7 +100,7 @@ def test_a_transfer_that_breaks_otherwise_goes_on(ranged, monkeypatch, how):
     server = Server(BREAKS[how])
     server.go.set()
     monkeypatch.setattr("huggingface_hub.utils.get_session", server.session)
-    ranged.hold(0, len(DATA))
+    ranged.ensure_local(0, len(DATA))
     assert ranged.part.path.read_bytes() == DATA
     assert server.asked == 2
 
@@ -126,4 +126,4 @@ def test_a_failure_is_told_though_others_are_cancelled(ranged, monkeypatch):
     with pytest.raises(ranges.Stopped):
         coming[0].result()
     with pytest.raises(CheckpointError, match="asked for bytes"):
-        ranged.hold(0, len(DATA))
+        ranged.ensure_local(0, len(DATA))

@@ -87,13 +87,13 @@ def told(ranged: RangedFile, start: int, end: int) -> bytes:
 
 
 def holds(ranged: RangedFile, start: int = 0, end: int = SIZE) -> None:
-    ranged.hold(start, end)
+    ranged.ensure_local(start, end)
     assert told(ranged, start, end) == DATA[start:end]
 
 
 def refused(ranged: RangedFile, *words: str, start: int = 0, end: int = SIZE) -> str:
     with pytest.raises(CheckpointError) as caught:
-        ranged.hold(start, end)
+        ranged.ensure_local(start, end)
     for word in words:
         assert word in str(caught.value)
     assert TOKEN not in str(caught.value)
@@ -414,7 +414,7 @@ def test_who_waits_while_it_is_closed_is_told(hub: Hub, make: Make) -> None:
     hub.fail(STORED, times=None, drip=(10, 0.01))
     ranged = make()
     with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(ranged.hold, at, SIZE) for at in (0, 5, 250_000)]
+        waiting = [pool.submit(ranged.ensure_local, at, SIZE) for at in (0, 5, 250_000)]
         until(lambda: ranged.fetched)
         ranged.stop()
         for each in waiting:
@@ -434,7 +434,7 @@ def test_a_full_disk_stops_everything(
 
     monkeypatch.setattr("surgery.checkpoint.spans.os.pwrite", full)
     with pytest.raises(ExecutionError, match="the disk is full"):
-        ranged.hold(0, SIZE)
+        ranged.ensure_local(0, SIZE)
     assert kept(ranged) == 10
 
 

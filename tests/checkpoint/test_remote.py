@@ -183,7 +183,7 @@ def test_random_parts_of_tensors(
     try:
         with opened(f"org/in@{commit}") as checkpoint:
             headers = checkpoint.fetched
-            checkpoint.bring([f"layers.{layer}.weight" for layer in brought])
+            checkpoint.prefetch([f"layers.{layer}.weight" for layer in brought])
 
             def look(part: tuple[int, int, int]) -> None:
                 layer, *cuts = part
@@ -193,7 +193,7 @@ def test_random_parts_of_tensors(
             with ThreadPoolExecutor(4) as pool:
                 list(pool.map(look, reads))
             for layer in brought:
-                checkpoint.hold(f"layers.{layer}.weight")
+                checkpoint.ensure_local(f"layers.{layer}.weight")
         wanted = {(layer, byte) for layer in brought for byte in range(4000)}
         wanted |= {(layer, b) for layer, x, y in reads for b in range(min(x, y), max(x, y))}
         assert sent(hub) == len(wanted) + headers == checkpoint.fetched
@@ -208,22 +208,22 @@ def test_fetch_tells_what_bring_then_does(hub: Hub, tmp_path: Path) -> None:
     with opened() as checkpoint:
         headers = sent(hub)
         names = ["layers.2.weight", "layers.0.weight", "layers.4.weight", "layers.1.weight"]
-        cost = checkpoint.fetch([*names, *names])
+        cost = checkpoint.fetch_cost([*names, *names])
         assert cost is not None
         assert (cost.repo, cost.commit, cost.way) == ("org/in", commit, Remote.RANGES)
         assert (cost.ranges, cost.headers) == (1600, headers)
         assert cost.requests == 8 + 3  # neighbours taken together
         assert cost.whole == sum((folder / shard).stat().st_size for shard in TWO)
         hub.forget()
-        checkpoint.bring(names)
+        checkpoint.prefetch(names)
         for name in names:
-            checkpoint.hold(name)
-        assert checkpoint.fetch(names) is None
+            checkpoint.ensure_local(name)
+        assert checkpoint.fetch_cost(names) is None
         assert sent(hub) == cost.ranges == checkpoint.fetched - headers
         assert len([asked for asked in hub.asked if STORED in asked]) == cost.requests
-        checkpoint.bring(names)
-        checkpoint.bring([])
-        assert checkpoint.fetch([]) is None
+        checkpoint.prefetch(names)
+        checkpoint.prefetch([])
+        assert checkpoint.fetch_cost([]) is None
         with pytest.raises(ValueError, match="bytes"):
             read(checkpoint, names[0], 0, 401)
         assert sent(hub) == cost.ranges
@@ -236,13 +236,13 @@ def test_auto_takes_whichever_is_less(hub: Hub, tmp_path: Path) -> None:
     names = [f"layers.{layer}.weight" for layer in range(12)]
     with opened(way=Remote.AUTO) as checkpoint:
         for count, way in ((6, Remote.RANGES), (7, Remote.CACHE)):
-            cost = checkpoint.fetch(names[:count])
+            cost = checkpoint.fetch_cost(names[:count])
             assert cost is not None
             assert cost.way is way
         hub.forget()
-        checkpoint.bring(names)
+        checkpoint.prefetch(names)
         assert sent(hub) == sum((folder / shard).stat().st_size for shard in TWO)
-        assert checkpoint.fetch(names) is None
+        assert checkpoint.fetch_cost(names) is None
         assert "/cache/" in checkpoint.stamp() or checkpoint.stamp().count(":") >= 8
         same(checkpoint, folder)
     hub.forget()
@@ -323,15 +323,15 @@ def test_permission(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with opened() as checkpoint:
         hub.gated.add("org/in")
         with pytest.raises(CheckpointError, match=r"org/in@\w+: is gated on the Hub"):
-            checkpoint.hold("layers.7.weight")
+            checkpoint.ensure_local("layers.7.weight")
     hub.gated.clear()
     hub.fail(STORED, status=403)
     with opened() as checkpoint, pytest.raises(CheckpointError, match="status 403"):
-        checkpoint.hold("layers.7.weight")
+        checkpoint.ensure_local("layers.7.weight")
     with opened() as checkpoint:
         monkeypatch.setenv("HF_TOKEN", "")
         with pytest.raises(CheckpointError, match="no such model on the Hub that you may read"):
-            checkpoint.hold("layers.7.weight")
+            checkpoint.ensure_local("layers.7.weight")
 
 
 def test_no_room(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +339,7 @@ def test_no_room(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(remote, "free_bytes", lambda _: 100_000)
     with opened() as checkpoint:
         with pytest.raises(CheckpointError, match=r"\d+\.\d kB have to be fetched to .*HF_ASSETS"):
-            checkpoint.bring(["layers.1.weight"])
+            checkpoint.prefetch(["layers.1.weight"])
         assert sent(hub) == 2 * (64 << 10)
 
 
@@ -404,7 +404,7 @@ def test_closing_is_quick_whatever_the_number_of_files(hub: Hub, tmp_path: Path)
     checkpoint = opened()
     hub.fail(STORED, times=None, drip=(1000, 0.05))
     headers = checkpoint.fetched
-    checkpoint.bring(list(checkpoint.info.tensors))
+    checkpoint.prefetch(list(checkpoint.info.tensors))
     until(lambda: checkpoint.fetched >= headers + 5000)
     checkpoint.close()
     checkpoint.close()
@@ -423,10 +423,10 @@ def test_giving_up_ends_the_wait(hub: Hub, tmp_path: Path) -> None:
     with opened() as checkpoint, ThreadPoolExecutor(1) as pool:
         hub.fail(STORED, times=None, drip=(100, 0.05))
         headers = sent(hub)
-        checkpoint.bring(list(checkpoint.info.tensors))
+        checkpoint.prefetch(list(checkpoint.info.tensors))
         waiting = pool.submit(read, checkpoint, "layers.11.weight")
         until(lambda: waiting.running() and sent(hub) > headers)
-        checkpoint.give_up()
+        checkpoint.cancel()
         with pytest.raises(CheckpointError, match="was closed before"):
             waiting.result()
 

@@ -238,7 +238,7 @@ def test_whole_when_told(hub: Hub, models: Callable[..., dict[str, Path]], tmp_p
     assert sent(hub) == cost(told) + unused_headers(folders["base"])
     with open_checkpoint("org/rl", Remote.RANGES) as cached:
         assert cached.fetched == 0
-        assert cached.fetch(list(cached.info.tensors)) is None
+        assert cached.fetch_cost(list(cached.info.tensors)) is None
 
 
 def test_the_command_line_tells_and_does_the_same(

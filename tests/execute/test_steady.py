@@ -302,7 +302,7 @@ def test_writes_through_a_map_that_stays_open_show(tmp_path):
         view[-1] ^= 1
         time.sleep(0.02)
         with LocalCheckpoint(folder) as checkpoint:
-            checkpoint.bring(list(checkpoint.info.tensors))
+            checkpoint.prefetch(list(checkpoint.info.tensors))
             checkpoint.check_unchanged()
             view[-1] ^= 1
             with pytest.raises(CheckpointError, match="changed while"):
