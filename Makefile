@@ -62,10 +62,10 @@ bench: $(VENV)/.dev ## measure speed and memory beside cp, mergekit, numpy, svdv
 	@$(BIN)/python -m tests.bench --out bench.json
 
 specimen: $(VENV)/.train ## train the specimen family anew, controls and all, and measure it (about 80 minutes on two cores)
-	@$(BIN)/python -m surgery.specimen.train --out out/specimen
+	@$(BIN)/python -m tests.specimen.training.train --out out/specimen
 
 specimen-smoke: $(VENV)/.train ## the same at toy length, to see that it runs (under 3 minutes)
-	@$(BIN)/python -m surgery.specimen.train --out out/specimen-smoke --seeds 1 --smoke
+	@$(BIN)/python -m tests.specimen.training.train --out out/specimen-smoke --seeds 1 --smoke
 
 clean: ## remove the environment and everything made
 	rm -rf $(VENV) out build dist bench.json .mypy_cache .ruff_cache .hypothesis .import_linter_cache

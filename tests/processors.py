@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig
 
-from surgery.specimen import build
 from tests.families import FAMILIES, built
 from tests.families_more import MORE
+from tests.specimen.training import build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,7 +22,7 @@ from eval.sweep.variants import Pairing, plain, thirds
 from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import opened
-from surgery.specimen import build as making
+from tests.specimen.training import build as making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder with tokenizer, template and image processor."""
-    from surgery.specimen import build
+    from tests.specimen.training import build
 
     folder = tmp_path_factory.mktemp("untrained")
     tokenizer = build.build_tokenizer()

@@ -13,25 +13,26 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from eval.statistics.intervals import wilson
 from surgery import specimen
 from surgery.errors import SurgeryError
 from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import load_recipe, opened
-from surgery.specimen import build
-from surgery.specimen.arms import ARMS
-from surgery.specimen.batches import encode, reward
-from surgery.specimen.evaluate import EVAL_TASKS, WAYS, answer
-from surgery.specimen.scores import (
+from surgery.specimen.world import items
+from tests.specimen.training import build
+from tests.specimen.training.arms import ARMS
+from tests.specimen.training.batches import answer, encode, reward
+from tests.specimen.training.tables import (
+    TASKS,
+    WAYS,
     Difference,
-    Score,
+    HeldOut,
     arms_table,
     costs_table,
-    read_records,
-    table,
-    wilson,
+    read_rows,
+    seeds_table,
 )
-from surgery.specimen.world import items
 
 ROOT = Path(specimen.__file__).parent
 
@@ -135,7 +136,7 @@ def test_in_reads_numbers(shipped_in: tuple[Any, Any]) -> None:
 
 
 def test_mixed_batches_answer_as_one_at_a_time(shipped_in: tuple[Any, Any]) -> None:
-    questions = [item for task in EVAL_TASKS for item in items(task, 2, 12)]
+    questions = [item for task in TASKS for item in items(task, 2, 12)]
     together = answer(*shipped_in, questions, batch=8)
     apart = answer(*shipped_in, questions, batch=1)
     assert together == apart
@@ -147,13 +148,13 @@ def test_training_images_pass_unscaled(shipped_in: tuple[Any, Any]) -> None:
 
 
 def test_the_readme_says_what_the_tables_say() -> None:
-    scores = read_records(ROOT / "heldout.csv", Score)
-    gains = read_records(ROOT / "differences.csv", Difference)
+    scores = read_rows(ROOT / "heldout.csv", HeldOut)
+    gains = read_rows(ROOT / "differences.csv", Difference)
     names = ["base", "in", *(arm.name for arm in ARMS)]
     readme = (ROOT / "README.md").read_text()
     for way in WAYS:
         its = [s for s in scores if s.way == way]
-        for line in table(its, [d for d in gains if d.way == way]):
+        for line in seeds_table(its, [d for d in gains if d.way == way]):
             assert line in readme
     greedy = [s for s in scores if s.way == "greedy"]
     for line in arms_table(greedy, names):
@@ -161,18 +162,19 @@ def test_the_readme_says_what_the_tables_say() -> None:
     for line in costs_table([d for d in gains if d.way == "greedy"], names[3:]):
         assert line in readme
     for score in scores:
-        assert (score.low, score.high) == pytest.approx(wilson(score.correct, score.n), abs=1e-4)
+        interval = wilson(score.correct, score.n)
+        assert (score.low, score.high) == pytest.approx((interval.low, interval.high), abs=1e-4)
 
 
 def test_the_tables_hold_what_was_promised() -> None:
     scores = {
         (s.seed, s.checkpoint, s.task): s
-        for s in read_records(ROOT / "heldout.csv", Score)
+        for s in read_rows(ROOT / "heldout.csv", HeldOut)
         if s.way == "greedy"
     }
     gains = {
         (d.seed, d.task): d
-        for d in read_records(ROOT / "differences.csv", Difference)
+        for d in read_rows(ROOT / "differences.csv", Difference)
         if d.way == "greedy" and (d.checkpoint, d.against) == ("rl", "in")
     }
     seeds = {seed for seed, *_ in scores}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -11,32 +10,26 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import norm
 
-from surgery.specimen import build, cold, sft
-from surgery.specimen.arms import ARMS
-from surgery.specimen.batches import IGNORE, encode, parse, reward
-from surgery.specimen.evaluate import EVAL_TASKS, WAYS
-from surgery.specimen.journal import read_journal
-from surgery.specimen.scores import (
-    Difference,
-    Score,
-    paired,
-    read_records,
-    wilson,
-    write_records,
-)
-from surgery.specimen.train import SHIPPED
 from surgery.specimen.world import items
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tests.specimen.training import build, cold, sft
+from tests.specimen.training.arms import ARMS
+from tests.specimen.training.batches import IGNORE, encode, parse, reward
+from tests.specimen.training.journal import read_journal
+from tests.specimen.training.tables import (
+    TASKS,
+    WAYS,
+    Difference,
+    HeldOut,
+    read_correct,
+    read_rows,
+    write_rows,
+)
+from tests.specimen.training.train import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +59,7 @@ def test_the_whole_pipeline_at_toy_length(
 ) -> None:
     """As `make specimen-smoke` runs it; one test, so that two processes do not both run it."""
     smoke = tmp_path / "run"
-    python("tests.specimen.warm", "--out", smoke, "--seeds", 1, "--smoke")
+    python("tests.specimen.training.train", "--out", smoke, "--seeds", 1, "--smoke")
     a_family_and_its_report(smoke)
     each_third_stood_still(smoke)
     vision_stood_still_but_for_its_merger(smoke)
@@ -81,16 +74,15 @@ def a_family_and_its_report(smoke: Path) -> None:
         assert len(processor.tokenizer) == model.config.text_config.vocab_size
         assert not (smoke / name / "training.json").exists()
     report = smoke / "report"
-    scores = read_records(report / "heldout.csv", Score)
+    scores = read_rows(report / "heldout.csv", HeldOut)
     names = {"base", "in", *(arm.name for arm in ARMS)}
     assert {(s.checkpoint, s.task, s.way) for s in scores} == {
-        (name, task, way) for name in names for task in EVAL_TASKS for way in WAYS
+        (name, task, way) for name in names for task in TASKS for way in WAYS
     }
-    gains = read_records(report / "differences.csv", Difference)
+    gains = read_rows(report / "differences.csv", Difference)
     assert {d.checkpoint for d in gains if d.against == "in"} == names - {"base", "in"}
-    with (report / "arms.csv").open() as file:
-        assert {row["checkpoint"] for row in csv.DictReader(file)} == {arm.name for arm in ARMS}
-    assert (report / "curves.png").stat().st_size > 10_000
+    for arm in ARMS:
+        assert (smoke / "seed-0" / arm.name / "log.csv").exists()
 
 
 def each_third_stood_still(smoke: Path) -> None:
@@ -122,7 +114,7 @@ def vision_stood_still_but_for_its_merger(smoke: Path) -> None:
 
 def what_is_done_is_not_done_again(smoke: Path) -> None:
     before = {path: path.read_bytes() for path in smoke.rglob("*.csv")}
-    python("surgery.specimen.train", "--out", smoke, "--seeds", 1, "--smoke")
+    python("tests.specimen.training.train", "--out", smoke, "--seeds", 1, "--smoke")
     assert {path: path.read_bytes() for path in smoke.rglob("*.csv")} == before
 
 
@@ -132,7 +124,7 @@ def a_cold_start_goes_on_at_the_stage_it_stood_in(
     for stage in ("start", "vision", "caption"):
         (folder / "stages").mkdir(parents=True, exist_ok=True)
         (folder / "stages" / stage).symlink_to(smoke / "seed-0" / "stages" / stage)
-    assert cold.main(["--out", str(folder), "--smoke"]) == 0
+    cold.train_seed(folder, 0, smoke=True)
     told = capsys.readouterr().err
     assert "caption: complete, skipped" in told and "see: complete" not in told
     stages = [row["stage"] for row in read_journal(folder / "cold.csv")]
@@ -199,27 +191,29 @@ def test_the_format_is_strict(response: str, parts: tuple[str, str] | None) -> N
     assert reward(response, item) == float(parts is not None)
 
 
-def test_wilson_interval_matches_published_values() -> None:
-    # Newcombe 1998, Statistics in Medicine 17, table I: 81/263 and 0/20, method 3.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+def test_only_right_answers_in_the_strict_format_count(tmp_path: Path) -> None:
+    right = "<think>5-1=4;4-9=5</think><answer>5</answer>"
+    rows = [
+        ("arithmetic", "text", "a", right, True),
+        ("arithmetic", "text", "b", "<answer>5</answer>", True),
+        ("arithmetic", "text", "c", right, False),
+        ("read", "image", "d", right, True),
+        ("read", "blank", "e", right, True),
+        ("combine", "image", "f", right, True),
+    ]
+    names = ("task", "condition", "sample", "text", "correct")
+    lines = [json.dumps({"variant": "in", **dict(zip(names, row, strict=True))}) for row in rows]
+    (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
+    assert read_correct(tmp_path / "records.jsonl") == {
+        ("in", "arithmetic"): {"a": True, "b": False, "c": False},
+        ("in", "read"): {"d": True},
+    }
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
-def test_a_paired_interval_is_that_of_the_mean_of_differences(
-    pairs: Sequence[tuple[bool, bool]],
-) -> None:
-    ours, theirs = zip(*pairs, strict=True)
-    steps = torch.tensor([float(a) - float(b) for a, b in pairs], dtype=torch.float64)
-    spread = norm.ppf(0.975) * float(steps.std(correction=0)) / math.sqrt(len(pairs))
-    mean = float(steps.mean())
-    assert paired(ours, theirs) == pytest.approx((mean, mean - spread, mean + spread), abs=1e-6)
-
-
-def test_records_come_back_from_their_csv(tmp_path: Path) -> None:
-    scores = [Score(0, "in", "read", "greedy", 10, 9, 0.5957, 0.9821, 0.1, math.nan, math.nan)]
-    write_records(tmp_path / "a.csv", scores)
-    (back,) = read_records(tmp_path / "a.csv", Score)
+def test_rows_come_back_from_their_csv(tmp_path: Path) -> None:
+    scores = [HeldOut(0, "in", "read", "greedy", 10, 9, 0.5957, 0.9821, 0.1, math.nan, math.nan)]
+    write_rows(tmp_path / "a.csv", scores)
+    (back,) = read_rows(tmp_path / "a.csv", HeldOut)
     assert back.accuracy == 0.9 and math.isnan(back.rare)
     assert (back.seed, back.low) == (0, 0.5957)
 

@@ -129,10 +129,10 @@ def test_looking_for_a_cell_ends_where_it_is_found() -> None:
 
 
 def test_demonstrations_are_in_the_strict_format_and_right() -> None:
-    from surgery.specimen.batches import reward
-    from surgery.specimen.evaluate import EVAL_TASKS
+    from tests.specimen.training.batches import reward
+    from tests.specimen.training.tables import TASKS
 
-    for task in EVAL_TASKS:
+    for task in TASKS:
         for item in world.items(task, 30, 2):
             assert reward(item.target, item) == 1.0
 

@@ -22,7 +22,7 @@ from eval.sweep.desk import Work
 from eval.sweep.variants import plain
 from surgery.intervene import Branch, Mode
 from surgery.processor import load_processor
-from surgery.specimen import build
+from tests.specimen.training import build
 
 if TYPE_CHECKING:
     from pathlib import Path

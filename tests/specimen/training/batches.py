@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from surgery.specimen.world import items
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
 STRICT: Final = re.compile(r"<think>([^<]+)</think><answer>([^<]+)</answer>")
 IGNORE: Final = -100  # torch's cross entropy skips this label
+
+_LONGEST: Final = 48  # tokens; the longest demonstration has 32
+_VALIDATION_SEED: Final = 2026
 
 
 def chat(processor: Any, item: Item) -> str:
@@ -58,6 +63,38 @@ def reward(response: str, item: Item) -> float:
     """1 for the exact answer in the strict format, otherwise 0."""
     parts = parse(response)
     return float(parts is not None and parts[1] == item.answer)
+
+
+def answer(model: Any, processor: Any, questions: Sequence[Item], *, batch: int = 100) -> list[str]:
+    """Return greedy responses by plain `generate`, special tokens dropped.
+
+    Args:
+        model: A model in evaluation mode.
+        processor: Its processor.
+        questions: The questions.
+        batch: Questions at once.
+    """
+    import torch
+
+    # An image token in a response would crash the next forward pass.
+    suppressed = [model.config.image_token_id, model.config.video_token_id]
+    texts: list[str] = []
+    for start in range(0, len(questions), batch):
+        inputs = encode(processor, questions[start : start + batch])
+        with torch.no_grad():
+            output = model.generate(
+                **inputs, max_new_tokens=_LONGEST, do_sample=False, suppress_tokens=suppressed
+            )
+        ends = output[:, inputs["input_ids"].shape[1] :]
+        texts += [str(t) for t in processor.batch_decode(ends, skip_special_tokens=True)]
+    return texts
+
+
+def validated(model: Any, processor: Any, task: str, n: int) -> float:
+    """Return the share of a task's validation questions that are answered right, greedily."""
+    questions = items(task, n, _VALIDATION_SEED, "validation")
+    texts = answer(model, processor, questions)
+    return sum(reward(text, item) for text, item in zip(texts, questions, strict=True)) / n
 
 
 def _labels(processor: Any, input_ids: Any, replies: Sequence[str]) -> Any:

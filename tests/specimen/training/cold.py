@@ -1,4 +1,4 @@
-"""Base and IN of one seed: `python -m surgery.specimen.cold --seed S --out DIR`.
+"""Base and IN of one seed: `python -m tests.specimen.training.cold --seed S --out DIR`.
 
 Stages run in order, each from the one before it: vision, caption, see, reason. A stage whose folder
 is complete is skipped, so an interrupted run continues at the stage it stood in.
@@ -6,19 +6,18 @@ is complete is skipped, so an interrupted run continues at the stage it stood in
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from surgery.specimen import build
-from surgery.specimen.journal import Journal
-from surgery.specimen.sft import SftPlan, train_sft
-from surgery.specimen.vision import VisionPlan, train_vision
+from tests.specimen.training import build
+from tests.specimen.training.journal import Journal
+from tests.specimen.training.sft import SftPlan, train_sft
+from tests.specimen.training.vision import VisionPlan, train_vision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _SEE: Final = {
     "read": 2.0,
@@ -109,16 +108,6 @@ def _train_stage(run: Run, stage: str, before: Path | None) -> None:
     (run.folder(stage) / "DONE").touch()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m surgery.specimen.cold", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
-    parser.add_argument("--smoke", action="store_true", help="toy length, to see that it runs")
-    options = parser.parse_args(argv)
-    train(Run(options.out, options.seed, plans(options.seed, smoke=options.smoke)))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def train_seed(out: Path, seed: int, *, smoke: bool = False) -> None:
+    """Train Base and IN of one seed into `out`, in this process and one thread."""
+    train(Run(out, seed, plans(seed, smoke=smoke)))

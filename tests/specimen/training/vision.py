@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.specimen.draw import CHARACTERS, COLOURS, EMPTY, SHAPES, SIDE, Scene
-from surgery.specimen.sft import optimizer_for
 from surgery.specimen.world import Item, training_stream
+from tests.specimen.training.sft import optimizer_for
 
 if TYPE_CHECKING:
-    from surgery.specimen.journal import Journal
+    from tests.specimen.training.journal import Journal
 
 _COLOURS: Final = ("", *COLOURS)
 _SHAPES: Final = ("", *SHAPES)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from surgery.specimen.batches import encode
 from surgery.specimen.world import Item, training_stream
+from tests.specimen.training.batches import encode, validated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from surgery.specimen.journal import Journal
+    from tests.specimen.training.journal import Journal
 
 _EVERY: Final = 10  # steps between two looks at the validation side
 _ASKED: Final = 100  # questions of each
@@ -110,8 +110,6 @@ class Falling:
         """Ask at every tenth step whether the skill is there; once is enough."""
         if self._begun is not None or step % _EVERY or not step:
             return False
-        from surgery.specimen.evaluate import validated
-
         model.eval()
         share = validated(model, processor, "arithmetic", _ASKED)
         model.train()
