@@ -50,7 +50,17 @@ def train_on_demonstrations(
 def train_on_rewards(
     config: str | Path, out: str | Path, *, progress: Progress | None = None, **changes: Any
 ) -> Trained:
-    """Reinforce a model by rewards with GRPO; as `train_on_demonstrations`."""
+    """Reinforce a model by rewards with GRPO; an interrupted run resumes.
+
+    Args:
+        config: The training's YAML.
+        out: Folder of the run; `out/model` is the trained checkpoint.
+        progress: Called with every row of the log and the number of steps.
+        **changes: Values that replace the file's, such as `model`, `freeze`, `rewards`, `steps`.
+
+    Raises:
+        SurgeryError: As `train_on_demonstrations`, or if there is no reward of a name.
+    """
     from surgery.train.load import load_grpo
     from surgery.train.run import train_grpo
 

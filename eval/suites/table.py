@@ -112,7 +112,16 @@ def load_suite(name: str, choice: Choice) -> Suite:
 
 
 def list_suites() -> list[tuple[str, str, str]]:
-    """Name, what it is, and data sets of every suite."""
+    """Return every suite.
+
+    Returns:
+        Name, description and data sets of each.
+
+    Example:
+        >>> from eval import list_suites
+        >>> list_suites()[0][0]
+        'specimen'
+    """
     found = [(specimen.NAME, _SPECIMEN, "")]
     for name, entry in SUITES.items():
         found.append((name, entry.line, ", ".join(dict.fromkeys(_hubs(entry.parts)))))

@@ -34,8 +34,8 @@ class MergePlan:
     Example:
         >>> import surgery
         >>> plan = surgery.make_plan("specimen/in-rl-in")
-        >>> plan.df.groupby("source").size().loc["rl"] > 0
-        True
+        >>> plan.df["source"].unique().tolist()
+        ['in', 'rl']
     """
 
     plan: Plan

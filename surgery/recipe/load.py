@@ -134,7 +134,13 @@ def _published(reference: str) -> Path:
 def bundled_recipes() -> dict[str, Recipe]:
     """Return the bundled recipes that can be run or bound, by name, in alphabetical order.
 
-    Files that only others extend have no steps and are left out.
+    Returns:
+        Recipes by name; files that only others extend have no steps and are left out.
+
+    Example:
+        >>> import surgery
+        >>> "specimen/in-rl-in" in surgery.bundled_recipes()
+        True
     """
     from surgery.recipe.lower import lower
 
