@@ -41,9 +41,9 @@ _FILES: Final[Mapping[RunKind, Mapping[str, str]]] = {
 """Files of the tables by kind; a table without rows may have none."""
 _ARRAYS: Final = "spectra.npz"
 _TEXT: Final = (
-    "a", "b", "against", "base", "component", "donor", "first", "group", "measure", "metric",
-    "model", "module", "name", "pair", "reason", "region", "second", "split", "suite", "task",
-    "tensor", "variant", "what",
+    "a", "b", "against", "base", "component", "donor", "first", "group", "layers", "measure",
+    "metric", "model", "module", "name", "pair", "reason", "region", "second", "split", "suite",
+    "task", "tensor", "variant", "what",
 )  # fmt: skip
 """Columns of names, which stay text whatever they look like, `1` and `NA` too."""
 
@@ -137,6 +137,8 @@ def _read_table(path: Path) -> DataFrame:
     from pandas import read_csv
 
     table = read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
+    if "layers" in table:  # empty where a row is of a whole model
+        table["layers"] = table["layers"].fillna("")
     return table.astype({"layer": "Int64"}) if "layer" in table else table
 
 
