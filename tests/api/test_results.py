@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.specimen.training import build
 
 import surgery
 from surgery import specimen
@@ -20,6 +19,7 @@ from surgery.report.figures import FIGURES, _function
 from surgery.report.notebook import MAX_LINES
 from surgery.runs import RunKind, RunTables
 from surgery.specimen import path
+from tests.specimen.training import build
 
 MODELS = {"in": "specimen:in", "rl": "specimen:rl"}
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
