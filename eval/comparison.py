@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedDifference:
     """A variant and another one on identical samples.
 
     Attributes:
@@ -120,7 +120,7 @@ class Power:
     smallest: float
 
 
-def pairs(records: Sequence[Graded], against: str) -> list[Pair]:
+def pairs(records: Sequence[Graded], against: str) -> list[PairedDifference]:
     """Every variant against one, task by task.
 
     Args:
@@ -165,7 +165,7 @@ def shares(records: Sequence[Graded], base: str, donor: str) -> list[Share]:
     return found
 
 
-def power(found: Sequence[Pair], records: Sequence[Graded]) -> list[Power]:
+def power(found: Sequence[PairedDifference], records: Sequence[Graded]) -> list[Power]:
     """What each task's samples can show; without a comparison one in ten is taken to differ."""
     shares_of: dict[tuple[str, str], list[float]] = defaultdict(list)
     compared: dict[tuple[str, str], int] = {}
@@ -237,7 +237,7 @@ def _aligned(*found: Outcomes) -> tuple[list[NDArray[np.float64]], list[str]]:
 
 def _pair(
     names: tuple[str, str], place: tuple[str, str], measure: str, ours: Outcomes, theirs: Outcomes
-) -> Pair:
+) -> PairedDifference:
     (a, b), clusters = _aligned(ours, theirs)
     everyone = max(len(one.ids) + one.missing for one in (ours, theirs))
     if len(a):
@@ -245,7 +245,7 @@ def _pair(
         numbers = (apart.value, apart.low, apart.high, mcnemar(a, b, clusters))
     else:
         numbers = (nan, nan, nan, nan)
-    return Pair(
+    return PairedDifference(
         *names, *place, measure, *numbers,
         p_holm=nan,
         n=len(a),
@@ -256,7 +256,7 @@ def _pair(
     )  # fmt: skip
 
 
-def _corrected(found: Sequence[Pair]) -> list[Pair]:
+def _corrected(found: Sequence[PairedDifference]) -> list[PairedDifference]:
     single = [pair for pair in found if not pair.task.startswith("all ")]
     corrected = dict(zip(map(id, single), holm([pair.p for pair in single]), strict=True))
     return [replace(pair, p_holm=corrected.get(id(pair), nan)) for pair in found]

@@ -9,7 +9,7 @@ from eval.comparison import pairs
 from eval.graded import graded
 from eval.metrics import scores
 from eval.probes.ask import Asking
-from eval.probes.results import Row
+from eval.probes.results import LayerValue
 from eval.records import Metric
 from surgery.intervene import Ablation, Off
 
@@ -105,7 +105,7 @@ def ablate(
     return records
 
 
-def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Row]:
+def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[LayerValue]:
     """Scores of every layer's absence, and what it costs: the intact model's less that.
 
     Args:
@@ -122,7 +122,7 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Row]:
         branches = [off.branch] if off else dict.fromkeys(o.branch for o in off_of.values() if o)
         for branch in branches:  # the intact model stands beside each kind
             found.append(
-                Row(
+                LayerValue(
                     model, off.layer if off else None, branch, _task(score.task), score.measure,
                     score.value, score.low, score.high, score.n,
                 )
@@ -131,7 +131,7 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Row]:
         off = off_of[pair.variant]
         assert off is not None
         found.append(
-            Row(
+            LayerValue(
                 model, off.layer, off.branch, _task(pair.task), f"{pair.measure} drop",
                 0 - pair.difference, 0 - pair.high, 0 - pair.low, pair.n,
             )

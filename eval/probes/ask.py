@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from eval.asks import Ask, addressed
 from eval.engines.batching import in_halves, longest_answer
 from eval.store import Kept
-from surgery.intervene import Plain
+from surgery.intervene import Intact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ class Unchanged:
         self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[None]
     ) -> Blocks:
         """One block."""
-        return Plain(len(items))
+        return Intact(len(items))
 
 
 class Asking(Generic[ItemT]):

@@ -16,7 +16,7 @@ import numpy as np
 
 from eval.asks import addressed
 from eval.engines.transformers import chat
-from eval.probes.results import Row
+from eval.probes.results import LayerValue
 from eval.statistics.intervals import mean
 from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put
@@ -235,7 +235,7 @@ class Head:
     n: int
 
 
-def rows(found: Mapping[str, Sequence[Attention]]) -> list[Row]:
+def rows(found: Mapping[str, Sequence[Attention]]) -> list[LayerValue]:
     """Shares by layer, the mean over heads and samples; and paired differences between models.
 
     Args:
@@ -256,7 +256,7 @@ def rows(found: Mapping[str, Sequence[Attention]]) -> list[Row]:
                         ]
                         place = (model, layer, SPANS[span], task)
                         interval = mean(column[good], clusters)
-                        made.append(Row.of(place, metric, interval, int(good.sum())))
+                        made.append(LayerValue.of(place, metric, interval, int(good.sum())))
     return made
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from eval.engines.batching import bytes_per_token, in_halves
 from eval.engines.transformers import chat
 from eval.probes.ask import Asking
-from eval.probes.results import Row
+from eval.probes.results import LayerValue
 from eval.records import Failure
 from eval.statistics.intervals import mean
 from surgery.errors import ExecutionError
@@ -198,7 +198,7 @@ class _Scorer:
         return max(1, len(long) - shared)
 
 
-def rows(model: str, found: Sequence[Likelihood]) -> list[Row]:
+def rows(model: str, found: Sequence[Likelihood]) -> list[LayerValue]:
     """Mean log-probability without each layer, and how much lower it is, sample by sample.
 
     Args:
@@ -220,8 +220,8 @@ def rows(model: str, found: Sequence[Likelihood]) -> list[Row]:
             values = np.array([its[place].value for place in places])
             for branch in [off.branch] if off else branches:
                 place = (model, off.layer if off else None, str(branch), task)
-                made.append(Row.of(place, "logprob", mean(values, clusters), len(places)))
+                made.append(LayerValue.of(place, "logprob", mean(values, clusters), len(places)))
             if off is not None:
                 drop = mean(base - values, clusters)
-                made.append(Row.of(place, "logprob drop", drop, len(places)))
+                made.append(LayerValue.of(place, "logprob drop", drop, len(places)))
     return made

@@ -48,7 +48,7 @@ _LONGEST: Final = 128  # tokens
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImagePair:
     """One question about two images.
 
     Attributes:
@@ -98,7 +98,7 @@ class Pair:
         return first_said == second_said or grade(wanted, b).correct
 
 
-def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tuple[Pair, ...]:
+def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tuple[ImagePair, ...]:
     """Pairs, `samples` of each task.
 
     Args:
@@ -130,7 +130,7 @@ def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tupl
     return tuple(found)
 
 
-def suites_of(pairs: Sequence[Pair]) -> tuple[Suite, Suite]:
+def suites_of(pairs: Sequence[ImagePair]) -> tuple[Suite, Suite]:
     """What is asked about the targets, and about the sources."""
     tasks = list(dict.fromkeys(pair.target.task for pair in pairs))
     return tuple(
@@ -149,7 +149,7 @@ def suites_of(pairs: Sequence[Pair]) -> tuple[Suite, Suite]:
     )  # type: ignore[return-value]  # fmt: skip
 
 
-def _pair(row: Row, file: Path) -> Pair:
+def _pair(row: Row, file: Path) -> ImagePair:
     meta = row["meta"]
     if not isinstance(meta, dict):
         raise ExecutionError(f"{row.where}: 'meta' is not an object.")
@@ -184,7 +184,7 @@ def _pair(row: Row, file: Path) -> Pair:
     threshold = meta.get("iou_threshold", _IOU)
     if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
         raise ExecutionError(f"{row.where}: iou_threshold is {threshold!r}. Expected 0 to 1.")
-    return Pair(both[0], both[1], boxes, float(threshold))
+    return ImagePair(both[0], both[1], boxes, float(threshold))
 
 
 def _kind(answers: Sequence[Any]) -> AnswerKind:
@@ -206,12 +206,12 @@ def _box(value: Any, where: str) -> Box:
     return box
 
 
-def _specimen(samples: int, seed: int) -> Iterator[Pair]:
+def _specimen(samples: int, seed: int) -> Iterator[ImagePair]:
     for task, asked in SPECIMEN_TASKS.items():
         yield from islice(_matched(task, heldout_stream(asked, seed)), samples)
 
 
-def _matched(task: str, items: Iterator[Item]) -> Iterator[Pair]:
+def _matched(task: str, items: Iterator[Item]) -> Iterator[ImagePair]:
     """Items of one prompt and different answers, two by two, as they come."""
     waiting: dict[str, Item] = {}
     for item in items:
@@ -220,7 +220,7 @@ def _matched(task: str, items: Iterator[Item]) -> Iterator[Pair]:
             waiting[item.prompt] = item
         elif other.answer != item.answer:
             del waiting[item.prompt]
-            yield Pair(
+            yield ImagePair(
                 replace(sample_of(other), task=task),
                 replace(sample_of(item), task=task, id=other.id),
             )

@@ -30,7 +30,7 @@ PROBES: Final = (RunKind.ABLATION, RunKind.SWAP, RunKind.ATTENTION)
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerValue:
     """One number about one layer.
 
     Attributes:
@@ -64,7 +64,7 @@ class Row:
         return cls(*place, metric, found.value, found.low, found.high, n)
 
 
-def table(rows: Sequence[Any], kind: type[Any] = Row) -> DataFrame:
+def table(rows: Sequence[Any], kind: type[Any] = LayerValue) -> DataFrame:
     """Rows as a table; a layer that is None is empty."""
     from pandas import DataFrame
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eval.probes.ask import Told
-    from eval.probes.pairs import Pair
+    from eval.probes.pairs import ImagePair
     from eval.sweep.desk import Work
     from eval.sweep.variants import Variant
     from surgery.intervene import Branch, Mode
@@ -104,7 +104,7 @@ def run_ablation(
 
 def run_swap(
     variant: Variant,
-    pairs: Sequence[Pair],
+    pairs: Sequence[ImagePair],
     work: Work,
     folder: Path,
     mode: Mode,
@@ -273,8 +273,8 @@ def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str],
 
 
 def _with_frames(
-    pairs: Sequence[Pair], model: Subject, boxes: Scale | None
-) -> tuple[Sequence[Pair], str, str]:
+    pairs: Sequence[ImagePair], model: Subject, boxes: Scale | None
+) -> tuple[Sequence[ImagePair], str, str]:
     """Return pairs on the scale of the model's boxes, the scale, and a note about it."""
     scale = boxes or SCALES.get(model.model_type, Scale.PIXELS)
     if boxes is not None:

@@ -10,7 +10,7 @@ from eval.asks import addressed
 from eval.engines.resizing import output_size
 from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import Frame, Scale, frame_of
-from eval.probes.results import Row
+from eval.probes.results import LayerValue
 from eval.prompts import scaled, size_within
 from eval.statistics.intervals import proportion
 from surgery.errors import ExecutionError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eval.asks import Ask, Question
     from eval.engines.transformers import TransformersEngine
     from eval.probes.ask import Told
-    from eval.probes.pairs import Pair
+    from eval.probes.pairs import ImagePair
     from eval.probes.subject import Subject
     from eval.records import Sample
     from eval.store import Store
@@ -99,7 +99,7 @@ class Swapped:
         known: Whether the intact model is right about both images; None where that is not known.
     """
 
-    pair: Pair
+    pair: ImagePair
     layer: int | None
     text: str | None
     source: bool
@@ -117,7 +117,7 @@ class Swapped:
 
 def swap(
     subject: Subject,
-    pairs: Sequence[Pair],
+    pairs: Sequence[ImagePair],
     store: Store,
     told: Callable[[str], Told],
     *,
@@ -185,7 +185,7 @@ def swap(
     return found
 
 
-def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
+def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[LayerValue]:
     """Rates by layer and task.
 
     `change` is how often the answer is another than the intact model's, `source` how often it is
@@ -219,16 +219,16 @@ def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[Row]:
                         outcomes = [float(getattr(one, field)) for one in told]
                         clusters = [one.pair.target.cluster for one in told]
                         interval = proportion(outcomes, clusters)
-                        made.append(Row.of(place, f"{rate}{name}", interval, len(told)))
+                        made.append(LayerValue.of(place, f"{rate}{name}", interval, len(told)))
     return made
 
 
-def resized(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def resized(pairs: Sequence[ImagePair]) -> tuple[ImagePair, ...]:
     """Return the pairs with source images, and boxes on them, resized to the target's size."""
     return tuple(map(_resize, pairs))
 
 
-def _resize(pair: Pair) -> Pair:
+def _resize(pair: ImagePair) -> ImagePair:
     (source,), (target,) = pair.source.images, pair.target.images
     images = (scaled(source, target.size),)
     boxes = pair.boxes
@@ -237,7 +237,7 @@ def _resize(pair: Pair) -> Pair:
     return replace(pair, source=replace(pair.source, images=images), boxes=boxes)
 
 
-def with_frames(pairs: Sequence[Pair], scale: Scale, processor: Any) -> tuple[Pair, ...]:
+def with_frames(pairs: Sequence[ImagePair], scale: Scale, processor: Any) -> tuple[ImagePair, ...]:
     """Return the pairs with the coordinate frames in which the model answers.
 
     Args:

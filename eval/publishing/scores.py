@@ -15,7 +15,7 @@ from surgery.errors import SurgeryError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from eval.comparison import Pair
+    from eval.comparison import PairedDifference
     from eval.graded import Graded
     from eval.metrics import Score
     from eval.sweep.results import Results
@@ -43,7 +43,7 @@ class IndexRow:
     """
 
     score: Score
-    difference: Pair | None
+    difference: PairedDifference | None
 
 
 def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[Score, ...]:
@@ -68,7 +68,7 @@ def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[
 
 def differences_for(
     records: Sequence[Graded], variant: str, parents: Sequence[str]
-) -> tuple[Pair, ...]:
+) -> tuple[PairedDifference, ...]:
     """A variant against each of its parents, paired on identical samples.
 
     Args:

@@ -63,7 +63,7 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Part:
+class BenchmarkTask:
     """A task of a suite: which rows of a benchmark, and what is made of the outcomes.
 
     Attributes:

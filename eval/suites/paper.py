@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eval.records import Metric
-from eval.suites.benchmark import Part
+from eval.suites.benchmark import BenchmarkTask
 from eval.suites.math500 import MATH500
 from eval.suites.mathvista import MATHVISTA, metadata
 
@@ -42,14 +42,14 @@ def _is_hard(row: Row) -> bool:
 
 
 PAPER: Final = (
-    Part("general-vqa", MATHVISTA, Metric.VISION, _is("category", "general-vqa")),
-    Part("math-vqa", MATHVISTA, Metric.ALIGNMENT, _is("category", "math-targeted-vqa")),
-    Part("math500", MATH500, Metric.REASONING),
+    BenchmarkTask("general-vqa", MATHVISTA, Metric.VISION, _is("category", "general-vqa")),
+    BenchmarkTask("math-vqa", MATHVISTA, Metric.ALIGNMENT, _is("category", "math-targeted-vqa")),
+    BenchmarkTask("math500", MATH500, Metric.REASONING),
 )
 PAPER_FINE: Final = (
-    Part("charts", MATHVISTA, Metric.VISION, _is_chart),
-    Part("tables", MATHVISTA, Metric.VISION, _is("context", "table")),
-    Part("natural-images", MATHVISTA, Metric.VISION, _is("context", "natural image")),
-    Part("geometry", MATHVISTA, Metric.ALIGNMENT, _is_geometry),
-    Part("math500-hard", MATH500, Metric.REASONING, _is_hard),
+    BenchmarkTask("charts", MATHVISTA, Metric.VISION, _is_chart),
+    BenchmarkTask("tables", MATHVISTA, Metric.VISION, _is("context", "table")),
+    BenchmarkTask("natural-images", MATHVISTA, Metric.VISION, _is("context", "natural image")),
+    BenchmarkTask("geometry", MATHVISTA, Metric.ALIGNMENT, _is_geometry),
+    BenchmarkTask("math500-hard", MATH500, Metric.REASONING, _is_hard),
 )

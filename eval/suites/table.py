@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from eval.records import Metric, Suite
 from eval.suites import specimen
-from eval.suites.benchmark import Benchmark, Part
+from eval.suites.benchmark import Benchmark, BenchmarkTask
 from eval.suites.blink import BLINK
 from eval.suites.cvbench import CVBENCH
 from eval.suites.gsm8k import GSM8K
@@ -56,12 +56,12 @@ class Entry:
     """
 
     line: str
-    parts: tuple[Part, ...]
+    parts: tuple[BenchmarkTask, ...]
     samples: int | None = None
 
 
 def _whole(line: str, benchmark: Benchmark) -> Entry:
-    return Entry(line, (Part(benchmark.name, benchmark, Metric.ACCURACY),))
+    return Entry(line, (BenchmarkTask(benchmark.name, benchmark, Metric.ACCURACY),))
 
 
 SUITES: Final[Mapping[str, Entry]] = MappingProxyType(
@@ -128,7 +128,7 @@ def list_suites() -> list[tuple[str, str, str]]:
     return found
 
 
-def _hubs(parts: Iterable[Part]) -> list[str]:
+def _hubs(parts: Iterable[BenchmarkTask]) -> list[str]:
     return [part.benchmark.hub for part in parts]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import surgery
-from eval.comparison import Pair, Power, Share, pairs, power, shares
+from eval.comparison import PairedDifference, Power, Share, pairs, power, shares
 from eval.graded import RECORDS, read_records
 from eval.metrics import Score, scores
 from eval.statistics.intervals import proportion
@@ -48,7 +48,7 @@ class Results:
     """
 
     scores: tuple[Score, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairedDifference, ...]
     recovery: tuple[Share, ...]
     power: tuple[Power, ...]
     summary: Mapping[str, Any]
@@ -86,7 +86,7 @@ class Results:
         """`scores`, `pairs`, `recovery` or `power` as a table."""
         from pandas import DataFrame
 
-        kinds = {"scores": Score, "pairs": Pair, "recovery": Share, "power": Power}
+        kinds = {"scores": Score, "pairs": PairedDifference, "recovery": Share, "power": Power}
         columns = [field.name for field in fields(kinds[name])]
         return DataFrame([asdict(row) for row in getattr(self, name)], columns=columns)
 

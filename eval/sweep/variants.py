@@ -51,7 +51,7 @@ class Variant:
     traits: Traits = field(default_factory=dict)
 
 
-class Planned(Protocol):
+class HasRecipe(Protocol):
     """Anything made from a recipe, such as a plan."""
 
     @property
@@ -60,7 +60,7 @@ class Planned(Protocol):
         ...
 
 
-Model: TypeAlias = str | Recipe | Variant | Planned
+Model: TypeAlias = str | Recipe | Variant | HasRecipe
 Models: TypeAlias = "Model | Sequence[Model] | Mapping[str, Model]"
 
 

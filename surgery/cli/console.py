@@ -46,7 +46,7 @@ def plain_console(**options: Any) -> Console:
     from rich.console import Console
     from rich.segment import Segment
 
-    class Plain(Console):
+    class PrintableConsole(Console):
         """A console that makes every piece of text printable before it writes it."""
 
         def render(self, *arguments: Any, **keywords: Any) -> Iterator[Segment]:
@@ -54,7 +54,7 @@ def plain_console(**options: Any) -> Console:
                 text = segment.text if segment.control else printable(segment.text)
                 yield Segment(text, segment.style, segment.control)
 
-    return Plain(highlight=False, markup=False, emoji=False, **options)
+    return PrintableConsole(highlight=False, markup=False, emoji=False, **options)
 
 
 _PIPE_WIDTH: Final = 160

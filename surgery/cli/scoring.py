@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from eval.comparison import Pair, Power, Share
+    from eval.comparison import PairedDifference, Power, Share
     from eval.metrics import Score
     from surgery.runs import RunTables
 
@@ -202,7 +202,7 @@ def _share(part: Share) -> str:
     return f"{share}%  ({low}% to {high}%){' of a loss' if part.gain < 0 else ''}"
 
 
-def pair_table(pairs: Sequence[Pair]) -> Table:
+def pair_table(pairs: Sequence[PairedDifference]) -> Table:
     """Every paired difference, in percentage points."""
     from rich.table import Table
 

@@ -7,12 +7,22 @@ models in the process are not touched.
 from __future__ import annotations
 
 from surgery.intervene.ablation import Ablation, Branch, Off
-from surgery.intervene.blocks import Blocks, Plain
+from surgery.intervene.blocks import Blocks, Intact
 from surgery.intervene.decoder import Decoder
 from surgery.intervene.images import ImageTokens, seen_once
 from surgery.intervene.swap import Mode, Seen, VisionSwap, Watch
 
 __all__ = [
-    "Ablation", "Blocks", "Branch", "Decoder", "ImageTokens", "Mode", "Off", "Plain", "Seen",
-    "VisionSwap", "Watch", "seen_once",
+    "Ablation",
+    "Blocks",
+    "Branch",
+    "Decoder",
+    "ImageTokens",
+    "Intact",
+    "Mode",
+    "Off",
+    "Seen",
+    "VisionSwap",
+    "Watch",
+    "seen_once",
 ]  # fmt: skip

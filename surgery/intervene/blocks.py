@@ -146,7 +146,7 @@ class Blocks(ABC):
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
-class Plain(Blocks):
+class Intact(Blocks):
     """Blocks of which none is changed: the model as it is, so many times.
 
     Args:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import ArchitectureError
-from surgery.intervene.blocks import NEVER, Blocks, Plain
+from surgery.intervene.blocks import NEVER, Blocks, Intact
 from surgery.intervene.images import ImageTokens, fitted
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Seen:
         )
 
 
-class Watch(Plain):
+class Watch(Intact):
     """Rows as they are, of whose prefill the image tokens' keys and values are kept in `seen`.
 
     Args:

@@ -144,7 +144,7 @@ def sleepless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def scored(**more: Any) -> Evaluation:
     """Scores of the merge and of one parent, made up."""
-    from eval.comparison import Pair
+    from eval.comparison import PairedDifference
     from eval.metrics import Score
     from surgery.hub.card import Evaluation
 
@@ -156,9 +156,9 @@ def scored(**more: Any) -> Evaluation:
 
     nan = float("nan")
     lost = {"task": "empty", "value": nan, "low": nan, "high": nan, "n": 0}
-    away = Pair("middle", "in", "gsm8k", "gsm8k", "accuracy", 0.05, -0.01, 0.11, 0.0004,
+    away = PairedDifference("middle", "in", "gsm8k", "gsm8k", "accuracy", 0.05, -0.01, 0.11, 0.0004,
                 0.001, 1200, 1200, 90, 30, 34)  # fmt: skip
-    none = Pair("middle", "in", "gsm8k", "empty", "accuracy", nan, nan, nan, nan, nan,
+    none = PairedDifference("middle", "in", "gsm8k", "empty", "accuracy", nan, nan, nan, nan, nan,
                 0, 0, 0, 0, 0)  # fmt: skip
     told = {
         "variant": "middle",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from surgery.errors import ArchitectureError, ExecutionError
-from surgery.intervene import Ablation, Branch, Decoder, Off, Plain, seen_once
+from surgery.intervene import Ablation, Branch, Decoder, Intact, Off, seen_once
 from tests.intervene.made import IMAGES, TEXTS, VISION, build, tiled
 
 LAYERS = 4
@@ -115,7 +115,7 @@ def test_the_vision_tower_runs_once(made) -> None:
     shape = first.register_forward_hook(lambda *call: pixels.append(len(call[2])))
     inputs = made.inputs(TEXTS, IMAGES)
     made.say(inputs, 1)
-    with seen_once(made.model, 5), Plain(5).applied(Decoder.of(made.model)):
+    with seen_once(made.model, 5), Intact(5).applied(Decoder.of(made.model)):
         made.say(tiled(inputs, 5), 1)
     hook.remove()
     shape.remove()

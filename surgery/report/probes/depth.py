@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from surgery.report.stats.style import Style
+    from surgery.report.stats.style import SeriesStyle
 
 _ACROSS = 2
 _HEIGHT = 1.25  # inches of a panel
@@ -41,7 +41,7 @@ def folded(text: str, inches: float) -> str:
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
-def band(axes: Axes, rows: DataFrame, style: Style) -> None:
+def band(axes: Axes, rows: DataFrame, style: SeriesStyle) -> None:
     """A line along depth with its interval."""
     x = rows["layer"].to_numpy(float)
     value, low, high = (rows[name].to_numpy(float) for name in ("value", "low", "high"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from surgery.arch.site import Component
 from surgery.report.stats.style import GREY, WIDTH, shade
-from surgery.report.stats.tables import ORDER, Place, values
+from surgery.report.stats.tables import ORDER, LayerSite, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,9 +47,11 @@ class Block:
     start: float
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[LayerSite]:
         """Its places, in order."""
-        return [Place(self.component, n) for n in self.layers] or [Place(self.component, None)]
+        return [LayerSite(self.component, n) for n in self.layers] or [
+            LayerSite(self.component, None)
+        ]
 
     @property
     def end(self) -> float:
@@ -79,7 +81,7 @@ class Depth:
     cuts: Cuts
 
     @classmethod
-    def of(cls, found: Iterable[Place], cuts: Cuts) -> Depth:
+    def of(cls, found: Iterable[LayerSite], cuts: Cuts) -> Depth:
         """Lay out the places that a table has."""
         found = set(found)
         count = sum(place.layer is not None for place in found)
@@ -88,7 +90,7 @@ class Depth:
         at, blocks = 0.0, []
         for component in ORDER:
             layers = [p.layer for p in found if p.component is component and p.layer is not None]
-            if Place(component, None) in found:
+            if LayerSite(component, None) in found:
                 blocks.append(Block(component, range(0), at))
                 at += gap
             if layers:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from surgery.report.stats.tables import ORDER, STACKS, Place, cuts_of, pairs_of, values, where
+from surgery.report.stats.tables import ORDER, STACKS, LayerSite, cuts_of, pairs_of, values, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,8 +64,8 @@ class _Column:
     """
 
     pair: str
-    all: Mapping[Place, float]
-    groups: Sequence[Mapping[Place, float]]
+    all: Mapping[LayerSite, float]
+    groups: Sequence[Mapping[LayerSite, float]]
 
     @classmethod
     def of(cls, layers: DataFrame, pair: str) -> _Column:
@@ -125,9 +125,9 @@ class _Bars:
             yield line
 
 
-def _labels(found: Sequence[Place], cuts: Cuts) -> dict[Place, str]:
+def _labels(found: Sequence[LayerSite], cuts: Cuts) -> dict[LayerSite, str]:
     """Component, region where it begins, layer. A component's name stands at its first line."""
-    names: dict[Place, tuple[str, str, str]] = {}
+    names: dict[LayerSite, tuple[str, str, str]] = {}
     for component, members in groupby(found, lambda place: place.component):
         before = None
         for place in members:
@@ -147,7 +147,7 @@ def _labels(found: Sequence[Place], cuts: Cuts) -> dict[Place, str]:
     }
 
 
-def _order(place: Place) -> tuple[int, int]:
+def _order(place: LayerSite) -> tuple[int, int]:
     """What a stack holds outside its layers comes before them."""
     return ORDER.index(place.component), -1 if place.layer is None else place.layer
 

@@ -34,14 +34,14 @@ _ENDS = frozenset({"weight", "bias"})
 _BLANK = "0.88"
 
 
-class Part(NamedTuple):
+class HeatMapRow(NamedTuple):
     """A row of the map: a weight with its bias; a layer's experts together."""
 
     module: str
     name: str
 
 
-class Grid(NamedTuple):
+class HeatMap(NamedTuple):
     """One panel.
 
     Attributes:
@@ -55,7 +55,7 @@ class Grid(NamedTuple):
     pair: str
     component: Component
     layers: range
-    parts: list[Part]
+    parts: list[HeatMapRow]
     relative: NDArray[np.float64]
 
 
@@ -132,20 +132,22 @@ def _stem(leaf: str) -> str:
     return ".".join(segments)
 
 
-def _grid(tensors: DataFrame, component: Component, pair: str) -> Grid | None:
+def _grid(tensors: DataFrame, component: Component, pair: str) -> HeatMap | None:
     found = where(tensors, component=component, pair=pair)
     if found.empty:
         return None
     cells = pooled(found)
     keys = zip(cells["layer"], cells["module"], cells["part"], cells["relative"], strict=True)
-    at = {(int(layer), Part(module, name)): float(value) for layer, module, name, value in keys}
+    at = {
+        (int(layer), HeatMapRow(module, name)): float(value) for layer, module, name, value in keys
+    }
     parts = sorted({part for _, part in at}, key=_rank)
     layers = range(min(n for n, _ in at), max(n for n, _ in at) + 1)
     relative = [[at.get((layer, part), np.nan) for layer in layers] for part in parts]
-    return Grid(pair, component, layers, parts, np.array(relative, dtype=float))
+    return HeatMap(pair, component, layers, parts, np.array(relative, dtype=float))
 
 
-def _rank(part: Part) -> tuple[int, int, str]:
+def _rank(part: HeatMapRow) -> tuple[int, int, str]:
     module = list(Module).index(Module(part.module))
     return module, _FLOW.index(part.name) if part.name in _FLOW else len(_FLOW), part.name
 
@@ -157,7 +159,7 @@ def _norm(relative: NDArray[np.float64]) -> LogNorm:
     return LogNorm(low, high if high > low else low * 10)
 
 
-def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> AxesImage:
+def _draw(axes: Axes, grid: HeatMap, norm: LogNorm) -> AxesImage:
     first, last = grid.layers[0], grid.layers[-1]
     extent = (first - 0.5, last + 0.5, len(grid.parts) - 0.5, -0.5)
     look = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0), under=(0, 0, 0, 0))
@@ -176,7 +178,7 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> AxesImage:
     return image
 
 
-def _regions(axes: Axes, grid: Grid, tables: RunTables, inch: float) -> None:
+def _regions(axes: Axes, grid: HeatMap, tables: RunTables, inch: float) -> None:
     """White lines where regions meet; their names above (`inch` is 0 for no names)."""
     for name, span in cuts_of(tables).get(grid.component, {}).items():
         layers = shared(grid.layers, span)

@@ -11,7 +11,7 @@ from surgery.report.literal import CHANGE, SHIFT
 from surgery.report.stats.axes import Depth
 from surgery.report.stats.style import (
     GREY,
-    Style,
+    SeriesStyle,
     curve,
     grid,
     legend,
@@ -67,7 +67,7 @@ def profile(tables: RunTables) -> Figure | None:
 
 
 def _curves(
-    axes: Axes, depth: Depth, layers: DataFrame, column: str, shown: Sequence[Style]
+    axes: Axes, depth: Depth, layers: DataFrame, column: str, shown: Sequence[SeriesStyle]
 ) -> None:
     """A column along depth, one line per pair."""
     for style in shown:
@@ -151,16 +151,16 @@ def subspaces(tables: RunTables) -> Figure | None:
     return figure
 
 
-def _series(frame: DataFrame) -> Iterator[tuple[Style, DataFrame]]:
+def _series(frame: DataFrame) -> Iterator[tuple[SeriesStyle, DataFrame]]:
     """Of one comparison: whole layers, attention and mlp; of several: whole layers of each."""
     compared = list(dict.fromkeys(zip(frame["first"], frame["second"], strict=True)))
     if len(compared) == 1:
         for index, (group, name) in enumerate(_GROUPS.items()):
-            yield Style(index, name), where(frame, group=group)
+            yield SeriesStyle(index, name), where(frame, group=group)
         return
     for index, (first, second) in enumerate(compared):
         rows = where(frame, first=first, second=second, group="all")
-        yield Style(index, f"{first} and {second}"), rows
+        yield SeriesStyle(index, f"{first} and {second}"), rows
 
 
 def _chance_of_cosine(axes: Axes, series: list[DataFrame], depth: Depth) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from surgery.report.stats.style import Style
+    from surgery.report.stats.style import SeriesStyle
     from surgery.runs import RunTables
 
     Values = NDArray[np.float64]
@@ -99,7 +99,7 @@ def _found(tables: RunTables) -> Iterator[Spectrum]:
         )
 
 
-def _panel(axes: Axes, here: list[Spectrum], shown: list[Style], *, whole: bool) -> None:
+def _panel(axes: Axes, here: list[Spectrum], shown: list[SeriesStyle], *, whole: bool) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     grid(axes)
@@ -117,7 +117,9 @@ def _panel(axes: Axes, here: list[Spectrum], shown: list[Style], *, whole: bool)
         axes.plot(x, np.median(chance, axis=0), color=GREY, ls=":", lw=1.0, label="_null")
 
 
-def _draw(axes: Axes, x: Values, quartiles: tuple[Values, Values, Values], style: Style) -> None:
+def _draw(
+    axes: Axes, x: Values, quartiles: tuple[Values, Values, Values], style: SeriesStyle
+) -> None:
     """Median and the band between the quartiles; zeros have no place on a log axis."""
     low, middle, high = (np.where(q > 0, q, np.nan) for q in quartiles)
     axes.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)

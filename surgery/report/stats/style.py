@@ -51,7 +51,7 @@ _DASHES = ("-", (0, (6, 1.2)), (0, (4, 2, 1, 2)), (0, (2.5, 1)), "-", (0, (6, 1.
 
 
 @dataclass(frozen=True)
-class Style:
+class SeriesStyle:
     """How one series is told from the others, with colour and without.
 
     Attributes:
@@ -82,9 +82,9 @@ class Style:
         }
 
 
-def styles(labels: Sequence[str]) -> list[Style]:
+def styles(labels: Sequence[str]) -> list[SeriesStyle]:
     """One style per series."""
-    return [Style(index, label) for index, label in enumerate(labels)]
+    return [SeriesStyle(index, label) for index, label in enumerate(labels)]
 
 
 class NotebookFigure(Figure):
@@ -117,7 +117,7 @@ def panels(height: float, count: int) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
 
 
-def curve(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: Style) -> None:
+def curve(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: SeriesStyle) -> None:
     """Draw a series; what is exactly zero stands as a hollow mark on the floor of a log axis."""
     log = axes.get_yscale() == "log"
     axes.plot(x, np.where(y > 0, y, np.nan) if log else y, **style.line())  # type: ignore[arg-type]
@@ -131,7 +131,9 @@ def curve(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: Sty
         axes.plot(x[zero], floor, transform=at_floor, **hollow)  # type: ignore[arg-type]
 
 
-def null(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: Style | None) -> None:
+def null(
+    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], style: SeriesStyle | None
+) -> None:
     """Draw what chance alone would give: thin, dotted, without marks, grey or the series' own."""
     colour = GREY if style is None else style.colour
     there = np.concatenate([[False], np.isfinite(y), [False]])
@@ -160,7 +162,7 @@ def log_limits(axes: Axes) -> None:
     axes.set_ylim(low / 10 ** (span * (0.3 if zeros else 0.08)), high * 10 ** (span * 0.08))
 
 
-def legend(figure: Figure, shown: Sequence[Style], chance: str = "", title: str = "") -> None:
+def legend(figure: Figure, shown: Sequence[SeriesStyle], chance: str = "", title: str = "") -> None:
     """The legend, above the panels, once for all of them.
 
     Args:

@@ -23,7 +23,7 @@ STACKS = (Component.VISION, Component.LANGUAGE)
 """Components that may have layers."""
 
 
-class Place(NamedTuple):
+class LayerSite(NamedTuple):
     """A layer, or what a component holds outside its layers."""
 
     component: Component
@@ -51,13 +51,13 @@ def where(frame: DataFrame, **equal: str) -> DataFrame:
     return frame
 
 
-def places(frame: DataFrame) -> list[Place]:
+def places(frame: DataFrame) -> list[LayerSite]:
     """The place of each row."""
     layers = [None if none else int(n) for n, none in _with_missing(frame, "layer")]
-    return [Place(Component(c), n) for c, n in zip(frame["component"], layers, strict=True)]
+    return [LayerSite(Component(c), n) for c, n in zip(frame["component"], layers, strict=True)]
 
 
-def values(frame: DataFrame, column: str) -> dict[Place, float]:
+def values(frame: DataFrame, column: str) -> dict[LayerSite, float]:
     """A column by place. The rows must be of one pair (or two) and one group."""
     return dict(zip(places(frame), frame[column].astype(float), strict=True))
 

@@ -13,7 +13,7 @@ from eval.asks import addressed
 from eval.engines.resizing import Shrinkage, find_shrinkage, output_size
 from eval.generation import Generation
 from eval.probes.boxes import SCALES, Frame, Scale, frame_of, iou
-from eval.probes.pairs import Pair
+from eval.probes.pairs import ImagePair
 from eval.probes.swap import Swapped, resized, unknown_note, with_frames
 from eval.prompts import PLAIN
 from eval.records import Metric
@@ -42,12 +42,12 @@ SAID = {
 }
 
 
-def pair(target: tuple[int, int] = SIZE, source: tuple[int, int] = SIZE) -> Pair:
+def pair(target: tuple[int, int] = SIZE, source: tuple[int, int] = SIZE) -> ImagePair:
     """Return a box on an image, and another place on another."""
     images = question("q", picture(size=target)), question("q", picture(size=source))
     wide, high = source[0] / SIZE[0], source[1] / SIZE[1]
     other = (330 * wide, 250 * high, 630 * wide, 470 * high)
-    return Pair(*images, boxes=(BOX, other))
+    return ImagePair(*images, boxes=(BOX, other))
 
 
 class Processor:

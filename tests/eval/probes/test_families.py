@@ -18,7 +18,7 @@ from eval.generation import Generation
 from eval.probes.ablation import Switching, ablate, offs_of
 from eval.probes.attention import attend
 from eval.probes.likelihood import screen
-from eval.probes.pairs import Pair, suites_of
+from eval.probes.pairs import ImagePair, suites_of
 from eval.probes.subject import subject
 from eval.probes.swap import resized, swap
 from eval.prompts import PLAIN
@@ -244,7 +244,7 @@ def probed(its: Subject, folder: Path) -> dict[str, Any]:
     seen = attend(its, texts, folder, nobody)
     images = samples()
     pairs = [
-        Pair(a, replace(a, images=b.images)) for a, b in zip(images, images[::-1], strict=True)
+        ImagePair(a, replace(a, images=b.images)) for a, b in zip(images, images[::-1], strict=True)
     ]
     pairs = list(resized(pairs))  # tokens in tiles do not lie on one plane
     other = replace(its, work=replace(its.work, suites=suites_of(pairs)))

@@ -15,7 +15,7 @@ from eval.probes.boxes import box_in, iou
 from eval.probes.pairs import (
     SPECIMEN,
     SPECIMEN_TASKS,
-    Pair,
+    ImagePair,
     load_pairs,
     suites_of,
 )
@@ -60,7 +60,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return put
 
 
-def loaded(folder: Path, samples: int | None = None, seed: int = 0) -> tuple[Pair, ...]:
+def loaded(folder: Path, samples: int | None = None, seed: int = 0) -> tuple[ImagePair, ...]:
     return load_pairs(str(folder), folder, samples, seed)
 
 
@@ -328,8 +328,8 @@ def test_the_last_four_numbers_are_the_box(text: str, expected: Any) -> None:
 # What is said
 
 
-def pair_of(target: str, source: str, kind: AnswerKind, **more: Any) -> Pair:
-    return Pair(question(answer=target, kind=kind), question(answer=source, kind=kind), **more)
+def pair_of(target: str, source: str, kind: AnswerKind, **more: Any) -> ImagePair:
+    return ImagePair(question(answer=target, kind=kind), question(answer=source, kind=kind), **more)
 
 
 NUMBER = pair_of("7", "12", AnswerKind.NUMBER)
@@ -355,7 +355,7 @@ BOXES = pair_of("", "", AnswerKind.TEXT, boxes=((0, 0, 10, 10), (100, 100, 110, 
         (BOXES, "somewhere", False, False),
     ],
 )
-def test_says(pair: Pair, text: str, target: bool, source: bool) -> None:
+def test_says(pair: ImagePair, text: str, target: bool, source: bool) -> None:
     assert pair.says(text, source=False) is target
     assert pair.says(text, source=True) is source
 
@@ -377,14 +377,14 @@ def test_says(pair: Pair, text: str, target: bool, source: bool) -> None:
         (BOXES, "nowhere", "not here", True),
     ],
 )
-def test_alike(pair: Pair, a: str, b: str, alike: bool) -> None:
+def test_alike(pair: ImagePair, a: str, b: str, alike: bool) -> None:
     assert pair.alike(a, b) is alike
     assert pair.alike(b, a) is alike
 
 
 def test_a_right_answer_elsewhere_makes_no_two_answers_alike() -> None:
     """Further right answers are the sample's, not those of what was read first."""
-    pair = Pair(question(answer="7", also=("8",)), question(answer="9"))
+    pair = ImagePair(question(answer="7", also=("8",)), question(answer="9"))
     assert pair.says("<answer>8</answer>", source=False)
     assert not pair.alike("<answer>3</answer>", "<answer>8</answer>")
 
@@ -399,7 +399,7 @@ def test_the_threshold_is_the_pair_s() -> None:
 # The specimen's own
 
 
-def specimen(samples: int | None, seed: int) -> tuple[Pair, ...]:
+def specimen(samples: int | None, seed: int) -> tuple[ImagePair, ...]:
     return load_pairs(SPECIMEN, Path(SPECIMEN), samples, seed)
 
 

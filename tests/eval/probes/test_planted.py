@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from eval.generation import Generation
-from eval.probes.pairs import Pair, suites_of
+from eval.probes.pairs import ImagePair, suites_of
 from eval.probes.run import run_ablation, run_attention, run_swap
 from eval.records import AnswerKind, Metric, Picture, Sample, Suite, Task
 from eval.sweep.desk import Work
@@ -137,10 +137,10 @@ def test_the_screen_names_it_without_generating(planted: Path, tmp_path: Path) -
 @pytest.mark.parametrize("mode", Mode)
 def test_the_swap_names_it(planted: Path, tmp_path: Path, mode: Mode) -> None:
     pairs = [
-        Pair(sample(COLOURS[seed % 2], seed), sample(COLOURS[(seed + 1) % 2], seed + 500))
+        ImagePair(sample(COLOURS[seed % 2], seed), sample(COLOURS[(seed + 1) % 2], seed + 500))
         for seed in range(COUNT)
     ]
-    pairs = [Pair(p.target, Sample(**{**vars(p.source), "id": p.target.id})) for p in pairs]
+    pairs = [ImagePair(p.target, Sample(**{**vars(p.source), "id": p.target.id})) for p in pairs]
     found = run_swap(
         plain("planted", str(planted)), pairs, work(*suites_of(pairs)), tmp_path, mode,
         progress=nothing, settings={},

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from eval.probes.profile import _lost, profile, write_profile
-from eval.probes.results import Row, probe_run, table, write_probe
+from eval.probes.results import LayerValue, probe_run, table, write_probe
 from eval.statistics.significance import holm
 from eval.sweep.results import Results
 from surgery.errors import ExecutionError
@@ -38,7 +38,9 @@ def wrote(
         if not metric.endswith((" drop", " share")):
             rows.insert(0, (None, whole))
         for layer, value in rows:
-            made.append(Row(model, layer, what, task, metric, value, value - 1, value + 1, 5))
+            made.append(
+                LayerValue(model, layer, what, task, metric, value, value - 1, value + 1, 5)
+            )
     folder.mkdir(parents=True)
     write_probe(probe_run(table(made), {"probe": probe, "layers": layers}), folder, [])
     return folder
@@ -232,7 +234,7 @@ def test_attention_of_all_tasks_goes_before_single_ones(tmp_path: Path) -> None:
 
 def test_attention_is_told_model_by_model(tmp_path: Path) -> None:
     made = [
-        Row(model, layer, "response", "read", "image share", VALUES[i][layer], 0, 1, 5)
+        LayerValue(model, layer, "response", "read", "image share", VALUES[i][layer], 0, 1, 5)
         for i, model in enumerate(("in", "rl", "rl - in"))
         for layer in range(LAYERS)
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eval.probes.attention import Head
-from eval.probes.results import Row, load_probe, probe_run, table, write_probe
+from eval.probes.results import LayerValue, load_probe, probe_run, table, write_probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["1", "NA", "nan", "007", "1.50"])
 def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path: Path, name: str) -> None:
-    rows = [Row(name, layer, "response", name, "m", 0.5, 0.25, 0.75, 3) for layer in (None, 0)]
+    rows = [
+        LayerValue(name, layer, "response", name, "m", 0.5, 0.25, 0.75, 3) for layer in (None, 0)
+    ]
     heads = [Head(name, 0, 1, "response", "m", 0.5, 0.25, 0.75, 3)]
     write_probe(probe_run(table(rows), {"probe": "attention"}, table(heads, Head)), tmp_path, [])
     run = load_probe(tmp_path)

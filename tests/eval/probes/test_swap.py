@@ -13,7 +13,7 @@ from scipy import stats
 from eval.asks import addressed
 from eval.engines.transformers import TransformersEngine
 from eval.probes.ask import Asking, Unchanged
-from eval.probes.pairs import SPECIMEN, Pair, load_pairs, suites_of
+from eval.probes.pairs import SPECIMEN, ImagePair, load_pairs, suites_of
 from eval.probes.swap import Swapped, Swapping, resized, rows, swap
 from eval.prompts import STYLES, messages, scaled
 from eval.records import Condition
@@ -52,7 +52,7 @@ def one(
         "target": not source and text is not None,
         "changed": None if layer is None else source, "known": True, **more,
     }  # fmt: skip
-    return Swapped(Pair(target, other), layer, **fields)
+    return Swapped(ImagePair(target, other), layer, **fields)
 
 
 def by_place(found: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
@@ -150,13 +150,13 @@ def test_a_record_is_a_line_of_json() -> None:
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, ...]:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImagePair, ...]:
     found = load_pairs(SPECIMEN, tmp_path_factory.getbasetemp(), 2, 0)
     return tuple(pair for pair in found if pair.target.task in ("counting", "ocr"))
 
 
 @pytest.fixture(scope="module")
-def plain(pairs: tuple[Pair, ...], untouched: tuple[Any, Any]) -> Mapping[str, str]:
+def plain(pairs: tuple[ImagePair, ...], untouched: tuple[Any, Any]) -> Mapping[str, str]:
     """What unmodified transformers says about every target and source, by the image's digest."""
     engine, found = TransformersEngine(*untouched), {}
     for pair in pairs:
@@ -174,7 +174,7 @@ def asked(sample: Any) -> Any:
 
 
 def swapped(
-    about: Callable[..., Subject], pairs: Sequence[Pair], folder: Path, mode: Mode, **more: Any
+    about: Callable[..., Subject], pairs: Sequence[ImagePair], folder: Path, mode: Mode, **more: Any
 ) -> dict[tuple[str, str, int | None], Swapped]:
     its = about(*suites_of(pairs))
     found = swap(
@@ -193,7 +193,7 @@ def mode(request: pytest.FixtureRequest) -> Mode:
 
 @pytest.fixture(scope="module")
 def found(
-    about: Any, pairs: tuple[Pair, ...], mode: Mode, tmp_path_factory: pytest.TempPathFactory
+    about: Any, pairs: tuple[ImagePair, ...], mode: Mode, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, str, int | None], Swapped]:
     return swapped(about, pairs, tmp_path_factory.mktemp("swap"), mode)
 
@@ -225,7 +225,7 @@ def test_answers_are_told_apart(found: Any, plain: Mapping[str, str], mode: Mode
 
 
 def test_from_the_first_layer_on_it_answers_as_of_the_source(
-    about: Any, pairs: tuple[Pair, ...], plain: Mapping[str, str], tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], plain: Mapping[str, str], tmp_path: Path
 ) -> None:
     """Question and size are the same, so the image is all that parts them."""
     for (_, _, layer), each in swapped(about, pairs, tmp_path, Mode.FROM, layers=[0]).items():
@@ -236,7 +236,7 @@ def test_from_the_first_layer_on_it_answers_as_of_the_source(
 
 
 def test_an_image_swapped_with_itself_changes_nothing(
-    about: Any, pairs: tuple[Pair, ...], plain: Mapping[str, str], mode: Mode, tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], plain: Mapping[str, str], mode: Mode, tmp_path: Path
 ) -> None:
     same = [replace(pair, source=pair.target) for pair in pairs]
     for each in swapped(about, same, tmp_path, mode).values():
@@ -245,7 +245,7 @@ def test_an_image_swapped_with_itself_changes_nothing(
 
 
 def test_batched_is_one_at_a_time(
-    about: Any, pairs: tuple[Pair, ...], found: Any, mode: Mode, tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], found: Any, mode: Mode, tmp_path: Path
 ) -> None:
     few = [pairs[0], pairs[-1]]
     assert {pair.target.task for pair in few} == {"counting", "ocr"}
@@ -256,7 +256,7 @@ def test_batched_is_one_at_a_time(
 
 
 def test_one_target_with_two_sources(
-    about: Any, pairs: tuple[Pair, ...], plain: Mapping[str, str], room: Any, tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], plain: Mapping[str, str], room: Any, tmp_path: Path
 ) -> None:
     """The same question is swapped with each of its sources, in one batch and in batches apart."""
     first, second = (pair for pair in pairs if pair.target.task == "ocr")
@@ -274,7 +274,7 @@ def test_one_target_with_two_sources(
 
 
 def test_one_question_in_two_tasks(
-    about: Any, pairs: tuple[Pair, ...], plain: Mapping[str, str], tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], plain: Mapping[str, str], tmp_path: Path
 ) -> None:
     """Same id and same images: ids are unique in a task only."""
     target, source = (replace(one, task="again") for one in (pairs[0].target, pairs[0].source))
@@ -287,7 +287,11 @@ def test_one_question_in_two_tasks(
 
 
 def test_the_source_is_looked_at_once_for_all_layers(
-    about: Any, pairs: tuple[Pair, ...], room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    about: Any,
+    pairs: tuple[ImagePair, ...],
+    room: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = []
     look = Swapping._look
@@ -298,7 +302,7 @@ def test_the_source_is_looked_at_once_for_all_layers(
 
 
 def test_steps_are_told_and_nothing_is_asked_twice(
-    about: Any, pairs: tuple[Pair, ...], tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], tmp_path: Path
 ) -> None:
     for expected in ([("sources", 0, 2), ("sources", 2, 2), ("swapped", 0, 6), ("swapped", 6, 6)],
                      [("sources", 2, 2), ("swapped", 6, 6)]):  # fmt: skip
@@ -311,7 +315,7 @@ def test_steps_are_told_and_nothing_is_asked_twice(
 
 
 def test_a_response_hangs_on_mode_layer_and_source(
-    about: Any, pairs: tuple[Pair, ...], tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], tmp_path: Path
 ) -> None:
     its = about(*suites_of(pairs))
     targets, sources = its.questions[: len(pairs)], its.questions[len(pairs) :]
@@ -329,7 +333,7 @@ def test_a_response_hangs_on_mode_layer_and_source(
 
 
 def test_out_of_memory_on_a_row_is_no_answer(
-    about: Any, pairs: tuple[Pair, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    about: Any, pairs: tuple[ImagePair, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = about().engine
     answer = engine.answer_blocks
@@ -351,7 +355,7 @@ def test_out_of_memory_on_a_row_is_no_answer(
 
 def test_resized_sources_have_their_target_s_size() -> None:
     small, large = picture("red", (56, 84)), picture("blue", (140, 112))
-    pair = Pair(question("a", small), question("a", large))
+    pair = ImagePair(question("a", small), question("a", large))
     (fitted,) = resized([pair])
     assert fitted.source.images[0].size == (56, 84)
     assert fitted.source.images == (scaled(large, (56, 84)),)
@@ -361,7 +365,7 @@ def test_resized_sources_have_their_target_s_size() -> None:
 
 
 def test_a_source_of_another_size_is_swapped_in_all_the_same(
-    about: Any, pairs: tuple[Pair, ...], plain: Mapping[str, str], tmp_path: Path
+    about: Any, pairs: tuple[ImagePair, ...], plain: Mapping[str, str], tmp_path: Path
 ) -> None:
     (pair,) = [pair for pair in pairs if pair.target.task == "ocr"][:1]
     wide = replace(pair.source, images=(scaled(pair.source.images[0], (168, 84)),))

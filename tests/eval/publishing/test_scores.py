@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from eval.comparison import Pair
+from eval.comparison import PairedDifference
 from eval.metrics import Score
 from eval.publishing.entries import eval_results, model_index
 from eval.publishing.scores import (
@@ -111,7 +111,7 @@ def test_rows_by_hand() -> None:
 def test_differences_are_paired_and_those_of_the_runs_own_tables() -> None:
     found = differences_for(RECORDS, "mid", ["in", "mid", "rl"])
     assert list(dict.fromkeys(row.against for row in found)) == ["in", "rl"]
-    shared = [field.name for field in fields(Pair)]
+    shared = [field.name for field in fields(PairedDifference)]
     for against in ("in", "rl"):
         theirs = Results.of(RECORDS, summary(against=against)).pairs
         mine = [row for row in found if row.against == against]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from eval.probes.attention import Head
-from eval.probes.results import Row, probe_run, table
+from eval.probes.results import LayerValue, probe_run, table
 from surgery.arch.regions import regions
 from surgery.runs import RunKind, RunTables
 
@@ -50,11 +50,11 @@ def ablated(
         centre = -20.0 if likely else 0.6
         level = _number(rng, centre, scale)  # of one intact model, whatever is switched off
         for what in whats:
-            rows.append(Row("in", None, what, task, metric, *level, 5))
+            rows.append(LayerValue("in", None, what, task, metric, *level, 5))
             for layer in range(layers) if only is None else only:
                 place = ("in", layer, what, task)
-                rows.append(Row(*place, metric, *_number(rng, centre, scale), 5))
-                rows.append(Row(*place, f"{metric} drop", *_number(rng, 0.1, scale), 5))
+                rows.append(LayerValue(*place, metric, *_number(rng, centre, scale), 5))
+                rows.append(LayerValue(*place, f"{metric} drop", *_number(rng, 0.1, scale), 5))
     return probe_run(table(rows), _summary("ablation", layers))
 
 
@@ -68,7 +68,7 @@ def swapped(tasks: Sequence[str] = TASKS, layers: int = 9, *, mode: str = "from"
                 for known in ("", ", known"):
                     if layer is not None or metric != "change":
                         place = ("rl", layer, mode, task, f"{metric}{known}")
-                        rows.append(Row(*place, *_number(rng), n - 2 * bool(known)))
+                        rows.append(LayerValue(*place, *_number(rng), n - 2 * bool(known)))
     return probe_run(table(rows), _summary("vision-swap", layers))
 
 
@@ -88,7 +88,7 @@ def attended(
                 for layer in range(layers):
                     for span in spans:
                         number = _number(rng, 0.0 if " - " in model else 0.4, 0.2)
-                        rows.append(Row(model, layer, span, task, metric, *number, 7))
+                        rows.append(LayerValue(model, layer, span, task, metric, *number, 7))
     return probe_run(table(rows), _summary("attention", layers))
 
 

@@ -14,7 +14,7 @@ from surgery.report.stats.axes import Depth, numbered
 from surgery.report.stats.maps import modules, pooled
 from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
 from surgery.report.stats.spectra import random_values, spectra
-from surgery.report.stats.tables import Place, cuts_of
+from surgery.report.stats.tables import LayerSite, cuts_of
 from surgery.runs import RunKind
 from tests.report.paper import is_whole
 from tests.report.stats.made_tables import made
@@ -275,7 +275,7 @@ def test_every_shape_of_model_is_drawn(vision: int, language: int, single: bool)
 
 
 def test_a_selection_keeps_its_numbers_and_its_regions() -> None:
-    places = [Place(Component.LANGUAGE, n) for n in (4, 5, 6, 7)]
+    places = [LayerSite(Component.LANGUAGE, n) for n in (4, 5, 6, 7)]
     (block,) = Depth.of(places, cuts_of(made(0, 9))).blocks
     assert list(block.layers) == [4, 5, 6, 7]
     tables = made(0, 9, 1, single=False, spectrum="none")
