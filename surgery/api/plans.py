@@ -134,12 +134,12 @@ class MergePlan:
         return save_plan(self, Path(folder))
 
     def __repr__(self) -> str:
-        from surgery.report.notebook import as_text
+        from surgery.report.export import as_text
 
         return as_text(self._drawing())
 
     def _repr_html_(self) -> str:
-        from surgery.report.notebook import as_html
+        from surgery.report.export import as_html
 
         return as_html(self._drawing())
 

@@ -88,7 +88,7 @@ class RunResult(RunTables):
         return save_run(self, Path(folder))
 
     def __repr__(self) -> str:
-        from surgery.report.notebook import shortened
+        from surgery.report.export import shortened
 
         parts = [f"{type(self).__name__}: {self._title()}"]
         for name, table in self.tables.items():
@@ -103,7 +103,7 @@ class RunResult(RunTables):
         return shortened("\n".join(parts))
 
     def _repr_html_(self) -> str:
-        from surgery.report.notebook import paragraph
+        from surgery.report.export import paragraph
 
         sizes = ", ".join(f"{name} ({len(table):,})" for name, table in self.tables.items())
         main = self.df.head(_ROWS).to_html(max_cols=_COLUMNS, border=0, escape=True)

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from surgery.cli.asking import GainFrom, GainTo
-from surgery.cli.console import plain_rows, print_json, stdout
-from surgery.cli.options import Json
-from surgery.cli.scoring import pair_table, rows, show
+from surgery.cli.console import plain_rows, print_json, print_scores, stdout
+from surgery.cli.options import GainFrom, GainTo, Json
 
 
 def command(
@@ -30,6 +28,7 @@ def command(
     Reads the run's records; asks no model anything.
     """
     from eval import compare
+    from surgery.report.scores.terminal import pair_table, rows
 
     results = compare(run, against=against, base=base, donor=donor)
     if json:
@@ -42,4 +41,4 @@ def command(
         console.print(f"against {results.summary['against']}, in percentage points")
         console.print(pair_table(rows(results, "pairs")))
         console.print()
-    show(results, None)
+    print_scores(results, None)

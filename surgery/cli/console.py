@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from surgery.report.console import plain_console
 from surgery.text import one_line, printable, without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pandas import DataFrame
     from rich.console import Console
 
     from surgery.errors import SurgeryError
+    from surgery.runs import RunTables
 
 INTERRUPTED: Final = 130
 _LONGEST: Final = 2000  # characters of an error
@@ -39,22 +39,6 @@ def stderr() -> Console:
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return plain_console(file=stream, width=width)
-
-
-def plain_console(**options: Any) -> Console:
-    """Return a console that prints text as text: no markup in it, and nothing a terminal obeys."""
-    from rich.console import Console
-    from rich.segment import Segment
-
-    class PrintableConsole(Console):
-        """A console that makes every piece of text printable before it writes it."""
-
-        def render(self, *arguments: Any, **keywords: Any) -> Iterator[Segment]:
-            for segment in super().render(*arguments, **keywords):
-                text = segment.text if segment.control else printable(segment.text)
-                yield Segment(text, segment.style, segment.control)
-
-    return PrintableConsole(highlight=False, markup=False, emoji=False, **options)
 
 
 _PIPE_WIDTH: Final = 160
@@ -86,6 +70,24 @@ def plain_json(value: Any) -> Any:
 def plain_rows(table: DataFrame) -> Any:
     """A table as JSON can hold it: one object per row."""
     return plain_json(table.astype(object).where(table.notna(), None).to_dict("records"))
+
+
+def print_note(text: str) -> None:
+    """Print a line about the run to stderr."""
+    stderr().print(one_line(text), soft_wrap=True)
+
+
+def print_scores(results: RunTables, folder: Path | None) -> None:
+    """Print what an evaluation found, and where it is."""
+    from surgery.report.scores.terminal import notes, overview
+
+    console = stdout()
+    for part in overview(results, console.width):
+        console.print(part)
+    for line in notes(results):
+        console.print(line.replace("\n", " "), soft_wrap=True)
+    if folder is not None:
+        console.print(f"tables, records and pictures are in {folder}")
 
 
 def show_error(error: SurgeryError) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from surgery.cli.console import plain_json, plain_rows, print_json, program, stderr, stdout
-from surgery.cli.evaluate import quiet_libraries
-from surgery.cli.options import Json, load_plan
-from surgery.cli.scoring import AnswerProgress, notes, rows, score_tables
+from surgery.cli.options import Json
+from surgery.cli.process import quiet_libraries
+from surgery.cli.progress import AnswerProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from surgery.plan import Plan
+    from surgery import MergePlan
     from surgery.runs import RunTables
 
 PROBED: Final = "specimen:rl"
@@ -76,28 +76,24 @@ def _say(text: str) -> None:
     stderr().print(text, style="bold", soft_wrap=True)
 
 
-def _merge(name: str, folder: Path) -> Plan:
+def _merge(name: str, folder: Path) -> MergePlan:
     """Make one variant, unless the folder already holds exactly it."""
-    from surgery.execute.run import execute
-    from surgery.recipe import load_recipe, opened
+    from surgery import make_plan
 
-    recipe = load_recipe(f"specimen/{name}")
     start = time.monotonic()
-    with opened(recipe) as checkpoints:
-        plan = load_plan(recipe, checkpoints)
-        kept = _is_made(folder, plan)
-        if not kept:
-            execute(plan, checkpoints, folder, overwrite=True)
+    plan = make_plan(f"specimen/{name}")
+    kept = _is_made(folder, plan)
+    if not kept:
+        plan.merge(folder, overwrite=True)
     done = "verified, kept" if kept else f"merged in {time.monotonic() - start:.1f} s"
     _say_plain(f"      {name}  {_layers(plan)}  {done}")
     return plan
 
 
-def _is_made(folder: Path, plan: Plan) -> bool:
-    """Whether the folder holds what the plan would write, every byte proven."""
+def _is_made(folder: Path, plan: MergePlan) -> bool:
+    """Check that the folder holds what the plan would write, every byte proven."""
+    from surgery import SurgeryError, verify
     from surgery.checkpoint.ledger import LEDGER, read_ledger
-    from surgery.errors import SurgeryError
-    from surgery.execute.verify import verify
     from surgery.recipe.dump import to_yaml
 
     if not (folder / LEDGER).is_file():
@@ -114,17 +110,17 @@ def _say_plain(text: str) -> None:
     stderr().print(text, soft_wrap=True)
 
 
-def _layers(plan: Plan) -> str:
-    """One letter per decoder layer, for the model it comes from."""
+def _layers(plan: MergePlan) -> str:
+    """Return one letter per decoder layer, for the model it comes from."""
     from surgery.report.stack import letters, rows, symbol
 
     named = letters([plan.recipe.base, *(n for n in plan.recipe.models if n != plan.recipe.base)])
-    row = next(row for row in rows(plan) if row.label == "language")
+    row = next(row for row in rows(plan.plan) if row.label == "language")
     return "".join(symbol(cell, named) for cell in row.cells)
 
 
-def _ask(plans: Mapping[str, Plan], out: Path, samples: int, seed: int) -> RunTables:
-    """The stages as they are and every variant, on the specimen's own suite."""
+def _ask(plans: Mapping[str, MergePlan], out: Path, samples: int, seed: int) -> RunTables:
+    """Ask the stages as they are and every variant, on the specimen's own suite."""
     from eval import evaluate
     from surgery.specimen import STAGES
 
@@ -142,15 +138,11 @@ def _processes() -> int | None:
 
 
 def _measure_updates(out: Path) -> RunTables:
-    """`surgery stats` of the two stages, every singular value included."""
-    from surgery.cli.stats import measured
-    from surgery.stats.options import Options, SpectrumKind
+    """Measure both stages, every singular value included."""
+    from surgery import weight_stats
 
     references = {stage: f"specimen:{stage}" for stage in ("base", "in", "rl")}
-    pairs = ("base..in", "in..rl")
-    options = Options(pairs=pairs, spectrum=SpectrumKind.FULL, top=8)
-    stats, _, _ = measured(references, options, out, quiet=True)
-    return stats
+    return weight_stats(references, pairs=("base..in", "in..rl"), spectrum="full", top=8, out=out)
 
 
 def _print_updates(stats: RunTables, out: Path) -> None:
@@ -165,7 +157,7 @@ def _print_updates(stats: RunTables, out: Path) -> None:
 
 
 def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
-    """`surgery probe vision-swap` of RL, on the two tasks of seeing that it was trained on."""
+    """Swap the image of RL, on the two tasks of seeing that it was trained on."""
     from eval.generation import Generation
     from eval.probes.pairs import load_pairs
     from eval.probes.run import run_swap
@@ -196,15 +188,17 @@ def _print_probe(probe: RunTables, out: Path) -> None:
     console.print(f"\nthe picture is {out / 'vision-swap.png'}; next: {program()} probe --help")
 
 
-def _sources(plan: Plan) -> list[str]:
-    """The model each decoder layer comes from."""
+def _sources(plan: MergePlan) -> list[str]:
+    """Return the model each decoder layer comes from."""
     from surgery.report.stack import rows
 
-    row = next(row for row in rows(plan) if row.label == "language")
+    row = next(row for row in rows(plan.plan) if row.label == "language")
     return ["+".join(dict.fromkeys(cell.models)) if cell else "several" for cell in row.cells]
 
 
-def _print(results: RunTables, plans: Mapping[str, Plan], out: Path) -> None:
+def _print(results: RunTables, plans: Mapping[str, MergePlan], out: Path) -> None:
+    from surgery.report.scores.terminal import notes, rows, score_tables
+
     console = stdout()
     console.print()
     last = len(_sources(next(iter(plans.values())))) - 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import typer
 
-from surgery.cli.asking import (
+from surgery.cli.console import plain_rows, print_json, print_note, print_scores, stdout
+from surgery.cli.options import (
     Against,
     Batch,
     Concurrency,
@@ -20,12 +18,15 @@ from surgery.cli.asking import (
     GainTo,
     Given,
     GraderName,
+    Json,
     Judged,
     Key,
     Longest,
+    Models,
     Out,
     PowerFor,
     Processes,
+    Quiet,
     Repeats,
     Samples,
     Seed,
@@ -33,17 +34,12 @@ from surgery.cli.asking import (
     StyleName,
     SuiteNames,
     Temperature,
+    bindings,
+    check_known,
+    parse_endpoint,
 )
-from surgery.cli.console import plain_rows, print_json, stderr, stdout
-from surgery.cli.options import Json, Models, Quiet, bindings
-from surgery.cli.scoring import AnswerProgress, show
-from surgery.text import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from eval.endpoint import Endpoint
-    from surgery.runs import RunTables
+from surgery.cli.process import quiet_libraries
+from surgery.cli.progress import AnswerProgress
 
 
 def command(
@@ -95,7 +91,7 @@ def command(
 
     check_known("--grader", grader, GRADERS)
     judge_endpoint, describer = (
-        None if text is None else endpoint(text, option, key_variable)
+        None if text is None else parse_endpoint(text, option, key_variable)
         for text, option in ((judge, "--judge"), (describe, "--describe"))
     )
     variants = named(models, bindings(model), served=server is not None)
@@ -113,7 +109,10 @@ def command(
             descriptions=descriptions, key_variable=key_variable, progress=progress,
             report=print_note,
         )  # fmt: skip
-    print_results(results, out, json=json)
+    if json:
+        print_json(plain_rows(results.scores))
+    else:
+        print_scores(results, out)
 
 
 def _suites() -> str:
@@ -138,50 +137,3 @@ def _print_power(difference: float, json: bool) -> None:
     for share, n in rows:
         console.print(f"  {n:>7,}  if the two differ on {share:.0%} of the questions")
     console.print("\nVariants of one model mostly agree: a run's power line tells how often not.")
-
-
-def endpoint(text: str, option: str, key: str | None) -> Endpoint:
-    """`MODEL@URL` to an endpoint."""
-    from eval.endpoint import Endpoint
-
-    name, at, url = text.partition("@http")
-    if not (name and at):
-        raise typer.BadParameter(
-            f"{text!r} is not MODEL@URL. Example: {option} qwen3@http://localhost:8000/v1",
-            param_hint=option,
-        )
-    return Endpoint(base_url="http" + url, model=name, key_variable=key)
-
-
-def check_known(option: str, name: str, known: Iterable[str]) -> None:
-    """Refuse an option's value that is not among the known ones.
-
-    Raises:
-        SurgeryError: With the nearest known one.
-    """
-    from surgery.errors import SurgeryError, did_you_mean
-
-    valid = list(known)
-    if name not in valid:
-        raise SurgeryError(f"{option}: there is no {name!r}.{did_you_mean(name, valid)}")
-
-
-def quiet_libraries() -> None:
-    """No chatter and no bars but ours."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-def print_note(text: str) -> None:
-    """Print a line about what is missing to stderr."""
-    stderr().print(one_line(text), soft_wrap=True)
-
-
-def print_results(results: RunTables, out: Path, *, json: bool) -> None:
-    """Print scores: tables, or JSON."""
-    if json:
-        print_json(plain_rows(results.scores))
-    else:
-        show(results, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,6 @@ from surgery.cli.options import (
     RemoteOption,
     Workers,
     bindings,
-    load_plan,
 )
 from surgery.cli.progress import ByteProgress
 from surgery.errors import ExecutionError
@@ -47,6 +45,7 @@ def command(
     """Make the model that a recipe describes. OUT appears whole at the end, or not at all."""
     from surgery.execute.fetch import fetches
     from surgery.execute.run import execute
+    from surgery.plan import make_plan
     from surgery.recipe import load_recipe, opened
     from surgery.report.record import fetch_record
 
@@ -57,7 +56,7 @@ def command(
             f"make. Name a folder, for example out/{loaded.name}."
         )
     with opened(loaded, remote) as checkpoints:
-        plan = load_plan(loaded, checkpoints)
+        plan = make_plan(loaded, checkpoints)
         fetched = fetches(plan, checkpoints)
         silent = quiet or json
         if not silent:
@@ -110,6 +109,7 @@ def _print_plan(plan: Plan, fetched: dict[str, Fetch]) -> None:
 
 def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str, Any]:
     from surgery.checkpoint.companions import companion_code
+    from surgery.execute.memory import peak_memory
 
     code = companion_code(plan.base)
     return {
@@ -154,18 +154,3 @@ def _print_summary(summary: dict[str, Any]) -> None:
             "trust_remote_code=True; nothing here runs it"
         )
     console.print(f"check it with: surgery verify {summary['out']}", soft_wrap=True)
-
-
-def peak_memory() -> int | None:
-    """The most resident memory this process has had, in bytes; None where nobody tells."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # getrusage also counts what stood here before exec: whatever program started this one.
-        lines = status.read_text().splitlines()
-        return next((int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM:")), None)
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgery.cli.asking import (
+from surgery.cli.console import plain_rows, print_json, stderr, stdout
+from surgery.cli.options import (
     Batch,
     Data,
     Device,
     Dtype,
     GraderName,
+    Json,
     Longest,
+    Models,
+    Quiet,
     Samples,
     Seed,
     StyleName,
+    bindings,
+    check_known,
 )
-from surgery.cli.console import plain_rows, print_json, stderr, stdout
-from surgery.cli.evaluate import check_known, quiet_libraries
-from surgery.cli.options import Json, Models, Quiet, bindings
-from surgery.cli.scoring import AnswerProgress
+from surgery.cli.process import quiet_libraries
+from surgery.cli.progress import AnswerProgress
 
 if TYPE_CHECKING:
     from surgery.api.results import RunResult

@@ -137,6 +137,14 @@ def _open(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO
     )
 
 
+def quiet_libraries() -> None:
+    """Keep transformers from logging and drawing bars between the command's own lines."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def unwritten() -> ExecutionError | None:
     """Return the error about results that standard output did not take."""
     sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from surgery.cli.console import stderr
 from surgery.report.units import duration, size
+from surgery.text import one_line
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -121,6 +122,76 @@ def _bar(console: Any) -> Progress:
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class AnswerProgress(OnTerminal):
+    """Shows how many responses are in, how fast they come, and how long the rest will take.
+
+    A bar on a terminal, a line per variant anywhere else; always on stderr.
+
+    Args:
+        quiet: Whether to show nothing.
+        among: What is told apart by name, where all of them are known from the start.
+    """
+
+    def __init__(self, *, quiet: bool = False, among: str | None = "variants") -> None:
+        super().__init__(quiet=quiet)
+        self._among = among
+        self._done: dict[str, int] = {}
+        self._totals: dict[str, int] = {}
+        self._kept = 0
+        self._start = time.monotonic()
+
+    def _drawn(self, console: Console) -> Progress:
+        bar = _count_bar(console)
+        bar.add_task("loading", total=None, rate="")
+        return bar
+
+    def __call__(self, name: str, came: int, total: int) -> None:
+        """Count responses of a variant; what is said of it first was there before."""
+        name = one_line(name)
+        first = name not in self._totals
+        self._totals[name] = total
+        self._done[name] = self._done.get(name, 0) + came
+        if first:
+            self._kept += came
+            self._start = time.monotonic()
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.update(
+                self._bar.task_ids[0], completed=sum(self._done.values()),
+                total=sum(self._totals.values()), description=name, rate=self._rate(),
+            )  # fmt: skip
+        elif self._done[name] >= total:
+            over = sum(self._done[one] >= self._totals[one] for one in self._totals)
+            told = f"      {name}: {total} responses"
+            if first:
+                told += ", kept from before"
+            else:
+                of = f"{over} of {len(self._totals)} {self._among}, " if self._among else ""
+                told += f"; {of}{self._rate()}"
+            stderr().print(told, soft_wrap=True)
+
+    def _rate(self) -> str:
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        done, total = sum(self._done.values()), sum(self._totals.values())
+        rate = (done - self._kept) / seconds
+        left = f", {duration((total - done) / rate)} left" if rate else ""
+        return f"{rate:.3g} responses/s{left}"
+
+
+def _count_bar(console: Any) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         console=console,
         transient=True,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgery.cli.console import print_json, print_text, stderr, stdout
-from surgery.cli.options import Json, Models, RecipeArgument, bindings, load_plan
+from surgery.cli.options import Json, Models, RecipeArgument, bindings
 
 if TYPE_CHECKING:
     from surgery.recipe import Recipe
@@ -209,12 +209,13 @@ def _binding(text: str) -> tuple[str, str]:
 @app.command("to-mergekit")
 def to_mergekit_(recipe: RecipeArgument, model: Models = None) -> None:
     """Translate a recipe into a mergekit configuration, on stdout. Reads headers only."""
+    from surgery.plan import make_plan
     from surgery.recipe import load_recipe, opened
     from surgery.recipe.mergekit import to_mergekit
 
     loaded = load_recipe(recipe, models=bindings(model))
     with opened(loaded) as checkpoints:
-        plan = load_plan(loaded, checkpoints)
+        plan = make_plan(loaded, checkpoints)
     print_text(to_mergekit(loaded, plan.architecture))
 
 

@@ -131,7 +131,7 @@ def command(
         memory=None if memory is None else round(memory * 1e9),
         device=device,
     )
-    stats, files, (seconds, nbytes) = measured(
+    stats, files, (seconds, nbytes) = _measured(
         references, options, out, remote=remote, svg=svg, quiet=quiet or json
     )
     if json:
@@ -180,7 +180,7 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
     return found
 
 
-def measured(
+def _measured(
     references: dict[str, str],
     options: Options,
     out: Path,

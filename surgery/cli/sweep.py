@@ -7,10 +7,21 @@ from typing import Annotated
 
 import typer
 
-from surgery.cli.asking import Batch, Describe, Device, Dtype, Judged, Key, Processes
-from surgery.cli.evaluate import endpoint, print_note, print_results, quiet_libraries
-from surgery.cli.options import Json, Quiet
-from surgery.cli.scoring import AnswerProgress
+from surgery.cli.console import plain_rows, print_json, print_note, print_scores
+from surgery.cli.options import (
+    Batch,
+    Describe,
+    Device,
+    Dtype,
+    Json,
+    Judged,
+    Key,
+    Processes,
+    Quiet,
+    parse_endpoint,
+)
+from surgery.cli.process import quiet_libraries
+from surgery.cli.progress import AnswerProgress
 
 
 def command(
@@ -37,7 +48,7 @@ def command(
     from eval import run_sweep
 
     judge_endpoint, describer = (
-        None if text is None else endpoint(text, option, key_variable)
+        None if text is None else parse_endpoint(text, option, key_variable)
         for text, option in ((judge, "--judge"), (describe, "--describe"))
     )
     quiet_libraries()
@@ -47,4 +58,7 @@ def command(
             judge=judge_endpoint, describe=describer, key_variable=key_variable,
             progress=progress, report=print_note,
         )  # fmt: skip
-    print_results(results, out, json=json)
+    if json:
+        print_json(plain_rows(results.scores))
+    else:
+        print_scores(results, out)

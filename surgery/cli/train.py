@@ -10,6 +10,7 @@ import typer
 
 from surgery.cli.console import print_json, stderr, stdout
 from surgery.cli.options import Json, Quiet
+from surgery.cli.process import quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,11 +120,9 @@ def _weights(given: list[str]) -> dict[str, float]:
 
 
 def _quiet_libraries() -> None:
-    from surgery.cli.evaluate import quiet_libraries
-
-    quiet_libraries()
     import datasets
 
+    quiet_libraries()
     datasets.disable_progress_bars()
 
 

@@ -15,8 +15,8 @@ import surgery
 from surgery import specimen
 from surgery.api.results import RunResult
 from surgery.errors import ExecutionError, PlanError, SurgeryError
+from surgery.report.export import MAX_LINES
 from surgery.report.figures import FIGURES, _function
-from surgery.report.notebook import MAX_LINES
 from surgery.runs import RunKind, RunTables
 from surgery.specimen import path
 from tests.specimen.training import build

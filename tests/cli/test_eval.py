@@ -219,7 +219,7 @@ def test_a_style_of_ones_own(
     monkeypatch.setattr(
         "eval.api._results", lambda _, __, work, *___, **____: asked.append(work.header_fields())
     )
-    monkeypatch.setattr("surgery.cli.evaluate.print_results", lambda *_, **__: None)
+    monkeypatch.setattr("surgery.cli.evaluate.print_scores", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")
     arguments = ("--suite", "specimen", "--samples", "1", "--out", "r", "--style")
     done = surgery("eval", "specimen:in", *arguments, "terse.yaml")

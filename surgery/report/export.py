@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: text of bounded length, and HTML with everything escaped."""
+"""A drawing outside the terminal: text of bounded length, escaped HTML, an SVG file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.text import printable
+from surgery.errors import ExecutionError
+from surgery.report.console import plain_console
+from surgery.text import one_line, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console, RenderableType
 
 MAX_LINES: Final = 58
 """Lines of a `repr`: more than a screen hides what stands before it."""
 
 _WIDTH: Final = 100
+_DRAWN: Final = b'<svg class="rich-terminal"'
 _PAGE: Final = '<pre style="line-height:1.2;font-family:monospace;white-space:pre">{code}</pre>'
 
 
@@ -33,6 +38,23 @@ def as_html(drawing: RenderableType, width: int = _WIDTH) -> str:
     return console.export_html(inline_styles=True, code_format=_PAGE)
 
 
+def write_svg(drawing: RenderableType, path: Path, title: str) -> None:
+    """Draw into an SVG file that looks like a terminal window.
+
+    Raises:
+        ExecutionError: If the file cannot be written, or is another than such a picture.
+    """
+    from surgery.checkpoint.sibling import put
+
+    console = _console(_WIDTH, record=True, force_terminal=True, color_system="truecolor")
+    console.print(drawing)
+    # rich numbers its CSS classes by content; a fixed id keeps the file the same every time.
+    svg = console.export_svg(title=one_line(title), unique_id="plan")
+    if path.is_file() and not path.read_bytes().startswith(_DRAWN):
+        raise ExecutionError(f"{path} is no picture of a plan, and is not replaced. Name another.")
+    put(path, lambda draft: draft.write_text(svg, encoding="utf-8"))
+
+
 def shortened(text: str) -> str:
     """Return text without trailing space, cut to `MAX_LINES` lines."""
     lines = [printable(line.rstrip()) for line in text.rstrip().split("\n")]
@@ -47,8 +69,4 @@ def paragraph(text: str) -> str:
 
 
 def _console(width: int, **options: Any) -> Console:
-    from rich.console import Console
-
-    return Console(
-        width=width, file=StringIO(), highlight=False, markup=False, emoji=False, **options
-    )
+    return plain_console(width=width, file=StringIO(), **options)

@@ -1,102 +1,30 @@
-"""What `eval`, `sweep`, `compare` and `demo` share: options, progress, tables on the terminal."""
+"""Scores as a terminal shows them: tables that fit its width, and lines of notes."""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.cli.console import stderr, stdout
-from surgery.cli.progress import OnTerminal
-from surgery.report.units import duration
-from surgery.text import one_line, printable
+from surgery.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.console import RenderableType
     from rich.table import Table
 
-    from eval.comparison import PairedDifference, Power, Share
-    from eval.metrics import Score
     from surgery.runs import RunTables
+
+    Score: TypeAlias = Any
+    Share: TypeAlias = Any
+    Power: TypeAlias = Any
+    PairedDifference: TypeAlias = Any
 
 _REASONS: Final = 3  # why responses are missing, the commonest
 _METRICS: Final = ("m_", "accuracy")
 _COLUMN: Final = 16  # characters of one task's column
-
-
-class AnswerProgress(OnTerminal):
-    """Shows how many responses are in, how fast they come, and how long the rest will take.
-
-    A bar on a terminal, a line per variant anywhere else; always on stderr.
-
-    Args:
-        quiet: Whether to show nothing.
-        among: What is told apart by name, where all of them are known from the start.
-    """
-
-    def __init__(self, *, quiet: bool = False, among: str | None = "variants") -> None:
-        super().__init__(quiet=quiet)
-        self._among = among
-        self._done: dict[str, int] = {}
-        self._totals: dict[str, int] = {}
-        self._kept = 0
-        self._start = time.monotonic()
-
-    def _drawn(self, console: Console) -> Progress:
-        bar = _bar(console)
-        bar.add_task("loading", total=None, rate="")
-        return bar
-
-    def __call__(self, name: str, came: int, total: int) -> None:
-        """Count responses of a variant; what is said of it first was there before."""
-        name = one_line(name)
-        first = name not in self._totals
-        self._totals[name] = total
-        self._done[name] = self._done.get(name, 0) + came
-        if first:
-            self._kept += came
-            self._start = time.monotonic()
-        if self._quiet:
-            return
-        if self._bar is not None:
-            self._bar.update(
-                self._bar.task_ids[0], completed=sum(self._done.values()),
-                total=sum(self._totals.values()), description=name, rate=self._rate(),
-            )  # fmt: skip
-        elif self._done[name] >= total:
-            over = sum(self._done[one] >= self._totals[one] for one in self._totals)
-            told = f"      {name}: {total} responses"
-            if first:
-                told += ", kept from before"
-            else:
-                of = f"{over} of {len(self._totals)} {self._among}, " if self._among else ""
-                told += f"; {of}{self._rate()}"
-            stderr().print(told, soft_wrap=True)
-
-    def _rate(self) -> str:
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        done, total = sum(self._done.values()), sum(self._totals.values())
-        rate = (done - self._kept) / seconds
-        left = f", {duration((total - done) / rate)} left" if rate else ""
-        return f"{rate:.3g} responses/s{left}"
-
-
-def _bar(console: Any) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        console=console,
-        transient=True,
-    )
 
 
 def rows(results: RunTables, table: str) -> list[Any]:
@@ -104,22 +32,20 @@ def rows(results: RunTables, table: str) -> list[Any]:
     return list(results.table(table).itertuples(index=False))
 
 
-def show(results: RunTables, folder: Path | None) -> None:
-    """Print what a run found."""
-    console = stdout()
+def overview(results: RunTables, width: int) -> Iterator[RenderableType]:
+    """Yield tables of scores and of recovery, an empty line after each.
+
+    Args:
+        results: An evaluation's.
+        width: Characters of a line.
+    """
     names = [variant["name"] for variant in results.summary["variants"]]
-    for table in score_tables(rows(results, "scores"), {name: [] for name in names}, console.width):
-        console.print(table)
-        console.print()
+    for table in score_tables(rows(results, "scores"), {name: [] for name in names}, width):
+        yield from (table, "")
     if len(results.recovery):
         base, donor = results.summary["base"], results.summary["donor"]
-        console.print(f"share of the gain from {base} to {donor} that each variant has")
-        console.print(_recovery(rows(results, "recovery")))
-        console.print()
-    for line in notes(results):
-        console.print(printable(line.replace("\n", " ")), soft_wrap=True)
-    if folder is not None:
-        console.print(f"tables, records and pictures are in {folder}")
+        yield f"share of the gain from {base} to {donor} that each variant has"
+        yield from (_recovery(rows(results, "recovery")), "")
 
 
 def score_tables(
@@ -129,7 +55,7 @@ def score_tables(
     extra: str = "",
     measures: tuple[str, ...] = _METRICS,
 ) -> list[Table]:
-    """Every variant's metric on every task, in as many tables as the width asks for.
+    """Return every variant's metric on every task, in as many tables as the width asks for.
 
     Args:
         scores: All scores.
@@ -190,7 +116,7 @@ def _recovery(parts: Sequence[Share]) -> Table:
 
 
 def _together(parts: Sequence[Share]) -> list[Share]:
-    """Tasks with one metric taken together, where there are several."""
+    """Return tasks with one metric taken together, where there are several."""
     pooled = {(p.suite, p.measure) for p in parts if p.task.startswith("all ")}
     return [p for p in parts if p.task.startswith("all ") or (p.suite, p.measure) not in pooled]
 
@@ -203,7 +129,7 @@ def _share(part: Share) -> str:
 
 
 def pair_table(pairs: Sequence[PairedDifference]) -> Table:
-    """Every paired difference, in percentage points."""
+    """Return every paired difference, in percentage points."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="bold")
@@ -226,7 +152,7 @@ def _p(value: float) -> str:
 
 
 def notes(results: RunTables) -> list[str]:
-    """What a reader of the tables must know: missing, guesses, power."""
+    """Return what a reader of the tables must know: missing, guesses, power."""
     lines = ["Percent of samples with their 95% intervals; every variant got the same questions."]
     missing = {
         (s.variant, s.task): s.missing
@@ -259,7 +185,7 @@ def _single(score: Score) -> bool:
 
 
 def _power_lines(powers: Sequence[Power]) -> list[str]:
-    """The smallest differences that could have shown, tasks of equal power together."""
+    """Return the smallest differences that could have shown, tasks of equal power together."""
     told: dict[str, list[str]] = defaultdict(list)
     for power in powers:
         if not power.task.startswith("all "):
