@@ -1,4 +1,4 @@
-"""Text for people: foreign text made safe to print, layer ranges."""
+"""Text for people: foreign text made safe to print, sizes, layer ranges."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_BYTES: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _HARMLESS: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters and parts of emoji
 _USER: Final = re.compile(r"(?<=://)[^\s/]*@")
 _QUERY: Final = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
@@ -84,3 +85,16 @@ def layer_numbers(layers: Iterable[int]) -> str:
     if not numbers:
         raise ValueError("no layers to describe")
     return f"layer{'s' if len(numbers) > 1 else ''} {ranges}"
+
+
+def size_text(nbytes: float) -> str:
+    """Return bytes in decimal units, as disks and the Hub count them: `16.6 GB`."""
+    for unit, name in _BYTES:
+        if nbytes >= unit:
+            return f"{three_digits(nbytes / unit)} {name}"
+    return f"{nbytes:.0f} B"
+
+
+def three_digits(value: float) -> str:
+    """Return a number with three digits: `1.50`, `16.6`, `228`."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

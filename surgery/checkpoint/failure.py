@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from surgery.errors import ExecutionError
+from surgery.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,14 +61,6 @@ def reason(error: OSError) -> str:
 def is_systems(error: OSError) -> bool:
     """Check that an error comes from the operating system about a file, not from a bug here."""
     return error.errno in _WHY and error.errno not in (errno.EEXIST, errno.ENOTDIR)
-
-
-def size_text(count: int) -> str:
-    """A number of bytes for people: `3.5 GB`, in powers of ten as disks are sold."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def free_bytes(path: Path) -> int:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from surgery.checkpoint.failure import free_bytes, size_text
+from surgery.checkpoint.failure import free_bytes
 from surgery.checkpoint.header import MAX_HEADER
 from surgery.checkpoint.hub import fetch_weights, weight_files
 from surgery.checkpoint.local import LocalCheckpoint
@@ -14,6 +14,7 @@ from surgery.checkpoint.ranges import CONNECTIONS, PIECE, RangedFile
 from surgery.checkpoint.source import Closing, Fetch, Remote
 from surgery.checkpoint.spans import PartialFile
 from surgery.errors import CheckpointError
+from surgery.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -171,27 +171,6 @@ class ShardWriter:
             _write_all(self._descriptor, view, offset + start)
         self._count(name, len(view))
 
-    def copy_from(
-        self,
-        name: str,
-        descriptor: int,
-        offset: int,
-        progress: Callable[[int], object] | None = None,
-    ) -> None:
-        """Copy a whole tensor from another file, in the kernel where it can.
-
-        Args:
-            name: The tensor.
-            descriptor: The open source file; its position is neither used nor moved.
-            offset: Where the tensor's bytes begin in it.
-            progress: Called with the number of bytes after every piece.
-
-        Raises:
-            CheckpointError: If the source ends too early.
-            ExecutionError: If the disk fails.
-        """
-        self.copy_run([name], descriptor, offset, progress)
-
     def copy_run(
         self,
         names: Sequence[str],
@@ -294,7 +273,7 @@ class ShardWriter:
         Raises:
             ExecutionError: If the disk fails.
         """
-        with filesystem_errors(self._path, self._layout.size):
+        with filesystem_errors(self._shown, self._layout.size):
             os.fdatasync(self._descriptor)
 
     def finish(self) -> None:

@@ -69,14 +69,16 @@ def _tensors(info: CheckpointInfo, architecture: Architecture) -> list[dict[str,
 def _print_summary(console: Console, record: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from surgery.report.units import many, number, size
+    from surgery.report.units import many, number
+    from surgery.text import size_text
 
     parts = record["components"].values()
+    nbytes = size_text(sum(part["bytes"] for part in parts))
     console.print(
         Text.assemble(
             (str(record["reference"]), "bold"),
             f"  {record['family']}, {many(sum(p['parameters'] for p in parts))} parameters, "
-            f"{size(sum(p['bytes'] for p in parts))} in {number(len(record['shards']), 'file')}\n",
+            f"{nbytes} in {number(len(record['shards']), 'file')}\n",
         )
     )
     _print_components(console, record)
@@ -98,7 +100,8 @@ def _print_summary(console: Console, record: dict[str, Any]) -> None:
 def _print_components(console: Console, record: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from surgery.report.units import many, size
+    from surgery.report.units import many
+    from surgery.text import size_text
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
     for column in ("component", "layers"):
@@ -109,7 +112,7 @@ def _print_components(console: Console, record: dict[str, Any]) -> None:
     for name, part in record["components"].items():
         layers = f"{part['layers']} (0-{part['layers'] - 1})" if part["layers"] else ""
         dtypes = ", ".join(part["dtypes"])
-        cells = (f"{part['tensors']:,}", many(part["parameters"]), size(part["bytes"]))
+        cells = (f"{part['tensors']:,}", many(part["parameters"]), size_text(part["bytes"]))
         table.add_row(name, layers, *cells, dtypes)
     console.print(table)
 

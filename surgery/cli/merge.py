@@ -128,14 +128,15 @@ def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str,
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    from surgery.report.units import duration, number, size
+    from surgery.report.units import duration, number
+    from surgery.text import size_text
 
     memory = summary["peak_memory_bytes"]
     parts = [
-        f"{size(summary['bytes'])} in {duration(summary['seconds'])}",
-        f"{size(summary['bytes_per_second'])}/s",
+        f"{size_text(summary['bytes'])} in {duration(summary['seconds'])}",
+        f"{size_text(summary['bytes_per_second'])}/s",
         f"{summary['computed']:,} of {number(summary['tensors'], 'tensor')} computed",
-        *([f"peak memory {size(memory)}"] if memory else []),
+        *([f"peak memory {size_text(memory)}"] if memory else []),
     ]
     console = stdout()
     console.print(f"{summary['out']}: {', '.join(parts)}", soft_wrap=True)
@@ -144,9 +145,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
         headers = sum(cost["headers"] for cost in costs)
         said = sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
         whole = sum(cost["whole"] for cost in costs if cost["way"] == "cache")
-        told = f"fetched {size(summary['fetched_bytes'])} by range: the plan said {size(said)}"
-        told += f", headers {size(headers)}" if headers else ""
-        console.print(told + (f"; and {size(whole)} whole" if whole else ""), soft_wrap=True)
+        fetched = size_text(summary["fetched_bytes"])
+        told = f"fetched {fetched} by range: the plan said {size_text(said)}"
+        told += f", headers {size_text(headers)}" if headers else ""
+        console.print(told + (f"; and {size_text(whole)} whole" if whole else ""), soft_wrap=True)
     if summary["custom_code"]:
         show_warning(
             f"{summary['out']} names Python code of its own ({', '.join(summary['custom_code'])}). "

@@ -8,8 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from surgery.cli.console import stderr
-from surgery.report.units import duration, size
-from surgery.text import one_line
+from surgery.report.units import duration
+from surgery.text import one_line, size_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -98,12 +98,12 @@ class ByteProgress(OnTerminal):
 
     def _line(self) -> str:
         rate = self.done / max(self.seconds, 1e-9)
-        told = f"{self.label}: {size(self.done)}"
+        told = f"{self.label}: {size_text(self.done)}"
         if self.total:
             left = max(0, self.total - self.done) / max(rate, 1e-9)
-            told += f" of {size(self.total)} ({self.done / self.total:.0%})"
-            return f"{told}, {size(rate)}/s, {duration(left)} left"
-        return f"{told}, {size(rate)}/s"
+            told += f" of {size_text(self.total)} ({self.done / self.total:.0%})"
+            return f"{told}, {size_text(rate)}/s, {duration(left)} left"
+        return f"{told}, {size_text(rate)}/s"
 
 
 def _bar(console: Any) -> Progress:

@@ -241,21 +241,23 @@ def _print_dry(repo: str, card: str, files: dict[str, int]) -> None:
 
 
 def _print_files(repo: str, files: dict[str, int]) -> None:
-    from surgery.report.units import number, size
+    from surgery.report.units import number
+    from surgery.text import size_text
 
     console = stdout()
-    total = size(sum(files.values()))
+    total = size_text(sum(files.values()))
     console.print(f"{repo}: {number(len(files), 'file')}, {total}", soft_wrap=True)
     for name, nbytes in files.items():
-        console.print(f"  {size(nbytes):>9}  {name}", soft_wrap=True)
+        console.print(f"  {size_text(nbytes):>9}  {name}", soft_wrap=True)
 
 
 def _print_done(published: Published) -> None:
-    from surgery.report.units import number, size
+    from surgery.report.units import number
+    from surgery.text import size_text
 
     console = stdout()
     seen = "private" if published.private else "public"
-    told = f"{number(published.files, 'file')}, {size(published.nbytes)}, {seen}"
+    told = f"{number(published.files, 'file')}, {size_text(published.nbytes)}, {seen}"
     console.print(f"{published.url}: {told}", soft_wrap=True)
     if published.copied:
         copied = number(len(published.copied), "file")

@@ -231,7 +231,8 @@ def _measured(
 
 def _say_what(study: Study, *, quiet: bool) -> None:
     """What will be read, and what had to be left out; on stderr."""
-    from surgery.report.units import number, size
+    from surgery.report.units import number
+    from surgery.text import size_text
 
     for told in _some([f"left out: {each}" for each in study.subject.alignment.unmatched]):
         show_warning(told)
@@ -242,7 +243,7 @@ def _say_what(study: Study, *, quiet: bool) -> None:
     parts = [
         ", ".join(map(str, study.subject.pairs)),
         number(len(pieces), "tensor"),
-        size(sum(piece.nbytes for piece in pieces)),
+        size_text(sum(piece.nbytes for piece in pieces)),
         *([f"{done:,} of them measured earlier"] if done else []),
     ]
     stderr().print("; ".join(parts), soft_wrap=True)
@@ -256,9 +257,10 @@ def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
 
 def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
     from surgery.report.stats.bars import bars
-    from surgery.report.units import duration, size
+    from surgery.report.units import duration
+    from surgery.text import size_text
 
     console = stdout()
     console.print(bars(stats))
-    told = f"measured {size(nbytes)} in {duration(seconds)}; " if nbytes else ""
+    told = f"measured {size_text(nbytes)} in {duration(seconds)}; " if nbytes else ""
     console.print(f"{told}tables, figures and summary.json are in {out}")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from surgery.card import custom_code, document, made_of, metadata, sources
-from surgery.checkpoint.failure import size_text
 from surgery.checkpoint.source import AdapterReference
 from surgery.execute.files import PICTURE
 from surgery.hub.parents import public_reference
 from surgery.markdown import code, fenced, plain, prose, row
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.models import pinned
+from surgery.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

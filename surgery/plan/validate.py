@@ -12,6 +12,7 @@ from surgery.checkpoint.vocabulary import differing_tokens, vocabulary
 from surgery.errors import PlanError
 from surgery.plan.memory import projected_memory, whole_memory, worst_op
 from surgery.reading import resolve
+from surgery.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +41,8 @@ def validate(plan: Plan, out: Path, *, workers: int) -> None:
     need = plan.nbytes + (16 << 20)
     if free < need:
         raise PlanError(
-            f"{out} needs {_size(need)} but {parent} has {_size(free)} free. Make room, or choose "
-            f"a folder on another disk."
+            f"{out} needs {size_text(need)} but {parent} has {size_text(free)} free. Make room, or "
+            f"choose a folder on another disk."
         )
     memory = projected_memory(plan, workers)
     available = available_memory()
@@ -49,13 +50,14 @@ def validate(plan: Plan, out: Path, *, workers: int) -> None:
         worst = worst_op(plan)
         because = (
             f"; the largest part is {worst.method} of {worst.name} {list(worst.shape)} with "
-            f"{_size(whole_memory(worst))}"
+            f"{size_text(whole_memory(worst))}"
             if worst
             else ""
         )
         raise PlanError(
-            f"this plan may need {_size(memory)} of memory and {_size(available)} are available"
-            f"{because}. Fewer workers, a linear or slerp step, or a smaller selection need less."
+            f"this plan may need {size_text(memory)} of memory and {size_text(available)} are "
+            f"available{because}. Fewer workers, a linear or slerp step, or a smaller selection "
+            "need less."
         )
 
 
@@ -157,8 +159,3 @@ def available_memory() -> int | None:
     if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
         found.append(int(limit.read_text()) - int(used.read_text()))
     return min(found, default=None)
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -16,7 +16,8 @@ from surgery.report.literal import literal
 from surgery.report.picture import Key, entries
 from surgery.report.stack import components, numbered, rows, symbol
 from surgery.report.stats.style import GREY, RC, WIDTH
-from surgery.report.units import number, size
+from surgery.report.units import number
+from surgery.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -237,4 +238,4 @@ def _legend(page: _Page, shown: Sequence[LegendEntry], key: Key) -> None:
 def _counts(entry: LegendEntry) -> tuple[str, str]:
     if entry.tensors is None:
         return "", ""
-    return number(entry.tensors, "tensor"), size(entry.nbytes)
+    return number(entry.tensors, "tensor"), size_text(entry.nbytes)

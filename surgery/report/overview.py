@@ -13,7 +13,8 @@ from rich.text import Text
 from surgery.checkpoint.source import Remote
 from surgery.plan.wording import step_detail
 from surgery.report.picture import picture
-from surgery.report.units import number, size
+from surgery.report.units import number
+from surgery.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,16 +61,16 @@ def needs(plan: Plan, memory: int) -> Text:
     computed = sum(op.nbytes for op in plan.ops if not op.is_copy)
     moved = "all moved byte for byte"
     if computed:
-        moved = f"{size(computed)} computed, the rest moved byte for byte"
-    told = f"{size(plan.nbytes)} in {number(len(plan.shards), 'file')}, {dtypes}; {moved}"
-    return Text.assemble(("output ", "bold"), f"{told}; memory at most {size(memory)}")
+        moved = f"{size_text(computed)} computed, the rest moved byte for byte"
+    told = f"{size_text(plan.nbytes)} in {number(len(plan.shards), 'file')}, {dtypes}; {moved}"
+    return Text.assemble(("output ", "bold"), f"{told}; memory at most {size_text(memory)}")
 
 
 def fetch_line(name: str, cost: Fetch) -> Text:
     """Return the cost of fetching a model from the Hub, both ways, and which is taken."""
     ways = {
-        Remote.RANGES: f"{size(cost.ranges)} by range in {number(cost.requests, 'request')}",
-        Remote.CACHE: f"{size(cost.whole)} whole, into the Hub's cache",
+        Remote.RANGES: f"{size_text(cost.ranges)} by range in {number(cost.requests, 'request')}",
+        Remote.CACHE: f"{size_text(cost.whole)} whole, into the Hub's cache",
     }
     told = f"{name}: {ways.pop(cost.way)}"
     other = next(iter(ways.values()))
@@ -89,7 +90,7 @@ def steps(plan: Plan) -> RenderableType:
             step.selector.describe(plan.architecture, plan.recipe.cuts),
             step_detail(step, plan.recipe.base),
             number(len(ops), "tensor"),
-            size(sum(op.nbytes for op in ops)),
+            size_text(sum(op.nbytes for op in ops)),
         )
     return table
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-_BYTES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+from surgery.text import three_digits
+
 _COUNTS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
-
-
-def size(nbytes: float) -> str:
-    """Bytes in decimal units, as disks and the Hub count them: `16.6 GB`."""
-    for unit, name in _BYTES:
-        if nbytes >= unit:
-            return f"{_three_digits(nbytes / unit)} {name}"
-    return f"{nbytes:.0f} B"
 
 
 def many(count: int) -> str:
     """A number of parameters: `7.62B`, `494M`, `2,048`."""
     for unit, name in _COUNTS[:-1]:
         if count >= unit:
-            return f"{_three_digits(count / unit)}{name}"
+            return f"{three_digits(count / unit)}{name}"
     return f"{count:,}"
 
 
@@ -36,7 +29,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -284,7 +284,7 @@ class TestCopy:
         def act(writer: FolderWriter, specs: list[TensorHeader]) -> None:
             shard = writer.shard("model.safetensors", specs)
             shard.copy_run(["p", "q"], descriptor, 11, seen.append)
-            shard.copy_from("r", descriptor, 0, seen.append)
+            shard.copy_run(["r"], descriptor, 0, seen.append)
 
         wanted = hashlib.sha256(data[11 : 11 + 200_000] + data[:1]).hexdigest()
         assert self.write(tmp_path, act) == wanted
@@ -321,7 +321,7 @@ class TestCopy:
 
             def put(i: int) -> None:
                 if i % 2:
-                    shard.copy_from(f"t{i:03}", descriptor, 1000 * i)
+                    shard.copy_run([f"t{i:03}"], descriptor, 1000 * i)
                 else:
                     shard.write(f"t{i:03}", 500, data[1000 * i + 500 : 1000 * i + 1000])
                     shard.write(f"t{i:03}", 0, data[1000 * i : 1000 * i + 500])
@@ -335,7 +335,7 @@ class TestCopy:
             FolderWriter(tmp_path / "m") as writer,
         ):
             shard = writer.shard("model.safetensors", [spec("p", DType.U8, 200_000)])
-            shard.copy_from("p", copied[0], 200_000)
+            shard.copy_run(["p"], copied[0], 200_000)
         assert traces(tmp_path) == ["source"]
 
     def test_strangers_are_no_neighbours(self, copied: tuple[int, bytes], tmp_path: Path) -> None:
@@ -351,11 +351,39 @@ class TestCopy:
             writer.shard("model.safetensors", SPECS).write("b", 8, b"123")
 
 
+def may_mount() -> bool:
+    """Check that this user may mount a disk in a namespace of their own."""
+    command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return bool(shutil.which("unshare")) and not subprocess.call(command, stderr=subprocess.DEVNULL)
+
+
+FULL_DISK = """
+import os, subprocess
+from pathlib import Path
+from surgery.checkpoint.dtype import DType
+from surgery.checkpoint.source import TensorHeader
+from surgery.checkpoint.write import FolderWriter
+from surgery.errors import ExecutionError
+disk = Path({disk!r})
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True)
+try:
+    with FolderWriter(disk / "m") as writer:
+        writer.shard("model.safetensors", [TensorHeader("a", DType.U8, (1000,), "", 0)])
+        if {step!r} == "shard":
+            writer.shard("large", [TensorHeader("a", DType.U8, (2_000_000,), "", 0)])
+        else:
+            writer.file("large", bytes(2_000_000))
+except ExecutionError as error:
+    print(error)
+print(os.listdir(disk))
+"""
+
+
 class TestFailures:
     @pytest.mark.parametrize(
         ("code", "words"),
         [
-            (errno.ENOSPC, r"the disk is full \(needed [\d.]+ (kB|bytes), [\d.]+ [GM]B free\)"),
+            (errno.ENOSPC, r"the disk is full \(needed [\d.]+ k?B, [\d.]+ [GM]B free\)"),
             (errno.EDQUOT, "your disk quota is used up"),
             (errno.EIO, "the disk reported an error"),
             (errno.EROFS, "the file system is read-only"),
@@ -392,8 +420,42 @@ class TestFailures:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
-        assert "larger than this system or `ulimit -f` allows (needed 200.1 kB" in done.stdout
+        assert "larger than this system or `ulimit -f` allows (needed 200 kB" in done.stdout
         assert traces(tmp_path) == []
+
+    @pytest.mark.parametrize("step", ["flush", "finish"])
+    def test_a_sync_that_fails_names_the_output(self, step: str, tmp_path: Path) -> None:
+        reader, writer_end = os.pipe()  # which the system really refuses to sync
+        with (
+            pytest.raises(ExecutionError) as caught,
+            FolderWriter(tmp_path / "m") as writer,
+        ):
+            shard = writer.shard("model.safetensors", SPECS)
+            for name, data in BYTES.items():
+                shard.write(name, 0, data)
+            os.dup2(writer_end, shard.descriptor)
+            getattr(shard, step)()
+        os.close(reader)
+        os.close(writer_end)
+        assert str(caught.value).startswith(f"{tmp_path / 'm' / 'model.safetensors'}: cannot be ")
+        assert traces(tmp_path) == []
+
+    @pytest.mark.skipif(not may_mount(), reason="a small disk cannot be mounted here")
+    @pytest.mark.parametrize("step", ["shard", "file"])
+    def test_a_full_disk_ends_in_an_error_and_nothing_else(self, step: str, tmp_path: Path) -> None:
+        code = FULL_DISK.format(disk=str(tmp_path), step=step)
+        done = subprocess.run(
+            ["unshare", "-Urm", sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        message, left = done.stdout.splitlines()
+        assert message.startswith(
+            f"{tmp_path / 'm' / 'large'}: cannot be written: the disk is full"
+        )
+        assert "(needed 2.00 MB, " in message
+        assert left == "[]"
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_a_place_that_may_not_be_written(self, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from surgery.recipe.recipe import Add
 from surgery.report.overview import overview
 from surgery.report.picture import picture
 from surgery.report.stack import letters, rows
-from surgery.report.units import duration, many, number, size
+from surgery.report.units import duration, many, number
+from surgery.text import size_text
 from tests.cli.plans import add, interpolate, merge, plan, transplant
 
 
@@ -151,7 +152,7 @@ def test_the_overview_tells_steps_fates_and_needs() -> None:
     ("value", "told"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16.6e9, "16.6 GB")]
 )
 def test_size(value: float, told: str) -> None:
-    assert size(value) == told
+    assert size_text(value) == told
 
 
 def test_counts_and_durations() -> None:
