@@ -232,7 +232,7 @@ def compare(
     """
     from eval.sweep.results import load_results
 
-    return RunResult.of(load_results(Path(run), against=against, base=base, donor=donor).run)
+    return RunResult.of(load_results(Path(run), against=against, base=base, donor=donor))
 
 
 def run_probe(
@@ -430,8 +430,8 @@ def _results(
             asked, work, folder, comparison, grader=grader, judge=verdicts, settings=settings
         )
         if out is not None:
-            write_figures(results.run, folder)
-    return RunResult.of(results.run)
+            write_figures(results, folder)
+    return RunResult.of(results)
 
 
 @contextmanager

@@ -167,7 +167,7 @@ def _of_probe(found: RunTables) -> Iterator[tuple[str, Series[float]]]:
             yield f"attention to image, {model}", _by_layer(rows)
 
 
-def _of_sweep(found: sweeps.Results) -> Iterator[tuple[str, Series[float]]]:
+def _of_sweep(found: RunTables) -> Iterator[tuple[str, Series[float]]]:
     """What one layer of the donor alone adds."""
     traits = {variant["name"]: variant["traits"] for variant in found.summary["variants"]}
     table = found.table("pairs")

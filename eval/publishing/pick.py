@@ -19,15 +19,16 @@ from math import isnan
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eval.comparison import pairs
+from eval.metrics import Score
 from eval.publishing.scores import NAMES, is_pooled, of_suites, plain_variants
+from eval.sweep.results import rows_of
 from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eval.graded import Graded
-    from eval.metrics import Score
-    from eval.sweep.results import Results
+    from surgery.runs import RunTables
 
     Gaps: TypeAlias = Mapping[str, float | str]
     """Left less right of every variant, or the reason why there is no such number."""
@@ -114,7 +115,7 @@ def parse_pick(text: str) -> Pick:
     return Pick(text, suite, name, sign.group(), margin[1], -share if margin[2] == "-" else share)
 
 
-def picked(results: Results, records: Sequence[Graded], picks: Sequence[Pick]) -> PickedVariants:
+def picked(results: RunTables, records: Sequence[Graded], picks: Sequence[Pick]) -> PickedVariants:
     """Return the variants of a run that fulfil all picks; plain models are never among them.
 
     Args:
@@ -157,7 +158,7 @@ def _share(text: str, pick: str) -> float:
     return value
 
 
-def _gaps(pick: Pick, results: Results, records: Sequence[Graded], names: Sequence[str]) -> Gaps:
+def _gaps(pick: Pick, results: RunTables, records: Sequence[Graded], names: Sequence[str]) -> Gaps:
     """Return left less right of every variant."""
     rows = {score.variant: score for score in _rows(pick, results)}
     unanswered = "none of its samples was answered"
@@ -195,9 +196,9 @@ def _check_other(pick: Pick, names: Sequence[str], values: Mapping[str, float | 
         )
 
 
-def _rows(pick: Pick, results: Results) -> list[Score]:
+def _rows(pick: Pick, results: RunTables) -> list[Score]:
     """Return the scores that a pick means, one per variant."""
-    scores = [score for score in results.scores if not score.split and score.measure in NAMES]
+    scores = [s for s in rows_of(results, Score) if not s.split and s.measure in NAMES]
     suites = list(dict.fromkeys(score.suite for score in scores))
     if pick.suite and pick.suite not in suites:
         raise SurgeryError(

@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.comparison import pairs
+from eval.comparison import PairedDifference, pairs
+from eval.metrics import Score
 from eval.records import Condition, Metric
+from eval.sweep.results import rows_of
 from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from eval.comparison import PairedDifference
     from eval.graded import Graded
-    from eval.metrics import Score
-    from eval.sweep.results import Results
+    from surgery.runs import RunTables
 
 NAMES: Final[dict[str, str]] = {
     Metric.VISION: "M_vis",
@@ -46,7 +46,7 @@ class IndexRow:
     difference: PairedDifference | None
 
 
-def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[Score, ...]:
+def scores_for(results: RunTables, variant: str, parents: Sequence[str]) -> tuple[Score, ...]:
     """The metrics of a variant and of the models it stands beside, task by task.
 
     Args:
@@ -62,7 +62,7 @@ def scores_for(results: Results, variant: str, parents: Sequence[str]) -> tuple[
     """
     names = dict.fromkeys((variant, *parents))
     _check(names, results.summary)
-    found = _metrics(results.scores)
+    found = _metrics(rows_of(results, Score))
     return tuple(score for name in names for score in found if score.variant == name)
 
 
@@ -90,7 +90,7 @@ def differences_for(
     )
 
 
-def index_rows(results: Results, names: Sequence[str]) -> tuple[IndexRow, ...]:
+def index_rows(results: RunTables, names: Sequence[str]) -> tuple[IndexRow, ...]:
     """The metrics of several variants on whole suites, each against the run's `against`.
 
     Where several tasks of a suite share a metric, they are taken together.
@@ -103,8 +103,11 @@ def index_rows(results: Results, names: Sequence[str]) -> tuple[IndexRow, ...]:
         SurgeryError: If the run has no variant of one of those names.
     """
     _check(names, results.summary)
-    compared = {(pair.variant, pair.suite, pair.task, pair.measure): pair for pair in results.pairs}
-    shown = of_suites(_metrics(results.scores))
+    compared = {
+        (pair.variant, pair.suite, pair.task, pair.measure): pair
+        for pair in rows_of(results, PairedDifference)
+    }
+    shown = of_suites(_metrics(rows_of(results, Score)))
     rows = []
     for score in (one for name in dict.fromkeys(names) for one in shown if one.variant == name):
         pair = compared.get((score.variant, score.suite, score.task, score.measure))
@@ -162,10 +165,10 @@ def is_pooled(score: Score) -> bool:
     return score.task.startswith("all ")
 
 
-def tasks_with_images(results: Results) -> frozenset[tuple[str, str]]:
+def tasks_with_images(results: RunTables) -> frozenset[tuple[str, str]]:
     """Return the suite and name of every task whose samples were asked with their images."""
     measure = f"right[{Condition.IMAGE}]"
-    return frozenset((s.suite, s.task) for s in results.scores if s.measure == measure)
+    return frozenset((s.suite, s.task) for s in rows_of(results, Score) if s.measure == measure)
 
 
 def _metrics(scores: Iterable[Score]) -> list[Score]:

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from eval.sweep.results import Results
     from surgery.hub.account import Target
     from surgery.hub.publish import Published
     from surgery.recipe import Recipe
+    from surgery.runs import RunTables
 
 
 @dataclass
@@ -118,7 +118,7 @@ def _check_distinct(repos: Mapping[str, str]) -> None:
             )
 
 
-def _selected(run: Path, picks: Sequence[str]) -> tuple[Results, list[str], list[str]]:
+def _selected(run: Path, picks: Sequence[str]) -> tuple[RunTables, list[str], list[str]]:
     """Return the run's results, the variants to publish, and those that no pick can decide on."""
     results = load_results(run)
     plain = plain_variants(results.summary)
@@ -144,7 +144,7 @@ class _Sweep:
     run: Path
     api: Any
     options: PublishOptions
-    results: Results
+    results: RunTables
     publication: SweepPublication
     picks: Sequence[str] = ()
     steps: dict[str, str] = field(default_factory=dict)

@@ -6,11 +6,11 @@ import json
 import os
 import platform
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import surgery
 from eval.comparison import PairedDifference, Power, Share, pairs, power, shares
@@ -24,8 +24,7 @@ from surgery.runs import RunKind, RunTables
 from surgery.text import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Self
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pandas import DataFrame
 
@@ -35,77 +34,66 @@ SUMMARY: Final = "run.json"
 _VERSIONS: Final = ("torch", "transformers", "numpy", "scipy", "math-verify", "huggingface_hub")
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a run found; its tables are the files of the same names.
+Row = TypeVar("Row", Score, PairedDifference, Share, Power)
+_TABLES: Final[Mapping[type, str]] = {
+    Score: "scores", PairedDifference: "pairs", Share: "recovery", Power: "power",
+}  # fmt: skip
 
-    Attributes:
-        scores: One row per variant, task and measure.
-        pairs: One row per variant and task: against one variant, paired.
-        recovery: One row per variant and task: what part of the donor's gain it has.
-        power: One row per task: what its samples can show.
-        summary: `variants` with their traits, `base`, `donor`, `against`, settings.
+
+def make_results(records: Sequence[Graded], summary: Mapping[str, Any]) -> RunTables:
+    """Return the results of graded records.
+
+    Args:
+        records: Every variant's.
+        summary: Names the variants to compare: `against`, `base` and `donor`, each may be None.
+
+    Returns:
+        Tables `scores`, `pairs`, `recovery` and `power`, one row per `Score`, `PairedDifference`,
+        `Share` and `Power`.
+
+    Raises:
+        SurgeryError: If the records have no variant of one of those names.
     """
-
-    scores: tuple[Score, ...]
-    pairs: tuple[PairedDifference, ...]
-    recovery: tuple[Share, ...]
-    power: tuple[Power, ...]
-    summary: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, records: Sequence[Graded], summary: Mapping[str, Any]) -> Self:
-        """Work results out.
-
-        Args:
-            records: Every variant's.
-            summary: Names the variants to compare: `against`, `base` and `donor`, each may be None.
-
-        Raises:
-            SurgeryError: If the records have no variant of one of those names.
-        """
-        against, base, donor = (summary.get(key) for key in ("against", "base", "donor"))
-        compared = pairs(records, against) if against else []
-        parts = shares(records, base, donor) if base and donor else []
-        return cls(
-            tuple(scores(records)),
-            tuple(compared),
-            tuple(parts),
-            tuple(power(compared, records)),
-            {**summary, "judge": _agreement(records), "missing": _reasons(records)},
-        )
-
-    @property
-    def run(self) -> RunTables:
-        """The results as tables, for figures and notebooks."""
-        names = ("scores", "pairs", "recovery", "power")
-        tables = {name: self.table(name) for name in names}
-        return RunTables(RunKind.EVALUATION, self.summary, tables)
-
-    def table(self, name: str) -> DataFrame:
-        """`scores`, `pairs`, `recovery` or `power` as a table."""
-        from pandas import DataFrame
-
-        kinds = {"scores": Score, "pairs": PairedDifference, "recovery": Share, "power": Power}
-        columns = [field.name for field in fields(kinds[name])]
-        return DataFrame([asdict(row) for row in getattr(self, name)], columns=columns)
-
-    def write(self, folder: Path, records: Sequence[Graded]) -> None:
-        """Write records, tables and summary; each file is whole or not there.
-
-        Raises:
-            ExecutionError: If one cannot be written.
-        """
-        lines = "".join(record.line() + "\n" for record in records)
-        put(folder / RECORDS, lambda path: path.write_text(well_formed(lines), encoding="utf-8"))
-        for name in ("scores", "pairs", "recovery", "power"):
-            put(folder / f"{name}.csv", partial(self.table(name).to_csv, index=False))
-        text = json.dumps({**self.summary, "power": [asdict(row) for row in self.power]}, indent=2)
-        put(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    against, base, donor = (summary.get(key) for key in ("against", "base", "donor"))
+    compared = pairs(records, against) if against else []
+    parts = shares(records, base, donor) if base and donor else []
+    tables = {
+        "scores": _frame(scores(records), Score),
+        "pairs": _frame(compared, PairedDifference),
+        "recovery": _frame(parts, Share),
+        "power": _frame(power(compared, records), Power),
+    }
+    told = {**summary, "judge": _agreement(records), "missing": _reasons(records)}
+    return RunTables(RunKind.EVALUATION, told, tables)
 
 
-def load_results(folder: Path, **changes: str | None) -> Results:
-    """Results of a run that has ended, worked out anew from its records.
+def _frame(rows: Iterable[Any], kind: type[Any]) -> DataFrame:
+    from pandas import DataFrame
+
+    return DataFrame([asdict(row) for row in rows], columns=[each.name for each in fields(kind)])
+
+
+def rows_of(results: RunTables, kind: type[Row]) -> list[Row]:
+    """Return the rows of the table that holds values of a kind."""
+    return [kind(**row) for row in results.table(_TABLES[kind]).to_dict("records")]
+
+
+def write_results(results: RunTables, folder: Path, records: Sequence[Graded]) -> None:
+    """Write records, tables and summary; each file is whole or not there.
+
+    Raises:
+        ExecutionError: If one cannot be written.
+    """
+    lines = "".join(record.line() + "\n" for record in records)
+    put(folder / RECORDS, lambda path: path.write_text(well_formed(lines), encoding="utf-8"))
+    for name, table in results.tables.items():
+        put(folder / f"{name}.csv", partial(table.to_csv, index=False))
+    text = json.dumps({**results.summary, "power": results.power.to_dict("records")}, indent=2)
+    put(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def load_results(folder: Path, **changes: str | None) -> RunTables:
+    """Return the results of a run that has ended, worked out anew from its records.
 
     Args:
         folder: The run's folder.
@@ -125,7 +113,7 @@ def load_results(folder: Path, **changes: str | None) -> Results:
         ) from None
     given = {key: value for key, value in changes.items() if value is not None}
     try:
-        return Results.of(records, {**summary, **given})
+        return make_results(records, {**summary, **given})
     except (KeyError, ValueError, TypeError) as error:
         raise ExecutionError(
             f"{folder / RECORDS} does not hold what an evaluation writes: records are "

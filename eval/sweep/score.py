@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eval.engines.resizing import limit_note
 from eval.graded import graded, judged
 from eval.store import Store
-from eval.sweep.results import Results, machine
+from eval.sweep.results import machine, make_results, write_results
 from surgery.recipe.dump import to_yaml
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eval.records import Sample, Suite
     from eval.sweep.desk import Work
     from eval.sweep.run import Asked
+    from surgery.runs import RunTables
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def score(
     grader: str = "strict",
     judge: Callable[[Sequence[tuple[Sample, str]]], Sequence[bool | None]] | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> Results:
+) -> RunTables:
     """Grade what is in the store, work results out and write them.
 
     Args:
@@ -81,8 +82,8 @@ def score(
         + [one.note for one in {one.shrinkage for one in asked} if one],
         **machine(),
     }
-    results = Results.of(records, summary)
-    results.write(folder, records)
+    results = make_results(records, summary)
+    write_results(results, folder, records)
     return results
 
 

@@ -101,7 +101,7 @@ def test_it_says_what_memory_says(url: str, tmp_path: Path) -> None:
     )
     assert again[0].timing.answered == 0
     values = [
-        {(s.task, s.measure): s.value for s in results.scores}
+        {(s.task, s.measure): s.value for s in results.scores.itertuples()}
         for results in (
             score(again, work(), tmp_path / "served", Comparison()),
             score(ours, work(), tmp_path / "memory", Comparison()),

@@ -14,7 +14,7 @@ from scipy import stats
 from eval.probes.profile import _lost, profile, write_profile
 from eval.probes.results import LayerValue, probe_run, table, write_probe
 from eval.statistics.significance import holm
-from eval.sweep.results import Results
+from eval.sweep.results import make_results, write_results
 from surgery.errors import ExecutionError
 from tests.eval.made import texts
 
@@ -85,7 +85,7 @@ def sweep(folder: Path, layers: int = LAYERS) -> Path:
     traits += [{"name": name, "traits": {}} for name in ("in", "rl")]
     folder.mkdir(parents=True)
     summary = {"against": "in", "base": None, "donor": None, "variants": traits}
-    Results.of(records, summary).write(folder, records)
+    write_results(make_results(records, summary), folder, records)
     return folder
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eval.publishing.pick import Pick, parse_pick, picked
 from eval.records import Metric
-from eval.sweep.results import Results
+from eval.sweep.results import make_results
 from eval.sweep.variants import Pairing, plain, thirds
 from surgery.errors import SurgeryError
 from surgery.recipe.dump import to_yaml
@@ -51,12 +51,12 @@ INCOMPLETE = (
     "right, for example 'M_v2r >= in', 'M_vis > 85%' or 'paper/geometry >= in - 2%'."
 )
 RECORDS = records()
-RESULTS = Results.of(RECORDS, summary())
+RESULTS = make_results(RECORDS, summary())
 
 
 def chosen(*picks: str, of: list | None = None) -> list[str]:
     given = RECORDS if of is None else of
-    results = RESULTS if of is None else Results.of(of, summary())
+    results = RESULTS if of is None else make_results(of, summary())
     found = picked(results, given, [parse_pick(text) for text in picks])
     assert not found.left_out
     return list(found.names)
@@ -191,7 +191,7 @@ def lost(name: str, samples: range, task: str = "read") -> list:
 def test_compared_on_the_samples_that_both_answered() -> None:
     # b and in are both right on q0..q19; b's share alone falls to 10 of 30.
     some = lost("b", range(10))
-    assert Results.of(some, summary()).table("scores").query(
+    assert make_results(some, summary()).table("scores").query(
         "variant == 'b' and task == 'read' and measure == 'm_vis'"
     )["value"].item() == pytest.approx(10 / 30)
     assert chosen("read >= in", of=some) == ["a", "b"]
@@ -200,7 +200,7 @@ def test_compared_on_the_samples_that_both_answered() -> None:
 
 def test_what_cannot_be_decided_is_left_out_by_name() -> None:
     none = lost("b", range(40))
-    results = Results.of(none, summary())
+    results = make_results(none, summary())
     pick = parse_pick("read >= in")
     found = picked(results, none, [pick])
     assert found.names == ("a",)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pandas
 import pytest
 
-from eval.sweep.results import Results, load_results, machine
+from eval.comparison import PairedDifference
+from eval.metrics import Score
+from eval.sweep.results import load_results, machine, make_results, rows_of, write_results
 from surgery.errors import ExecutionError, SurgeryError
 from tests.eval.made import texts
 
@@ -30,12 +32,12 @@ SUMMARY = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    Results.of(RECORDS, SUMMARY).write(tmp_path, RECORDS)
+    write_results(make_results(RECORDS, SUMMARY), tmp_path, RECORDS)
     return tmp_path
 
 
 def test_files_hold_what_the_tables_hold(folder: Path) -> None:
-    results = Results.of(RECORDS, SUMMARY)
+    results = make_results(RECORDS, SUMMARY)
     for name in ("scores", "pairs", "recovery", "power"):
         read = pandas.read_csv(folder / f"{name}.csv")
         empty = {column: "" for column in ("split", "reason") if column in read}
@@ -49,11 +51,11 @@ def test_files_hold_what_the_tables_hold(folder: Path) -> None:
 
 
 def test_the_same_again_from_the_files(folder: Path) -> None:
-    first, again = Results.of(RECORDS, SUMMARY), load_results(folder)
-    assert repr(again.scores) == repr(first.scores)
-    assert repr(again.pairs) == repr(first.pairs)
+    first, again = make_results(RECORDS, SUMMARY), load_results(folder)
+    for kind in (Score, PairedDifference):
+        assert repr(rows_of(again, kind)) == repr(rows_of(first, kind))
     other = load_results(folder, against="rl", base=None, donor=None)
-    assert {pair.against for pair in other.pairs} == {"rl"}
+    assert set(other.pairs["against"]) == {"rl"}
     with pytest.raises(SurgeryError, match="no variant 'x'"):
         load_results(folder, against="x")
 
@@ -62,22 +64,22 @@ def test_a_judges_disagreement_is_told() -> None:
     judged = [
         replace(r, judged=r.correct if i % 4 else not r.correct) for i, r in enumerate(RECORDS)
     ]
-    results = Results.of(judged, SUMMARY)
+    results = make_results(judged, SUMMARY)
     judge = results.summary["judge"]
     assert judge["judged"] == 120
     assert judge["disagreement"]["value"] == pytest.approx(0.25)
     assert judge["disagreement"]["low"] < 0.25 < judge["disagreement"]["high"]
-    assert Results.of(RECORDS, SUMMARY).summary["judge"] is None
+    assert make_results(RECORDS, SUMMARY).summary["judge"] is None
 
 
 def test_without_a_comparison_there_are_scores_alone(tmp_path: Path) -> None:
     plain = {"variants": SUMMARY["variants"], "against": None, "base": None, "donor": None}
-    results = Results.of(RECORDS, plain)
-    assert results.scores
-    assert not results.pairs
-    assert not results.recovery
-    assert not isnan(results.power[0].discordant)
-    results.write(tmp_path, RECORDS)
+    results = make_results(RECORDS, plain)
+    assert len(results.scores)
+    assert not len(results.pairs)
+    assert not len(results.recovery)
+    assert not isnan(results.power["discordant"][0])
+    write_results(results, tmp_path, RECORDS)
     assert list(pandas.read_csv(tmp_path / "pairs.csv").columns)[:2] == ["variant", "against"]
 
 

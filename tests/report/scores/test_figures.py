@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval.records import Metric
-from eval.sweep.results import Results
+from eval.sweep.results import make_results
 from surgery.report.figures import FIGURES, write_figures
 from surgery.report.scores.figures import layers, recovery, scores
 from surgery.runs import RunKind
@@ -16,6 +16,8 @@ from tests.eval.made import paired, texts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from surgery.runs import RunTables
 
 NAMES = ("in", "rl", *(f"rl@language.{i}" for i in range(6)), *(f"rl@vision.{i}" for i in range(3)))
 TRAITS = [{}, {}] + [
@@ -25,7 +27,7 @@ TRAITS = [{}, {}] + [
 
 
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> RunTables:
     """A sweep over layers: layers 2 and 3 of the decoder carry the gain."""
     generator = np.random.default_rng(2)
     records = []
@@ -42,11 +44,11 @@ def results() -> Results:
             {"name": name, "traits": traits} for name, traits in zip(NAMES, TRAITS, strict=True)
         ],
     }  # fmt: skip
-    return Results.of(records, summary)
+    return make_results(records, summary)
 
 
-def test_scores_has_a_panel_per_metric_and_a_row_per_variant(results: Results) -> None:
-    figure = scores(results.run)
+def test_scores_has_a_panel_per_metric_and_a_row_per_variant(results: RunTables) -> None:
+    figure = scores(results)
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in panels] == [
         "M_vis: seen, and needed", "M_rea: reasoned in text",
@@ -60,8 +62,8 @@ def test_scores_has_a_panel_per_metric_and_a_row_per_variant(results: Results) -
     assert y[0] > y[-1]  # the first variant is on top
 
 
-def test_recovery_shows_every_variant_but_base_and_donor(results: Results) -> None:
-    figure = recovery(results.run)
+def test_recovery_shows_every_variant_but_base_and_donor(results: RunTables) -> None:
+    figure = recovery(results)
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == list(NAMES[2:])
     assert "share of the gain from in (0%) to rl (100%)" in figure.get_supxlabel()
@@ -69,8 +71,8 @@ def test_recovery_shows_every_variant_but_base_and_donor(results: Results) -> No
     assert found["rl@language.2"] == pytest.approx(0.7)
 
 
-def test_layers_follow_depth(results: Results) -> None:
-    figure = layers(results.run)
+def test_layers_follow_depth(results: RunTables) -> None:
+    figure = layers(results)
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
     assert list(lines[0].get_xdata()) == [0, 1, 2, 3, 4, 5]
     assert list(lines[1].get_xdata()) == [0, 1, 2]
@@ -78,20 +80,22 @@ def test_layers_follow_depth(results: Results) -> None:
     assert "difference from in in points" in figure.get_supylabel()
 
 
-def test_files_are_the_same_every_time_and_stale_ones_go(results: Results, tmp_path: Path) -> None:
+def test_files_are_the_same_every_time_and_stale_ones_go(
+    results: RunTables, tmp_path: Path
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     names = list(FIGURES[RunKind.EVALUATION])
-    assert [path.stem for path in write_figures(results.run, one)] == names
-    write_figures(results.run, two)
+    assert [path.stem for path in write_figures(results, one)] == names
+    write_figures(results, two)
     for name in names:
         assert (one / f"{name}.png").read_bytes() == (two / f"{name}.png").read_bytes()
-    bare = Results.of(texts("in", [True, False]), {
+    bare = make_results(texts("in", [True, False]), {
         "against": None, "base": None, "donor": None,
         "variants": [{"name": "in", "traits": {}}],
     })  # fmt: skip
-    assert [path.name for path in write_figures(bare.run, one)] == ["scores.png"]
+    assert [path.name for path in write_figures(bare, one)] == ["scores.png"]
     assert sorted(path.name for path in one.iterdir()) == ["scores.png"]
 
 
@@ -101,6 +105,6 @@ def test_a_metric_without_an_answer_is_no_point(tmp_path: Path) -> None:
         "against": None, "base": None, "donor": None,
         "variants": [{"name": name, "traits": {}} for name in ("in", "rl")],
     }  # fmt: skip
-    figure = scores(Results.of(records, summary).run)
+    figure = scores(make_results(records, summary))
     assert len(figure.axes[0].lines[0].get_xdata()) == 1
-    write_figures(Results.of(records, summary).run, tmp_path)
+    write_figures(make_results(records, summary), tmp_path)
