@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from surgery.api.functions import load_run, make_plan, merge, verify, weight_stats
+    from surgery.api.functions import load_run, make_plan, merge, weight_stats
     from surgery.api.plans import MergedModel, MergePlan
     from surgery.api.results import RunResult
+    from surgery.api.verification import verify
     from surgery.arch import Component, Site
     from surgery.checkpoint.open import open_checkpoint
     from surgery.checkpoint.source import AdapterReference, Checkpoint, CheckpointInfo
@@ -70,7 +71,7 @@ _HOMES: Final = {
     "parse_recipe": "surgery.recipe",
     "parse_selector": "surgery.recipe",
     "publish_merge": "surgery.hub.merge",
-    "verify": "surgery.api.functions",
+    "verify": "surgery.api.verification",
     "weight_stats": "surgery.api.functions",
 }
 

@@ -13,7 +13,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, end)
     from surgery.cli.main import main as run
 
-    run()
+    run(end)
 
 
 def end(*_: object) -> NoReturn:

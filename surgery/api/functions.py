@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from surgery.api.plans import MergedModel, MergePlan
 from surgery.api.results import RunResult
-from surgery.errors import ExecutionError, PlanError
+from surgery.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from surgery.execute.verify import Verification
     from surgery.recipe import Recipe
 
 
@@ -81,44 +80,6 @@ def merge(
     """
     plan = make_plan(recipe, models)
     return plan.merge(out, workers=workers, overwrite=overwrite, progress=progress)
-
-
-def verify(
-    folder: str | Path,
-    models: Mapping[str, str] | None = None,
-    *,
-    inputs: bool = True,
-    progress: Callable[[int], None] | None = None,
-) -> Verification:
-    """Prove every tensor of a merged folder against its ledger and its inputs.
-
-    Args:
-        folder: A folder that a merge wrote.
-        models: Where the recipe's models are now, for those that moved.
-        inputs: Whether to read the models too; without them only the folder is proven.
-        progress: Called with bytes as they are read, from several threads.
-
-    Raises:
-        ExecutionError: If anything does not hold; names the first fault.
-        CheckpointError: If the folder is no merge, or a model cannot be opened.
-
-    Example:
-        >>> import surgery
-        >>> merged = surgery.merge("specimen/in-rl-in", out / "verified")
-        >>> surgery.verify(merged.path).ok
-        True
-    """
-    from surgery.execute.verify import verify as prove
-
-    proof = prove(Path(folder), models, inputs=inputs, progress=progress)
-    if not proof.ok:
-        first = proof.faults[0]
-        raise ExecutionError(
-            f"{folder} does not hold: {first.where} {first.what}"
-            + (f" (and {len(proof.faults) - 1:,} more faults)" if len(proof.faults) > 1 else "")
-            + ". Make the merge again, or find out who changed the folder."
-        )
-    return proof
 
 
 def weight_stats(

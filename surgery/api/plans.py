@@ -131,7 +131,7 @@ class MergePlan:
         """
         from surgery.api.saving import save_plan
 
-        return save_plan(self, Path(folder))
+        return save_plan(self.plan, self.df, Path(folder))
 
     def __repr__(self) -> str:
         from surgery.report.export import as_text
@@ -204,6 +204,6 @@ class MergedModel:
         Raises:
             ExecutionError: If anything does not hold; names the first fault.
         """
-        from surgery.api.functions import verify
+        from surgery.api.verification import verify
 
         return verify(self.path, inputs=inputs)

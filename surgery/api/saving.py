@@ -12,13 +12,15 @@ from surgery.errors import ExecutionError, SurgeryError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from surgery.api.plans import MergePlan
-    from surgery.api.results import RunResult
+    from pandas import DataFrame
+
+    from surgery.plan import Plan
+    from surgery.runs import RunTables
 
 _SUFFIXES: Final = frozenset({".csv", ".json", ".png", ".npz", ".yaml"})
 
 
-def save_run(result: RunResult, folder: Path) -> list[Path]:
+def save_run(run: RunTables, folder: Path) -> list[Path]:
     """Write tables, arrays, summary and figures.
 
     Raises:
@@ -26,27 +28,29 @@ def save_run(result: RunResult, folder: Path) -> list[Path]:
     """
     import numpy as np
 
+    from surgery.report.figures import FIGURES, figure
+
     _prepare(folder)
     files = [
         put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
-        for name, table in result.tables.items()
+        for name, table in run.tables.items()
     ]
-    if result.arrays:
-        arrays: dict[str, Any] = dict(result.arrays)
+    if run.arrays:
+        arrays: dict[str, Any] = dict(run.arrays)
         files.append(put(folder / "arrays.npz", lambda path: _write_arrays(np, path, arrays)))
-    summary = json.dumps(result.summary, indent=2, ensure_ascii=False, default=str) + "\n"
+    summary = json.dumps(run.summary, indent=2, ensure_ascii=False, default=str) + "\n"
     files.append(put(folder / "summary.json", lambda path: path.write_text(summary, "utf-8")))
-    for name in result.figures:
+    for name in FIGURES.get(run.kind, ()):
         try:
-            figure = result.plot(name)
+            drawn = figure(run, name)
         except SurgeryError:  # this run lacks what the figure shows
             continue
-        save = partial(figure.savefig, format="png", metadata={"Software": None})
+        save = partial(drawn.savefig, format="png", metadata={"Software": None})
         files.append(put(folder / f"{name}.png", save))
     return files
 
 
-def save_plan(plan: MergePlan, folder: Path) -> list[Path]:
+def save_plan(plan: Plan, operations: DataFrame, folder: Path) -> list[Path]:
     """Write recipe, operations and picture.
 
     Raises:
@@ -56,10 +60,12 @@ def save_plan(plan: MergePlan, folder: Path) -> list[Path]:
     from surgery.report.layers import layers_png
 
     _prepare(folder)
-    recipe, picture = to_yaml(plan.recipe), layers_png(plan.plan)
+    recipe, picture = to_yaml(plan.recipe), layers_png(plan)
     return [
         put(folder / "recipe.yaml", lambda path: path.write_text(recipe, "utf-8")),
-        put(folder / "operations.csv", partial(plan.df.to_csv, index=False, lineterminator="\n")),
+        put(
+            folder / "operations.csv", partial(operations.to_csv, index=False, lineterminator="\n")
+        ),
         put(folder / "layers.png", lambda path: path.write_bytes(picture)),
     ]
 

@@ -146,7 +146,7 @@ def _measure_updates(out: Path) -> RunTables:
 
 
 def _print_updates(stats: RunTables, out: Path) -> None:
-    from surgery.report.stats.bars import bars
+    from surgery.report.stats.terminal import bars
 
     console = stdout()
     console.print()
@@ -179,7 +179,7 @@ def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
 
 
 def _print_probe(probe: RunTables, out: Path) -> None:
-    from surgery.report.probes.bars import bars
+    from surgery.report.probes.terminal import bars
 
     console = stdout()
     console.print()

@@ -18,7 +18,6 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from surgery import __version__
-from surgery.__main__ import end
 from surgery.cli import (
     compare,
     demo,
@@ -134,8 +133,12 @@ def _options(
     pass
 
 
-def main() -> None:
+def main(early: Callable[..., NoReturn] | None = None) -> None:
     """The console script.
+
+    Args:
+        early: The handler of interrupts that was set while this module was being imported; while
+            a command runs, an interrupt is a KeyboardInterrupt.
 
     Exits with 0 when done, 2 when the user can mend it, 1 with a traceback for a bug of ours, and
     130 when interrupted.
@@ -146,7 +149,7 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show_warning
-            _run()
+            _run(early)
     except SurgeryError as error:
         _refuse(error)
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
@@ -167,7 +170,7 @@ def main() -> None:
         raise
 
 
-def _run() -> None:
+def _run(early: Callable[..., NoReturn] | None) -> None:
     """Run the command of `sys.argv`."""
     check_platform()
     check_folder()
@@ -175,7 +178,7 @@ def _run() -> None:
     warning = find_home()
     if warning is not None:
         show_warning(warning)
-    quiet = signal.getsignal(signal.SIGINT) is end
+    quiet = early is not None and signal.getsignal(signal.SIGINT) is early
     if quiet:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     make = logging.getLogRecordFactory()
@@ -186,7 +189,7 @@ def _run() -> None:
         get_command(build())(prog_name="surgery")
     finally:
         if quiet:  # no traceback if Ctrl-C comes while the interpreter exits
-            signal.signal(signal.SIGINT, end)
+            signal.signal(signal.SIGINT, early)
 
 
 def _plain_record(make: Callable[..., LogRecord], *arguments: Any, **keywords: Any) -> LogRecord:

@@ -286,7 +286,7 @@ def _check_suite(names: list[str] | None) -> None:
 
 def _finish(found: RunResult, out: Path, *, json: bool, quiet: bool) -> None:
     """Print what a probe returned."""
-    from surgery.report.probes.bars import bars
+    from surgery.report.probes.terminal import bars
 
     for note in () if quiet else found.summary["notes"]:
         stderr().print(note, soft_wrap=True, markup=False)

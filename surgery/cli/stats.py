@@ -256,7 +256,7 @@ def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
 
 
 def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
-    from surgery.report.stats.bars import bars
+    from surgery.report.stats.terminal import bars
     from surgery.report.units import duration
     from surgery.text import size_text
 

@@ -69,7 +69,7 @@ def figure(run: RunTables, name: str | None = None) -> Figure:
     from matplotlib import style
 
     from surgery.report.literal import literal
-    from surgery.report.stats.style import RC
+    from surgery.report.style import RC
 
     names = FIGURES.get(run.kind, {})
     if not names:
@@ -109,7 +109,7 @@ def write_figures(run: RunTables, folder: Path, formats: Sequence[str] = ("png",
     from matplotlib import style
 
     from surgery.report.literal import literal
-    from surgery.report.stats.style import RC
+    from surgery.report.style import RC
 
     for wanted in formats:
         if wanted not in _METADATA:

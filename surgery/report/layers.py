@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from surgery.report.literal import literal
 from surgery.report.picture import Key, entries
 from surgery.report.stack import components, numbered, rows, symbol
-from surgery.report.stats.style import GREY, RC, WIDTH
+from surgery.report.style import GREY, RC, WIDTH
 from surgery.report.units import number
 from surgery.text import size_text
 

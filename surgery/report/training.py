@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from surgery.report.stats.style import new_figure
+from surgery.report.style import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,6 +13,7 @@ from surgery.execute.work import JobStopped, default_workers, do_all, processors
 from surgery.stats.align import align
 from surgery.stats.options import Options, SpectrumKind, choose_pairs
 from surgery.stats.parts import PieceStore
+from surgery.stats.subject import StudySubject
 from surgery.stats.tables import assemble
 from surgery.threads import torch_threads
 
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-    from surgery.checkpoint.source import Checkpoint, CheckpointInfo
+    from surgery.checkpoint.source import Checkpoint
     from surgery.runs import RunTables
-    from surgery.stats.align import Alignment, Piece
+    from surgery.stats.align import Piece
     from surgery.stats.measurement import Measurement
-    from surgery.stats.options import CheckpointPair
     from surgery.stats.parts import PieceResult
 
 FORMAT = 1
@@ -33,28 +33,6 @@ FORMAT = 1
 
 SLACK = 200 << 20
 """Bytes that spectra may take beyond what the largest needs, so that small ones run beside it."""
-
-
-@dataclass(frozen=True)
-class StudySubject:
-    """The checkpoints, pairs and tensors of a study.
-
-    Attributes:
-        models: Headers by name, in the order of training.
-        pairs: What is compared.
-        alignment: The tensors.
-        options: How they are looked at.
-    """
-
-    models: Mapping[str, CheckpointInfo]
-    pairs: tuple[CheckpointPair, ...]
-    alignment: Alignment
-    options: Options
-
-    @property
-    def pieces(self) -> tuple[Piece, ...]:
-        """The tensors, one row each."""
-        return self.alignment.pieces
 
 
 class Study:

@@ -12,13 +12,12 @@ import surgery
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from surgery.stats.study import StudySubject
-    from surgery.stats.tables import MeasuredTensor
+    from surgery.stats.subject import StudySubject
 
 
 def summarize(
     subject: StudySubject,
-    measured: Sequence[MeasuredTensor],
+    nonfinite: Sequence[str],
     bounds: Mapping[str, Mapping[str, tuple[int, int]]],
     regions: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def summarize(
 
     Args:
         subject: What was studied.
-        measured: Every tensor under every pair.
+        nonfinite: Names of the tensors that hold NaN or infinity.
         bounds: Half-open layers of every region of every component that has some.
         regions: Rows of `regions.csv`.
     """
@@ -51,7 +50,7 @@ def summarize(
         "totals": {str(pair): _totals(regions, str(pair)) for pair in subject.pairs},
         "unmatched": list(alignment.unmatched),
         "guessed": list(alignment.guessed),
-        "nonfinite": sorted({each.piece.name for each in measured if not each.finite}),
+        "nonfinite": list(nonfinite),
         "versions": {
             "vlm-surgery": surgery.__version__,
             "python": platform.python_version(),

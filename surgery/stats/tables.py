@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from surgery.stats.align import Piece
     from surgery.stats.options import CheckpointPair
     from surgery.stats.parts import PieceResult
-    from surgery.stats.study import StudySubject
+    from surgery.stats.subject import StudySubject
 
 _MOMENTS = (
     "norm_before", "norm_after", "delta_norm", "relative_delta", "cosine", "angle", "random_angle",
@@ -131,9 +131,10 @@ def assemble(subject: StudySubject, parts: Mapping[str, PieceResult]) -> RunTabl
     layers = {name: count for name, count in first.layers.items() if name in present}
     bounds = region_bounds(layers, subject.options.cuts)
     regions = region_rows(measured, pool_pairs, bounds)
+    nonfinite = sorted({each.piece.name for each in measured if not each.finite})
     return RunTables(
         kind=RunKind.STATISTICS,
-        summary=summarize(subject, measured, bounds, regions),
+        summary=summarize(subject, nonfinite, bounds, regions),
         tables={
             "tensors": tensor_rows(measured, {str(pair): pair for pair in subject.pairs}),
             "layers": frame(layer_rows(measured, pool_pairs), LAYER_COLUMNS),

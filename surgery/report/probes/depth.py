@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from surgery.report.stats.axes import fits, numbered
-from surgery.report.stats.style import GREY, WIDTH, grid, new_figure, shade
+from surgery.report.layer_axis import fits, numbered
+from surgery.report.style import GREY, WIDTH, grid, new_figure, shade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from surgery.report.stats.style import SeriesStyle
+    from surgery.report.style import SeriesStyle
 
 _ACROSS = 2
 _HEIGHT = 1.25  # inches of a panel

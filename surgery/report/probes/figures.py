@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from surgery.report.probes.depth import band, dress, folded, grid_of
 from surgery.report.probes.tables import ALL, named, tasks_of, unchanged
-from surgery.report.stats.style import GREY, WIDTH, legend, new_figure, styles
+from surgery.report.style import GREY, WIDTH, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ import numpy as np
 
 from surgery.report.probes.depth import dress, folded
 from surgery.report.probes.tables import is_of_all
-from surgery.report.stats.style import GREY, WIDTH, new_figure, styles
+from surgery.report.style import GREY, WIDTH, new_figure, styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from surgery.report.scores.tables import panels_of, traits, variants
-from surgery.report.stats.style import GREY, WIDTH, grid, legend, new_figure, styles
+from surgery.report.style import GREY, WIDTH, grid, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surgery.arch.site import Component
-from surgery.report.stats.style import GREY, WIDTH, shade
+from surgery.report.layer_axis import fits, numbered
 from surgery.report.stats.tables import ORDER, LayerSite, values
+from surgery.report.style import GREY, WIDTH, shade
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,6 @@ NAMES = {
 
 # Inches: what labels and margins leave of the width, and a label of 7 points on its side.
 _ROOM, _LABEL = WIDTH - 0.9, 0.17
-_CHARACTER = 0.05
 
 
 @dataclass(frozen=True)
@@ -166,24 +166,6 @@ def _ticks(block: Block, inch: float) -> list[tuple[float, str, bool]]:
     return [(block.start + n - block.layers.start, str(n), False) for n in shown]
 
 
-def numbered(layers: range, inch: float) -> list[int]:
-    """The layers whose numbers are shown: round ones, the first and the last.
-
-    Args:
-        layers: All of them.
-        inch: Width of one layer in inches.
-    """
-    room = 0.2
-    step = next((s for s in (1, 2, 4, 5, 10, 20, 50) if s * inch >= room), 100)
-    first, last = layers[0], layers[-1]
-    inner = [
-        n
-        for n in layers[1:-1]
-        if n % step == 0 and (last - n) * inch >= room and (n - first) * inch >= room
-    ]
-    return [first, *inner, last]
-
-
 def _name(axes: Axes, block: Block) -> None:
     middle = ((block.start + block.end) / 2, 0.0)
     axes.annotate(
@@ -201,8 +183,3 @@ def _name(axes: Axes, block: Block) -> None:
 def shared(layers: range, span: tuple[int, int]) -> range:
     """Those of neighbouring layers that are inside a region."""
     return range(max(layers.start, span[0]), min(layers.stop, span[1]))
-
-
-def fits(name: str, inches: float) -> bool:
-    """Whether a region's name, in 7 points, is no wider than its stretch of the axis."""
-    return len(name) * _CHARACTER <= inches

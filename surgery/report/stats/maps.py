@@ -9,10 +9,11 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 
 from surgery.arch.site import Module
+from surgery.report.layer_axis import fits, numbered
 from surgery.report.literal import CHANGE
-from surgery.report.stats.axes import NAMES, fits, numbered, shared
-from surgery.report.stats.style import GREY, WIDTH, new_figure
+from surgery.report.stats.axes import NAMES, shared
 from surgery.report.stats.tables import STACKS, cuts_of, pairs_of, where
+from surgery.report.style import GREY, WIDTH, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,8 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from surgery.report.literal import CHANGE, SHIFT
 from surgery.report.stats.axes import Depth
-from surgery.report.stats.style import (
+from surgery.report.stats.tables import cuts_of, pairs_of, places, present, where
+from surgery.report.style import (
     GREY,
     SeriesStyle,
     curve,
@@ -20,7 +21,6 @@ from surgery.report.stats.style import (
     panels,
     styles,
 )
-from surgery.report.stats.tables import cuts_of, pairs_of, places, present, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

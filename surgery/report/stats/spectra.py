@@ -10,8 +10,8 @@ from matplotlib.ticker import NullLocator
 
 from surgery.arch.site import Component
 from surgery.report.stats.axes import NAMES
-from surgery.report.stats.style import GREY, grid, legend, new_figure, styles
 from surgery.report.stats.tables import STACKS, cuts_of, pairs_of, present
+from surgery.report.style import GREY, grid, legend, new_figure, styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from surgery.report.stats.style import SeriesStyle
+    from surgery.report.style import SeriesStyle
     from surgery.runs import RunTables
 
     Values = NDArray[np.float64]

@@ -18,7 +18,7 @@ from surgery.report.probes.figures import (
     heads,
     vision_swap,
 )
-from surgery.report.stats.style import RC
+from surgery.report.style import RC
 from tests.report.paper import is_whole
 from tests.report.probes.made_tables import (
     SHARES,

@@ -10,7 +10,8 @@ from surgery.arch.site import Component
 from surgery.errors import SurgeryError
 from surgery.report import figures as registry
 from surgery.report.figures import FIGURES, write_figures
-from surgery.report.stats.axes import Depth, numbered
+from surgery.report.layer_axis import numbered
+from surgery.report.stats.axes import Depth
 from surgery.report.stats.maps import modules, pooled
 from surgery.report.stats.profiles import drift, profile, sparsity, subspaces
 from surgery.report.stats.spectra import random_values, spectra

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from surgery.report.stats.bars import bars
+from surgery.report.stats.terminal import bars
 from tests.report.stats.made_tables import made
 from tests.support.tables import but
 

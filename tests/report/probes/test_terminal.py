@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from surgery.report.probes.bars import bars
+from surgery.report.probes.terminal import bars
 from tests.report.probes.made_tables import ablated, attended, swapped
 from tests.support.tables import but
 

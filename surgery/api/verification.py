@@ -1,0 +1,51 @@
+"""The proof of a merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgery.errors import ExecutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from surgery.execute.verify import Verification
+
+
+def verify(
+    folder: str | Path,
+    models: Mapping[str, str] | None = None,
+    *,
+    inputs: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Verification:
+    """Prove every tensor of a merged folder against its ledger and its inputs.
+
+    Args:
+        folder: A folder that a merge wrote.
+        models: Where the recipe's models are now, for those that moved.
+        inputs: Whether to read the models too; without them only the folder is proven.
+        progress: Called with bytes as they are read, from several threads.
+
+    Raises:
+        ExecutionError: If anything does not hold; names the first fault.
+        CheckpointError: If the folder is no merge, or a model cannot be opened.
+
+    Example:
+        >>> import surgery
+        >>> merged = surgery.merge("specimen/in-rl-in", out / "verified")
+        >>> surgery.verify(merged.path).ok
+        True
+    """
+    from surgery.execute.verify import verify as prove
+
+    proof = prove(Path(folder), models, inputs=inputs, progress=progress)
+    if not proof.ok:
+        first = proof.faults[0]
+        raise ExecutionError(
+            f"{folder} does not hold: {first.where} {first.what}"
+            + (f" (and {len(proof.faults) - 1:,} more faults)" if len(proof.faults) > 1 else "")
+            + ". Make the merge again, or find out who changed the folder."
+        )
+    return proof
