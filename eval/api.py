@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from eval.asking.run import ask_served, ask_variants
+from eval.asking.settings import EvalSettings
 from eval.descriptions import describe_suites
 from eval.endpoint import Endpoint
 from eval.generation import Generation
@@ -15,12 +17,9 @@ from eval.grading.grade import GRADERS
 from eval.records import Suite
 from eval.styles import read_style
 from eval.suites.table import Choice, load_suite
-from eval.sweep.desk import Work
 from eval.sweep.load import load_sweep
-from eval.sweep.run import run
 from eval.sweep.score import Comparison, score
-from eval.sweep.served import run_served
-from eval.sweep.variants import find_variant, named
+from eval.variants import find_variant, named
 from surgery.api.results import RunResult
 from surgery.errors import SurgeryError, did_you_mean
 
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
+    from eval.asking.processes import Report
     from eval.probes.run import Progress
-    from eval.sweep.desk import Told
-    from eval.sweep.variants import Models, Variant
+    from eval.variants import Models, Variant
 
     Suites: TypeAlias = str | Path | Suite | Sequence[str | Path | Suite]
 
@@ -62,7 +61,7 @@ def evaluate(
     describe: str | Endpoint | None = None,
     descriptions: str | Path | None = None,
     key_variable: str | None = None,
-    progress: Told | None = None,
+    progress: Report | None = None,
     report: Callable[[str], object] = lambda _: None,
 ) -> RunResult:
     """Score models, merges and recipes on suites, all on the same questions.
@@ -122,11 +121,11 @@ def evaluate(
     generation = Generation(
         max_new_tokens=max_new_tokens, temperature=temperature, repeats=repeats, seed=seed
     )
-    work = Work((), generation, read_style(style), device, dtype, batch_size)
+    settings = EvalSettings(generation, read_style(style), device, dtype, batch_size)
     return _results(
         variants,
         _suites(suite, Choice(samples, seed, data or {})),
-        work,
+        settings,
         _resolved(comparison, variants),
         out,
         grader=grader,
@@ -139,7 +138,7 @@ def evaluate(
         key_variable=key_variable,
         progress=progress,
         report=report,
-        settings={"samples": samples, "seed": seed, "local": sorted(data or {})},
+        details={"samples": samples, "seed": seed, "local": sorted(data or {})},
     )
 
 
@@ -154,7 +153,7 @@ def run_sweep(
     judge: str | Endpoint | None = None,
     describe: str | Endpoint | None = None,
     key_variable: str | None = None,
-    progress: Told | None = None,
+    progress: Report | None = None,
     report: Callable[[str], object] = lambda _: None,
 ) -> RunResult:
     """Score every variant of a sweep's YAML without writing a checkpoint.
@@ -181,12 +180,12 @@ def run_sweep(
         >>> scores = run_sweep("eval/sweep/examples/specimen-thirds.yaml")  # doctest: +SKIP
     """
     loaded = load_sweep(Path(sweep))
-    work = Work((), loaded.generation, loaded.style, device, dtype, batch_size)
+    settings = EvalSettings(loaded.generation, loaded.style, device, dtype, batch_size)
     comparison = Comparison(loaded.against, loaded.base, loaded.donor)
     return _results(
         loaded.variants,
         _suites(loaded.suites, Choice(loaded.samples, loaded.seed, loaded.data)),
-        work,
+        settings,
         _resolved(comparison, loaded.variants),
         out,
         grader=loaded.grader,
@@ -197,8 +196,8 @@ def run_sweep(
         key_variable=key_variable,
         progress=progress,
         report=report,
-        settings={"sweep": loaded.name, "samples": loaded.samples, "seed": loaded.seed,
-                  "local": sorted(loaded.data)},
+        details={"sweep": loaded.name, "samples": loaded.samples, "seed": loaded.seed,
+                 "local": sorted(loaded.data)},
     )  # fmt: skip
 
 
@@ -328,32 +327,34 @@ def run_probe(
     elif pairs is None:
         raise SurgeryError("vision-swap needs pairs, for example pairs='specimen'.")
     generation = Generation(max_new_tokens=max_new_tokens)
-    work = Work(suites, generation, read_style(style), device, dtype, batch_size)
-    work.where()  # a device that is not there shows before there is a folder
+    settings = EvalSettings(generation, read_style(style), device, dtype, batch_size)
+    settings.resolve_device()  # a device that is not there shows before there is a folder
     report: Progress = progress or (lambda *_: None)
     drawn: dict[str, Any] = {"samples": samples, "seed": seed}
     with _folder(out) as folder:
         if probe == "ablation":
             if score_by != "metric":
-                work = replace(work, suites=with_accuracy(suites))
+                suites = with_accuracy(suites)
             chosen_branches = [Branch(name) for name in dict.fromkeys(map(str, branches))]
             run = run_ablation(
-                variants[0], work, folder, chosen_branches,
+                variants[0], suites, settings, folder, chosen_branches,
                 layers=layers, likely=score_by == "logprob", sequential=sequential,
                 grader=grader, progress=report,
-                settings={**drawn, "score": score_by, "grader": grader},
+                details={**drawn, "score": score_by, "grader": grader},
             )  # fmt: skip
         elif probe == "vision-swap":
             chosen = load_pairs(str(pairs), Path(str(pairs)), samples, seed)
             run = run_swap(
-                variants[0], resized(chosen) if resize_source else chosen, work, folder,
+                variants[0], resized(chosen) if resize_source else chosen, settings, folder,
                 Mode(mode), layers=layers, sequential=sequential,
                 boxes=None if boxes is None else Scale(boxes), progress=report,
-                settings={**drawn, "pairs": str(pairs), "mode": mode,
-                          "resize_source": resize_source},
+                details={**drawn, "pairs": str(pairs), "mode": mode,
+                         "resize_source": resize_source},
             )  # fmt: skip
         else:
-            run = run_attention(variants, work, folder, text=text, progress=report, settings=drawn)
+            run = run_attention(
+                variants, suites, settings, folder, text=text, progress=report, details=drawn
+            )
         if out is not None:
             write_figures(run, folder)
     return RunResult.of(run)
@@ -393,7 +394,7 @@ def run_profile(runs: Sequence[str | Path], *, out: str | Path | None = None) ->
 def _results(
     variants: Sequence[Variant],
     suites: tuple[Suite, ...],
-    work: Work,
+    settings: EvalSettings,
     comparison: Comparison,
     out: str | Path | None,
     *,
@@ -403,9 +404,9 @@ def _results(
     describe: Endpoint | None,
     descriptions: str | Path | None,
     key_variable: str | None,
-    progress: Told | None,
+    progress: Report | None,
     report: Callable[[str], object],
-    settings: Mapping[str, Any],
+    details: Mapping[str, Any],
     server: str | None = None,
     concurrency: int = 16,
 ) -> RunResult:
@@ -416,18 +417,26 @@ def _results(
     with _folder(out) as folder:
         file = None if descriptions is None else Path(descriptions)
         suites = describe_suites(suites, folder, file=file, endpoint=describe, report=report)
-        work = replace(work, suites=suites)
         if server is None:
-            asked = run(variants, work, folder, processes=processes, progress=progress)
+            asked = ask_variants(
+                variants, suites, settings, folder, processes=processes, progress=progress
+            )
         else:
-            asked = run_served(
-                variants, work, folder,
+            asked = ask_served(
+                variants, suites, settings, folder,
                 lambda name: Endpoint(server, name, key_variable=key_variable),
                 concurrency=concurrency, progress=progress,
             )  # fmt: skip
         verdicts = Judge(judge, folder / "judge.jsonl").verdicts if judge else None
         results = score(
-            asked, work, folder, comparison, grader=grader, judge=verdicts, settings=settings
+            asked,
+            suites,
+            settings,
+            folder,
+            comparison,
+            grader=grader,
+            judge=verdicts,
+            details=details,
         )
         if out is not None:
             write_figures(results, folder)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from math import nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from eval.metrics import outcomes, tasks_of
+from eval.metrics import Outcomes, tasks_of
 from eval.statistics.intervals import difference
 from eval.statistics.power import detectable_difference
 from eval.statistics.recovery import Recovery, recovery
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eval.graded import Graded
-    from eval.metrics import Outcomes
+
+    _Task: TypeAlias = tuple[str, str, bool]
+    """Suite, task, and whether it is pooled."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,20 @@ class PairedDifference:
         variant: The variant.
         against: The other one.
         suite: The suite.
-        task: Its task, or several taken together, as in `eval.metrics.Score`.
+        task: Its task, or several pooled, as in `eval.metrics.Score`.
         measure: The metric.
         difference: The variant's score less the other's.
         low: Lower end of the 95% interval of the difference.
         high: Upper end.
         p: Two-sided exact p (McNemar's, or sign flips of whole clusters).
         p_holm: p after Holm's correction over all single tasks and variants of the comparison; nan
-            for tasks taken together, which repeat what their parts say.
+            for pooled tasks, which repeat what their parts say.
         n: Samples that both answered.
         clusters: Independent groups among them.
         better: Samples on which the variant did better.
         worse: Samples on which it did worse.
         dropped: Samples left out because one of the two is missing a response.
+        pooled: Whether several tasks are pooled.
     """
 
     variant: str
@@ -66,6 +69,7 @@ class PairedDifference:
     better: int
     worse: int
     dropped: int
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,14 @@ class Share:
         base: Where the gain starts.
         donor: Where it ends.
         suite: The suite.
-        task: Its task, or several taken together.
+        task: Its task, or several pooled.
         measure: The metric.
         gain: donor - base, by which the share is of a gain or of a loss.
         share: (variant - base) / (donor - base); nan where that is not estimable.
         low: Lower end of its 95% bootstrap interval.
         high: Upper end.
         reason: Why it is not estimable; "" when it is.
+        pooled: Whether several tasks are pooled.
     """
 
     variant: str
@@ -97,6 +102,7 @@ class Share:
     low: float
     high: float
     reason: str
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class Power:
             comparison, and 3/n at least, the most that none of n can rule out.
         smallest: The smallest difference that would have been found with 80% power at the 5% level;
             nan where none would.
+        pooled: Whether several tasks are pooled.
     """
 
     suite: str
@@ -118,6 +125,7 @@ class Power:
     n: int
     discordant: float
     smallest: float
+    pooled: bool = False
 
 
 def pairs(records: Sequence[Graded], against: str) -> list[PairedDifference]:
@@ -156,10 +164,11 @@ def shares(records: Sequence[Graded], base: str, donor: str) -> list[Share]:
             continue
         for place, measure, its, low, high in table.all_three(variant, base, donor):
             part = _recovered(its, low, high)
+            suite, task, pooled = place
             found.append(
                 Share(
-                    variant, base, donor, *place, measure,
-                    part.gain, part.share, part.low, part.high, part.reason,
+                    variant, base, donor, suite, task, measure,
+                    part.gain, part.share, part.low, part.high, part.reason, pooled,
                 )
             )  # fmt: skip
     return found
@@ -167,25 +176,26 @@ def shares(records: Sequence[Graded], base: str, donor: str) -> list[Share]:
 
 def power(found: Sequence[PairedDifference], records: Sequence[Graded]) -> list[Power]:
     """What each task's samples can show; without a comparison one in ten is taken to differ."""
-    shares_of: dict[tuple[str, str], list[float]] = defaultdict(list)
-    compared: dict[tuple[str, str], int] = {}
+    shares_of: dict[_Task, list[float]] = defaultdict(list)
+    compared: dict[_Task, int] = {}
     for pair in found:
-        place = pair.suite, pair.task
+        place = pair.suite, pair.task, pair.pooled
         compared[place] = max(compared.get(place, 0), pair.n)
         if pair.n:
             shares_of[place].append((pair.better + pair.worse) / pair.n)
     lines = []
-    counted: dict[tuple[str, str], int] = {}
-    for (_, suite, task), group in tasks_of(records).items():
-        place = suite, task
-        n = compared[place] if place in compared else len(outcomes(group).ids)
+    counted: dict[_Task, int] = {}
+    for (_, suite, task, pooled), group in tasks_of(records).items():
+        place = suite, task, pooled
+        n = compared[place] if place in compared else len(Outcomes.of(group).samples)
         counted[place] = max(counted.get(place, 0), n)
-    for (suite, task), n in counted.items():
+    for (suite, task, pooled), n in counted.items():
         if n == 0:
             continue
-        seen = shares_of.get((suite, task))
+        seen = shares_of.get((suite, task, pooled))
         discordant = min(1.0, max(float(np.median(seen)) if seen else 0.1, 3 / n))
-        lines.append(Power(suite, task, n, discordant, detectable_difference(n, discordant)))
+        smallest = detectable_difference(n, discordant)
+        lines.append(Power(suite, task, n, discordant, smallest, pooled))
     return lines
 
 
@@ -194,11 +204,11 @@ class _Table:
 
     def __init__(self, records: Sequence[Graded]) -> None:
         self.variants = tuple(dict.fromkeys(record.variant for record in records))
-        self._outcomes: dict[str, dict[tuple[str, str], Outcomes]] = defaultdict(dict)
-        self._measures: dict[tuple[str, str], str] = {}
-        for (variant, suite, task), group in tasks_of(records).items():
-            self._outcomes[variant][suite, task] = outcomes(group)
-            self._measures[suite, task] = str(group[0].metric)
+        self._outcomes: dict[str, dict[_Task, Outcomes]] = defaultdict(dict)
+        self._measures: dict[_Task, str] = {}
+        for (variant, suite, task, pooled), group in tasks_of(records).items():
+            self._outcomes[variant][suite, task, pooled] = Outcomes.of(group)
+            self._measures[suite, task, pooled] = str(group[0].metric)
 
     def check(self, name: str) -> None:
         if name not in self._outcomes:
@@ -206,9 +216,7 @@ class _Table:
                 f"the run has no variant {name!r}.{did_you_mean(name, self.variants)}"
             )
 
-    def both(
-        self, variant: str, other: str
-    ) -> Iterator[tuple[tuple[str, str], str, Outcomes, Outcomes]]:
+    def both(self, variant: str, other: str) -> Iterator[tuple[_Task, str, Outcomes, Outcomes]]:
         for place, ours in self._outcomes[variant].items():
             theirs = self._outcomes[other].get(place)
             if theirs is not None:
@@ -216,7 +224,7 @@ class _Table:
 
     def all_three(
         self, variant: str, base: str, donor: str
-    ) -> Iterator[tuple[tuple[str, str], str, Outcomes, Outcomes, Outcomes]]:
+    ) -> Iterator[tuple[_Task, str, Outcomes, Outcomes, Outcomes]]:
         for place, measure, its, low in self.both(variant, base):
             high = self._outcomes[donor].get(place)
             if high is not None:
@@ -230,34 +238,36 @@ def _aligned(*found: Outcomes) -> tuple[list[NDArray[np.float64]], list[str]]:
     order = [found[0].ids[i] for i in kept]
     values = []
     for one in found:
-        at = dict(zip(one.ids, one.values, strict=True))
+        at = dict(zip(one.ids, one.values(), strict=True))
         values.append(np.array([at[name] for name in order], np.float64))
     return values, [found[0].clusters[i] for i in kept]
 
 
 def _pair(
-    names: tuple[str, str], place: tuple[str, str], measure: str, ours: Outcomes, theirs: Outcomes
+    names: tuple[str, str], place: _Task, measure: str, ours: Outcomes, theirs: Outcomes
 ) -> PairedDifference:
     (a, b), clusters = _aligned(ours, theirs)
-    everyone = max(len(one.ids) + one.missing for one in (ours, theirs))
+    everyone = max(len(one.samples) + one.missing for one in (ours, theirs))
     if len(a):
         apart = difference(a, b, clusters)
         numbers = (apart.value, apart.low, apart.high, mcnemar(a, b, clusters))
     else:
         numbers = (nan, nan, nan, nan)
+    suite, task, pooled = place
     return PairedDifference(
-        *names, *place, measure, *numbers,
+        *names, suite, task, measure, *numbers,
         p_holm=nan,
         n=len(a),
         clusters=len(set(clusters)),
         better=int((a > b).sum()),
         worse=int((a < b).sum()),
         dropped=everyone - len(a),
+        pooled=pooled,
     )  # fmt: skip
 
 
 def _corrected(found: Sequence[PairedDifference]) -> list[PairedDifference]:
-    single = [pair for pair in found if not pair.task.startswith("all ")]
+    single = [pair for pair in found if not pair.pooled]
     corrected = dict(zip(map(id, single), holm([pair.p for pair in single]), strict=True))
     return [replace(pair, p_holm=corrected.get(id(pair), nan)) for pair in found]
 

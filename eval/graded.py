@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from eval.asks import needs
 from eval.grading.grade import format_ok, grade
 from eval.records import Condition, Metric, Response
 from surgery.errors import ExecutionError
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from eval.asks import Ask, Need
-    from eval.generation import Generation
     from eval.prompts import Style
+    from eval.questions import Question
     from eval.records import Failure, Sample, Suite
 
 RECORDS: Final = "records.jsonl"
@@ -119,37 +117,32 @@ class Graded:
 
 def graded(
     variant: str,
-    suites: Sequence[Suite],
-    generation: Generation,
-    *,
-    style: Style,
-    asks: Iterable[Ask],
+    asked: Iterable[tuple[Question, str]],
     responses: Mapping[str, Response],
     failures: Mapping[str, Failure],
+    *,
+    style: Style,
     grader: str = "strict",
 ) -> Iterator[Graded]:
-    """Grade what one variant said.
+    """Grade the responses of one variant.
 
     Args:
         variant: Its name.
-        suites: What it was asked.
-        generation: How it was to answer.
-        style: The prompt style.
-        asks: The questions with the keys of their responses.
+        asked: The questions with the keys of their responses.
         responses: Responses by key.
         failures: Why there is no response, by key.
+        style: The prompt style.
         grader: A key of `eval.grading.grade.GRADERS`.
     """
-    keys = {(ask.question.serves, ask.repeat): ask.key for ask in asks}
-    for need in needs(suites, generation):
-        for repeat in range(need.generation.answers):
-            key = keys.get((need.identity, repeat), "")
-            record = _ungraded(variant, need, repeat, key)
-            if key not in responses:
-                reason = failures[key].reason if key in failures else "not answered yet"
-                yield replace(record, failure=reason if key else _UNASKED)
-                continue
-            yield _with_grade(record, need.sample, responses[key], style, grader)
+    for question, key in asked:
+        record = _ungraded(variant, question, key if question.askable else "")
+        if not question.askable:
+            yield replace(record, failure=_UNASKED)
+        elif key not in responses:
+            reason = failures[key].reason if key in failures else "not answered yet"
+            yield replace(record, failure=reason)
+        else:
+            yield _with_grade(record, question.sample, responses[key], style, grader)
 
 
 def judged(
@@ -176,16 +169,16 @@ def judged(
     return [replace(record, judged=said.get(id(record))) for record in records]
 
 
-def _ungraded(variant: str, need: Need, repeat: int, key: str) -> Graded:
-    sample = need.sample
+def _ungraded(variant: str, question: Question, key: str) -> Graded:
+    sample = question.sample
     return Graded(
         variant=variant,
-        suite=need.suite,
-        task=need.task.name,
-        metric=need.task.metric,
+        suite=question.suite,
+        task=question.task,
+        metric=question.metric,
         sample=sample.id,
-        condition=need.condition,
-        repeat=repeat,
+        condition=question.condition,
+        repeat=question.repeat,
         key=key,
         cluster=sample.cluster,
         categories=dict(sample.categories),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from math import nan
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Score:
     Attributes:
         variant: The variant.
         suite: The suite.
-        task: Its task, or `all m_vis`, ...: the suite's tasks with that metric taken together.
+        task: Its task, or `all m_vis`, ... where the suite's tasks with that metric are pooled.
         split: Category that the samples were chosen by, such as `level=4`; "" for all samples.
         measure: A metric, or `right[image]`, `tt`, `format[image]`, `tokens[image]`, ...
         value: The number; nan when there is no sample.
@@ -48,6 +48,7 @@ class Score:
         guessed: Responses whose answer is a guess.
         majority: For `right[...]` of one task, what always giving its commonest right answer would
             score; else nan.
+        pooled: Whether several tasks are pooled.
     """
 
     variant: str
@@ -63,23 +64,7 @@ class Score:
     missing: int
     guessed: int
     majority: float
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """How a variant did on the samples of a task, sample by sample.
-
-    Attributes:
-        ids: Samples that nothing is missing of.
-        values: Their outcomes in [0, 1]: the mean over repeats.
-        clusters: Their clusters.
-        missing: How many samples are left out.
-    """
-
-    ids: tuple[str, ...]
-    values: NDArray[np.float64]
-    clusters: tuple[str, ...]
-    missing: int
+    pooled: bool = False
 
 
 def correct_under(metric: Metric, right: Mapping[Condition, bool]) -> bool:
@@ -100,53 +85,56 @@ def correct_under(metric: Metric, right: Mapping[Condition, bool]) -> bool:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """Records of one variant and one metric by sample and repeat.
+class Outcomes:
+    """Records of one variant and one metric, sample by sample.
 
     Attributes:
-        whole: Id, cluster and complete rounds of each sample that has one.
-        missing: How many samples have none.
-        guessed: Responses whose answer is a guess.
+        samples: Id, cluster and complete rounds of each sample that has one.
+        missing: Number of samples that have none.
+        guessed: Number of responses whose answer is a guess.
     """
 
-    whole: tuple[tuple[str, str, tuple[Round, ...]], ...]
+    samples: tuple[tuple[str, str, tuple[Round, ...]], ...]
     missing: int
     guessed: int
 
     @classmethod
     def of(cls, records: Iterable[Graded]) -> Self:
-        """Sort records into rounds."""
+        """Group records by sample and repeat."""
         rounds: dict[tuple[str, str], dict[int, Round]] = {}
         guessed = 0
         for record in records:
             repeats = rounds.setdefault((record.task, record.sample), {})
             repeats.setdefault(record.repeat, {})[record.condition] = record
             guessed += record.guessed
-        whole = []
+        samples = []
         for (task, sample), repeats in rounds.items():
             complete = tuple(asked for asked in repeats.values() if _complete(asked))
             if complete:
                 cluster = next(iter(complete[0].values())).cluster
-                whole.append((f"{task}/{sample}", cluster, complete))
-        return cls(tuple(whole), len(rounds) - len(whole), guessed)
+                samples.append((f"{task}/{sample}", cluster, complete))
+        return cls(tuple(samples), len(rounds) - len(samples), guessed)
 
-    def outcomes(self, decide: Callable[[Round], bool] | None = None) -> Outcomes:
-        """What became of each sample.
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the samples that nothing is missing of."""
+        return tuple(name for name, _, _ in self.samples)
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Return the cluster of each sample."""
+        return tuple(cluster for _, cluster, _ in self.samples)
+
+    def values(self, decide: Callable[[Round], bool] | None = None) -> NDArray[np.float64]:
+        """Return the outcome of each sample in [0, 1]: the mean over repeats.
 
         Args:
-            decide: What counts as success, from one repeat's records by condition; the metric
-                itself when absent.
+            decide: Returns whether one repeat is a success, from its records by condition; the
+                metric itself when absent.
         """
-        right = decide or _metric
-        values = [sum(map(right, asked)) / len(asked) for _, _, asked in self.whole]
-        ids = tuple(name for name, _, _ in self.whole)
-        clusters = tuple(cluster for _, cluster, _ in self.whole)
-        return Outcomes(ids, np.array(values, np.float64), clusters, self.missing)
-
-
-def outcomes(records: Iterable[Graded]) -> Outcomes:
-    """What became of each sample under the metric; one that misses a response is left out."""
-    return Rounds.of(records).outcomes()
+        success = decide or _metric
+        means = [sum(map(success, rounds)) / len(rounds) for _, _, rounds in self.samples]
+        return np.array(means, np.float64)
 
 
 def _complete(asked: Round) -> bool:
@@ -160,21 +148,36 @@ def _metric(asked: Round) -> bool:
 
 def scores(records: Sequence[Graded]) -> Iterator[Score]:
     """Every number about every variant, in the order of the records."""
-    for (variant, suite, task), group in tasks_of(records).items():
-        yield from _Group(variant, suite, task).scores(group)
+    for place, group in tasks_of(records).items():
+        yield from _Group(*place).scores(group)
 
 
-def tasks_of(records: Iterable[Graded]) -> dict[tuple[str, str, str], list[Graded]]:
-    """Records by variant, suite and task; then, where several tasks have a metric, all of them."""
-    single: dict[tuple[str, str, str], list[Graded]] = defaultdict(list)
+class ScoredTask(NamedTuple):
+    """A variant on a task, or on all tasks of a suite that share a metric.
+
+    Attributes:
+        variant: The variant.
+        suite: The suite.
+        task: The task, or `all m_vis`, ... where tasks are pooled.
+        pooled: Whether several tasks are pooled.
+    """
+
+    variant: str
+    suite: str
+    task: str
+    pooled: bool
+
+
+def tasks_of(records: Iterable[Graded]) -> dict[ScoredTask, list[Graded]]:
+    """Return records by task; then, where several tasks share a metric, all of them pooled."""
+    groups: dict[ScoredTask, list[Graded]] = defaultdict(list)
     pooled: dict[tuple[str, str, Metric], list[Graded]] = defaultdict(list)
     for record in records:
-        single[record.variant, record.suite, record.task].append(record)
+        groups[ScoredTask(record.variant, record.suite, record.task, False)].append(record)
         pooled[record.variant, record.suite, record.metric].append(record)
-    groups = dict(single)
     for (variant, suite, metric), group in pooled.items():
         if len({record.task for record in group}) > 1:
-            groups[variant, suite, f"all {metric}"] = group
+            groups[ScoredTask(variant, suite, f"all {metric}", True)] = group
     return groups
 
 
@@ -207,60 +210,62 @@ class _Group:
     variant: str
     suite: str
     task: str
+    pooled: bool
 
     def scores(self, records: Sequence[Graded]) -> Iterator[Score]:
         metric = records[0].metric
-        single = len({record.task for record in records}) == 1
-        rounds = Rounds.of(records)
-        yield self.score(metric, rounds)
+        outcomes = Outcomes.of(records)
+        yield self.score(metric, outcomes)
         wanted = CONDITIONS[metric]
         if len(wanted) > 1:
             for name, cell in zip(TRANSITIONS, _CELLS, strict=True):
-                yield self.score(name, rounds, _Transition(wanted, cell))
+                yield self.score(name, outcomes, _Transition(wanted, cell))
         for condition in dict.fromkeys(record.condition for record in records):
             under = [record for record in records if record.condition is condition]
-            rounds = Rounds.of(under)
-            majority = _majority(under) if single else nan
-            yield self.score(f"right[{condition}]", rounds, _is_right, majority=majority)
-            yield self.score(f"format[{condition}]", rounds, lambda asked: _only(asked).well_formed)
+            outcomes = Outcomes.of(under)
+            majority = nan if self.pooled else _majority(under)
+            yield self.score(f"right[{condition}]", outcomes, _is_right, majority=majority)
             yield self.score(
-                f"truncated[{condition}]", rounds, lambda asked: _only(asked).truncated
+                f"format[{condition}]", outcomes, lambda asked: _only(asked).well_formed
             )
-            yield self.score(f"guessed[{condition}]", rounds, lambda asked: _only(asked).guessed)
-            yield self.length(f"tokens[{condition}]", under, rounds)
-        if single:
+            yield self.score(
+                f"truncated[{condition}]", outcomes, lambda asked: _only(asked).truncated
+            )
+            yield self.score(f"guessed[{condition}]", outcomes, lambda asked: _only(asked).guessed)
+            yield self.length(f"tokens[{condition}]", under, outcomes)
+        if not self.pooled:
             for split, chosen in _splits(records):
-                yield self.score(metric, Rounds.of(chosen), split=split)
+                yield self.score(metric, Outcomes.of(chosen), split=split)
                 for condition in dict.fromkeys(record.condition for record in chosen):
                     under = [record for record in chosen if record.condition is condition]
                     yield self.score(
-                        f"right[{condition}]", Rounds.of(under), _is_right, split=split
+                        f"right[{condition}]", Outcomes.of(under), _is_right, split=split
                     )
 
     def score(
         self,
         measure: str,
-        rounds: Rounds,
+        outcomes: Outcomes,
         decide: Callable[[Round], bool] | None = None,
         *,
         split: str = "",
         majority: float = nan,
     ) -> Score:
-        found = rounds.outcomes(decide)
-        interval = proportion(found.values, found.clusters) if found.ids else Interval(nan, 0, 1)
-        return self._made(measure, rounds, interval, split=split, majority=majority)
+        values = outcomes.values(decide)
+        interval = proportion(values, outcomes.clusters) if len(values) else Interval(nan, 0, 1)
+        return self._made(measure, outcomes, interval, split=split, majority=majority)
 
-    def length(self, measure: str, records: Sequence[Graded], rounds: Rounds) -> Score:
+    def length(self, measure: str, records: Sequence[Graded], outcomes: Outcomes) -> Score:
         said = [record for record in records if record.correct is not None]
         lengths = np.array([record.tokens for record in said], np.float64)
         clusters = tuple(record.cluster for record in said)
         interval = mean(lengths, clusters) if said else Interval(nan, nan, nan)
-        return self._made(measure, rounds, interval)
+        return self._made(measure, outcomes, interval)
 
     def _made(
         self,
         measure: str,
-        rounds: Rounds,
+        outcomes: Outcomes,
         interval: Interval,
         *,
         split: str = "",
@@ -275,11 +280,12 @@ class _Group:
             value=interval.value,
             low=interval.low,
             high=interval.high,
-            n=len(rounds.whole),
-            clusters=len({cluster for _, cluster, _ in rounds.whole}),
-            missing=rounds.missing,
-            guessed=rounds.guessed,
+            n=len(outcomes.samples),
+            clusters=len(set(outcomes.clusters)),
+            missing=outcomes.missing,
+            guessed=outcomes.guessed,
             majority=majority,
+            pooled=self.pooled,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from surgery.text import one_line, printable
 
-_MARKUP: Final = re.compile(r"[\\`*\[\]<>&~$]|(?<!\w)_|_(?!\w)")
+_MARKUP: Final = re.compile(r"[\\`*\[\]<>&~$]|(?<![^\W_])_|_(?![^\W_])")
 _BLOCK: Final = re.compile(
     r"^(?:#{1,6}(?=\s|$)|[-+](?=\s|$)|[-=]+(?=\s*$)|\d{1,9}(?=[.)](?:\s|$)))"
 )

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -89,6 +89,7 @@ def test_plain_text_is_one_paragraph_of_itself(text: str) -> None:
 
 
 @given(hostile)
+@example("__0__")
 def test_prose_is_paragraphs(text: str) -> None:
     found = tokens(prose(text))
     assert {token.type for token in found} <= {"paragraph_open", "inline", "paragraph_close"}

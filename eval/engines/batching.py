@@ -11,7 +11,7 @@ from surgery.errors import ExecutionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from eval.asks import Question
+    from eval.questions import Question
 
 Batch: TypeAlias = "tuple[Question, ...]"
 AskT = TypeVar("AskT")
@@ -31,7 +31,7 @@ def longest_answer(question: Question) -> int:
 
 def make_batches(
     questions: Sequence[Question],
-    processor: Any,
+    length: Callable[[Question], int],
     *,
     per_token: int,
     memory: int,
@@ -42,7 +42,7 @@ def make_batches(
 
     Args:
         questions: In any order.
-        processor: Whose tokenizer counts.
+        length: Returns the number of tokens of a question.
         per_token: Bytes that one token of one row takes.
         memory: Bytes a batch may take.
         most: Most questions in one.
@@ -52,7 +52,7 @@ def make_batches(
         Batches that hold every question once. Rows of one task and condition stay together where
         they can: their answers are of like length, too.
     """
-    lengths = [length(question, processor) + more(question) for question in questions]
+    lengths = [length(question) + more(question) for question in questions]
     order = sorted(
         range(len(questions)),
         key=lambda i: (
@@ -88,7 +88,7 @@ def _kind(question: Question) -> tuple[int, str, int]:
 
 
 def length(question: Question, processor: Any) -> int:
-    """About how many tokens a question takes."""
+    """Estimate the number of tokens that a question takes."""
     tokens = 0
     for message in question.messages:
         for part in message.parts:

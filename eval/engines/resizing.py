@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.asks import Question
 from eval.prompts import size_within
 from eval.records import Condition, Picture
 from surgery.errors import SurgeryError
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from eval.asks import Ask
+    from eval.questions import Question
     from eval.records import Suite
 
     Size = tuple[int, int]
@@ -83,20 +82,20 @@ def output_size(processor: Any, size: Size) -> Size | None:
     return int(pixels.shape[-1]), int(pixels.shape[-2])
 
 
-def find_shrinkage(folder: Path, asks: Iterable[Ask | Question]) -> Shrinkage | None:
+def find_shrinkage(folder: Path, questions: Iterable[Question]) -> Shrinkage | None:
     """Return the images that a checkpoint's processor shrinks, or None if it shrinks none.
 
     Args:
         folder: The checkpoint.
-        asks: The questions; every image counts once, blank ones do not.
+        questions: Every image of theirs counts once, blank ones do not.
     """
     from surgery.processor import load_processor
 
     pictures = {
         part.digest: part
-        for ask in asks
-        if ask.condition is Condition.IMAGE
-        for turn in (ask if isinstance(ask, Question) else ask.question).messages
+        for question in questions
+        if question.condition is Condition.IMAGE
+        for turn in question.messages
         for part in turn.parts
         if isinstance(part, Picture)
     }

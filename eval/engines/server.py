@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from eval.asks import Ask
     from eval.endpoint import Endpoint
+    from eval.questions import Question
     from eval.records import Failure, Response
 
 
@@ -29,24 +29,30 @@ class ServerEngine:
     concurrency: int = 16
 
     @property
-    def how(self) -> dict[str, Any]:
-        """What a response depends on besides question and settings."""
+    def facts(self) -> dict[str, Any]:
+        """Return the facts about the engine that are part of a response's key."""
         place = self.endpoint.address.rstrip("/")
         return {"engine": "server", "url": place, "model": self.endpoint.model}
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Response | Failure]]:
-        """Answers as they come; closing the iterator leaves what was not begun yet unasked.
+    def answer(
+        self, questions: Sequence[Question], keys: Sequence[str]
+    ) -> Iterator[tuple[Question, Response | Failure]]:
+        """Yield outcomes as they arrive; closing the iterator leaves the other questions unasked.
+
+        Args:
+            questions: The questions.
+            keys: Keys of their responses, which seed sampled ones.
 
         Raises:
             ExecutionError: If there is no such server or model.
         """
-        waiting = iter(asks)
+        waiting = iter(zip(questions, keys, strict=True))
         with ThreadPoolExecutor(self.concurrency) as pool:
-            under_way: dict[Future[Response | Failure], Ask] = {}
+            under_way: dict[Future[Response | Failure], Question] = {}
             try:
                 while True:
-                    for ask in islice(waiting, self.concurrency - len(under_way)):
-                        under_way[pool.submit(self._ask, ask)] = ask
+                    for question, key in islice(waiting, self.concurrency - len(under_way)):
+                        under_way[pool.submit(self._ask, question, key)] = question
                     if not under_way:
                         return
                     done, _ = wait(under_way, return_when=FIRST_COMPLETED)
@@ -55,12 +61,12 @@ class ServerEngine:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, ask: Ask) -> Response | Failure:
-        generation = ask.question.generation
+    def _ask(self, question: Question, key: str) -> Response | Failure:
+        generation = question.generation
         settings: dict[str, Any] = {
             "max_tokens": generation.max_new_tokens,
             "temperature": generation.temperature,
         }
         if not generation.greedy:
-            settings |= {"top_p": generation.top_p, "seed": int(ask.key[:7], 16)}
-        return self.endpoint.complete(ask.question.messages, **settings)
+            settings |= {"top_p": generation.top_p, "seed": int(key[:7], 16)}
+        return self.endpoint.complete(question.messages, **settings)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from eval.asks import Ask, Question
+    from eval.questions import Question
     from surgery.checkpoint.source import Checkpoint
     from surgery.execute.fingerprint import Fingerprint
     from surgery.intervene import Blocks, Decoder
@@ -67,6 +67,7 @@ class TransformersEngine:
     _resident: Resident | None = field(default=None, repr=False)
     _text: Callable[[tuple[int, ...]], str] = field(init=False, repr=False)
     _encoded: OrderedDict[tuple[str, ...], dict[str, Any]] = field(default_factory=OrderedDict)
+    _lengths: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._features = Features(self.model, self.processor)
@@ -148,11 +149,6 @@ class TransformersEngine:
         self._ends()
 
     @property
-    def how(self) -> dict[str, Any]:
-        """What a response depends on besides model, question and settings."""
-        return {"engine": "transformers", "dtype": str(self.model.dtype).removeprefix("torch.")}
-
-    @property
     def chat_template(self) -> str:
         """The model's own."""
         return str(self.processor.chat_template or self.processor.tokenizer.chat_template or "")
@@ -175,7 +171,7 @@ class TransformersEngine:
         """
         return make_batches(
             questions,
-            self.processor,
+            self._length,
             per_token=bytes_per_token(self.model) * copies,
             memory=self.memory or _room(self.model),
             most=max(1, self.max_batch // copies),
@@ -187,9 +183,15 @@ class TransformersEngine:
     ) -> int:
         """How many rows of the longest question fit into memory."""
         per_token = bytes_per_token(self.model)
-        tokens = max(length(one, self.processor) + more(one) for one in questions)
+        tokens = max(self._length(each) + more(each) for each in questions)
         room = self.memory or _room(self.model)
         return max(1, min(self.max_batch, room // (per_token * tokens)))
+
+    def _length(self, question: Question) -> int:
+        """Count tokens once: every variant divides the same questions into batches."""
+        if question.digests not in self._lengths:
+            self._lengths[question.digests] = length(question, self.processor)
+        return self._lengths[question.digests]
 
     @contextmanager
     def variant(
@@ -219,19 +221,36 @@ class TransformersEngine:
             finally:
                 self._features.seeing = ""
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Response | Failure]]:
-        """Answer a batch of one generation's questions.
+    def answer(
+        self,
+        questions: Sequence[Question],
+        keys: Sequence[str],
+        places: Sequence[int] = (0,),
+        change: Callable[[Sequence[Question], Sequence[int]], Blocks | None] = lambda *_: None,
+    ) -> Iterator[tuple[Question, int, Response | Failure]]:
+        """Answer a batch of questions with equal generation settings.
 
-        Where memory runs out, or one of them cannot be asked, the batch is divided in halves.
+        Where memory runs out, or a question cannot be asked, the batch is divided in halves.
+
+        Args:
+            questions: The questions.
+            keys: Keys of their responses, which seed sampled ones.
+            places: Places of the changes under which each is asked.
+            change: Returns the hooks for some questions and places; None where nothing is changed.
+
+        Yields:
+            Question, place and outcome.
         """
-        import torch
 
-        @torch.inference_mode()
-        def compute(asks: Sequence[Ask], _: Sequence[int]) -> list[list[Response]]:
-            return [self._generate(asks)]
+        def compute(
+            rows: Sequence[tuple[Question, str]], places: Sequence[int]
+        ) -> list[list[Response]]:
+            batch, its_keys = zip(*rows, strict=True)
+            return self.answer_blocks(batch, change(batch, places), its_keys)
 
-        for _, ask, outcome in in_halves(asks, (0,), compute, self.free):
-            yield ask, outcome
+        rows = list(zip(questions, keys, strict=True))
+        for place, (question, _), outcome in in_halves(rows, places, compute, self.free):
+            yield question, place, outcome
 
     def free(self) -> None:
         """Give back memory that is not the model's."""
@@ -241,8 +260,15 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def answer_blocks(self, asks: Sequence[Ask], blocks: Blocks) -> list[list[Response]]:
-        """Answer a batch of one generation's greedy questions in every block of a probe at once.
+    def answer_blocks(
+        self, questions: Sequence[Question], blocks: Blocks | None, keys: Sequence[str] = ()
+    ) -> list[list[Response]]:
+        """Answer a batch of questions in every block of a change at once.
+
+        Args:
+            questions: The questions; greedy ones where there are several blocks.
+            blocks: The change, or None for the model as it is.
+            keys: Keys of the responses, which seed sampled ones.
 
         Returns:
             For each block its responses, in the order of the questions.
@@ -252,25 +278,21 @@ class TransformersEngine:
         """
         import torch
 
-        with torch.inference_mode():
-            rows = self._generate(asks, blocks)
-        return [rows[start : start + len(asks)] for start in range(0, len(rows), len(asks))]
-
-    def _generate(self, asks: Sequence[Ask], blocks: Blocks | None = None) -> list[Response]:
-        copies = 1 if blocks is None else blocks.size
-        inputs = self.inputs(asks, copies)
+        inputs = self.inputs(questions, 1 if blocks is None else blocks.size)
         start = inputs["input_ids"].shape[1]
         began = perf_counter()
-        with self.changed(blocks):
+        with torch.inference_mode(), self.changed(blocks):
             output = self.model.generate(
                 **inputs,
-                **self._sampling(asks),
+                **self._sampling(questions, keys),
                 trust_remote_code=False,
-                max_new_tokens=asks[0].question.generation.max_new_tokens,
+                max_new_tokens=questions[0].generation.max_new_tokens,
             )
         rows = output[:, start:].tolist()  # on an accelerator this waits for the answers
         self.generating += perf_counter() - began
-        return [self._response(row) for row in rows]
+        responses = [self._response(row) for row in rows]
+        count = len(questions)
+        return [responses[at : at + count] for at in range(0, len(responses), count)]
 
     @contextmanager
     def changed(self, blocks: Blocks | None) -> Iterator[None]:
@@ -290,18 +312,15 @@ class TransformersEngine:
 
         return Decoder.of(self.model)
 
-    def _sampling(self, asks: Sequence[Ask]) -> dict[str, Any]:
-        """Arguments of `generate`; nothing of the checkpoint's own sampling is left in force."""
+    def _sampling(self, questions: Sequence[Question], keys: Sequence[str]) -> dict[str, Any]:
+        """Return arguments of `generate` that overrule all of the checkpoint's own sampling."""
         plain: dict[str, Any] = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0}
         plain |= {"temperature": None, "top_p": None, "top_k": None}
-        if asks[0].question.generation.greedy:
+        if questions[0].generation.greedy:
             return plain
         from eval.engines.sampling import seeded
 
-        return {
-            **plain,
-            "logits_processor": seeded([ask.key for ask in asks], asks[0].question.generation),
-        }
+        return {**plain, "logits_processor": seeded(keys, questions[0].generation)}
 
     def _response(self, tokens: list[int]) -> Response:
         ends = self._ends()
@@ -319,21 +338,21 @@ class TransformersEngine:
         return frozenset(ends if isinstance(ends, (list, tuple)) else [ends])
 
     def inputs(
-        self, asks: Sequence[Ask], copies: int = 1, endings: Sequence[str] | None = None
+        self, questions: Sequence[Question], copies: int = 1, endings: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Model inputs of a batch; encoding is done once for all variants.
+        """Return the model inputs of a batch; encoding is done once for all variants.
 
         Args:
-            asks: The questions.
-            copies: How often the batch is repeated, as whole blocks of rows.
-            endings: What the model has already said to each.
+            questions: The questions.
+            copies: Number of whole blocks of rows, each with every question.
+            endings: Beginning of the response to each.
         """
-        endings = endings or [""] * len(asks)
-        key = (*(digest for ask in asks for digest in ask.question.digests), *endings)
-        pictures = [_pictures(ask.question.messages) for ask in asks]
+        endings = endings or [""] * len(questions)
+        key = (*(digest for question in questions for digest in question.digests), *endings)
+        pictures = [_pictures(question.messages) for question in questions]
         inputs = self._encoded.get(key)
         if inputs is None:
-            texts = [chat(self.processor, ask.question.messages) for ask in asks]
+            texts = [chat(self.processor, question.messages) for question in questions]
             texts = [text + ending for text, ending in zip(texts, endings, strict=True)]
             inputs = self._encode(texts, pictures)
             self._encoded[key] = inputs

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from eval.asking.changes import AnsweringModel
+from eval.asking.loop import ask
 from eval.comparison import pairs
 from eval.graded import graded
 from eval.metrics import scores
-from eval.probes.ask import Asking
 from eval.probes.results import LayerValue
 from eval.records import Metric
 from surgery.intervene import Ablation, Off
@@ -16,13 +17,15 @@ from surgery.intervene import Ablation, Off
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eval.asks import Ask, Question
+    from eval.asking.loop import Report
+    from eval.asking.session import Subject
+    from eval.asking.store import Store
+    from eval.comparison import PairedDifference
     from eval.engines.transformers import TransformersEngine
     from eval.graded import Graded
-    from eval.probes.ask import Told
-    from eval.probes.subject import Subject
+    from eval.metrics import Score
+    from eval.questions import Question
     from eval.records import Suite
-    from eval.store import Store
     from surgery.intervene import Branch
 
 INTACT: Final = "intact"
@@ -43,14 +46,15 @@ class Switching:
         """The intact model, and then what is switched off."""
         return (None, *self.offs)
 
-    def named(self, question: Question, item: Off | None) -> str:
-        """What is off."""
+    def label(self, question: Question, item: Off | None) -> str:
+        """Return the branch and layer that is off."""
         return "" if item is None else f"off.{item.branch}.{item.layer}"
 
     def blocks(
-        self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[Off | None]
-    ) -> Ablation:
-        """One block for each."""
+        self, engine: TransformersEngine, questions: Sequence[Question],
+        items: Sequence[Off | None],
+    ) -> Ablation:  # fmt: skip
+        """Return one block for each."""
         return Ablation(items)
 
 
@@ -73,7 +77,7 @@ def ablate(
     subject: Subject,
     switching: Switching,
     store: Store,
-    told: Told,
+    report: Report,
     *,
     grader: str = "strict",
     sequential: bool = False,
@@ -84,22 +88,21 @@ def ablate(
         subject: The model.
         switching: What is switched off.
         store: Where responses are kept.
-        told: Told how many there are.
+        report: Called with the number of responses that arrived, and of all.
         grader: How answers are read and compared.
         sequential: One question and one layer at a time.
 
     Returns:
         Every response with its grade, and what was off.
     """
-    asking = Asking(subject, switching, store, sequential=sequential)
-    asking.ask(subject.questions, told)
+    model = AnsweringModel(subject, switching, sequential=sequential)
+    ask(model, subject.questions, store, report)
     records = []
     for off in switching.items:
-        asks = [asking.address(question, off) for question in subject.questions]
+        asked = [(question, model.key(question, off)) for question in subject.questions]
         name = INTACT if off is None else str(off)
         found = graded(
-            name, subject.work.suites, subject.work.generation, style=subject.planned.style,
-            asks=asks, responses=store.responses, failures=store.failures, grader=grader,
+            name, asked, store.responses, store.failures, style=subject.style, grader=grader
         )  # fmt: skip
         records += [(off, record) for record in found]
     return records
@@ -123,7 +126,7 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Layer
         for branch in branches:  # the intact model stands beside each kind
             found.append(
                 LayerValue(
-                    model, off.layer if off else None, branch, _task(score.task), score.measure,
+                    model, off.layer if off else None, branch, _task(score), score.measure,
                     score.value, score.low, score.high, score.n,
                 )
             )  # fmt: skip
@@ -132,13 +135,13 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Layer
         assert off is not None
         found.append(
             LayerValue(
-                model, off.layer, off.branch, _task(pair.task), f"{pair.measure} drop",
+                model, off.layer, off.branch, _task(pair), f"{pair.measure} drop",
                 0 - pair.difference, 0 - pair.high, 0 - pair.low, pair.n,
             )
         )  # fmt: skip
     return found
 
 
-def _task(name: str) -> str:
-    """`all accuracy` is all tasks; other metrics keep their name."""
-    return "all" if name == f"all {Metric.ACCURACY}" else name
+def _task(row: Score | PairedDifference) -> str:
+    """Return the task's name; pooled ones with the same metric are `all` where it is accuracy."""
+    return "all" if row.pooled and row.measure == Metric.ACCURACY else row.task

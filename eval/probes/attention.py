@@ -14,7 +14,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from eval.asks import addressed
 from eval.engines.transformers import chat
 from eval.probes.results import LayerValue
 from eval.statistics.intervals import mean
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eval.asks import Question
-    from eval.probes.ask import Told
-    from eval.probes.subject import Subject
+    from eval.asking.loop import Report
+    from eval.asking.session import Subject
+    from eval.questions import Question
 
 FORMAT: Final = 1
 """Part of every key: raise it when the same text would be observed otherwise."""
@@ -80,7 +79,7 @@ class Attention:
 
 
 def attend(
-    subject: Subject, texts: Mapping[tuple[str, str], str], folder: Path, told: Told
+    subject: Subject, texts: Mapping[tuple[str, str], str], folder: Path, report: Report
 ) -> list[Attention]:
     """Observe a model over texts, one at a time; each is kept as it comes.
 
@@ -88,27 +87,27 @@ def attend(
         subject: The model; its suites are asked plainly.
         texts: What is said to each question, by task and sample.
         folder: The run's.
-        told: Told how many there are.
+        report: Called with the number of texts that were observed, and of all.
 
     Raises:
         SurgeryError: If the model cannot be loaded, or its attention not observed.
     """
-    places = [(task, q) for task, q in subject.places if texts.get((task, q.sample.id))]
-    if not places:
+    questions = [q for q in subject.questions if texts.get((q.task, q.sample.id))]
+    if not questions:
         raise ExecutionError(f"{subject.name}: no sample has a response to look at.")
     paths = []
-    for task, question in places:
-        ask = addressed(question, subject.content, subject.how)
-        said = f"{FORMAT}\0{ask.key}\0{texts[task, question.sample.id]}"
-        paths.append(folder / _FOLDER / f"{sha256(said.encode()).hexdigest()}.npz")
-    told(sum(path.exists() for path in paths), len(places))
+    for question in questions:
+        key = question.key(subject.content, subject.facts)
+        text = f"{FORMAT}\0{key}\0{texts[question.task, question.sample.id]}"
+        paths.append(folder / _FOLDER / f"{sha256(text.encode()).hexdigest()}.npz")
+    report(sum(path.exists() for path in paths), len(questions))
     found = []
-    for (task, question), path in zip(places, paths, strict=True):
-        sample = question.sample
+    for question, path in zip(questions, paths, strict=True):
+        task, sample = question.task, question.sample
         text = texts[task, sample.id]
         if not path.exists():
             _keep(path, *_observe(subject, question, text))
-            told(1, len(places))
+            report(1, len(questions))
         shares, entropy = _kept(path, (subject.layers, subject.heads, len(SPANS)))
         found.append(Attention(task, sample.id, sample.cluster, text, shares, entropy))
     return found
@@ -120,8 +119,7 @@ def _observe(
     import torch
 
     engine = subject.engine
-    ask = addressed(question, subject.content, subject.how)
-    inputs = engine.inputs([ask], endings=[text])
+    inputs = engine.inputs([question], endings=[text])
     (ids,) = inputs["input_ids"]
     spans = _spans(engine.processor, chat(engine.processor, question.messages), text)
     # Image tokens are many where the template has one, so places count from the end.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from eval.asking.changes import ResidentModel
+from eval.asking.loop import ask
 from eval.engines.batching import bytes_per_token, in_halves
 from eval.engines.transformers import chat
-from eval.probes.ask import Asking
 from eval.probes.results import LayerValue
 from eval.records import Failure
 from eval.statistics.intervals import mean
@@ -23,17 +24,15 @@ from surgery.intervene import Ablation
 from surgery.runs.lines import append_lines, read_lines, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from eval.asks import Question
-    from eval.engines.transformers import TransformersEngine
+    from eval.asking.loop import Entry, Report
+    from eval.asking.session import Subject
     from eval.probes.ablation import Switching
-    from eval.probes.ask import Told
-    from eval.probes.subject import Subject
     from eval.prompts import Style
+    from eval.questions import Question
     from eval.records import Sample
-    from eval.store import Store
     from surgery.intervene import Off
 
 LIKELIHOODS: Final = "likelihoods.jsonl"
@@ -79,104 +78,111 @@ def screen(
     subject: Subject,
     switching: Switching,
     folder: Path,
-    store: Store,
-    told: Told,
+    report: Report,
     *,
     sequential: bool = False,
 ) -> list[Likelihood]:
-    """Log-probabilities of right responses, of the intact model and with each thing off.
+    """Return log-probabilities of right responses, of the intact model and with each thing off.
 
     Args:
-        subject: The model; its suites are asked plainly.
+        subject: The model and its questions.
         switching: What is switched off.
         folder: The run's.
-        store: Of the run; only to address questions.
-        told: Told how many there are.
-        sequential: One question and one thing off at a time.
+        report: Called with the number of new values, and of all.
+        sequential: Whether questions and switches go one at a time.
 
     Raises:
-        SurgeryError: If the model cannot be loaded, or kept values cannot be read.
+        SurgeryError: If the model cannot be loaded, or stored values cannot be read.
     """
-    asking = Asking(subject, switching, store, sequential=sequential)
-    items, questions = switching.items, subject.questions
-    golds = {id(q): right_response(q.sample, subject.planned.style) for q in questions}
-    keys = {
-        (id(question), place): f"{asking.address(question, item).key}/{golds[id(question)]}"
-        for question in questions
-        for place, item in enumerate(items)
-    }
-    once = {keys[id(question), 0]: question for question in questions}  # of equal ones, one
-    path = folder / LIKELIHOODS
-    known = _known(path)
-    told(sum(key in known for key in set(keys.values())), len(once) * len(items))
-    if any(key not in known for key in keys.values()):
-        scorer = _Scorer(subject.engine, asking, items, golds)
-        for batch, places in asking.divided(list(once.values()), scorer.room):
-            if all(keys[id(question), place] in known for question in batch for place in places):
-                continue
-            found = list(in_halves(batch, places, scorer, subject.engine.free))
-            failures = [value for *_, value in found if isinstance(value, Failure)]
-            new = {
-                keys[id(q), place]: value
-                for place, q, value in found
-                if not isinstance(value, Failure)
-            }
-            append_lines(
-                path, ({"key": key, "value": v, "tokens": n} for key, (v, n) in new.items())
-            )
-            known |= new
-            told(len(new), len(once) * len(items))
-            if failures:
-                raise ExecutionError(
-                    f"{failures[0].reason}. Results so far are saved. Correct the sample, or, "
-                    f"if memory ran out, use a larger machine, and run again to resume."
-                )
+    questions = [question for question in subject.questions if question.askable]
+    model = _Scorer(subject, switching, sequential=sequential)
+    store = _Values(folder / LIKELIHOODS)
+    ask(model, questions, store, report)
     return [
         Likelihood(
-            item, task, question.sample.id, question.sample.cluster,
-            *known[keys[id(question), place]],
+            item, question.task, question.sample.id, question.sample.cluster,
+            *store.responses[model.key(question, item)],
         )
-        for place, item in enumerate(items)
-        for task, question in subject.places
+        for item in switching.items
+        for question in questions
     ]  # fmt: skip
 
 
-def _known(path: Path) -> dict[str, tuple[float, int]]:
-    known: dict[str, tuple[float, int]] = {}
-    for number, line in read_lines(path):
-        try:
-            known[str(line["key"])] = (float(line["value"]), int(line["tokens"]))
-        except (KeyError, TypeError, ValueError):
-            raise unreadable(path, number) from None
-    return known
+class _Values:
+    """Log-probabilities with their numbers of tokens, in an append-only file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.responses: dict[str, tuple[float, int]] = {}
+        for number, line in read_lines(path):
+            try:
+                self.responses[str(line["key"])] = (float(line["value"]), int(line["tokens"]))
+            except (KeyError, TypeError, ValueError):
+                raise unreadable(path, number) from None
+
+    def append(self, entries: Iterable[Entry[tuple[float, int]]]) -> None:
+        """Store values.
+
+        Raises:
+            ExecutionError: If one could not be computed; the others are stored.
+        """
+        outcomes = {key: outcome for key, _, _, outcome in entries}
+        new = {key: value for key, value in outcomes.items() if not isinstance(value, Failure)}
+        append_lines(
+            self._path,
+            ({"key": key, "value": value, "tokens": n} for key, (value, n) in new.items()),
+        )
+        self.responses |= new
+        for outcome in outcomes.values():
+            if isinstance(outcome, Failure):
+                raise ExecutionError(
+                    f"{outcome.reason}. Results so far are saved. Correct the sample, or, "
+                    f"if memory ran out, use a larger machine, and run again to resume."
+                )
 
 
-@dataclass(frozen=True)
-class _Scorer:
-    """Log-probabilities of right responses, a batch at a time."""
+class _Scorer(ResidentModel["Off | None", tuple[float, int]]):
+    """A subject that gives the log-probability of the right response instead of its own."""
 
-    engine: TransformersEngine
-    asking: Asking[Off | None]
-    items: Sequence[Off | None]
-    golds: Mapping[int, str]
+    def __init__(self, subject: Subject, switching: Switching, *, sequential: bool) -> None:
+        super().__init__(subject, switching, sequential=sequential)
+        self._style = subject.style
+
+    def key(self, question: Question, change: Off | None) -> str:
+        """Return the key of the response, with the right one behind a slash."""
+        return f"{super().key(question, change)}/{self._right(question)}"
+
+    def group(self, question: Question) -> tuple[object, ...]:
+        """Return a value that is equal for questions asked, changed and answered alike."""
+        return (*super().group(question), self._right(question))
 
     def room(self, question: Question) -> int:
-        """Tokens, counted by their memory, that the right response and its logits take."""
+        """Return how many tokens, by their memory, the right response and its logits take."""
         model = self.engine.model
         logits = model.config.get_text_config().vocab_size * (model.dtype.itemsize + _DOUBLE)
         return self._tokens(question) * (1 + ceil(int(logits) / bytes_per_token(model)))
 
-    def __call__(
+    def compute(
+        self, batch: Sequence[Question], places: Sequence[int]
+    ) -> Iterator[tuple[Question, int, tuple[float, int] | Failure]]:
+        """Yield the value of every question under every change, with its number of tokens."""
+        for place, question, outcome in in_halves(
+            batch, places, self._log_probabilities, self.engine.free
+        ):
+            yield question, place, outcome
+
+    def _right(self, question: Question) -> str:
+        return right_response(question.sample, self._style)
+
+    def _log_probabilities(
         self, batch: Sequence[Question], places: Sequence[int]
     ) -> list[list[tuple[float, int]]]:
-        """For each place and question: the value, and its number of tokens."""
         import torch
 
-        blocks = Ablation([self.items[place] for place in places])
-        asks = [self.asking.address(question, None) for question in batch]
-        endings = [self.golds[id(question)] for question in batch]
+        blocks = Ablation([self.changes[place] for place in places])
+        endings = [self._right(question) for question in batch]
         counts = [self._tokens(question) for question in batch]
-        inputs = self.engine.inputs(asks, blocks.size, endings)
+        inputs = self.engine.inputs(batch, blocks.size, endings)
         ids, most = inputs["input_ids"], max(counts)
         with torch.inference_mode(), self.engine.changed(blocks):
             logits = self.engine.model(**inputs, use_cache=False, logits_to_keep=most + 1).logits
@@ -191,7 +197,7 @@ class _Scorer:
         """How many tokens a right response adds: those behind what it shares with the prompt."""
         tokenizer = self.engine.processor.tokenizer
         prompt = chat(self.engine.processor, question.messages)
-        texts = (prompt, prompt + self.golds[id(question)])
+        texts = (prompt, prompt + self._right(question))
         short, long = (tokenizer(text)["input_ids"] for text in texts)
         pairs = zip(short, long, strict=False)
         shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(short), len(long)))

@@ -44,6 +44,10 @@ _ANSWERS: Final = ("answer", "text", "bbox_xyxy")
 _NUMBERS: Final = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)")
 _IMAGE: Final = re.compile(r"^\s*<image>\s*")
 _IOU: Final = 0.5
+TARGETS: Final = "target"
+SOURCES: Final = "source"
+"""Suites of a pair's two questions, each a field of `Pair`."""
+
 _LONGEST: Final = 128  # tokens
 
 
@@ -145,7 +149,7 @@ def suites_of(pairs: Sequence[ImagePair]) -> tuple[Suite, Suite]:
             ),
             _LONGEST,
         )
-        for name in ("target", "source")
+        for name in (TARGETS, SOURCES)
     )  # type: ignore[return-value]  # fmt: skip
 
 

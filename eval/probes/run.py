@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.asking.changes import AnsweringModel, Unchanged
+from eval.asking.loop import ask
+from eval.asking.prepare import prepare
+from eval.asking.session import Session, Subject
+from eval.asking.store import Store
 from eval.engines.resizing import find_shrinkage, limit_note
 from eval.probes import ablation, attention, likelihood, swap
-from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import SCALES, Scale
 from eval.probes.pairs import suites_of
 from eval.probes.results import probe_run, table, write_probe
-from eval.probes.subject import Subject, subject
-from eval.store import Store
+from eval.questions import questions
 from eval.suites.rows import json_rows
 from eval.sweep.results import machine
 from surgery.arch.regions import regions
@@ -27,11 +29,14 @@ from surgery.runs import RunKind, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from eval.probes.ask import Told
+    from eval.asking.loop import Report
+    from eval.asking.prepare import PreparedVariant
+    from eval.asking.settings import EvalSettings
     from eval.probes.pairs import ImagePair
-    from eval.sweep.desk import Work
-    from eval.sweep.variants import Variant
+    from eval.records import Suite
+    from eval.variants import Variant
     from surgery.intervene import Branch, Mode
     from surgery.runs import RunTables
 
@@ -44,7 +49,8 @@ OWN = "own"
 
 def run_ablation(
     variant: Variant,
-    work: Work,
+    suites: tuple[Suite, ...],
+    settings: EvalSettings,
     folder: Path,
     branches: Sequence[Branch],
     *,
@@ -53,42 +59,40 @@ def run_ablation(
     sequential: bool = False,
     grader: str = "strict",
     progress: Progress,
-    settings: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> RunTables:
     """Switch layers off one at a time.
 
     Args:
         variant: The model.
-        work: What is asked, and how.
+        suites: The questions.
+        settings: Settings of the run.
         folder: Where results go; what is there is not asked again.
         branches: What of each layer is switched off.
         layers: Which, as in a selector: `:`, `0:9`, `early`, `3, 5`.
         likely: Whether to take log-probabilities of right answers, and generate nothing.
         sequential: One question and one layer at a time.
         grader: How answers are read and compared.
-        progress: Told how it goes.
-        settings: What else the summary should tell.
+        progress: Called with a model's name, the number of responses that arrived, and of all.
+        details: Further entries of the header.
 
     Raises:
         SurgeryError: If the model cannot be used, or the folder.
     """
     if likely:
-        work = replace(work, suites=ablation.with_accuracy(work.suites))
-    with subject(variant, work) as model:
+        suites = ablation.with_accuracy(suites)
+    with _subject(prepare(variant, settings), suites, Session(settings)) as model:
         off = ablation.offs_of(branches, _chosen(model, layers))
         switching = ablation.Switching(off)
-        told = _told(model, progress)
+        report = _report(model, progress)
         with claimed(folder, RunKind.ABLATION):
-            store = Store(folder)
             if likely:
-                found = likelihood.screen(
-                    model, switching, folder, store, told, sequential=sequential
-                )
+                found = likelihood.screen(model, switching, folder, report, sequential=sequential)
                 records = [one.record() for one in found]
                 rows = likelihood.rows(model.name, found)
             else:
                 answers = ablation.ablate(
-                    model, switching, store, told, grader=grader, sequential=sequential
+                    model, switching, Store(folder), report, grader=grader, sequential=sequential
                 )
                 records = [
                     {"layer": off.layer if off else None, "what": str(off.branch) if off else ""}
@@ -96,7 +100,7 @@ def run_ablation(
                     for off, record in answers
                 ]
                 rows = ablation.rows(model.name, answers)
-            summary = _summary("ablation", [model], work, settings)
+            summary = _summary("ablation", [model], suites, details)
             made = probe_run(table(rows), summary)
             write_probe(made, folder, records)
     return made
@@ -105,7 +109,7 @@ def run_ablation(
 def run_swap(
     variant: Variant,
     pairs: Sequence[ImagePair],
-    work: Work,
+    settings: EvalSettings,
     folder: Path,
     mode: Mode,
     *,
@@ -113,39 +117,39 @@ def run_swap(
     boxes: Scale | None = None,
     sequential: bool = False,
     progress: Progress,
-    settings: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> RunTables:
     """Swap the image's keys and values, from or at one layer at a time.
 
     Args:
         variant: The model.
         pairs: What is asked.
-        work: How it is asked; its suites do not count.
+        settings: Settings of the run.
         folder: Where results go; what is there is not asked again.
         mode: Whether from a layer on, or only there.
         layers: Which, as in a selector.
         boxes: The scale on which boxes are compared; None takes the family's.
         sequential: One pair and one layer at a time.
-        progress: Told how it goes.
-        settings: What else the summary should tell.
+        progress: Called with a model's name, the number of responses that arrived, and of all.
+        details: Further entries of the header.
 
     Raises:
         SurgeryError: If the model cannot be used, or the folder.
     """
-    work = replace(work, suites=suites_of(pairs))
-    with subject(variant, work) as model:
+    suites = suites_of(pairs)
+    with _subject(prepare(variant, settings), suites, Session(settings)) as model:
         chosen = _chosen(model, layers)
         with claimed(folder, RunKind.SWAP):
-            settings, notes = dict(settings), []
+            details, notes = dict(details), []
             if any(pair.boxes for pair in pairs):
-                pairs, settings["boxes"], note = _with_frames(pairs, model, boxes)
+                pairs, details["boxes"], note = _with_frames(pairs, model, boxes)
                 notes.append(note)
             found = swap.swap(
-                model, pairs, Store(folder), partial(_told, model, progress),
+                model, pairs, Store(folder), partial(_report, model, progress),
                 mode=mode, layers=chosen, sequential=sequential,
             )  # fmt: skip
             notes.append(swap.unknown_note(found))
-            summary = _summary("vision-swap", [model], work, settings, notes)
+            summary = _summary("vision-swap", [model], suites, details, notes)
             made = probe_run(table(swap.rows(model.name, mode, found)), summary)
             write_probe(made, folder, [one.record(mode) for one in found])
     return made
@@ -153,51 +157,56 @@ def run_swap(
 
 def run_attention(
     variants: Sequence[Variant],
-    work: Work,
+    suites: tuple[Suite, ...],
+    settings: EvalSettings,
     folder: Path,
     *,
     text: str = OWN,
     progress: Progress,
-    settings: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> RunTables:
     """Observe attention of models over responses.
 
     Args:
         variants: The models; all are compared with the first.
-        work: What is asked, and how.
+        suites: The questions.
+        settings: Settings of the run.
         folder: Where results go; what is there is not done again.
         text: `own`: each model's own responses; a model's name: its responses for all; else a
             jsonl file with `task`, `sample` and `text`, such as another run's records.
-        progress: Told how it goes.
-        settings: What else the summary should tell.
+        progress: Called with a model's name, the number of responses that arrived, and of all.
+        details: Further entries of the header.
 
     Raises:
         SurgeryError: If a model cannot be used, the folder, or the texts.
     """
     names = [variant.name for variant in variants]
-    given = None if text == OWN or text in names else _texts(work, text, names)
+    given = None if text == OWN or text in names else _texts(suites, text, names)
     if given is not None and Path(text).resolve().is_relative_to(folder.resolve()):
         raise ExecutionError(
             f"the texts {text} lie in {folder}, whose files this run replaces. Choose another "
             "--out."
         )
-    work = replace(work, suites=ablation.with_accuracy(work.suites))
-    _check_alike(variants, work)
+    suites = ablation.with_accuracy(suites)
+    session = Session(settings)
+    prepared = [prepare(variant, settings) for variant in variants]
+    _check_alike(prepared, session)
     found, subjects = {}, []
     with claimed(folder, RunKind.ATTENTION):
         # The model whose responses all are shown goes first.
-        for variant in sorted(variants, key=lambda one: one.name != text):
-            with subject(variant, work) as model:
+        for each in sorted(prepared, key=lambda each: each.variant.name != text):
+            with _subject(each, suites, session) as model:
                 texts = given
                 if texts is None:
-                    texts = _responses(model, Store(folder), _told(model, progress, "responses"))
-                if text == variant.name:
+                    report = _report(model, progress, "responses")
+                    texts = _responses(model, Store(folder), report)
+                if text == model.name:
                     given = texts
-                told = _told(model, progress, "attention")
-                found[variant.name] = attention.attend(model, texts, folder, told)
+                report = _report(model, progress, "attention")
+                found[model.name] = attention.attend(model, texts, folder, report)
                 subjects.append(model)
         ordered = {name: found[name] for name in names}
-        summary = _summary("attention", subjects, work, {**settings, "text": text})
+        summary = _summary("attention", subjects, suites, {**details, "text": text})
         made = probe_run(
             table(attention.rows(ordered)),
             summary,
@@ -214,32 +223,37 @@ def _chosen(model: Subject, layers: str) -> list[int]:
     return sorted({site.layer for site in sites if site.layer is not None})
 
 
-def _told(model: Subject, progress: Progress, what: str = "") -> Told:
-    """Progress under the model's name."""
-    name = f"{model.name} {what}".strip()
-    return lambda came, total: progress(name, came, total)
+def _subject(
+    prepared: PreparedVariant, suites: tuple[Suite, ...], session: Session
+) -> AbstractContextManager[Subject]:
+    asked = questions(suites, prepared.style, session.settings.generation)
+    return session.subject(prepared, tuple(asked))
 
 
-def _responses(model: Subject, store: Store, told: Told) -> dict[tuple[str, str], str]:
-    asking = Asking(model, Unchanged(), store)
-    asking.ask(model.questions, told)
-    found = {}
-    for task, question in model.places:
-        response = store.responses.get(asking.address(question, None).key)
-        if response is not None:
-            found[task, question.sample.id] = response.text
-    return found
+def _report(model: Subject, progress: Progress, step: str = "") -> Report:
+    """Return what reports progress under the model's name."""
+    return partial(progress, f"{model.name} {step}".strip())
 
 
-def _check_alike(variants: Sequence[Variant], work: Work) -> None:
+def _responses(model: Subject, store: Store, report: Report) -> dict[tuple[str, str], str]:
+    respondent = AnsweringModel(model, Unchanged())
+    ask(respondent, model.questions, store, report)
+    keys = {(q.task, q.sample.id): respondent.key(q, None) for q in model.questions}
+    return {
+        place: store.responses[key].text
+        for place, key in keys.items() if key in store.responses
+    }  # fmt: skip
+
+
+def _check_alike(prepared: Sequence[PreparedVariant], session: Session) -> None:
     """Refuse models whose attention does not line up, before anything is asked.
 
     Raises:
         ExecutionError: Names the two.
     """
     first: tuple[str, int, int] | None = None
-    for variant in variants:
-        with subject(variant, work) as model:
+    for each in prepared:
+        with session.subject(each, ()) as model:
             shape = (model.name, model.layers, model.heads)
         first = first or shape
         if shape[1:] != first[1:]:
@@ -249,7 +263,7 @@ def _check_alike(variants: Sequence[Variant], work: Work) -> None:
             )
 
 
-def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
+def _texts(suites: Sequence[Suite], text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
     path = Path(text)
     if not is_file(path):
         near = did_you_mean(text, [OWN, *names])
@@ -262,7 +276,7 @@ def _texts(work: Work, text: str, names: Sequence[str]) -> dict[tuple[str, str],
         found.setdefault((row.text("task"), row.text("sample")), str(row["text"] or ""))
     asked = {
         (task.name, sample.id)
-        for suite in work.suites for task in suite.tasks for sample in task.samples
+        for suite in suites for task in suite.tasks for sample in task.samples
     }  # fmt: skip
     if not any(found.get(place) for place in asked):
         raise ExecutionError(
@@ -290,33 +304,32 @@ def _with_frames(
 def _summary(
     probe: str,
     models: Sequence[Subject],
-    work: Work,
-    settings: Mapping[str, Any],
+    suites: Sequence[Suite],
+    details: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     first = models[0]
     shrinkage = {find_shrinkage(model.folder, model.questions) for model in models} - {None}
-    limited = limit_note(work.suites, work.generation.max_pixels)
+    limited = limit_note(suites, first.settings.generation.max_pixels)
     return {
         "probe": probe,
         "models": [
             {
                 "name": model.name,
                 "fingerprint": model.content,
-                "recipe": to_yaml(model.planned.variant.recipe)
-                if model.planned.variant.recipe else None,
+                "recipe": to_yaml(model.prepared.recipe),
             }
             for model in models
         ],
         "layers": first.layers,
         "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
-        **settings,
+        **details,
         "notes": [
             note for note in (*notes, limited, *(one.note for one in shrinkage if one)) if note
         ],
-        **work.header_fields(),
+        **first.settings.header(),
         "tasks": {
-            task.name: len(task.samples) for suite in work.suites for task in suite.tasks
+            task.name: len(task.samples) for suite in suites for task in suite.tasks
         },
         **machine(),
     }  # fmt: skip

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from eval.asks import addressed
+from eval.asking.changes import AnsweringModel, Unchanged
+from eval.asking.loop import ask
 from eval.engines.resizing import output_size
-from eval.probes.ask import Asking, Unchanged
 from eval.probes.boxes import Frame, Scale, frame_of
+from eval.probes.pairs import SOURCES, TARGETS
 from eval.probes.results import LayerValue
 from eval.prompts import scaled, size_within
 from eval.statistics.intervals import proportion
@@ -19,13 +20,13 @@ from surgery.intervene import ImageTokens, Mode, VisionSwap, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eval.asks import Ask, Question
+    from eval.asking.loop import Report
+    from eval.asking.session import Subject
+    from eval.asking.store import Store
     from eval.engines.transformers import TransformersEngine
-    from eval.probes.ask import Told
     from eval.probes.pairs import ImagePair
-    from eval.probes.subject import Subject
+    from eval.questions import Question
     from eval.records import Sample
-    from eval.store import Store
     from surgery.intervene import Blocks, Seen
 
 
@@ -53,32 +54,34 @@ class Swapping:
         """The same question about the other image."""
         return self.sources[question.sample.task, question.sample.id]
 
-    def named(self, question: Question, item: int | None) -> str:
-        """Which layer, and whose image."""
+    def label(self, question: Question, item: int | None) -> str:
+        """Return the mode, the layer and the sha256 of the source image."""
         if item is None:
             return ""
         digests = "+".join(picture.digest for picture in self.source(question).sample.images)
         return f"swap.{self.mode}.{item}.{digests}"
 
     def blocks(
-        self, engine: TransformersEngine, asks: Sequence[Ask], items: Sequence[int | None]
+        self,
+        engine: TransformersEngine,
+        questions: Sequence[Question],
+        items: Sequence[int | None],
     ) -> Blocks:
         """Look at the sources once, then one block for each layer."""
         content = tuple(
-            one.content for ask in asks for one in (ask.question, self.source(ask.question))
+            each.content for question in questions for each in (question, self.source(question))
         )
         if self._seen is None or self._seen[0] != content:
             self._seen = None  # its memory goes first
-            self._seen = content, self._look(engine, asks)
+            self._seen = content, self._look(engine, questions)
         return VisionSwap(items, self.mode, self._seen[1])
 
-    def _look(self, engine: TransformersEngine, asks: Sequence[Ask]) -> Seen:
+    def _look(self, engine: TransformersEngine, questions: Sequence[Question]) -> Seen:
         """The sources' keys and values, on the targets' image tokens."""
         import torch
 
-        tokens = ImageTokens.of(engine.model, engine.inputs(asks))
-        sources = [addressed(self.source(ask.question), "", {}) for ask in asks]
-        inputs = engine.inputs(sources)
+        tokens = ImageTokens.of(engine.model, engine.inputs(questions))
+        inputs = engine.inputs([self.source(question) for question in questions])
         watch = Watch(ImageTokens.of(engine.model, inputs))
         with torch.inference_mode(), engine.changed(watch):
             engine.model(**inputs, use_cache=False, logits_to_keep=1)
@@ -119,7 +122,7 @@ def swap(
     subject: Subject,
     pairs: Sequence[ImagePair],
     store: Store,
-    told: Callable[[str], Told],
+    report: Callable[[str], Report],
     *,
     mode: Mode,
     layers: Sequence[int],
@@ -128,10 +131,10 @@ def swap(
     """Ask every pair's question intact, of the source, and with the image swapped.
 
     Args:
-        subject: The model; its work's suites are those of `eval.probes.pairs.suites_of`.
+        subject: The model and the questions of `eval.probes.pairs.suites_of`.
         pairs: What is asked.
         store: Where responses are kept.
-        told: For a step of the work, what is told how far it is.
+        report: Returns, for a step of the work, what is called with its progress.
         mode: Whether from a layer on, or only there.
         layers: Which layers.
         sequential: One pair and one layer at a time.
@@ -141,36 +144,34 @@ def swap(
     """
     targets, sources = (
         {
-            (task.name, question.sample.id): question
-            for task in suite.tasks  # one by one: a question that two of them share comes once
-            for question in replace(
-                subject.work, suites=(replace(suite, tasks=(task,)),)
-            ).questions(subject.planned.style)
+            (question.task, question.sample.id): question
+            for question in subject.questions
+            if question.suite == suite
         }
-        for suite in subject.work.suites
+        for suite in (TARGETS, SOURCES)
     )
     swapping = Swapping(mode, tuple(layers), sources)
-    plain = Asking(subject, Unchanged(), store, sequential=sequential)
-    plain.ask(list(sources.values()), told("sources"))
-    asking = Asking(subject, swapping, store, sequential=sequential)
-    asking.ask(list(targets.values()), told("swapped"))
+    plain = AnsweringModel(subject, Unchanged(), sequential=sequential)
+    ask(plain, list(sources.values()), store, report("sources"))
+    swapped = AnsweringModel(subject, swapping, sequential=sequential)
+    ask(swapped, list(targets.values()), store, report("swapped"))
 
-    def said(ask: Ask) -> str | None:
-        response = store.responses.get(ask.key)
+    def response_text(key: str) -> str | None:
+        response = store.responses.get(key)
         return response.text if response else None
 
     found = []
     for pair in pairs:
         place = pair.target.task, pair.target.id
-        about_source = said(plain.address(sources[place], None))
-        intact = said(asking.address(targets[place], None))
+        about_source = response_text(plain.key(sources[place], None))
+        intact = response_text(swapped.key(targets[place], None))
         known = None
         if about_source is not None and intact is not None:
             known = pair.says(about_source, source=True, about_source=True) and pair.says(
                 intact, source=False
             )
         for layer in swapping.items:
-            text = said(asking.address(targets[place], layer))
+            text = response_text(swapped.key(targets[place], layer))
             changed = None
             if layer is not None and text is not None and intact is not None:
                 changed = not pair.alike(intact, text)

@@ -6,7 +6,7 @@ import re
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.publishing.scores import NAMES, is_pooled
+from eval.publishing.scores import NAMES
 from eval.records import Metric
 from eval.suites import specimen
 from eval.suites.table import SUITES
@@ -117,7 +117,7 @@ def model_index(
 
 def _told(scores: Iterable[Score], variant: str) -> list[Score]:
     """A variant's single tasks that have a number."""
-    return [s for s in scores if s.variant == variant and not is_pooled(s) and not isnan(s.value)]
+    return [s for s in scores if s.variant == variant and not s.pooled and not isnan(s.value)]
 
 
 def _benchmark(score: Score, summary: Mapping[str, Any]) -> Benchmark | None:

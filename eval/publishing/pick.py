@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eval.comparison import pairs
 from eval.metrics import Score
-from eval.publishing.scores import NAMES, is_pooled, of_suites, plain_variants
+from eval.publishing.scores import NAMES, of_suites, plain_variants
 from eval.sweep.results import rows_of
 from surgery.errors import SurgeryError, did_you_mean
 
@@ -212,7 +212,7 @@ def _rows(pick: Pick, results: RunTables) -> list[Score]:
         rows = [score for score in scores if score.task == pick.name]
     if not rows:
         known = [name for metric, name in NAMES.items() if any(s.measure == metric for s in scores)]
-        known += dict.fromkeys(score.task for score in scores if not is_pooled(score))
+        known += dict.fromkeys(score.task for score in scores if not score.pooled)
         where = f"suite {pick.suite!r}" if pick.suite else "the run"
         task, colon, _ = pick.name.partition(":")
         hint = f" A pick compares a task's metric alone: write {task!r}." if colon else ""

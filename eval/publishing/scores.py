@@ -118,8 +118,8 @@ def index_rows(results: RunTables, names: Sequence[str]) -> tuple[IndexRow, ...]
 def of_suites(scores: Iterable[Score]) -> list[Score]:
     """One row per variant, suite and metric: tasks taken together where there are several."""
     scores = list(scores)
-    pooled = {(s.variant, s.suite, s.measure) for s in scores if is_pooled(s)}
-    kept = [s for s in scores if is_pooled(s) or (s.variant, s.suite, s.measure) not in pooled]
+    pooled = {(s.variant, s.suite, s.measure) for s in scores if s.pooled}
+    kept = [s for s in scores if s.pooled or (s.variant, s.suite, s.measure) not in pooled]
     suites = {suite: place for place, suite in enumerate(dict.fromkeys(s.suite for s in scores))}
     metrics = {metric: place for place, metric in enumerate(NAMES)}
     return sorted(kept, key=lambda s: (suites[s.suite], metrics[s.measure]))
@@ -158,11 +158,6 @@ def plain_variants(summary: Mapping[str, Any]) -> list[str]:
     base with its adapter), and a model that is served elsewhere, which has no recipe.
     """
     return [str(one["name"]) for one in summary["variants"] if _is_plain(one.get("recipe"))]
-
-
-def is_pooled(score: Score) -> bool:
-    """Check that a score is of several tasks taken together."""
-    return score.task.startswith("all ")
 
 
 def tasks_with_images(results: RunTables) -> frozenset[tuple[str, str]]:

@@ -9,7 +9,8 @@ from eval.generation import Generation
 from eval.grading.grade import GRADERS
 from eval.prompts import PLAIN, STYLES, TEMPLATE
 from eval.styles import read_style, style_of
-from eval.sweep.variants import Grid, Pairing, Variant, grid, layers, plain, thirds, unique
+from eval.sweep.variants import Grid, Pairing, grid, layers, thirds
+from eval.variants import Variant, plain, unique
 from surgery.arch.regions import Region
 from surgery.arch.site import Module
 from surgery.checkpoint.open import open_checkpoint

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from eval.asking.store import Store
 from eval.engines.resizing import limit_note
 from eval.graded import graded, judged
-from eval.store import Store
 from eval.sweep.results import machine, make_results, write_results
 from surgery.recipe.dump import to_yaml
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from eval.asking.run import AskedVariant
+    from eval.asking.settings import EvalSettings
     from eval.records import Sample, Suite
-    from eval.sweep.desk import Work
-    from eval.sweep.run import Asked
     from surgery.runs import RunTables
 
 
@@ -37,25 +37,27 @@ class Comparison:
 
 
 def score(
-    asked: Sequence[Asked],
-    work: Work,
+    asked: Sequence[AskedVariant],
+    suites: Sequence[Suite],
+    settings: EvalSettings,
     folder: Path,
     compared: Comparison,
     *,
     grader: str = "strict",
     judge: Callable[[Sequence[tuple[Sample, str]]], Sequence[bool | None]] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> RunTables:
     """Grade what is in the store, work results out and write them.
 
     Args:
         asked: The variants with their questions.
-        work: What was asked, and how.
+        suites: The questions.
+        settings: Settings of the run.
         folder: The run's folder.
         compared: Which variants to compare.
         grader: How answers are read and compared.
         judge: Another model's word on each of many responses.
-        settings: What else the summary should tell.
+        details: Further entries of the header.
 
     Raises:
         SurgeryError: If a name to compare with is not a variant, or a file cannot be written.
@@ -65,20 +67,20 @@ def score(
         record
         for one in asked
         for record in graded(
-            one.variant.name, work.suites, work.generation, style=one.style, asks=one.asks,
-            responses=store.responses, failures=store.failures, grader=grader,
+            one.variant.name, zip(one.questions, one.keys, strict=True), store.responses,
+            store.failures, style=one.style, grader=grader,
         )
     ]  # fmt: skip
     if judge is not None:
-        records = judged(records, work.suites, judge)
+        records = judged(records, suites, judge)
     summary = {
-        **(settings or {}),
+        **(details or {}),
         **asdict(compared),
         "grader": grader,
-        **work.header_fields(),
-        "suites": [_suite(suite) for suite in work.suites],
+        **settings.header(),
+        "suites": [_suite(suite) for suite in suites],
         "variants": [_variant(one) for one in asked],
-        "notes": [note for note in (limit_note(work.suites, work.generation.max_pixels),) if note]
+        "notes": [note for note in (limit_note(suites, settings.generation.max_pixels),) if note]
         + [one.note for one in {one.shrinkage for one in asked} if one],
         **machine(),
     }
@@ -98,7 +100,7 @@ def _suite(suite: Suite) -> dict[str, Any]:
     }
 
 
-def _variant(asked: Asked) -> dict[str, Any]:
+def _variant(asked: AskedVariant) -> dict[str, Any]:
     recipe = asked.variant.recipe
     return {
         "name": asked.variant.name,

@@ -158,11 +158,10 @@ def _print_updates(stats: RunTables, out: Path) -> None:
 
 def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
     """Swap the image of RL, on the two tasks of seeing that it was trained on."""
-    from eval.generation import Generation
+    from eval.asking.settings import EvalSettings
     from eval.probes.pairs import load_pairs
     from eval.probes.run import run_swap
-    from eval.sweep.desk import Work
-    from eval.sweep.variants import plain
+    from eval.variants import plain
     from surgery.intervene import Mode
     from surgery.report.figures import write_figures
 
@@ -170,9 +169,9 @@ def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
              if pair.target.task in ("counting", "ocr")]  # fmt: skip
     with AnswerProgress(among=None) as progress:
         found = run_swap(
-            plain("rl", PROBED), pairs, Work((), Generation()), out, Mode.FROM,
+            plain("rl", PROBED), pairs, EvalSettings(), out, Mode.FROM,
             progress=progress,
-            settings={"pairs": "specimen", "samples": samples, "seed": seed},
+            details={"pairs": "specimen", "samples": samples, "seed": seed},
         )  # fmt: skip
     write_figures(found, out)
     return found

@@ -87,7 +87,7 @@ def command(
                                  param_hint=missing)  # fmt: skip
     from eval import evaluate
     from eval.grading.grade import GRADERS
-    from eval.sweep.variants import find_variant, named
+    from eval.variants import find_variant, named
 
     check_known("--grader", grader, GRADERS)
     judge_endpoint, describer = (

@@ -248,7 +248,7 @@ def attention(
     from eval import run_probe
     from eval.probes.attention import MINUS
     from eval.probes.run import OWN
-    from eval.sweep.variants import named
+    from eval.variants import named
 
     _check_suite(suite)
     variants = named(models, bindings(bound))

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from eval.asks import Ask, addressed, questions
+from eval.asking.run import ask_variants
+from eval.asking.settings import EvalSettings
 from eval.engines.transformers import TransformersEngine, chat
 from eval.generation import Generation
 from eval.prompts import STYLES
+from eval.questions import Question, questions
 from eval.records import Picture, Response, Suite
 from eval.suites.specimen import load
-from eval.sweep.desk import Work
-from eval.sweep.run import run
 from eval.sweep.score import Comparison, score
-from eval.sweep.variants import Pairing, plain, thirds
+from eval.sweep.variants import Pairing, thirds
+from eval.variants import plain
 from surgery.execute.run import execute
 from surgery.plan import make_plan
 from surgery.recipe import opened
@@ -107,49 +108,47 @@ def _batching(case: Case, rounds: int, say: Callable[[str], None], name: str) ->
     reference = case.models["rl"]
     folder = path("rl") if reference == "specimen:rl" else reference
     asked = list(questions([case.suite(case.compared)], STYLES["plain"], Generation()))
-    asks = [addressed(question, "v", {}) for question in asked]
     batched, single, equal = [], [], 0
     for _ in range(rounds):
         engine = TransformersEngine.load(folder, device="cpu")  # nothing encoded, nothing seen
         start = time.perf_counter()
-        together = _together(engine, asks)
+        together = _together(engine, asked)
         batched.append(time.perf_counter() - start)
         start = time.perf_counter()
-        alone = [_alone(engine, ask) for ask in asks]
+        alone = [_alone(engine, question) for question in asked]
         single.append(time.perf_counter() - start)
-        equal = sum(together[ask.key] == said for ask, said in zip(asks, alone, strict=True))
+        equal = sum(together[id(q)] == text for q, text in zip(asked, alone, strict=True))
     times = statistics.median(one / both for one, both in zip(single, batched, strict=True))
     say(
-        f"  {name}: {len(asks)} questions batched in {min(batched):.1f} s, one at a time in "
+        f"  {name}: {len(asked)} questions batched in {min(batched):.1f} s, one at a time in "
         f"{min(single):.1f} s: {times:.1f} times as fast, {equal} answers equal"
     )
     parameters = sum(parameter.numel() for parameter in engine.model.parameters())
     return {
-        "parameters": parameters, "questions": len(asks), "equal": equal,
+        "parameters": parameters, "questions": len(asked), "equal": equal,
         "batched_s": batched, "single_s": single, "times_as_fast": times,
     }  # fmt: skip
 
 
-def _together(engine: TransformersEngine, asks: Sequence[Ask]) -> dict[str, str]:
-    by_question = {id(ask.question): ask for ask in asks}
+def _together(engine: TransformersEngine, asked: Sequence[Question]) -> dict[int, str]:
     found = {}
-    for batch in engine.batches([ask.question for ask in asks]):
-        for ask, outcome in engine.answer([by_question[id(q)] for q in batch]):
+    for batch in engine.batches(asked):
+        for question, _, outcome in engine.answer(batch, [""] * len(batch)):
             assert isinstance(outcome, Response)
-            found[ask.key] = outcome.text
+            found[id(question)] = outcome.text
     return found
 
 
-def _alone(engine: TransformersEngine, ask: Ask) -> str:
+def _alone(engine: TransformersEngine, question: Question) -> str:
     """What a script without a harness does: plain transformers, a row at a time."""
-    turns = ask.question.messages
+    turns = question.messages
     images = [part.open() for turn in turns for part in turn.parts if isinstance(part, Picture)]
     inputs = engine.processor(
         text=[chat(engine.processor, turns)], images=images or None, return_tensors="pt"
     )
     with torch.inference_mode():
         output = engine.model.generate(
-            **inputs, do_sample=False, max_new_tokens=ask.question.generation.max_new_tokens
+            **inputs, do_sample=False, max_new_tokens=question.generation.max_new_tokens
         )
     new = output[0, inputs["input_ids"].shape[1] :]
     return str(engine.processor.tokenizer.decode(new, skip_special_tokens=True))
@@ -159,12 +158,12 @@ def _sweeping(case: Case, folder: Path, say: Callable[[str], None], name: str) -
     """A sweep of splices in one process, from nothing to pictures' tables; and one the long way."""
     pair = Pairing(case.models, "in", "rl")
     splices = list(thirds(pair))[: case.variants]
-    work = Work((case.suite(SAMPLES),), Generation(), device="cpu")
-    warm = replace(work, suites=(case.suite(1),))  # loads what is imported late
-    score(run(splices[:1], warm, folder / "warm"), warm, folder / "warm", Comparison())
+    settings, suites, few = EvalSettings(device="cpu"), (case.suite(SAMPLES),), (case.suite(1),)
+    warm = ask_variants(splices[:1], few, settings, folder / "warm")  # loads late imports
+    score(warm, few, settings, folder / "warm", Comparison())
     start = time.perf_counter()
-    asked = run([plain("in", case.models["in"]), *splices], work, folder)
-    score(asked, work, folder, Comparison("in"))
+    asked = ask_variants([plain("in", case.models["in"]), *splices], suites, settings, folder)
+    score(asked, suites, settings, folder, Comparison("in"))
     wall = time.perf_counter() - start
     generate = sum(one.timing.generate for one in asked)
     load_s = sum(one.timing.load for one in asked)

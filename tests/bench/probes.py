@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from eval.asks import addressed
+from eval.asking.changes import AnsweringModel, Changes
+from eval.asking.loop import ask
+from eval.asking.settings import EvalSettings
+from eval.asking.store import Store
 from eval.generation import Generation
 from eval.probes.ablation import Switching, offs_of, with_accuracy
-from eval.probes.ask import Asking
 from eval.probes.likelihood import screen
 from eval.probes.pairs import load_pairs, suites_of
-from eval.probes.subject import subject
 from eval.probes.swap import Swapping
-from eval.store import Store
 from eval.suites.specimen import load
-from eval.sweep.desk import Work
-from eval.sweep.variants import plain
+from eval.variants import plain
 from surgery.intervene import Ablation, Branch, Mode
 from tests.bench.evaluation import build
+from tests.eval.subjects import subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from eval.probes.subject import Subject
+    from eval.asking.session import Subject
     from eval.records import Response
 
 NEW = 48
@@ -49,15 +49,14 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     model = plain("random", str(build(folder / "model", 0)))
     whole = with_accuracy([load(QUESTIONS, 0)])[0]
     suite = replace(whole, tasks=tuple(task for task in whole.tasks if task.name == "read"))
-    generation = Generation(max_new_tokens=NEW)
     device = "cuda" if cuda else "cpu"
-    work = Work((suite,), generation, device=device, dtype="float32")
+    settings = EvalSettings(Generation(max_new_tokens=NEW), device=device, dtype="float32")
     results: dict[str, Any] = {"device": torch.cuda.get_device_name() if cuda else "cpu"}
-    with subject(model, work) as its:
+    with subject(model, [suite], settings) as its:
         switching = Switching(offs_of([Branch.LAYER], range(its.layers)))
         results["ablation"] = _both(
             "ablation", folder, rounds, say,
-            lambda store, slow: _asked(Asking(its, switching, store, sequential=slow), its),
+            lambda store, slow: _asked(its, switching, store, slow),
         )  # fmt: skip
         results["ablation"]["questions_batched_s"] = _question_batches(its, switching, rounds, say)
         results["screen"] = _screened(its, switching, folder, rounds)
@@ -69,48 +68,47 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     )
     pairs = [pair for pair in load_pairs("specimen", folder, QUESTIONS, 0)
              if pair.target.task == "ocr"]  # fmt: skip
-    work = replace(work, suites=suites_of(pairs))
-    with subject(model, work) as its:
+    with subject(model, suites_of(pairs), settings) as its:
         for mode in Mode:
             results[f"swap {mode}"] = _both(
                 f"swap {mode}", folder, rounds, say,
-                lambda store, slow, mode=mode: _asked(_swapping(its, mode, store, slow), its),
+                lambda store, slow, mode=mode: _asked(its, _swapping(its, mode), store, slow),
             )  # fmt: skip
     return results
 
 
-def _swapping(its: Subject, mode: Mode, store: Store, slow: bool) -> Asking[int | None]:
+def _swapping(its: Subject, mode: Mode) -> Swapping:
     half = len(its.questions) // 2  # the targets, then the sources
     sources = {(q.sample.task, q.sample.id): q for q in its.questions[half:]}
-    return Asking(its, Swapping(mode, tuple(range(its.layers)), sources), store, sequential=slow)
+    return Swapping(mode, tuple(range(its.layers)), sources)
 
 
 def _question_batches(
     its: Subject, switching: Switching, rounds: int, say: Callable[[str], None]
 ) -> list[float]:
     """Seconds of one layer at a time with all questions in one batch, as a careful user would."""
-    asks = [addressed(question, "", {}) for question in its.questions]
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         for off in switching.items:
-            its.engine.answer_blocks(asks, Ablation([off]))
+            its.engine.answer_blocks(its.questions, Ablation([off]))
         seconds.append(time.perf_counter() - start)
-    say(f"  one layer at a time, {len(asks)} questions in a batch: {min(seconds):.1f} s")
+    say(f"  one layer at a time, {len(its.questions)} questions in a batch: {min(seconds):.1f} s")
     return seconds
 
 
-def _asked(asking: Asking[Any], its: Subject) -> list[Response]:
+def _asked(its: Subject, changes: Changes[Any], store: Store, slow: bool) -> list[Response]:
     """Ask; every response in order."""
     questions = its.questions
     its.engine._text = lambda tokens: " ".join(map(str, tokens))  # tokens are compared, not text
-    if isinstance(asking._changes, Swapping):
+    if isinstance(changes, Swapping):
         questions = questions[: len(questions) // 2]
-    asking.ask(questions, lambda *_: None)
+    model = AnsweringModel(its, changes, sequential=slow)
+    ask(model, questions, store, lambda *_: None)
     return [
-        asking._store.responses[asking.address(question, item).key]
+        store.responses[model.key(question, item)]
         for question in questions
-        for item in asking._changes.items
+        for item in changes.items
     ]
 
 
@@ -149,7 +147,7 @@ def _screened(its: Subject, switching: Switching, folder: Path, rounds: int) -> 
     for turn in range(rounds):
         place = folder / f"screen-{turn}"
         start = time.perf_counter()
-        screen(its, switching, place, Store(place), lambda *_: None)
+        screen(its, switching, place, lambda *_: None)
         seconds.append(time.perf_counter() - start)
     return {"seconds": seconds}
 

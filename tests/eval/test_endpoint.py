@@ -6,11 +6,11 @@ import base64
 
 import pytest
 
-from eval.asks import addressed, questions
 from eval.endpoint import Endpoint
 from eval.engines.server import ServerEngine
 from eval.generation import Generation
 from eval.prompts import STYLES, Message
+from eval.questions import questions
 from eval.records import Failure, Metric, Response
 from surgery.errors import ExecutionError
 from tests.eval.samples import picture, question, suite
@@ -149,10 +149,11 @@ def test_no_key_is_sent_or_told_unasked(monkeypatch) -> None:
         endpoint(script, key_variable="ABSENT").complete(ASK)
 
 
-def asks(count: int, generation: Generation | None = None):
+def asked(count: int, generation: Generation | None = None):
+    """Return questions, and the keys of their responses."""
     found = suite(Metric.REASONING, *(question(f"q{i}") for i in range(count)))
-    asked = questions([found], STYLES["plain"], generation or Generation())
-    return [addressed(q, "v", {}) for q in asked]
+    each = list(questions([found], STYLES["plain"], generation or Generation()))
+    return each, [one.key("v", {}) for one in each]
 
 
 def test_many_are_under_way_at_once_and_never_more() -> None:
@@ -164,7 +165,7 @@ def test_many_are_under_way_at_once_and_never_more() -> None:
     with serving(script):
         found = {
             ask.sample.id: outcome.text
-            for ask, outcome in ServerEngine(endpoint(script), 5).answer(asks(23))
+            for ask, outcome in ServerEngine(endpoint(script), 5).answer(*asked(23))
         }
     assert found == {f"q{i}": f"Question q{i}?" for i in range(23)}
     assert script.most == 5
@@ -173,7 +174,7 @@ def test_many_are_under_way_at_once_and_never_more() -> None:
 def test_leaving_early_leaves_the_rest_unasked() -> None:
     script = Script(lambda *_: (200, {}, said("7")), delay=0.1)
     with serving(script):
-        stream = ServerEngine(endpoint(script), 2).answer(asks(50))
+        stream = ServerEngine(endpoint(script), 2).answer(*asked(50))
         next(stream)
         stream.close()
         assert len(script.requests) < 25
@@ -182,8 +183,8 @@ def test_leaving_early_leaves_the_rest_unasked() -> None:
 def test_sampled_repeats_have_seeds_of_their_own() -> None:
     script = Script(lambda *_: (200, {}, said("7")))
     with serving(script):
-        list(ServerEngine(endpoint(script)).answer(asks(2, Generation(temperature=1, repeats=3))))
-        list(ServerEngine(endpoint(script)).answer(asks(1)))
+        list(ServerEngine(endpoint(script)).answer(*asked(2, Generation(temperature=1, repeats=3))))
+        list(ServerEngine(endpoint(script)).answer(*asked(1)))
     seeds = [body.get("seed") for body, _ in script.requests]
     assert len(set(seeds[:6])) == 6
     assert seeds[6] is None

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.asks import addressed, questions
 from eval.generation import Generation
 from eval.graded import RECORDS, Graded, graded, judged, read_records
 from eval.metrics import Score, correct_under, scores
 from eval.prompts import STYLES
+from eval.questions import questions
 from eval.records import Condition, Failure, Metric, Response
 from eval.statistics.intervals import proportion, wilson
 from surgery.errors import ExecutionError
@@ -118,16 +118,25 @@ def test_categories_and_tasks_taken_together() -> None:
     assert not any(task == "u" and split for task, split, _ in found)
 
 
+def test_a_task_may_be_called_as_pooled_ones_are() -> None:
+    """`all cats` is one task: it has categories and a commonest answer."""
+    records = [record("v", f"q{i}", True, task="all cats") for i in range(3)]
+    found = table(records)
+    assert not found["all cats", "", "m_rea"].pooled
+    assert found["all cats", "", "right[text]"].majority == 1
+    both = table([*records, record("v", "b", False, task="dogs")])
+    assert both["all m_rea", "", "m_rea"].pooled
+    assert not both["all cats", "", "m_rea"].pooled
+
+
 def test_grading_what_was_said_and_what_was_not() -> None:
     sample = question("q", picture(), description="d")
     whole = suite(Metric.ALIGNMENT, sample, question("lost", picture("blue")))
-    style, generation = STYLES["think-answer"], Generation()
-    asks = [addressed(q, "v", {}) for q in questions([whole], style, generation)]
-    said = {asks[0].key: Response("<answer>7</answer>", 4, truncated=False)}
-    failed = {asks[1].key: Failure("no answer within 3 s")}
-    found = list(
-        graded("v", [whole], generation, style=style, asks=asks, responses=said, failures=failed)
-    )
+    style = STYLES["think-answer"]
+    asked = [(q, q.key("v", {})) for q in questions([whole], style, Generation())]
+    said = {asked[0][1]: Response("<answer>7</answer>", 4, truncated=False)}
+    failed = {asked[1][1]: Failure("no answer within 3 s")}
+    found = list(graded("v", asked, said, failed, style=style))
     right, timeout, unasked, undescribed = found
     assert (right.correct, right.well_formed, right.rule, right.answer) == (
         True, True, "answer-tag", "7",

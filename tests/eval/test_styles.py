@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eval.generation import Generation
+from eval.asking.run import ask_variants
+from eval.asking.settings import EvalSettings
 from eval.grading.grade import FORMS
 from eval.prompts import PLAIN, STYLES, Style, messages
 from eval.records import Condition, Suite
 from eval.styles import read_style, style_of
 from eval.suites.specimen import load
-from eval.sweep.desk import Work
-from eval.sweep.run import run
 from eval.sweep.score import Comparison, score
-from eval.sweep.variants import plain
+from eval.variants import plain
 from surgery.errors import RecipeError, SurgeryError
 from surgery.recipe.nodes import compose
 from tests.eval.samples import picture, question
@@ -104,13 +103,14 @@ def test_names_and_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_another_style_of_one_name_is_asked_anew_and_stands_in_the_header(tmp_path: Path) -> None:
     (arithmetic,) = (task for task in load(2, 11).tasks if task.name == "arithmetic")
-    work = Work((Suite("s", (arithmetic,), 4),), Generation(), device="cpu", threads=1)
+    suites = (Suite("s", (arithmetic,), 4),)
     variants = [plain("in", "specimen:in")]
     answered, prompts = [], []
     for prefix in ("A: ", "B: ", "A: "):
-        styled = replace(work, style=Style("mine", "", "any", prefix))
-        asked = run(variants, styled, tmp_path)
-        score(asked, styled, tmp_path, Comparison())
+        style = Style("mine", "", "any", prefix)
+        settings = EvalSettings(style=style, device="cpu", threads=1)
+        asked = ask_variants(variants, suites, settings, tmp_path)
+        score(asked, suites, settings, tmp_path, Comparison())
         header = json.loads((tmp_path / "run.json").read_text())
         answered.append(asked[0].timing.answered)
         prompts.append((header["style"], header["prompt"]["prefix"]))

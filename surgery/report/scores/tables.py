@@ -42,7 +42,8 @@ def panels_of(table: DataFrame) -> Iterator[tuple[str, DataFrame]]:
                 rows = rows[rows["split"].fillna("") == ""]
             if rows.empty:
                 continue
-            together = rows[rows["task"] == f"all {metric}"]
+            pooled = rows.get("pooled", rows["task"] == f"all {metric}")  # 0.1.0 has no column
+            together = rows[pooled.astype(bool)]
             chosen = rows if together.empty else together
             title = f"{suite}: {label}" if table["suite"].nunique() > 1 else label
             yield title, chosen

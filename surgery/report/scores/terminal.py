@@ -68,7 +68,7 @@ def score_tables(
 
     found: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
-        single = not score.split and not score.task.startswith("all ")
+        single = not score.split and not score.pooled
         if single and score.measure.startswith(measures):
             found[score.suite, score.task, score.measure][score.variant] = score
     first = max(map(len, variants)) + sum(map(len, next(iter(variants.values())))) + 6
@@ -104,11 +104,11 @@ def _recovery(parts: Sequence[Share]) -> Table:
     from rich.table import Table
 
     shown = _together(parts)
-    places = list(dict.fromkeys((part.suite, part.task, part.measure) for part in shown))
+    places = {(part.suite, part.task, part.measure): part.pooled for part in shown}
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("variant", no_wrap=True)
-    for _, task, measure in places:
-        table.add_column(task if task.startswith("all") else f"{task}\n{measure}", no_wrap=True)
+    for (_, task, measure), pooled in places.items():
+        table.add_column(task if pooled else f"{task}\n{measure}", no_wrap=True)
     for name in dict.fromkeys(part.variant for part in shown):
         cells = {(p.suite, p.task, p.measure): _share(p) for p in shown if p.variant == name}
         table.add_row(name, *(cells.get(place, "") for place in places))
@@ -117,8 +117,8 @@ def _recovery(parts: Sequence[Share]) -> Table:
 
 def _together(parts: Sequence[Share]) -> list[Share]:
     """Return tasks with one metric taken together, where there are several."""
-    pooled = {(p.suite, p.measure) for p in parts if p.task.startswith("all ")}
-    return [p for p in parts if p.task.startswith("all ") or (p.suite, p.measure) not in pooled]
+    pooled = {(p.suite, p.measure) for p in parts if p.pooled}
+    return [p for p in parts if p.pooled or (p.suite, p.measure) not in pooled]
 
 
 def _share(part: Share) -> str:
@@ -181,14 +181,14 @@ def notes(results: RunTables) -> list[str]:
 
 
 def _single(score: Score) -> bool:
-    return not score.split and not score.task.startswith("all ")
+    return not score.split and not score.pooled
 
 
 def _power_lines(powers: Sequence[Power]) -> list[str]:
     """Return the smallest differences that could have shown, tasks of equal power together."""
     told: dict[str, list[str]] = defaultdict(list)
     for power in powers:
-        if not power.task.startswith("all "):
+        if not power.pooled:
             what = (
                 "no difference is large enough to show"
                 if isnan(power.smallest)

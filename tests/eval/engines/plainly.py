@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from eval.asks import Ask, addressed, questions
 from eval.engines.transformers import TransformersEngine, chat
 from eval.generation import Generation
 from eval.prompts import STYLES
-from eval.records import Picture, Response, Suite
+from eval.questions import Question, questions
+from eval.records import Failure, Picture, Response, Suite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def asks_of(found: Suite, generation: Generation | None = None) -> list[Ask]:
+def questions_of(suite: Suite, generation: Generation | None = None) -> list[Question]:
     """Everything a suite asks, in the plain style."""
-    asked = questions([found], STYLES["plain"], generation or Generation())
-    return [addressed(q, "v", {}) for q in asked]
+    return list(questions([suite], STYLES["plain"], generation or Generation()))
 
 
-def answered(engine: TransformersEngine, asks: list[Ask]) -> dict[str, Response]:
+def key(question: Question) -> str:
+    """The key of a response of no model in particular."""
+    return question.key("v", {})
+
+
+def outcomes(
+    engine: TransformersEngine, asked: Sequence[Question]
+) -> list[tuple[Question, Response | Failure]]:
+    """What the engine makes of one batch."""
+    answers = engine.answer(asked, [key(question) for question in asked])
+    return [(question, outcome) for question, _, outcome in answers]
+
+
+def answered(engine: TransformersEngine, asked: Sequence[Question]) -> dict[str, Response]:
     """All of them, in the engine's own batches."""
-    by_question = {id(ask.question): ask for ask in asks}
     found = {}
-    for batch in engine.batches([ask.question for ask in asks]):
-        for ask, outcome in engine.answer([by_question[id(q)] for q in batch]):
+    for batch in engine.batches(asked):
+        for question, outcome in outcomes(engine, batch):
             assert isinstance(outcome, Response)
-            found[ask.key] = outcome
+            found[key(question)] = outcome
     return found
 
 
-def alone(engine: TransformersEngine, ask: Ask) -> str:
+def alone(engine: TransformersEngine, asked: Question) -> str:
     """Plain transformers: one row, its processor, its generate; nothing of the engine's."""
-    turns = ask.question.messages
+    turns = asked.messages
     images = [part.open() for turn in turns for part in turn.parts if isinstance(part, Picture)]
     inputs = engine.processor(
         text=[chat(engine.processor, turns)], images=images or None, return_tensors="pt"
     )
-    limit = ask.question.generation.max_new_tokens
+    limit = asked.generation.max_new_tokens
     with torch.inference_mode():
         output = engine.model.generate(**inputs, do_sample=False, max_new_tokens=limit)
     new = output[0, inputs["input_ids"].shape[1] :]

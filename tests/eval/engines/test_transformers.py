@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from eval.engines.batching import make_batches
+from eval.engines.batching import length, make_batches
 from eval.engines.transformers import TransformersEngine, check_template
 from eval.generation import Generation
 from eval.prompts import STYLES
@@ -15,7 +16,7 @@ from eval.records import Failure, Metric, Suite
 from eval.suites.specimen import load
 from surgery.errors import ExecutionError
 from surgery.specimen import path
-from tests.eval.engines.plainly import alone, answered, asks_of
+from tests.eval.engines.plainly import alone, answered, key, outcomes, questions_of
 from tests.eval.samples import picture, question, suite
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ def trained() -> TransformersEngine:
 
 def test_batched_is_one_at_a_time(trained: TransformersEngine) -> None:
     """Every task and condition of the specimen, with the trained model."""
-    asks = asks_of(load(6, 5))
-    found = answered(trained, asks)
-    assert len(found) == len(asks)
-    for ask in asks:
-        assert found[ask.key].text == alone(trained, ask), (ask.sample.id, ask.condition)
+    asked = questions_of(load(6, 5))
+    found = answered(trained, asked)
+    assert len(found) == len(asked)
+    for each in asked:
+        assert found[key(each)].text == alone(trained, each), (each.sample.id, each.condition)
 
 
 def test_batched_is_one_at_a_time_for_odd_questions(untrained: Path) -> None:
@@ -49,19 +50,19 @@ def test_batched_is_one_at_a_time_for_odd_questions(untrained: Path) -> None:
     samples.append(
         question("two", picture("red"), picture("blue", (84, 84)), prompt="a <image 2> b")
     )
-    asks = asks_of(suite(Metric.ACCURACY, *samples, question("none"), limit=6))
-    found = answered(engine, asks)
-    for ask in asks:
-        assert found[ask.key].text == alone(engine, ask), ask.sample.id
-        assert found[ask.key].truncated == (found[ask.key].tokens == 6)
+    asked = questions_of(suite(Metric.ACCURACY, *samples, question("none"), limit=6))
+    found = answered(engine, asked)
+    for each in asked:
+        assert found[key(each)].text == alone(engine, each), each.sample.id
+        assert found[key(each)].truncated == (found[key(each)].tokens == 6)
 
 
 def test_truncation_and_length(trained: TransformersEngine) -> None:
     arithmetic = Suite("s", (load(4, 1).tasks[-1],), 48)
-    whole, short = asks_of(arithmetic), asks_of(arithmetic, Generation(max_new_tokens=2))
+    whole, short = questions_of(arithmetic), questions_of(arithmetic, Generation(max_new_tokens=2))
     found, cut = answered(trained, whole), answered(trained, short)
-    for ask, other in zip(whole, short, strict=True):
-        response, start = found[ask.key], cut[other.key]
+    for each, other in zip(whole, short, strict=True):
+        response, start = found[key(each)], cut[key(other)]
         assert not response.truncated
         assert response.tokens > 2
         assert start.truncated
@@ -77,21 +78,21 @@ def test_features_are_computed_once_per_image(trained: TransformersEngine, monke
         engine._features, "_compute", lambda image: seen.append(1) or compute(image)
     )
     one = picture("red")
-    asks = asks_of(
+    asked = questions_of(
         suite(Metric.ALIGNMENT, *(question(f"q{i}", one, description="d") for i in range(4)))
     )
-    first = answered(engine, asks)
+    first = answered(engine, asked)
     assert len(seen) == 2  # the image, and the blank one that all of them share
-    assert answered(engine, asks) == first
+    assert answered(engine, asked) == first
     assert len(seen) == 2
     engine._features.seeing = "another vision tower"
-    answered(engine, asks)
+    answered(engine, asked)
     assert len(seen) == 4
 
 
 def test_out_of_memory_halves_the_batch(trained: TransformersEngine, monkeypatch) -> None:
-    asks = asks_of(Suite("s", (load(8, 2).tasks[-1],), 48))
-    expected = {ask.key: outcome for ask, outcome in trained.answer(asks)}
+    asked = questions_of(Suite("s", (load(8, 2).tasks[-1],), 48))
+    expected = {key(each): outcome for each, outcome in outcomes(trained, asked)}
     sizes = []
     generate = trained.model.generate
 
@@ -103,7 +104,7 @@ def test_out_of_memory_halves_the_batch(trained: TransformersEngine, monkeypatch
         return generate(**inputs)
 
     monkeypatch.setattr(trained.model, "generate", little_memory)
-    assert {ask.key: outcome for ask, outcome in trained.answer(asks)} == expected
+    assert {key(each): outcome for each, outcome in outcomes(trained, asked)} == expected
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
 
 
@@ -112,15 +113,15 @@ def test_out_of_memory_with_one_question_is_a_failure(trained, monkeypatch) -> N
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
 
     monkeypatch.setattr(trained.model, "generate", no_memory)
-    asks = asks_of(suite(Metric.REASONING, question("a"), question("b")))
-    outcomes = [outcome for _, outcome in trained.answer(asks)]
-    assert all(isinstance(outcome, Failure) for outcome in outcomes)
-    assert "out of memory" in outcomes[0].reason
+    asked = questions_of(suite(Metric.REASONING, question("a"), question("b")))
+    found = [outcome for _, outcome in outcomes(trained, asked)]
+    assert all(isinstance(outcome, Failure) for outcome in found)
+    assert "out of memory" in found[0].reason
 
 
 def test_what_cannot_be_asked_is_told(trained: TransformersEngine, monkeypatch) -> None:
-    marked = asks_of(suite(Metric.REASONING, question("a", prompt="<|image_pad|>?")))
-    ((_, outcome),) = trained.answer(marked)
+    marked = questions_of(suite(Metric.REASONING, question("a", prompt="<|image_pad|>?")))
+    ((_, outcome),) = outcomes(trained, marked)
     assert isinstance(outcome, Failure)
     assert outcome.reason.startswith("the model's processor refuses a question: ")
     for holder in (trained.processor, trained.processor.tokenizer):
@@ -131,7 +132,7 @@ def test_what_cannot_be_asked_is_told(trained: TransformersEngine, monkeypatch) 
 
 def test_a_processor_s_own_fault_is_told(trained: TransformersEngine, monkeypatch) -> None:
     """Whatever type of error a family's processor has for it."""
-    asks = asks_of(suite(Metric.REASONING, question("a")))
+    asked = questions_of(suite(Metric.REASONING, question("a")))
     for fault in (TypeError("Incorrect format used for image"), KeyError("num_crops"),
                   AttributeError("no 'boi_token'\nsecond line")):  # fmt: skip
 
@@ -139,7 +140,7 @@ def test_a_processor_s_own_fault_is_told(trained: TransformersEngine, monkeypatc
             raise fault
 
         monkeypatch.setattr(type(trained.processor), "__call__", broken)
-        ((_, outcome),) = TransformersEngine(trained.model, trained.processor).answer(asks)
+        ((_, outcome),) = outcomes(TransformersEngine(trained.model, trained.processor), asked)
         assert isinstance(outcome, Failure)
         assert f"refuses a question: {type(fault).__name__}" in outcome.reason
         assert "second line" not in outcome.reason
@@ -169,10 +170,10 @@ def test_a_template_that_refuses_one_question_costs_no_other(
     for holder in (trained.processor, trained.processor.tokenizer):
         monkeypatch.setattr(holder, "chat_template", refusing + template)
     fresh = TransformersEngine(trained.model, trained.processor)
-    asks = asks_of(suite(Metric.REASONING, *map(question, "abc")))
-    outcomes = {ask.sample.id: outcome for ask, outcome in fresh.answer(asks)}
-    assert [isinstance(outcomes[name], Failure) for name in "abc"] == [False, True, False]
-    assert outcomes["b"].reason.endswith("refuses a question: TemplateError, not b")
+    asked = questions_of(suite(Metric.REASONING, *map(question, "abc")))
+    found = {each.sample.id: outcome for each, outcome in outcomes(fresh, asked)}
+    assert [isinstance(found[name], Failure) for name in "abc"] == [False, True, False]
+    assert found["b"].reason.endswith("refuses a question: TemplateError, not b")
 
 
 def test_other_errors_are_bugs_and_stop(trained, monkeypatch) -> None:
@@ -181,17 +182,17 @@ def test_other_errors_are_bugs_and_stop(trained, monkeypatch) -> None:
 
     monkeypatch.setattr(trained.model, "generate", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        list(trained.answer(asks_of(suite(Metric.REASONING, question("a")))))
+        outcomes(trained, questions_of(suite(Metric.REASONING, question("a"))))
 
 
 def test_sampling_is_seeded_and_does_not_hang_on_the_batch(trained: TransformersEngine) -> None:
     warm = Generation(temperature=1.5, repeats=3, seed=4)
-    asks = asks_of(Suite("s", (load(4, 3).tasks[-1],), 48), warm)
-    together = answered(trained, asks)
-    single = {ask.key: next(iter(trained.answer([ask])))[1] for ask in asks}
+    asked = questions_of(Suite("s", (load(4, 3).tasks[-1],), 48), warm)
+    together = answered(trained, asked)
+    single = {key(each): outcomes(trained, [each])[0][1] for each in asked}
     assert together == single
     assert len({response.text for response in together.values()}) > 4  # hot enough to differ
-    other = asks_of(
+    other = questions_of(
         Suite("s", (load(4, 3).tasks[-1],), 48), Generation(temperature=1.5, repeats=3, seed=5)
     )
     assert [r.text for r in answered(trained, other).values()] != [
@@ -201,14 +202,14 @@ def test_sampling_is_seeded_and_does_not_hang_on_the_batch(trained: Transformers
 
 def test_sampling_draws_from_the_models_distribution(trained: TransformersEngine) -> None:
     """First tokens of one question, drawn 600 times, against the softmax."""
-    ask, *_ = asks_of(Suite("s", (load(1, 3).tasks[-1],), 48))
-    inputs = trained.inputs([ask])
+    each, *_ = questions_of(Suite("s", (load(1, 3).tasks[-1],), 48))
+    inputs = trained.inputs([each])
     with torch.inference_mode():
         logits = trained.model(**inputs).logits[0, -1].float()
     expected = (logits / 3).softmax(-1)
     warm = Generation(temperature=3, repeats=600, seed=1, max_new_tokens=1)
     task = load(1, 3).tasks[-1]
-    found = answered(trained, asks_of(Suite("s", (task,), 48), warm))
+    found = answered(trained, questions_of(Suite("s", (task,), 48), warm))
     top = int(expected.argmax())
     share = sum(
         response.text == trained.processor.tokenizer.decode([top]) for response in found.values()
@@ -218,9 +219,10 @@ def test_sampling_draws_from_the_models_distribution(trained: TransformersEngine
 
 
 def test_batches_fit_into_memory_and_hold_everything_once(trained: TransformersEngine) -> None:
-    asked = [ask.question for ask in asks_of(load(20, 1))]
+    asked = questions_of(load(20, 1))
+    counted = partial(length, processor=trained.processor)
     for memory, most in ((10**9, 128), (10**7, 128), (10**9, 3), (1, 128)):
-        found = make_batches(asked, trained.processor, per_token=10_000, memory=memory, most=most)
+        found = make_batches(asked, counted, per_token=10_000, memory=memory, most=most)
         assert sorted(id(q) for batch in found for q in batch) == sorted(map(id, asked))
         assert max(map(len, found)) <= most
         for batch in found:
@@ -228,15 +230,16 @@ def test_batches_fit_into_memory_and_hold_everything_once(trained: TransformersE
             tokens = max(len(q.messages[-1].parts[-1]) for q in batch) // 8 + 48
             assert len(batch) == 1 or len(batch) * tokens * 10_000 <= memory
     assert max(map(len, make_batches(
-        asked, trained.processor, per_token=10_000, memory=1, most=9
+        asked, counted, per_token=10_000, memory=1, most=9
     ))) == 1  # fmt: skip
 
 
 def test_division_does_not_hang_on_order(trained: TransformersEngine) -> None:
-    asked = [ask.question for ask in asks_of(load(10, 1))]
+    asked = questions_of(load(10, 1))
+    counted = partial(length, processor=trained.processor)
 
     def divided(order):
-        found = make_batches(order, trained.processor, per_token=1000, memory=10**7, most=16)
+        found = make_batches(order, counted, per_token=1000, memory=10**7, most=16)
         return {frozenset((q.sample.id, q.condition) for q in batch) for batch in found}
 
     assert divided(asked) == divided(asked[::-1])

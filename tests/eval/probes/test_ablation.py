@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eval.asks import addressed
+from eval.asking.changes import AnsweringModel
+from eval.asking.loop import ask
+from eval.asking.store import Store
 from eval.comparison import pairs
 from eval.engines.transformers import TransformersEngine
 from eval.probes.ablation import INTACT, Switching, ablate, offs_of, rows, with_accuracy
-from eval.probes.ask import Asking
 from eval.probes.results import load_probe, probe_run, table, write_probe
 from eval.records import Condition, Metric, Suite, Task
 from eval.statistics.intervals import difference, wilson
-from eval.store import Store
 from surgery.intervene import Branch, Off
 from tests.eval.engines.plainly import alone
 from tests.eval.made import paired, texts
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from eval.asking.session import Subject
     from eval.graded import Graded
-    from eval.probes.subject import Subject
 
 EVERY = Switching(offs_of(list(Branch), range(9)))
 RIGHT: dict[Off | None, list[bool | None]] = {
@@ -172,43 +172,46 @@ def test_offs_are_every_branch_of_every_layer() -> None:
 
 
 @pytest.fixture(scope="module")
-def asking(its: Subject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Asking[Any], Store]:
+def asking(
+    its: Subject, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[AnsweringModel[Any], Store]:
     store = Store(tmp_path_factory.mktemp("together"))
-    found = Asking(its, EVERY, store)
-    found.ask(its.questions, nobody)
+    found = AnsweringModel(its, EVERY)
+    ask(found, its.questions, store, nobody)
     return found, store
 
 
-def said(its: Subject, asking: Asking[Any], store: Store) -> dict[tuple[str, Off | None], Any]:
+def said(
+    its: Subject, asking: AnsweringModel[Any], store: Store
+) -> dict[tuple[str, Off | None], Any]:
     return {
-        (q.sample.id, off): store.responses[asking.address(q, off).key]
+        (q.sample.id, off): store.responses[asking.key(q, off)]
         for q in its.questions
         for off in EVERY.items
     }
 
 
 def test_batched_is_one_at_a_time(
-    its: Subject, asking: tuple[Asking[Any], Store], tmp_path: Path
+    its: Subject, asking: tuple[AnsweringModel[Any], Store], tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
-    slow = Asking(its, EVERY, store, sequential=True)
-    slow.ask(its.questions, nobody)
+    slow = AnsweringModel(its, EVERY, sequential=True)
+    ask(slow, its.questions, store, nobody)
     together, one_by_one = said(its, *asking), said(its, slow, store)
     assert together == one_by_one
     assert len({response.text for response in together.values()}) > 10
 
 
 def test_nothing_off_is_the_model_as_it_is(
-    its: Subject, asking: tuple[Asking[Any], Store], untouched: tuple[Any, Any]
+    its: Subject, asking: tuple[AnsweringModel[Any], Store], untouched: tuple[Any, Any]
 ) -> None:
     together, plain = said(its, *asking), TransformersEngine(*untouched)
-    asks = [addressed(q, "", {}) for q in its.questions]
-    for ask in asks:
-        assert together[ask.sample.id, None].text == alone(plain, ask)
+    for asked in its.questions:
+        assert together[asked.sample.id, None].text == alone(plain, asked)
 
 
 def test_a_layer_off_says_what_a_model_without_it_says(
-    its: Subject, asking: tuple[Asking[Any], Store], untouched: tuple[Any, Any]
+    its: Subject, asking: tuple[AnsweringModel[Any], Store], untouched: tuple[Any, Any]
 ) -> None:
     together = said(its, *asking)
     model, processor = untouched
@@ -216,11 +219,11 @@ def test_a_layer_off_says_what_a_model_without_it_says(
         shorter = TransformersEngine(without(model, layer), processor)
         for asked in its.questions:
             text = together[asked.sample.id, Off(layer)].text
-            assert text == alone(shorter, addressed(asked, "", {})), layer
+            assert text == alone(shorter, asked), layer
 
 
 def test_ablate_grades_every_answer(
-    its: Subject, asking: tuple[Asking[Any], Store], about: Callable[..., Subject]
+    its: Subject, asking: tuple[AnsweringModel[Any], Store], about: Callable[..., Subject]
 ) -> None:
     _, store = asking
     told: list[tuple[int, int]] = []
@@ -246,10 +249,10 @@ def test_a_missing_answer_is_no_wrong_one(
 ) -> None:
     answer, off = its.engine.answer_blocks, Off(2)
 
-    def little_memory(asks: Sequence[Any], blocks: Any) -> Any:
-        if off in blocks.offs and any(ask.sample.task == "arithmetic" for ask in asks):
+    def little_memory(asked: Sequence[Any], blocks: Any, keys: Sequence[str]) -> Any:
+        if off in blocks.offs and any(each.sample.task == "arithmetic" for each in asked):
             raise MemoryError
-        return answer(asks, blocks)
+        return answer(asked, blocks, keys)
 
     monkeypatch.setattr(its.engine, "answer_blocks", little_memory)
     found = ablate(its, Switching((off,)), Store(tmp_path), nobody)

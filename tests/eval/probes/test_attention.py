@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from eval.probes.subject import Subject
+    from eval.asking.session import Subject
 
 LAYERS, HEADS = 9, 4
 IMAGE, SINK = KINDS.index(TokenKind.IMAGE), KINDS.index(TokenKind.SINK)
@@ -135,7 +135,7 @@ def test_tokens_that_reach_into_a_span_are_of_it(text: str, reasoning: Any, answ
 
 @pytest.fixture(scope="module")
 def texts(its: Subject) -> dict[tuple[str, str], str]:
-    style = its.planned.style
+    style = its.style
     return {(q.sample.task, q.sample.id): right_response(q.sample, style) for q in its.questions}
 
 

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.asks import addressed
 from eval.engines.resizing import Shrinkage, find_shrinkage, output_size
 from eval.generation import Generation
 from eval.probes.boxes import SCALES, Frame, Scale, frame_of, iou
 from eval.probes.pairs import ImagePair
 from eval.probes.swap import Swapped, resized, unknown_note, with_frames
 from eval.prompts import PLAIN
+from eval.questions import questions
 from eval.records import Metric
-from eval.sweep.desk import Work
 from surgery.errors import ExecutionError
 from surgery.processor import load_processor
 from surgery.specimen import path
@@ -138,9 +137,7 @@ def test_shrunk_images_are_counted(family: str, tmp_path: Path) -> None:
     folder = save_whole(family, tmp_path)
     sizes = [(28, 28), (56, 56), (224, 224), (300, 200), (640, 480), (400, 90)]
     asked = suite(Metric.VISION, *(question(str(s), picture(size=s)) for s in sizes))
-    asks = [
-        addressed(q, "m", {}) for q in Work((asked,), Generation()).questions(PLAIN)
-    ]  # blank images are not counted
+    asks = list(questions([asked], PLAIN, Generation()))  # blank images are not counted
     processor = load_processor(folder)
     shown = {size: output_size(processor, size) for size in sizes}
     small = [s for s, t in shown.items() if t and t[0] * t[1] < 0.9 * s[0] * s[1]]

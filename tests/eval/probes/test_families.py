@@ -12,25 +12,26 @@ import pytest
 import torch
 from transformers.processing_utils import ProcessorMixin
 
-from eval.asks import addressed
+from eval.asking.settings import EvalSettings
+from eval.asking.store import Store
 from eval.engines.transformers import TransformersEngine
 from eval.generation import Generation
 from eval.probes.ablation import Switching, ablate, offs_of
 from eval.probes.attention import attend
 from eval.probes.likelihood import screen
 from eval.probes.pairs import ImagePair, suites_of
-from eval.probes.subject import subject
 from eval.probes.swap import resized, swap
 from eval.prompts import PLAIN
+from eval.questions import questions
 from eval.records import Failure, Metric, Picture, Response
-from eval.store import Store
-from eval.sweep.desk import Work
-from eval.sweep.variants import plain
+from eval.variants import plain
 from surgery.arch.families import FAMILIES
 from surgery.arch.site import Component
 from surgery.errors import SurgeryError
 from surgery.intervene import Branch, Mode
+from tests.eval.engines.plainly import key, outcomes
 from tests.eval.samples import picture, question, suite
+from tests.eval.subjects import subject
 from tests.execute.merging import merge, recipe_text
 from tests.processors import (
     RECIPES,
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from eval.asks import Ask, Question
-    from eval.probes.subject import Subject
+    from eval.asking.session import Subject
+    from eval.questions import Question
     from eval.records import Sample
 
 pytestmark = [
@@ -110,24 +111,23 @@ def samples() -> list[Sample]:
     ]
 
 
-def asks_of(metric: Metric, asked: Sequence[Sample]) -> list[Ask]:
-    work = Work((suite(metric, *asked, limit=LIMIT),), Generation())
-    return [addressed(q, "m", {}) for q in work.questions(PLAIN)]
+def questions_of(metric: Metric, asked: Sequence[Sample]) -> list[Question]:
+    return list(questions([suite(metric, *asked, limit=LIMIT)], PLAIN, Generation()))
 
 
-def batches(engine: TransformersEngine, asks: Sequence[Ask], size: int) -> list[list[Ask]]:
+def batches(
+    engine: TransformersEngine, asked: Sequence[Question], size: int
+) -> list[tuple[Question, ...]]:
     """Return the engine's batches, with at most so many questions in one."""
-    by_question = {id(ask.question): ask for ask in asks}
-    divided = replace(engine, max_batch=size).batches([ask.question for ask in asks])
-    return [[by_question[id(question)] for question in batch] for batch in divided]
+    return replace(engine, max_batch=size).batches(asked)
 
 
-def answers(engine: TransformersEngine, asks: Sequence[Ask], size: int) -> dict[str, str]:
+def answers(engine: TransformersEngine, asked: Sequence[Question], size: int) -> dict[str, str]:
     found = {}
-    for batch in batches(engine, asks, size):
-        for ask, response in engine.answer(batch):
+    for batch in batches(engine, asked, size):
+        for each, response in outcomes(engine, batch):
             assert isinstance(response, Response)
-            found[ask.key] = response.text
+            found[key(each)] = response.text
     return found
 
 
@@ -159,11 +159,11 @@ def plainly(engine: TransformersEngine, asked: Question) -> tuple[str, torch.Ten
     return text, output.logits[0][0]
 
 
-def first_logits(engine: TransformersEngine, asks: Sequence[Ask]) -> torch.Tensor:
+def first_logits(engine: TransformersEngine, asked: Sequence[Question]) -> torch.Tensor:
     """Return the first logits of a batch as the engine makes it."""
     with torch.inference_mode():
         output = engine.model.generate(
-            **engine.inputs(asks), do_sample=False, max_new_tokens=1, output_logits=True,
+            **engine.inputs(asked), do_sample=False, max_new_tokens=1, output_logits=True,
             return_dict_in_generate=True,
         )  # fmt: skip
     return output.logits[0]
@@ -194,12 +194,11 @@ def test_a_family_that_takes_no_text_alone(tmp_path: Path, monkeypatch: pytest.M
     recipe = Recipe("PaliGemmaProcessor", image, ids={"image_token_index": "<image>"}, bos=True)
     monkeypatch.setitem(RECIPES, "paligemma", recipe)
     asked = TransformersEngine.load(save_whole("paligemma", tmp_path), device="cpu")
-    asks = asks_of(Metric.VISION, samples())
-    expected = {ask.key: plainly(asked, ask.question)[0] for ask in asks}
+    all_ = questions_of(Metric.VISION, samples())
+    expected = {key(each): plainly(asked, each)[0] for each in all_}
     for size in BATCHES:
-        assert answers(asked, asks, size) == expected
-    (none,) = asks_of(Metric.REASONING, [question("none")])
-    ((_, outcome),) = asked.answer([none])
+        assert answers(asked, all_, size) == expected
+    ((_, outcome),) = outcomes(asked, questions_of(Metric.REASONING, [question("none")]))
     assert isinstance(outcome, Failure)
     assert "processor refuses a question" in outcome.reason
 
@@ -219,18 +218,19 @@ def test_a_tokenizer_that_lacks_a_token_is_named(tmp_path: Path) -> None:
 def test_questions(family: str, engine: Callable[[str], TransformersEngine]) -> None:
     """With one image, a blank one, two, none: what plain transformers says."""
     two = question("two", picture("red"), picture("blue", (84, 56)), prompt="a <image 2> b")
-    asks = [*asks_of(Metric.VISION, samples()), *asks_of(Metric.ACCURACY, [two, samples()[0]])]
-    asks += asks_of(Metric.REASONING, [question("none"), question("of", prompt="of these")])
+    all_ = questions_of(Metric.VISION, samples())
+    all_ += questions_of(Metric.ACCURACY, [two, samples()[0]])
+    all_ += questions_of(Metric.REASONING, [question("none"), question("of", prompt="of these")])
     asked = engine(family)
-    plain_ones = {ask.key: plainly(asked, ask.question) for ask in asks}
+    plain_ones = {key(each): plainly(asked, each) for each in all_}
     expected = {key: text for key, (text, _) in plain_ones.items()}
     different = {tuple(logits.tolist()) for _, logits in plain_ones.values()}
-    assert len(different) == len({ask.question.digests for ask in asks})  # every image is seen
+    assert len(different) == len({each.digests for each in all_})  # every image is seen
     for size in BATCHES:
-        assert answers(asked, asks, size) == expected, size
-    for few in batches(asked, asks, 3):
-        for ask, logits in zip(few, first_logits(asked, few), strict=True):
-            torch.testing.assert_close(logits, plain_ones[ask.key][1], rtol=1e-4, atol=1e-4)
+        assert answers(asked, all_, size) == expected, size
+    for few in batches(asked, all_, 3):
+        for each, logits in zip(few, first_logits(asked, few), strict=True):
+            torch.testing.assert_close(logits, plain_ones[key(each)][1], rtol=1e-4, atol=1e-4)
 
 
 def probed(its: Subject, folder: Path) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def probed(its: Subject, folder: Path) -> dict[str, Any]:
     said = {
         (str(off), one.sample): one.text for off, one in ablate(its, off, Store(folder), nobody)
     }
-    likely = screen(its, off, folder, Store(folder), nobody)
+    likely = screen(its, off, folder, nobody)
     texts = {(q.sample.task, q.sample.id): "red 9" for q in its.questions}
     seen = attend(its, texts, folder, nobody)
     images = samples()
@@ -247,7 +247,8 @@ def probed(its: Subject, folder: Path) -> dict[str, Any]:
         ImagePair(a, replace(a, images=b.images)) for a, b in zip(images, images[::-1], strict=True)
     ]
     pairs = list(resized(pairs))  # tokens in tiles do not lie on one plane
-    other = replace(its, work=replace(its.work, suites=suites_of(pairs)))
+    asked = tuple(questions(suites_of(pairs), its.style, its.settings.generation))
+    other = replace(its, questions=asked)
     vars(other)["engine"] = its.engine  # a cached property: not loaded again
     how: dict[str, Any] = {"mode": Mode.FROM, "layers": [1]}
     swapped: Any
@@ -275,10 +276,10 @@ def test_probes(
             _ = engine(family).decoder
         return
     found = []
-    generation = Generation(max_new_tokens=LIMIT)
-    work = Work((suite(Metric.ACCURACY, *samples()),), generation, device="cpu")
+    suites = [suite(Metric.ACCURACY, *samples())]
+    settings = EvalSettings(Generation(max_new_tokens=LIMIT), device="cpu")
     for batch in BATCHES:
-        with subject(plain("m", str(whole(family))), work) as its:
+        with subject(plain("m", str(whole(family))), suites, settings) as its:
             vars(its)["engine"] = replace(engine(family), max_batch=batch)
             found.append(probed(its, tmp_path / str(batch)))
             for asked in its.questions:
@@ -298,9 +299,9 @@ def test_a_merge_is_asked(family: str, whole: Callable[..., Path], tmp_path: Pat
     steps = '  - transplant: "language[1:3]"\n    from: rl'
     merge(recipe_text(models, steps), tmp_path / "merged")
     merged = TransformersEngine.load(tmp_path / "merged", device="cpu")
-    asks = asks_of(Metric.ACCURACY, samples())
-    found = answers(merged, asks, 3)
-    assert found == {ask.key: plainly(merged, ask.question)[0] for ask in asks}
+    asked = questions_of(Metric.ACCURACY, samples())
+    found = answers(merged, asked, 3)
+    assert found == {key(each): plainly(merged, each)[0] for each in asked}
 
 
 def nobody(*_: int) -> None:

@@ -17,8 +17,8 @@ from eval.engines.transformers import chat
 from eval.probes.ablation import Switching, offs_of
 from eval.probes.likelihood import LIKELIHOODS, Likelihood, right_response, rows, screen
 from eval.prompts import STYLES
+from eval.questions import questions
 from eval.records import Metric, Picture
-from eval.store import Store
 from surgery.errors import ExecutionError
 from surgery.intervene import Branch, Off
 from tests.eval.samples import picture, question, suite
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from eval.asks import Question
-    from eval.probes.subject import Subject
+    from eval.asking.session import Subject
+    from eval.questions import Question
 
 EVERY = Switching(offs_of(list(Branch), range(9)))
 SOME = Switching(offs_of([Branch.LAYER], [0, 4]))
@@ -44,7 +44,7 @@ def of(found: Sequence[Likelihood]) -> dict[tuple[Off | None, str], Likelihood]:
 
 
 def screened(its: Subject, folder: Path, switching: Switching = SOME, **more: Any) -> Any:
-    return screen(its, switching, folder, Store(folder), more.pop("told", nobody), **more)
+    return screen(its, switching, folder, more.pop("told", nobody), **more)
 
 
 def encoded(processor: Any, asked: Question, ending: str = "") -> Any:
@@ -214,16 +214,11 @@ def test_a_line_that_a_killed_writer_left_is_worked_out_again(
 def test_other_answers_are_other_values(its: Subject, tmp_path: Path, about: Any) -> None:
     """The right answer is part of what a value depends on; a run may correct it."""
     before = screened(its, tmp_path)
-    corrected = [
-        replace(suite, tasks=tuple(
-            replace(task, samples=tuple(
-                replace(s, demonstration="<think></think><answer>7</answer>") for s in task.samples
-            ))
-            for task in suite.tasks
-        ))
-        for suite in its.work.suites
-    ]  # fmt: skip
-    after = screened(about(*corrected), tmp_path)
+    answer = "<think></think><answer>7</answer>"
+    corrected = tuple(
+        replace(q, sample=replace(q.sample, demonstration=answer)) for q in its.questions
+    )
+    after = screened(replace(its, questions=corrected), tmp_path)
     assert all(a.value != b.value for a, b in zip(before, after, strict=True))
     assert screened(its, tmp_path) == before
 
@@ -300,9 +295,10 @@ def test_samples_without_demonstration_in_a_style(
     about: Callable[..., Subject], untouched: tuple[Any, Any], tmp_path: Path
 ) -> None:
     samples = [question("a", picture("red", (84, 84))), question("b", answer="12")]
-    its = about(suite(Metric.ACCURACY, *samples))
-    style = STYLES["think-boxed"]
-    its = replace(its, planned=replace(its.planned, style=style))
+    its, style = about(), STYLES["think-boxed"]
+    asked = questions([suite(Metric.ACCURACY, *samples)], style, its.settings.generation)
+    prepared = replace(its.prepared, style=style)
+    its = replace(its, prepared=prepared, questions=tuple(asked))
     vars(its)["engine"] = about().engine
     found = of(screened(its, tmp_path, Switching(())))
     for asked in its.questions:

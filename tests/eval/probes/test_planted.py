@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
+from eval.asking.settings import EvalSettings
 from eval.generation import Generation
-from eval.probes.pairs import ImagePair, suites_of
+from eval.probes.pairs import ImagePair
 from eval.probes.run import run_ablation, run_attention, run_swap
 from eval.records import AnswerKind, Metric, Picture, Sample, Suite, Task
-from eval.sweep.desk import Work
-from eval.sweep.variants import plain
+from eval.variants import plain
 from surgery.intervene import Branch, Mode
 from surgery.processor import load_processor
 from tests.specimen.training import build
@@ -90,8 +90,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def work(*suites: Suite) -> Work:
-    return Work(suites, Generation(max_new_tokens=4), device="cpu")
+SETTINGS = EvalSettings(Generation(max_new_tokens=4), device="cpu")
 
 
 def suite() -> Suite:
@@ -110,8 +109,8 @@ def nothing(*_: object) -> None: ...
 
 def test_ablation_names_the_layer(planted: Path, tmp_path: Path) -> None:
     found = run_ablation(
-        plain("planted", str(planted)), work(suite()), tmp_path, list(Branch), progress=nothing,
-        settings={},
+        plain("planted", str(planted)), (suite(),), SETTINGS, tmp_path, list(Branch),
+        progress=nothing, details={},
     ).layers  # fmt: skip
     intact = found[found["layer"].isna()]
     assert (intact["value"] == 1).all()
@@ -126,8 +125,8 @@ def test_ablation_names_the_layer(planted: Path, tmp_path: Path) -> None:
 
 def test_the_screen_names_it_without_generating(planted: Path, tmp_path: Path) -> None:
     found = run_ablation(
-        plain("planted", str(planted)), work(suite()), tmp_path, [Branch.ATTENTION], likely=True,
-        progress=nothing, settings={},
+        plain("planted", str(planted)), (suite(),), SETTINGS, tmp_path, [Branch.ATTENTION],
+        likely=True, progress=nothing, details={},
     ).layers  # fmt: skip
     rows = by_layer(found, "logprob drop", Branch.ATTENTION)
     assert rows["low"][PLANTED] > 1
@@ -142,8 +141,8 @@ def test_the_swap_names_it(planted: Path, tmp_path: Path, mode: Mode) -> None:
     ]
     pairs = [ImagePair(p.target, Sample(**{**vars(p.source), "id": p.target.id})) for p in pairs]
     found = run_swap(
-        plain("planted", str(planted)), pairs, work(*suites_of(pairs)), tmp_path, mode,
-        progress=nothing, settings={},
+        plain("planted", str(planted)), pairs, SETTINGS, tmp_path, mode,
+        progress=nothing, details={},
     ).layers  # fmt: skip
     source = by_layer(found, "source", mode)["value"]
     reads = [layer <= PLANTED if mode is Mode.FROM else layer == PLANTED for layer in range(LAYERS)]
@@ -156,7 +155,7 @@ def test_attention_names_it(planted: Path, tmp_path: Path) -> None:
     """Beside the model before it was trained, over the same words: nothing differs in front."""
     models = [plain("before", str(planted.parent / "before")), plain("after", str(planted))]
     found = run_attention(
-        models, work(suite()), tmp_path, text="after", progress=nothing, settings={}
+        models, (suite(),), SETTINGS, tmp_path, text="after", progress=nothing, details={}
     ).layers
     rows = by_layer(found[found["model"] == "after - before"], "image share", "response")
     assert (rows["value"][:PLANTED] == 0).all()

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eval.generation import Generation
+from eval.asking.settings import EvalSettings
 from eval.probes.likelihood import _Scorer
 from eval.probes.run import run_ablation, run_attention
-from eval.probes.subject import subject
 from eval.records import Metric, Suite, Task
 from eval.suites.specimen import load
-from eval.sweep.desk import Work
-from eval.sweep.variants import plain
+from eval.variants import plain
 from surgery.errors import ExecutionError
 from surgery.intervene import Branch
+from tests.eval.subjects import subject
 from tests.families import save_tiny
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ SUITE = Suite(
     (Task("one", Metric.ACCURACY, (*SAMPLES, TWICE)), Task("two", Metric.ACCURACY, SAMPLES[:2])),
     24,
 )
-ONLY = {"device": "cpu", "dtype": "float32"}
+SETTINGS = EvalSettings(device="cpu", dtype="float32")
 
 
 def nothing(*_: object) -> None: ...
@@ -46,18 +45,17 @@ def test_every_task_has_its_row_and_equal_samples_count_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, likely: bool
 ) -> None:
     scored: list[int] = []
-    score = _Scorer.__call__
+    score = _Scorer.compute
 
     def counting(self: _Scorer, batch: Any, places: Any) -> Any:
         scored.append(len(batch) * len(places))
         return score(self, batch, places)
 
-    monkeypatch.setattr(_Scorer, "__call__", counting)
-    work = Work((SUITE,), Generation(), **ONLY)
+    monkeypatch.setattr(_Scorer, "compute", counting)
     came: list[tuple[int, int]] = []
     found = run_ablation(
-        plain("rl", "specimen:rl"), work, tmp_path, [Branch.LAYER], layers="0:2", likely=likely,
-        progress=lambda _, one, total: came.append((one, total)), settings={},
+        plain("rl", "specimen:rl"), (SUITE,), SETTINGS, tmp_path, [Branch.LAYER], layers="0:2",
+        likely=likely, progress=lambda _, one, total: came.append((one, total)), details={},
     )  # fmt: skip
     metric = "logprob" if likely else "accuracy"
     assert counted(found, metric, "layer") == {"one": 4, "two": 2, "all": 6}
@@ -67,9 +65,8 @@ def test_every_task_has_its_row_and_equal_samples_count_each(
 
 
 def test_attention_too(tmp_path: Path) -> None:
-    work = Work((SUITE,), Generation(), **ONLY)
     found = run_attention(
-        [plain("rl", "specimen:rl")], work, tmp_path, progress=nothing, settings={}
+        [plain("rl", "specimen:rl")], (SUITE,), SETTINGS, tmp_path, progress=nothing, details={}
     )
     assert counted(found, "sink share", "response") == {"one": 4, "two": 2, "all": 6}
 
@@ -81,7 +78,7 @@ def test_heads_are_known_where_the_configuration_leaves_them_out(tmp_path: Path)
     config = json.loads((folder / "config.json").read_text())
     del config["text_config"]["num_attention_heads"]
     (folder / "config.json").write_text(json.dumps(config))
-    with subject(plain("m", str(folder)), Work((SUITE,), Generation(), **ONLY)) as model:
+    with subject(plain("m", str(folder)), [SUITE], SETTINGS) as model:
         assert model.heads == 32
 
 
@@ -101,7 +98,7 @@ def test_models_of_different_shape_are_not_compared(
         variants.append(plain(name, str(folder)))
     with pytest.raises(ExecutionError, match=rf"b has {layers} decoder layers of {heads} heads, a"):
         run_attention(
-            variants, Work((SUITE,), Generation(), **ONLY), tmp_path / "out", progress=nothing,
-            settings={},
+            variants, (SUITE,), SETTINGS, tmp_path / "out", progress=nothing,
+            details={},
         )  # fmt: skip
     assert not (tmp_path / "out").exists()

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.asks import addressed
+from eval.asking.changes import AnsweringModel, Unchanged
+from eval.asking.store import Store
 from eval.engines.transformers import TransformersEngine
-from eval.probes.ask import Asking, Unchanged
 from eval.probes.pairs import SPECIMEN, ImagePair, load_pairs, suites_of
 from eval.probes.swap import Swapped, Swapping, resized, rows, swap
 from eval.prompts import STYLES, messages, scaled
-from eval.records import Condition
+from eval.records import Condition, Metric
 from eval.statistics.intervals import proportion
-from eval.store import Store
 from surgery.intervene import Mode
 from tests.eval.engines.plainly import alone
 from tests.eval.samples import picture, question
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from eval.probes.subject import Subject
+    from eval.asking.session import Subject
 
 LAYERS = range(9)
 
@@ -161,16 +160,19 @@ def plain(pairs: tuple[ImagePair, ...], untouched: tuple[Any, Any]) -> Mapping[s
     engine, found = TransformersEngine(*untouched), {}
     for pair in pairs:
         for sample in (pair.target, pair.source):
-            found[sample.images[0].digest] = alone(engine, addressed(asked(sample), "", {}))
+            found[sample.images[0].digest] = alone(engine, asked(sample))
     return found
 
 
 def asked(sample: Any) -> Any:
-    from eval.asks import Question
     from eval.generation import Generation
+    from eval.questions import Question
 
     turns = messages(sample, Condition.IMAGE, STYLES["plain"])
-    return Question(sample, Condition.IMAGE, 0, turns, Generation(max_new_tokens=128))
+    return Question(
+        "s", sample.task, Metric.ACCURACY, sample, Condition.IMAGE, 0, turns,
+        Generation(max_new_tokens=128),
+    )  # fmt: skip
 
 
 def swapped(
@@ -323,13 +325,13 @@ def test_a_response_hangs_on_mode_layer_and_source(
     crossed = dict(zip(by_name, [*sources[1:], sources[0]], strict=True))
     swappings = [Swapping(mode, tuple(LAYERS), of) for mode in Mode for of in (by_name, crossed)]
     keys = {
-        Asking(its, swapping, Store(tmp_path)).address(target, layer).key
+        AnsweringModel(its, swapping).key(target, layer)
         for swapping in swappings for target in targets for layer in LAYERS
     }  # fmt: skip
     assert len(keys) == 2 * 2 * len(pairs) * 9
     swapping = Swapping(Mode.FROM, tuple(LAYERS), by_name)
-    plain_ = Asking(its, Unchanged(), Store(tmp_path)).address(targets[0], None)
-    assert Asking(its, swapping, Store(tmp_path)).address(targets[0], None) == plain_
+    plain_ = AnsweringModel(its, Unchanged()).key(targets[0], None)
+    assert AnsweringModel(its, swapping).key(targets[0], None) == plain_
 
 
 def test_out_of_memory_on_a_row_is_no_answer(
@@ -338,10 +340,10 @@ def test_out_of_memory_on_a_row_is_no_answer(
     engine = about().engine
     answer = engine.answer_blocks
 
-    def little(asks: Any, blocks: Any) -> Any:
+    def little(asked: Any, blocks: Any, keys: Any) -> Any:
         if 3 in getattr(blocks, "_layers", ()):
             raise MemoryError
-        return answer(asks, blocks)
+        return answer(asked, blocks, keys)
 
     monkeypatch.setattr(engine, "answer_blocks", little)
     said = swapped(about, pairs[:2], tmp_path, Mode.FROM, layers=[3, 8])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from eval.publishing.pick import Pick, parse_pick, picked
 from eval.records import Metric
 from eval.sweep.results import make_results
-from eval.sweep.variants import Pairing, plain, thirds
+from eval.sweep.variants import Pairing, thirds
+from eval.variants import plain
 from surgery.errors import SurgeryError
 from surgery.recipe.dump import to_yaml
 from tests.eval.made import paired, texts

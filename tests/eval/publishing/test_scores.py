@@ -17,7 +17,6 @@ from eval.publishing.entries import eval_results, model_index
 from eval.publishing.scores import (
     differences_for,
     index_rows,
-    is_pooled,
     plain_variants,
     scores_for,
     tasks_with_images,
@@ -26,7 +25,8 @@ from eval.publishing.scores import (
 from eval.records import Condition, Metric
 from eval.suites.table import SUITES
 from eval.sweep.results import make_results, rows_of
-from eval.sweep.variants import Pairing, plain, thirds
+from eval.sweep.variants import Pairing, thirds
+from eval.variants import plain
 from surgery.checkpoint.source import AdapterReference
 from surgery.errors import SurgeryError
 from surgery.recipe.dump import to_yaml
@@ -103,7 +103,7 @@ def test_rows_by_hand() -> None:
     assert rows["general-vqa"].value == pytest.approx(24 / 40)
     assert (rows["general-vqa"].n, rows["general-vqa"].missing) == (40, 0)
     assert rows["general-vqa"].low < 0.6 < rows["general-vqa"].high
-    assert (rows["all m_vis"].n, is_pooled(rows["all m_vis"])) == (80, True)
+    assert (rows["all m_vis"].n, rows["all m_vis"].pooled) == (80, True)
     images = tasks_with_images(RESULTS)
     assert [("s", task) in images for task in rows] == [True, True, False, True]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.asks import addressed, needs, questions
 from eval.generation import Generation
 from eval.prompts import STYLES
+from eval.questions import questions
 from eval.records import Condition, Metric, Suite, Task
 from tests.eval.samples import picture, question, suite
 
@@ -19,7 +19,7 @@ RED = picture("red")
 
 
 def keys(given_suite: Suite, generation=GREEDY, style=PLAIN, variant="v", how=HOW):
-    return [addressed(q, variant, how).key for q in questions([given_suite], style, generation)]
+    return [q.key(variant, how) for q in questions([given_suite], style, generation) if q.askable]
 
 
 def test_each_thing_counts() -> None:
@@ -65,15 +65,20 @@ def test_one_answer_serves_several_tasks() -> None:
     sample = question("q", RED)
     tasks = (Task("a", Metric.VISION, (sample,)), Task("b", Metric.ACCURACY, (sample,)))
     both = Suite("s", tasks, max_new_tokens=8)
-    assert len(list(needs([both], Generation()))) == 3
-    assert [q.condition for q in questions([both], PLAIN, Generation())] == [
-        Condition.IMAGE, Condition.BLANK,
+    asked = list(questions([both], PLAIN, Generation()))
+    assert [(q.task, q.condition) for q in asked] == [
+        ("a", Condition.IMAGE), ("a", Condition.BLANK), ("b", Condition.IMAGE),
     ]  # fmt: skip
+    first, blank, again = (q.key("v", HOW) for q in asked)
+    assert first == again != blank
+    assert asked[0].messages is asked[2].messages
 
 
 def test_what_has_no_description_is_not_asked() -> None:
     asked = list(questions([suite(Metric.ALIGNMENT, question("q", RED))], PLAIN, Generation()))
-    assert [q.condition for q in asked] == [Condition.IMAGE]
+    assert [(q.condition, q.askable) for q in asked] == [
+        (Condition.IMAGE, True), (Condition.DESCRIBED, False),
+    ]  # fmt: skip
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

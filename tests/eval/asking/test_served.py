@@ -16,16 +16,14 @@ from urllib.request import urlopen
 import pytest
 from typer.main import get_command
 
+from eval.asking.run import ask_served, ask_variants
+from eval.asking.settings import EvalSettings
+from eval.asking.store import Store
 from eval.endpoint import Endpoint
-from eval.generation import Generation
 from eval.records import Suite
-from eval.store import Store
 from eval.suites.specimen import load
-from eval.sweep.desk import Work
-from eval.sweep.run import run
 from eval.sweep.score import Comparison, score
-from eval.sweep.served import run_served
-from eval.sweep.variants import Variant, plain
+from eval.variants import Variant, plain
 from surgery.cli.main import build
 from surgery.specimen import path
 from tests.waiting import PATIENCE, until
@@ -33,7 +31,7 @@ from tests.waiting import PATIENCE, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVER = Path(__file__).parent / "serve.py"
+SERVER = Path(__file__).parents[1] / "serve.py"
 MODEL = str(path("rl"))
 
 
@@ -70,11 +68,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.wait()
 
 
-def work(samples: int = 3) -> Work:
+SETTINGS = EvalSettings(device="cpu", threads=1)
+
+
+def suites() -> tuple[Suite]:
     """Tasks on which the model's thinking is in form, so that the server leaves it whole."""
-    whole = load(samples, 5)
-    kept = tuple(t for t in whole.tasks if t.name in ("read", "arithmetic"))
-    return Work((Suite("specimen", kept, 48),), Generation(), device="cpu", threads=1)
+    kept = tuple(t for t in load(3, 5).tasks if t.name in ("read", "arithmetic"))
+    return (Suite("specimen", kept, 48),)
 
 
 def squeezed(text: str) -> str:
@@ -83,28 +83,29 @@ def squeezed(text: str) -> str:
 
 
 def test_it_says_what_memory_says(url: str, tmp_path: Path) -> None:
-    ours = run([plain("rl", "specimen:rl")], work(), tmp_path / "memory")
+    ours = ask_variants([plain("rl", "specimen:rl")], suites(), SETTINGS, tmp_path / "memory")
     told: list[tuple] = []
-    theirs = run_served(
-        [Variant(MODEL, None)], work(), tmp_path / "served", lambda name: Endpoint(url, name),
-        concurrency=3, progress=lambda *seen: told.append(seen),
+    theirs = ask_served(
+        [Variant(MODEL, None)], suites(), SETTINGS, tmp_path / "served",
+        lambda name: Endpoint(url, name), concurrency=3, progress=lambda *seen: told.append(seen),
     )  # fmt: skip
     memory, served = Store(tmp_path / "memory"), Store(tmp_path / "served")
-    for one, other in zip(ours[0].asks, theirs[0].asks, strict=True):
-        expected, found = memory.responses[one.key], served.responses[other.key]
+    for one, other in zip(ours[0].keys, theirs[0].keys, strict=True):
+        expected, found = memory.responses[one], served.responses[other]
         assert squeezed(found.text) == squeezed(expected.text)
         assert (found.tokens, found.truncated) == (expected.tokens, expected.truncated)
-    assert sum(came for _, came, _ in told) == len(theirs[0].asks)
+    assert sum(came for _, came, _ in told) == len(theirs[0].keys)
 
-    again = run_served(
-        [Variant(MODEL, None)], work(), tmp_path / "served", lambda name: Endpoint(url, name)
-    )
+    again = ask_served(
+        [Variant(MODEL, None)], suites(), SETTINGS, tmp_path / "served",
+        lambda name: Endpoint(url, name),
+    )  # fmt: skip
     assert again[0].timing.answered == 0
     values = [
         {(s.task, s.measure): s.value for s in results.scores.itertuples()}
         for results in (
-            score(again, work(), tmp_path / "served", Comparison()),
-            score(ours, work(), tmp_path / "memory", Comparison()),
+            score(again, suites(), SETTINGS, tmp_path / "served", Comparison()),
+            score(ours, suites(), SETTINGS, tmp_path / "memory", Comparison()),
         )
     ]
     assert values[0] == values[1]

@@ -8,19 +8,21 @@ import shutil
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eval.generation import Generation
+from eval.asking.prepare import prepare
+from eval.asking.processes import Worker, process_count
+from eval.asking.run import AskedVariant, ask_variants
+from eval.asking.settings import EvalSettings
+from eval.asking.store import RESPONSES, Store
 from eval.graded import RECORDS
 from eval.records import Suite
-from eval.store import RESPONSES, Store
 from eval.suites.specimen import load
-from eval.sweep.desk import Desk, Work, prepare
-from eval.sweep.run import fitting, run
 from eval.sweep.score import Comparison, score
-from eval.sweep.variants import Grid, Pairing, Variant, grid, layers, plain, thirds
+from eval.sweep.variants import Grid, Pairing, grid, layers, thirds
+from eval.variants import Variant, plain
 from surgery import specimen
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.execute.run import execute
@@ -29,6 +31,7 @@ from surgery.recipe import opened
 from tests.waiting import forked, until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 PAIR = Pairing({"in": "specimen:in", "rl": "specimen:rl"}, "in", "rl")
@@ -41,8 +44,13 @@ def small(samples: int = 3) -> Suite:
     return Suite(whole.name, kept, whole.max_new_tokens)
 
 
-def work(samples: int = 3, **more) -> Work:
-    return Work((small(samples),), Generation(), device="cpu", threads=1, **more)
+SETTINGS = EvalSettings(device="cpu", threads=1)
+
+
+def run(
+    variants: Sequence[Variant], folder: Path, samples: int = 3, **more: Any
+) -> list[AskedVariant]:
+    return ask_variants(variants, (small(samples),), SETTINGS, folder, **more)
 
 
 def merged(variant: Variant, out: Path) -> Path:
@@ -61,17 +69,17 @@ def test_hot_swapped_is_merged_to_disk(tmp_path: Path) -> None:
         *grid(PAIR, blends),
         plain("in again", "specimen:in"),
     ]
-    asked = run(swapped, work(), tmp_path / "swapped")
+    asked = run(swapped, tmp_path / "swapped")
     on_disk = [plain(v.name, str(merged(v, tmp_path / v.name))) for v in swapped[:-1]]
-    from_disk = run(on_disk, work(), tmp_path / "disk")
+    from_disk = run(on_disk, tmp_path / "disk")
     one, other = Store(tmp_path / "swapped"), Store(tmp_path / "disk")
     said = set()
     for ours, theirs in zip(asked, from_disk, strict=False):
         assert ours.content == theirs.content
-        assert [ask.key for ask in ours.asks] == [ask.key for ask in theirs.asks]
-        for ask in ours.asks:
-            assert one.responses[ask.key] == other.responses[ask.key], (ours.variant.name, ask.key)
-        said.add(tuple(one.responses[ask.key].text for ask in ours.asks))
+        assert ours.keys == theirs.keys
+        for key in ours.keys:
+            assert one.responses[key] == other.responses[key], (ours.variant.name, key)
+        said.add(tuple(one.responses[key].text for key in ours.keys))
     assert len(said) >= 3  # the variants do differ
     assert asked[0].content == asked[-1].content  # and equal ones are asked once
     assert asked[-1].timing.answered == 0
@@ -79,37 +87,37 @@ def test_hot_swapped_is_merged_to_disk(tmp_path: Path) -> None:
 
 def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
     variants = [plain("in", "specimen:in"), *list(thirds(PAIR))[:1]]
-    first = run(variants, work(), tmp_path)
+    first = run(variants, tmp_path)
     lines = (tmp_path / RESPONSES).read_text()
     told = []
-    again = run(variants, work(), tmp_path, progress=lambda *seen: told.append(seen))
+    again = run(variants, tmp_path, progress=lambda *seen: told.append(seen))
     assert (tmp_path / RESPONSES).read_text() == lines
     assert again == first
     assert told == [("in", 15, 15), (variants[1].name, 15, 15)]
-    more = run(variants, work(5), tmp_path)
-    assert sum(one.timing.answered for one in more) < 2 * len(more[0].asks)
+    more = run(variants, tmp_path, 5)
+    assert sum(one.timing.answered for one in more) < 2 * len(more[0].keys)
 
 
 def test_a_bit_more_is_a_new_variant(tmp_path: Path) -> None:
     """One bit of one weight, and nothing of the old model's answers is used."""
     folder = merged(plain("in", "specimen:in"), tmp_path / "model")
-    (before,) = run([plain("m", str(folder))], work(1), tmp_path / "run")
+    (before,) = run([plain("m", str(folder))], tmp_path / "run", 1)
     (file,) = folder.glob("*.safetensors")
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    (after,) = run([plain("m", str(folder))], work(1), tmp_path / "run")
+    (after,) = run([plain("m", str(folder))], tmp_path / "run", 1)
     assert before.content != after.content
-    assert not {ask.key for ask in before.asks} & {ask.key for ask in after.asks}
-    assert after.timing.answered == len(after.asks)
+    assert not set(before.keys) & set(after.keys)
+    assert after.timing.answered == len(after.keys)
 
 
 def score_run(folder: Path, processes: int) -> None:
     """Three variants, small batches so that there is something to interrupt."""
     variants = [plain("in", "specimen:in"), plain("rl", "specimen:rl"), *list(thirds(PAIR))[:2]]
-    its = work(6, max_batch=4)
-    asked = run(variants, its, folder, processes=processes)
-    score(asked, its, folder, Comparison("in", "in", "rl"))
+    settings, suites = replace(SETTINGS, max_batch=4), (small(6),)
+    asked = ask_variants(variants, suites, settings, folder, processes=processes)
+    score(asked, suites, settings, folder, Comparison("in", "in", "rl"))
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +155,8 @@ def _lines(folder: Path) -> int:
 
 def test_processes_say_what_one_says(tmp_path: Path) -> None:
     variants = [plain("in", "specimen:in"), plain("rl", "specimen:rl")]
-    one = run(variants, work(), tmp_path / "one")
-    two = run(variants, work(), tmp_path / "two", processes=2)
+    one = run(variants, tmp_path / "one")
+    two = run(variants, tmp_path / "two", processes=2)
     assert one == two
     assert Store(tmp_path / "one").responses == Store(tmp_path / "two").responses
 
@@ -157,14 +165,14 @@ def test_processes_say_what_one_says(tmp_path: Path) -> None:
 def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path, name: str) -> None:
     """Its responses would be kept under the fingerprint of what it was."""
     folder = shutil.copytree(specimen.path("in"), tmp_path / "model")
-    planned = prepare(plain("mine", str(folder)), work())
-    desk = Desk(work(), tmp_path / "run")
+    prepared = prepare(plain("mine", str(folder)), SETTINGS)
+    worker = Worker((small(),), SETTINGS, tmp_path / "run")
     with (folder / name).open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\n" if name.endswith("json") else b"\x11")
         file.write(b" " if name.endswith("json") else b"")
     with pytest.raises(CheckpointError, match="changed since the run opened it"):
-        desk.answer(planned, lambda *_: None)
+        worker.answer(prepared, lambda *_: None)
     assert not Store(tmp_path / "run").responses
 
 
@@ -174,18 +182,18 @@ def test_adapters_are_refused_as_base(tmp_path: Path) -> None:
     recipe = plain("in", "specimen:in").recipe
     models = {"in": AdapterReference("specimen:in", str(tmp_path))}
     with pytest.raises(ExecutionError, match="has an adapter"):
-        run([Variant("x", replace(recipe, models=models))], work(), tmp_path / "run")
+        run([Variant("x", replace(recipe, models=models))], tmp_path / "run")
 
 
 def test_as_many_processes_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = [prepare(plain(name, f"specimen:{name}"), work()) for name in ("in", "rl")]
-    assert 1_000_000 < planned[0].numel < 3_000_000
-    monkeypatch.setattr("eval.sweep.run.processors", lambda: 16)
-    assert fitting(planned, work()) == 4
-    need = 8 * planned[0].numel
+    prepared = [prepare(plain(name, f"specimen:{name}"), SETTINGS) for name in ("in", "rl")]
+    assert 1_000_000 < prepared[0].numel < 3_000_000
+    monkeypatch.setattr("eval.asking.processes.processors", lambda: 16)
+    assert process_count(prepared, SETTINGS) == 4
+    need = 8 * prepared[0].numel
     for there, count in ((need * 3, 3), (need * 2 - 1, 1), (1, 1)):
         memory = SimpleNamespace(available=there)
         monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
-        assert fitting(planned, work()) == count
+        assert process_count(prepared, SETTINGS) == count
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert fitting(planned, replace(work(), device="auto")) == 1
+    assert process_count(prepared, replace(SETTINGS, device="auto")) == 1

@@ -12,12 +12,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eval.asks import addressed
+from eval.asking.changes import AnsweringModel, Unchanged
+from eval.asking.loop import ask
+from eval.asking.store import RESPONSES, Store
 from eval.engines.batching import in_halves
 from eval.probes.ablation import Switching, offs_of
-from eval.probes.ask import Asking, Unchanged
 from eval.records import Failure, Metric, Suite
-from eval.store import RESPONSES, Store
 from surgery.intervene import Branch
 from tests.eval.samples import picture, question, suite
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from eval.probes.subject import Subject
+    from eval.asking.session import Subject
 
 SHORT = Failure("out of memory with one row at a time")
 SOME = Switching(offs_of([Branch.LAYER, Branch.MLP], [2, 5]))
@@ -39,11 +39,10 @@ class Watched:
         self.batches = 0
         answer = engine.answer_blocks
 
-        def told(asks: Sequence[Any], blocks: Any) -> Any:
+        def told(asked: Sequence[Any], blocks: Any, keys: Sequence[str]) -> Any:
             self.batches += 1
-            offs = getattr(blocks, "offs", [None] * blocks.size)
-            self.asked += [(ask.sample.id, off) for off in offs for ask in asks]
-            return answer(asks, blocks)
+            self.asked += [(each.sample.id, off) for off in blocks.offs for each in asked]
+            return answer(asked, blocks, keys)
 
         monkeypatch.setattr(engine, "answer_blocks", told)
 
@@ -69,10 +68,10 @@ def test_every_question_and_change_comes_once_wherever_memory_ends(
     where = [10 * i for i in range(places)]
     found = list(in_halves(names, where, compute, lambda: freed.append(1)))
     assert Counter((place, ask) for place, ask, _ in found) == Counter(
-        (place, ask) for place in where for ask in names
+        (place, name) for place in where for name in names
     )
-    for place, ask, value in found:
-        assert value == ((place, ask) if bound else SHORT)
+    for place, name, value in found:
+        assert value == ((place, name) if bound else SHORT)
     assert len(freed) == sum(size > bound for size in sizes)
     # As few as halving allows: the whole is tried first, and what fits is not divided further.
     assert sizes[0] == asks * places
@@ -122,14 +121,14 @@ def test_an_error_of_whoever_takes_a_value_is_not_taken_for_lack_of_memory() -> 
     sequential=st.booleans(),
 )  # fmt: skip
 def test_division_covers_everything_once(
-    about: Callable[..., Subject], drawn: Callable[..., Suite], room: Any, tmp_path: Path,
+    about: Callable[..., Subject], drawn: Callable[..., Suite], room: Any,
     memory: int, most: int, layers: int, sequential: bool,
 ) -> None:  # fmt: skip
     room.memory, room.max_batch = memory, most
     its = about(drawn("read", "arithmetic", samples=3))
     changes = Switching(offs_of(list(Branch), range(layers)))
-    asking = Asking(its, changes, Store(tmp_path), sequential=sequential)
-    batches = list(asking.divided(its.questions))
+    model = AnsweringModel(its, changes, sequential=sequential)
+    batches = list(model.divide(its.questions))
     found = Counter((id(q), place) for batch, places in batches for q in batch for place in places)
     every = range(3 * layers + 1)
     assert found == Counter((id(q), place) for q in its.questions for place in every)
@@ -142,8 +141,8 @@ def test_division_covers_everything_once(
         assert places == list(range(places[0], places[-1] + 1))  # neighbours share a prefill
 
 
-def test_much_memory_makes_one_batch_of_all_changes(its: Subject, tmp_path: Path) -> None:
-    batches = list(Asking(its, SOME, Store(tmp_path)).divided(its.questions))
+def test_much_memory_makes_one_batch_of_all_changes(its: Subject) -> None:
+    batches = list(AnsweringModel(its, SOME).divide(its.questions))
     assert sorted(len(places) for _, places in batches) == [5, 5]  # with an image, and without
 
 
@@ -155,7 +154,7 @@ def whole(
     room.max_batch = 4
     its = about(drawn("read", "arithmetic", samples=2))
     store = Store(tmp_path / "whole")
-    Asking(its, SOME, store).ask(its.questions, nobody)
+    ask(AnsweringModel(its, SOME), its.questions, store, nobody)
     assert len(store.responses) == 20
     assert len({response.text for response in store.responses.values()}) > 5
     return its, store.responses
@@ -172,14 +171,14 @@ def test_interrupted_is_uninterrupted(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Asking(its, SOME, Store(folder)).ask(its.questions, interrupt)
+        ask(AnsweringModel(its, SOME), its.questions, Store(folder), interrupt)
     first = list(watched.asked)
     kept = Store(folder).responses
     assert watched.batches == 1
     assert 0 < len(kept) == len(first) < 20
     told: list[tuple[int, int]] = []
     again = Store(folder)
-    Asking(its, SOME, again).ask(its.questions, lambda *seen: told.append(seen))
+    ask(AnsweringModel(its, SOME), its.questions, again, lambda *seen: told.append(seen))
     assert again.responses == Store(folder).responses == expected
     assert not set(first) & set(watched.asked[len(first) :])
     assert len(watched.asked) == 20
@@ -200,7 +199,7 @@ def test_a_batch_of_which_a_part_was_lost_is_asked_again_whole(
     path.write_text("".join(lines[:-1]))
     watched, told = Watched(its.engine, monkeypatch), []
     store = Store(tmp_path / "part")
-    Asking(its, SOME, store).ask(its.questions, lambda *seen: told.append(seen))
+    ask(AnsweringModel(its, SOME), its.questions, store, lambda *seen: told.append(seen))
     assert watched.batches == 1
     assert len(watched.asked) > 1
     assert path.read_text() == "".join(lines)
@@ -214,9 +213,10 @@ def test_when_all_is_kept_no_model_is_loaded(
     its, _ = whole
     cold = replace(its)  # its engine is not there yet
     told: list[tuple[int, int]] = []
-    Asking(cold, SOME, Store(tmp_path / "whole")).ask(
-        cold.questions, lambda *seen: told.append(seen)
-    )
+    ask(
+        AnsweringModel(cold, SOME), cold.questions, Store(tmp_path / "whole"),
+        lambda *seen: told.append(seen),
+    )  # fmt: skip
     assert told == [(20, 20)]
     assert "engine" not in vars(cold)
 
@@ -232,11 +232,11 @@ def test_equal_questions_are_asked_once(
     ]
     its = about(suite(Metric.ACCURACY, *samples))
     watched, store = Watched(its.engine, monkeypatch), Store(tmp_path)
-    asking = Asking(its, SOME, store)
-    asking.ask(its.questions, nobody)
+    model = AnsweringModel(its, SOME)
+    ask(model, its.questions, store, nobody)
     assert Counter(watched.asked) == Counter((n, off) for n in "ac" for off in SOME.items)
     for item in SOME.items:
-        a, b, c = (store.responses[asking.address(q, item).key] for q in its.questions)
+        a, b, c = (store.responses[model.key(q, item)] for q in its.questions)
         assert a == b
     assert c is not None
 
@@ -247,8 +247,8 @@ def test_a_change_that_hangs_on_the_question_parts_equal_questions(
     """Equal questions that are changed differently are different ones."""
 
     class ByName(Switching):
-        def named(self, question: Any, item: Any) -> str:
-            name = super().named(question, item)
+        def label(self, question: Any, item: Any) -> str:
+            name = super().label(question, item)
             return f"{name}.{question.sample.id}" if name else ""
 
     red = picture("red", (84, 84))
@@ -257,12 +257,12 @@ def test_a_change_that_hangs_on_the_question_parts_equal_questions(
     rows = []
     blocks = ByName.blocks
 
-    def counted(self: Any, engine: Any, asks: Sequence[Any], items: Sequence[Any]) -> Any:
-        rows.extend((ask.sample.id, item) for ask in asks for item in items if item)
-        return blocks(self, engine, asks, items)
+    def counted(self: Any, engine: Any, asked: Sequence[Any], items: Sequence[Any]) -> Any:
+        rows.extend((each.sample.id, item) for each in asked for item in items if item)
+        return blocks(self, engine, asked, items)
 
     ByName.blocks = counted
-    Asking(its, ByName(SOME.offs), Store(tmp_path)).ask(its.questions, nobody)
+    ask(AnsweringModel(its, ByName(SOME.offs)), its.questions, Store(tmp_path), nobody)
     assert Counter(rows) == Counter((name, off) for name in "ab" for off in SOME.offs)
 
 
@@ -272,35 +272,34 @@ def test_a_row_that_does_not_fit_is_a_failure_until_it_does(
     answer, store = its.engine.answer_blocks, Store(tmp_path)
     large = SOME.items[3]
 
-    def little_memory(asks: Sequence[Any], blocks: Any) -> Any:
+    def little_memory(asked: Sequence[Any], blocks: Any, keys: Sequence[str]) -> Any:
         if large in blocks.offs:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        return answer(asks, blocks)
+        return answer(asked, blocks, keys)
 
     with monkeypatch.context() as patched:
         patched.setattr(its.engine, "answer_blocks", little_memory)
-        asking = Asking(its, SOME, store)
-        asking.ask(its.questions, nobody)
+        model = AnsweringModel(its, SOME)
+        ask(model, its.questions, store, nobody)
     assert len(store.responses) == 8
-    assert set(store.failures) == {asking.address(q, large).key for q in its.questions}
+    assert set(store.failures) == {model.key(q, large) for q in its.questions}
     assert {one.reason for one in store.failures.values()} == {
         "out of memory with one row at a time"
     }
-    asking.ask(its.questions, nobody)
+    ask(model, its.questions, store, nobody)
     assert len(store.responses) == 10
     assert not Store(tmp_path).failures
 
 
-def test_addresses_tell_changes_and_ways_apart(its: Subject, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    fast, slow = (Asking(its, SOME, store, sequential=slow) for slow in (False, True))
+def test_addresses_tell_changes_and_ways_apart(its: Subject) -> None:
+    fast, slow = (AnsweringModel(its, SOME, sequential=slow) for slow in (False, True))
     keys = [
-        asking.address(q, item).key
-        for asking in (fast, slow) for q in its.questions for item in SOME.items
+        model.key(q, item)
+        for model in (fast, slow) for q in its.questions for item in SOME.items
     ]  # fmt: skip
     assert len(set(keys)) == 20
-    plain = Asking(its, Unchanged(), store)
+    plain = AnsweringModel(its, Unchanged())
     for one in its.questions:
         # What is unchanged is what a sweep keeps, so that one may be read with the other's eyes.
-        assert plain.address(one, None) == fast.address(one, None)
-        assert plain.address(one, None) == addressed(one, its.content, its.work.how())
+        assert plain.key(one, None) == fast.key(one, None)
+        assert plain.key(one, None) == one.key(its.content, its.settings.engine())

@@ -13,15 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.records import Failure, Response
-from eval.store import RESPONSES, Kept, Store
+from eval.asking.store import RESPONSES, Store
+from eval.generation import Generation
+from eval.prompts import STYLES
+from eval.questions import Question, questions
+from eval.records import Failure, Metric, Response
 from surgery.errors import ExecutionError
 from surgery.runs.lines import append_lines, read_lines
+from tests.eval.samples import question, suite
 from tests.waiting import until
 
+(QUESTION,) = questions(
+    [suite(Metric.REASONING, question("q"))], STYLES["plain"], Generation()
+)  # fmt: skip
 
-def kept(key: str, text: str = "said") -> Kept:
-    return Kept(key, "v", "s", "image", 0, Response(text, 3, truncated=False))
+
+def kept(key: str, text: str = "said") -> tuple[str, str, Question, Response]:
+    return key, "v", QUESTION, Response(text, 3, truncated=False)
 
 
 @given(text=st.text())
@@ -41,7 +49,7 @@ def test_the_first_response_counts_and_is_kept_once(tmp_path: Path) -> None:
 
 def test_a_failure_lasts_until_there_is_a_response(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.append([Kept("a", "v", "s", "image", 0, Failure("timeout"))])
+    store.append([("a", "v", QUESTION, Failure("timeout"))])
     assert Store(tmp_path).failures["a"].reason == "timeout"
     assert "a" not in Store(tmp_path).responses
     store.append([kept("a")])

@@ -1,0 +1,1 @@
+"""The one loop that puts questions to models, and what it needs: sessions, stores, processes."""
