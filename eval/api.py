@@ -381,13 +381,15 @@ def run_profile(runs: Sequence[str | Path], *, out: str | Path | None = None) ->
         >>> len(run_profile([out / "updates"]).layers)
         9
     """
-    from eval.probes.profile import profile, write_profile
+    from eval.probes.profile import profile
     from surgery.report.figures import write_figures
+    from surgery.runs import RunKind, claimed, write_run
 
     run = profile([Path(each) for each in runs])
     if out is not None:
-        write_profile(run, Path(out))
-        write_figures(run, Path(out))
+        with claimed(Path(out), RunKind.PROFILE):
+            write_run(run, Path(out))
+            write_figures(run, Path(out))
     return RunResult.of(run)
 
 

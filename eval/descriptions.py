@@ -15,7 +15,7 @@ from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError
 from surgery.reading import is_file
 from surgery.runs import RunKind, check_folder, claimed
-from surgery.runs.lines import append_lines, read_lines, unreadable
+from surgery.runs.lines import KeyedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,8 +98,9 @@ def described(
         ExecutionError: If the cache cannot be read or written, or the endpoint is not there.
     """
     lacks = [sample for task in suite.tasks for sample in task.samples if _lacks(task, sample)]
-    texts = {**_cached(cache, model), **(known or {})} if lacks else {}
-    if ask_for is not None:
+    file = _cached(cache, model) if lacks else None
+    texts = {**file.values, **(known or {})} if file else {}
+    if ask_for is not None and file is not None:
         todo = {image_key(s): s for s in lacks if _found(s, texts) is None}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for key, said in zip(todo, pool.map(ask_for, todo.values()), strict=True):
@@ -107,7 +108,7 @@ def described(
                     failed(said.reason)
                     continue
                 texts[key] = said
-                append_lines(cache, [_line(key, model, said)])
+                file.append([_line(key, model, said)])
     return replace(suite, tasks=tuple(_filled(task, texts) for task in suite.tasks))
 
 
@@ -197,12 +198,14 @@ def _prompt() -> str:
     return sha256(PROMPT.encode()).hexdigest()[:16]
 
 
-def _cached(path: Path, model: str) -> dict[str, str]:
-    """What was made earlier; without a model to ask, whoever made it."""
-    found: dict[str, str] = {}
-    for number, line in read_lines(path):
-        if not all(isinstance(line.get(name), str) for name in _line("", "", "")):
-            raise unreadable(path, number)
-        if not model or (line["model"], line["prompt"]) == (model, _prompt()):
-            found[line["image"]] = line["description"]
-    return found
+def _cached(path: Path, model: str) -> KeyedFile[str]:
+    """Return what was made earlier by a model; by any of them where none is to be asked."""
+
+    def parse(line: Mapping[str, Any]) -> tuple[str, str] | None:
+        if not all(isinstance(line[name], str) for name in _line("", "", "")):
+            raise TypeError("not a description")
+        if model and (line["model"], line["prompt"]) != (model, _prompt()):
+            return None
+        return line["image"], line["description"]
+
+    return KeyedFile(path, parse, latest=True)

@@ -14,6 +14,7 @@ from eval.grading.grade import format_ok, grade
 from eval.records import Condition, Metric, Response
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, parse_json
+from surgery.runs.writing import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from eval.questions import Question
     from eval.records import Failure, Sample, Suite
 
-RECORDS: Final = "records.jsonl"
 _LARGEST: Final = 2**53
 _TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "str": lambda value: isinstance(value, str),

@@ -10,6 +10,10 @@ from eval.generation import Generation
 from eval.prompts import PLAIN, Style
 from surgery.errors import ExecutionError, SurgeryError, did_you_mean
 
+DISTRIBUTIONS: Final = (
+    "torch", "transformers", "numpy", "scipy", "math-verify", "huggingface_hub",
+)  # fmt: skip
+"""Distributions whose versions a run's header records."""
 DEVICES: Final = ("auto", "cpu", "cuda")
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 

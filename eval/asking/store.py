@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.records import Failure, Response
-from surgery.runs.lines import append_lines, read_lines, unreadable
+from surgery.runs.lines import KeyedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from eval.questions import Question
@@ -23,7 +23,6 @@ class Store:
         folder: The run's folder; made when absent.
 
     Attributes:
-        path: The file.
         responses: Response of every answered question, by `Question.key`.
         failures: Reason of every question that has no response so far, by key.
 
@@ -32,14 +31,9 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / RESPONSES
-        self.responses: dict[str, Response] = {}
         self.failures: dict[str, Failure] = {}
-        for number, line in read_lines(self.path):
-            try:
-                self._add(str(line["key"]), _outcome(line))
-            except (ValueError, KeyError, TypeError):
-                raise unreadable(self.path, number) from None
+        self._file = KeyedFile[Response](folder / RESPONSES, self._parse)
+        self.responses = self._file.values
 
     def append(self, answers: Iterable[tuple[str, str, Question, Response | Failure]]) -> None:
         """Store answers; they are on the disk when this returns.
@@ -52,19 +46,17 @@ class Store:
         Raises:
             ExecutionError: If the disk fails.
         """
-        new = [answer for answer in answers if answer[0] not in self.responses]
-        if new:
-            append_lines(self.path, (_line(*answer) for answer in new))
-            for key, _, _, outcome in new:
-                self._add(key, outcome)
+        self._file.append(_line(*answer) for answer in answers if answer[0] not in self.responses)
 
-    def _add(self, key: str, outcome: Response | Failure) -> None:
-        """Take the first response of a key; a failure only until there is one."""
-        if isinstance(outcome, Response):
-            self.responses.setdefault(key, outcome)
-            self.failures.pop(key, None)
-        elif key not in self.responses:
-            self.failures[key] = outcome
+    def _parse(self, line: Mapping[str, Any]) -> tuple[str, Response] | None:
+        """Take a response; a failure only until there is one."""
+        key = str(line["key"])
+        if "failure" in line:
+            self.failures[key] = Failure(str(line["failure"]))
+            return None
+        response = Response(str(line["text"]), int(line["tokens"]), bool(line["truncated"]))
+        self.failures.pop(key, None)
+        return key, response
 
 
 def _line(
@@ -80,9 +72,3 @@ def _line(
     if isinstance(outcome, Failure):
         return {**line, "failure": outcome.reason}
     return {**line, **vars(outcome)}
-
-
-def _outcome(line: dict[str, Any]) -> Response | Failure:
-    if "failure" in line:
-        return Failure(str(line["failure"]))
-    return Response(str(line["text"]), int(line["tokens"]), bool(line["truncated"]))

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from eval.prompts import Message
 from eval.records import Failure
-from surgery.runs.lines import append_lines, read_lines, unreadable
+from surgery.runs.lines import KeyedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from eval.endpoint import Endpoint
@@ -52,23 +52,15 @@ class Judge:
         Raises:
             ExecutionError: If the cache cannot be used or the endpoint is not there.
         """
-        known = self._known()
+        file = KeyedFile[bool](self.cache, _verdict)
+        known = file.values
         keys = [self._key(sample, text) for sample, text in said]
         todo = {key: one for key, one in zip(keys, said, strict=True) if key not in known}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for key, verdict in zip(todo, pool.map(self._ask, todo.values()), strict=True):
                 if verdict is not None:
-                    known[key] = verdict
-                    append_lines(self.cache, [{"key": key, "correct": verdict}])
+                    file.append([{"key": key, "correct": verdict}])
         return [known.get(key) for key in keys]
-
-    def _known(self) -> dict[str, bool]:
-        known = {}
-        for number, line in read_lines(self.cache):
-            if not isinstance(line.get("key"), str) or not isinstance(line.get("correct"), bool):
-                raise unreadable(self.cache, number)
-            known[line["key"]] = line["correct"]
-        return known
 
     def _key(self, sample: Sample, text: str) -> str:
         parts = (self.endpoint.address, self.endpoint.model, _TASK, _question(sample, text))
@@ -81,6 +73,12 @@ class Judge:
             return None
         found = _VERDICT.findall(said.text)
         return found[-1].upper() == "CORRECT" if found else None
+
+
+def _verdict(line: Mapping[str, Any]) -> tuple[str, bool]:
+    if not isinstance(line["key"], str) or not isinstance(line["correct"], bool):
+        raise TypeError("not a verdict")
+    return line["key"], line["correct"]
 
 
 def _question(sample: Sample, text: str) -> str:

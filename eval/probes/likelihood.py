@@ -21,7 +21,7 @@ from eval.records import Failure
 from eval.statistics.intervals import mean
 from surgery.errors import ExecutionError
 from surgery.intervene import Ablation
-from surgery.runs.lines import append_lines, read_lines, unreadable
+from surgery.runs.lines import KeyedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -112,13 +112,11 @@ class _Values:
     """Log-probabilities with their numbers of tokens, in an append-only file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.responses: dict[str, tuple[float, int]] = {}
-        for number, line in read_lines(path):
-            try:
-                self.responses[str(line["key"])] = (float(line["value"]), int(line["tokens"]))
-            except (KeyError, TypeError, ValueError):
-                raise unreadable(path, number) from None
+        self._file = KeyedFile[tuple[float, int]](
+            path,
+            lambda line: (str(line["key"]), (float(line["value"]), int(line["tokens"]))),
+        )
+        self.responses = self._file.values
 
     def append(self, entries: Iterable[Entry[tuple[float, int]]]) -> None:
         """Store values.
@@ -126,19 +124,19 @@ class _Values:
         Raises:
             ExecutionError: If one could not be computed; the others are stored.
         """
-        outcomes = {key: outcome for key, _, _, outcome in entries}
-        new = {key: value for key, value in outcomes.items() if not isinstance(value, Failure)}
-        append_lines(
-            self._path,
-            ({"key": key, "value": value, "tokens": n} for key, (value, n) in new.items()),
-        )
-        self.responses |= new
-        for outcome in outcomes.values():
+        failures, lines = [], []
+        for key, _, _, outcome in entries:
             if isinstance(outcome, Failure):
-                raise ExecutionError(
-                    f"{outcome.reason}. Results so far are saved. Correct the sample, or, "
-                    f"if memory ran out, use a larger machine, and run again to resume."
-                )
+                failures.append(outcome)
+            else:
+                value, count = outcome
+                lines.append({"key": key, "value": value, "tokens": count})
+        self._file.append(lines)
+        for failure in failures:
+            raise ExecutionError(
+                f"{failure.reason}. Results so far are saved. Correct the sample, or, "
+                f"if memory ran out, use a larger machine, and run again to resume."
+            )
 
 
 class _Scorer(ResidentModel["Off | None", tuple[float, int]]):

@@ -1,50 +1,25 @@
-"""What every kind of run says about each decoder layer, side by side, and how far they agree."""
+"""The findings of several runs about each decoder layer side by side, and their correlations."""
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from itertools import combinations
 from math import nan
 from typing import TYPE_CHECKING, Final
 
-from eval.probes import results
 from eval.statistics.correlation import rank_correlation
 from eval.statistics.significance import holm
-from eval.sweep import results as sweeps
-from surgery.checkpoint.failure import filesystem_errors
-from surgery.checkpoint.sibling import put
+from eval.sweep.results import load_results
 from surgery.errors import ExecutionError
-from surgery.reading import is_file, read_json
-from surgery.runs import RunKind, RunTables, claimed
+from surgery.runs import RunKind, RunTables, kinds_of, read_run, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pandas import DataFrame, Series
 
 UPDATE: Final = "update"
-_STATS: Final = "summary.json"
-_RUNS: Final = (results.SUMMARY, sweeps.SUMMARY, _STATS)
 _ALL: Final = "all"
-
-
-def write_profile(run: RunTables, folder: Path) -> None:
-    """Write `profile.csv`, `correlations.csv` and `profile.json`.
-
-    Args:
-        run: What `profile` returns.
-        folder: The run's folder.
-
-    Raises:
-        ExecutionError: If a file cannot be written, or the folder holds anything else.
-    """
-    text = json.dumps(run.summary, indent=2) + "\n"
-    with claimed(folder, RunKind.PROFILE), filesystem_errors(folder):
-        for name, table in (("profile", run.layers), ("correlations", run.correlations)):
-            put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
-        put(folder / "profile.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def profile(runs: Sequence[Path]) -> RunTables:
@@ -89,6 +64,7 @@ def profile(runs: Sequence[Path]) -> RunTables:
         "layers": count,
         "regions": {name: [span.start, span.stop] for name, span in regions(count).items()},
         "runs": [str(run) for run in runs],
+        "versions": versions("numpy", "scipy"),
     }
     tables = {"layers": layers.rename_axis("layer").reset_index(), "correlations": correlations}
     return RunTables(RunKind.PROFILE, summary, tables)
@@ -109,62 +85,71 @@ def _correlations(layers: DataFrame) -> DataFrame:
     )
 
 
-def _columns(run: Path) -> tuple[dict[str, Series[float]], int]:
-    """What a run says layer by layer, maybe of some alone, and how many its model has."""
+def _columns(folder: Path) -> tuple[dict[str, Series[float]], int]:
+    """Return what a run measured layer by layer, and the number of its model's layers."""
     try:
-        if is_file(run / results.SUMMARY):
-            found = results.load_probe(run)
-            return dict(_of_probe(found)), int(found.summary["layers"])
-        if is_file(run / sweeps.SUMMARY):
-            columns = dict(_of_sweep(sweeps.load_results(run)))
+        if RunKind.EVALUATION in kinds_of(folder):
+            columns = dict(_of_sweep(load_results(folder)))
             last = max((int(column.index.max()) for column in columns.values()), default=-1)
             return columns, last + 1
-        if is_file(run / _STATS):
-            regions = read_json(run / _STATS)["regions"]
-            return dict(_of_stats(run)), max(stop for _, stop in regions["language"].values())
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        run = read_run(folder)
+        if run.kind not in _KINDS:
+            raise ExecutionError(
+                f"{folder} holds the results of '{run.kind.command}', which say nothing about "
+                "layers. Give folders of 'surgery stats', 'surgery probe' or 'surgery sweep'."
+            )
+        if run.kind is RunKind.STATISTICS:
+            bounds = run.summary["regions"]["language"]
+            return dict(_of_stats(run)), max(stop for _, stop in bounds.values())
+        return dict(_KINDS[run.kind](run)), int(run.summary["layers"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExecutionError(
-            f"{run} holds a run that is not whole ({type(error).__name__}: {error}). Run its "
+            f"{folder} holds a run that is not whole ({type(error).__name__}: {error}). Run its "
             f"command again with the same --out."
         ) from None
-    raise ExecutionError(
-        f"{run} is no run: it holds none of {', '.join(_RUNS[:-1])} and {_RUNS[-1]}. Give "
-        f"folders of 'surgery stats', 'surgery probe' or 'surgery sweep'."
-    )
 
 
-def _of_stats(run: Path) -> Iterator[tuple[str, Series[float]]]:
-    """Relative size of the update of every decoder layer."""
-    from pandas import read_csv
-
-    table = read_csv(run / "layers.csv")
-    wanted = (table["component"] == "language") & (table["group"] == _ALL) & table["layer"].notna()
-    for pair, rows in table[wanted].groupby("pair", sort=False):
+def _of_stats(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
+    """Yield the relative size of every update, decoder layer by decoder layer."""
+    table = run.layers
+    chosen = (table["component"] == "language") & (table["group"] == _ALL) & table["layer"].notna()
+    for pair, rows in table[chosen].groupby("pair", sort=False):
         yield f"{UPDATE} {pair}", _by_layer(rows, "relative_delta")
 
 
-def _of_probe(found: RunTables) -> Iterator[tuple[str, Series[float]]]:
-    table, probe = found.layers, found.summary["probe"]
-    if probe == "ablation":
-        drops = table[table["metric"].str.endswith(" drop")]
-        for (what, task, metric), rows in drops.groupby(["what", "task", "metric"], sort=False):
-            kind = " logprob" if metric == "logprob drop" else ""
-            yield f"ablation{kind} {what}: {task}", _by_layer(rows)
-    elif probe == "vision-swap":
-        for (mode, task), rows in table.groupby(["what", "task"], sort=False):
-            metric = "source" if mode == "from" else "change"
-            its = rows[rows["metric"] == metric]
-            column = _by_layer(its[its["layer"].notna()])
-            if mode == "from":
-                whole = column.reindex(range(found.summary["layers"]))
-                column = _lost(whole, its[its["layer"].isna()]["value"])
-            yield f"swap {mode}: {task}", column
-    else:
-        shares = table[(table["metric"] == "image share") & (table["what"] == "response")]
-        tasks = list(dict.fromkeys(shares["task"]))
-        task = _ALL if _ALL in tasks or not tasks else tasks[0]
-        for model, rows in shares[shares["task"] == task].groupby("model", sort=False):
-            yield f"attention to image, {model}", _by_layer(rows)
+def _of_ablation(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
+    drops = run.layers[run.layers["metric"].str.endswith(" drop")]
+    for (what, task, metric), rows in drops.groupby(["what", "task", "metric"], sort=False):
+        score = " logprob" if metric == "logprob drop" else ""
+        yield f"ablation{score} {what}: {task}", _by_layer(rows)
+
+
+def _of_swap(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
+    for (mode, task), rows in run.layers.groupby(["what", "task"], sort=False):
+        metric = "source" if mode == "from" else "change"
+        rates = rows[rows["metric"] == metric]
+        column = _by_layer(rates[rates["layer"].notna()])
+        if mode == "from":
+            whole = column.reindex(range(run.summary["layers"]))
+            column = _lost(whole, rates[rates["layer"].isna()]["value"])
+        yield f"swap {mode}: {task}", column
+
+
+def _of_attention(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
+    table = run.layers
+    shares = table[(table["metric"] == "image share") & (table["what"] == "response")]
+    tasks = list(dict.fromkeys(shares["task"]))
+    task = _ALL if _ALL in tasks or not tasks else tasks[0]
+    for model, rows in shares[shares["task"] == task].groupby("model", sort=False):
+        yield f"attention to image, {model}", _by_layer(rows)
+
+
+_KINDS: Final[Mapping[RunKind, Callable[[RunTables], Iterator[tuple[str, Series[float]]]]]] = {
+    RunKind.ABLATION: _of_ablation,
+    RunKind.SWAP: _of_swap,
+    RunKind.ATTENTION: _of_attention,
+    RunKind.STATISTICS: _of_stats,
+}
 
 
 def _of_sweep(found: RunTables) -> Iterator[tuple[str, Series[float]]]:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from surgery.checkpoint.failure import filesystem_errors
-from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
-from surgery.reading import read_json
 from surgery.runs import RunKind, RunTables
-from surgery.text import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pandas import DataFrame
 
     from eval.statistics.intervals import Interval
 
-LAYERS: Final = "layers.csv"
-HEADS: Final = "heads.csv"
-RECORDS: Final = "records.jsonl"
-SUMMARY: Final = "probe.json"
 PROBES: Final = (RunKind.ABLATION, RunKind.SWAP, RunKind.ATTENTION)
 
 
@@ -91,51 +80,3 @@ def probe_run(
         )
     tables = {"layers": layers} if heads is None else {"layers": layers, "heads": heads}
     return RunTables(kind, summary, tables)
-
-
-def write_probe(run: RunTables, folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write tables, `records.jsonl` and `probe.json`; each appears whole or not at all.
-
-    Args:
-        run: The results.
-        folder: The run's folder.
-        records: What the tables were made from, one line each.
-
-    Raises:
-        ExecutionError: If a file cannot be written.
-    """
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    text = json.dumps(run.summary, indent=2, ensure_ascii=False)
-    lines, text = well_formed(lines), well_formed(f"{text}\n")
-    with filesystem_errors(folder):
-        put(folder / RECORDS, lambda path: path.write_text(lines, encoding="utf-8"))
-        for name, each in run.tables.items():
-            save = partial(each.to_csv, index=False, lineterminator="\n")
-            put(folder / f"{name}.csv", save)
-        put(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def load_probe(folder: Path) -> RunTables:
-    """Return a probe's results.
-
-    Raises:
-        ExecutionError: If there are none, or they cannot be read.
-    """
-    try:
-        summary = read_json(folder / SUMMARY)
-        layers = _read(folder / LAYERS)
-        heads = _read(folder / HEADS) if (folder / HEADS).is_file() else None
-        return probe_run(layers.astype({"layer": "Int64"}), summary, heads)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ExecutionError(
-            f"{folder} holds no probe that can be read ({error}). Run 'surgery probe' again with "
-            f"the same --out: responses are kept."
-        ) from None
-
-
-def _read(path: Path) -> DataFrame:
-    """A table in which names are text, whatever they look like, `1` and `NA` too."""
-    from pandas import read_csv
-
-    text = dict.fromkeys(("model", "what", "task", "metric"), str)
-    return read_csv(path, dtype=text, keep_default_na=False, na_values=[""])

@@ -10,22 +10,22 @@ from eval.asking.changes import AnsweringModel, Unchanged
 from eval.asking.loop import ask
 from eval.asking.prepare import prepare
 from eval.asking.session import Session, Subject
+from eval.asking.settings import DISTRIBUTIONS
 from eval.asking.store import Store
 from eval.engines.resizing import find_shrinkage, limit_note
 from eval.probes import ablation, attention, likelihood, swap
 from eval.probes.boxes import SCALES, Scale
 from eval.probes.pairs import suites_of
-from eval.probes.results import probe_run, table, write_probe
+from eval.probes.results import probe_run, table
 from eval.questions import questions
 from eval.suites.rows import json_rows
-from eval.sweep.results import machine
 from surgery.arch.regions import regions
 from surgery.errors import ExecutionError, did_you_mean
 from surgery.processor import load_processor
 from surgery.reading import is_file
 from surgery.recipe import parse_selector
 from surgery.recipe.dump import to_yaml
-from surgery.runs import RunKind, claimed
+from surgery.runs import RunKind, claimed, hardware, versions, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +102,7 @@ def run_ablation(
                 rows = ablation.rows(model.name, answers)
             summary = _summary("ablation", [model], suites, details)
             made = probe_run(table(rows), summary)
-            write_probe(made, folder, records)
+            write_run(made, folder, records)
     return made
 
 
@@ -151,7 +151,7 @@ def run_swap(
             notes.append(swap.unknown_note(found))
             summary = _summary("vision-swap", [model], suites, details, notes)
             made = probe_run(table(swap.rows(model.name, mode, found)), summary)
-            write_probe(made, folder, [one.record(mode) for one in found])
+            write_run(made, folder, [one.record(mode) for one in found])
     return made
 
 
@@ -213,7 +213,7 @@ def run_attention(
             table(attention.heads(ordered), attention.Head),
         )
         records = [one.record(name) for name, its in ordered.items() for one in its]
-        write_probe(made, folder, records)
+        write_run(made, folder, records)
     return made
 
 
@@ -331,5 +331,6 @@ def _summary(
         "tasks": {
             task.name: len(task.samples) for suite in suites for task in suite.tasks
         },
-        **machine(),
+        "versions": versions(*DISTRIBUTIONS),
+        "hardware": hardware(),
     }  # fmt: skip

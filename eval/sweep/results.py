@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from collections import Counter
-from dataclasses import asdict, fields
-from functools import partial
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import surgery
 from eval.comparison import PairedDifference, Power, Share, pairs, power, shares
-from eval.graded import RECORDS, read_records
+from eval.graded import read_records
 from eval.metrics import Score, scores
 from eval.statistics.intervals import proportion
-from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
-from surgery.reading import read_json
-from surgery.runs import RunKind, RunTables
-from surgery.text import well_formed
+from surgery.runs import HEADER, RunKind, RunTables, write_run
+from surgery.runs.header import read_header
+from surgery.runs.writing import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from pandas import DataFrame
 
     from eval.graded import Graded
-
-SUMMARY: Final = "run.json"
-_VERSIONS: Final = ("torch", "transformers", "numpy", "scipy", "math-verify", "huggingface_hub")
 
 
 Row = TypeVar("Row", Score, PairedDifference, Share, Power)
@@ -84,12 +74,8 @@ def write_results(results: RunTables, folder: Path, records: Sequence[Graded]) -
     Raises:
         ExecutionError: If one cannot be written.
     """
-    lines = "".join(record.line() + "\n" for record in records)
-    put(folder / RECORDS, lambda path: path.write_text(well_formed(lines), encoding="utf-8"))
-    for name, table in results.tables.items():
-        put(folder / f"{name}.csv", partial(table.to_csv, index=False))
-    text = json.dumps({**results.summary, "power": results.power.to_dict("records")}, indent=2)
-    put(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    summary = {**results.summary, "power": results.power.to_dict("records")}
+    write_run(replace(results, summary=summary), folder, map(vars, records))
 
 
 def load_results(folder: Path, **changes: str | None) -> RunTables:
@@ -103,12 +89,12 @@ def load_results(folder: Path, **changes: str | None) -> RunTables:
         SurgeryError: If there is no run, or no such variant in it.
     """
     records = read_records(folder)
+    summary = read_header(folder, RunKind.EVALUATION)
     try:
-        summary = read_json(folder / SUMMARY)
         _check_summary(summary)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ExecutionError(
-            f"{folder / SUMMARY} cannot be read ({error}). Run the evaluation again with the same "
+            f"{folder / HEADER} cannot be read ({error}). Run the evaluation again with the same "
             f"--out: responses are kept."
         ) from None
     given = {key: value for key, value in changes.items() if value is not None}
@@ -128,8 +114,6 @@ def _check_summary(summary: Any) -> None:
     Raises:
         ValueError: Says what.
     """
-    if not isinstance(summary, dict):
-        raise ValueError("it is not a JSON object")
     variants = summary.get("variants")
     if not isinstance(variants, list) or not all(
         isinstance(variant, dict)
@@ -157,33 +141,3 @@ def _agreement(records: Sequence[Graded]) -> dict[str, Any] | None:
     clusters = [record.cluster for record in judged]
     differ = proportion([float(r.judged != r.correct) for r in judged], clusters)
     return {"judged": len(judged), "disagreement": asdict(differ)}
-
-
-def machine() -> dict[str, Any]:
-    """Versions and hardware, for the summary."""
-    import psutil
-    import torch
-
-    versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
-    versions |= {name: version(name) for name in _VERSIONS}
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "versions": versions,
-        "hardware": {
-            "processor": _processor(),
-            "processors": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "gpus": gpus,
-            "system": platform.platform(),
-        },
-    }
-
-
-def _processor() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from eval.asking.settings import DISTRIBUTIONS
 from eval.asking.store import Store
 from eval.engines.resizing import limit_note
 from eval.graded import graded, judged
-from eval.sweep.results import machine, make_results, write_results
+from eval.sweep.results import make_results, write_results
 from surgery.recipe.dump import to_yaml
+from surgery.runs import hardware, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +84,8 @@ def score(
         "variants": [_variant(one) for one in asked],
         "notes": [note for note in (limit_note(suites, settings.generation.max_pixels),) if note]
         + [one.note for one in {one.shrinkage for one in asked} if one],
-        **machine(),
+        "versions": versions(*DISTRIBUTIONS),
+        "hardware": hardware(),
     }
     results = make_results(records, summary)
     write_results(results, folder, records)

@@ -131,9 +131,8 @@ def weight_stats(
     from surgery.checkpoint.open import open_checkpoint
     from surgery.recipe import parse_selector
     from surgery.report.figures import write_figures
-    from surgery.runs import RunKind, claimed
+    from surgery.runs import RunKind, claimed, write_run
     from surgery.stats import Options, SpectrumKind, Study
-    from surgery.stats.result import write_stats
 
     _choose("spectrum", spectrum, list(SpectrumKind))
     for component in cuts or ():
@@ -158,7 +157,7 @@ def weight_stats(
         }
         stats = Study(checkpoints, options, folder).run(progress)
         if folder is not None:
-            write_stats(stats, folder)
+            write_run(stats, folder)
             write_figures(stats, folder)
     return RunResult.of(stats)
 

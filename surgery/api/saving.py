@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from surgery.checkpoint.sibling import put
-from surgery.errors import ExecutionError, SurgeryError
+from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,33 +20,22 @@ _SUFFIXES: Final = frozenset({".csv", ".json", ".png", ".npz", ".yaml"})
 
 
 def save_run(run: RunTables, folder: Path) -> list[Path]:
-    """Write tables, arrays, summary and figures.
+    """Write tables, arrays, header and figures, so that `load_run` reads them.
 
     Raises:
-        ExecutionError: If the folder cannot be written, or holds something else.
+        ExecutionError: If the folder cannot be written, or holds something else, such as the run
+            itself with its responses.
     """
-    import numpy as np
+    from surgery.report.figures import write_figures
+    from surgery.runs import LOCK, check_folder, write_run
 
-    from surgery.report.figures import FIGURES, figure
-
-    _prepare(folder)
-    files = [
-        put(folder / f"{name}.csv", partial(table.to_csv, index=False, lineterminator="\n"))
-        for name, table in run.tables.items()
-    ]
-    if run.arrays:
-        arrays: dict[str, Any] = dict(run.arrays)
-        files.append(put(folder / "arrays.npz", lambda path: _write_arrays(np, path, arrays)))
-    summary = json.dumps(run.summary, indent=2, ensure_ascii=False, default=str) + "\n"
-    files.append(put(folder / "summary.json", lambda path: path.write_text(summary, "utf-8")))
-    for name in FIGURES.get(run.kind, ()):
-        try:
-            drawn = figure(run, name)
-        except SurgeryError:  # this run lacks what the figure shows
-            continue
-        save = partial(drawn.savefig, format="png", metadata={"Software": None})
-        files.append(put(folder / f"{name}.png", save))
-    return files
+    check_folder(folder, run.kind)
+    if (folder / LOCK).exists():
+        raise ExecutionError(
+            f"{folder} holds a run with all that it was made from. Nothing there was changed. "
+            f"Choose a new folder, for example {folder}-saved."
+        )
+    return [*write_run(run, folder), *write_figures(run, folder)]
 
 
 def save_plan(plan: Plan, operations: DataFrame, folder: Path) -> list[Path]:
@@ -87,8 +75,3 @@ def _prepare(folder: Path) -> None:
                 f"changed. Choose a new folder, for example {folder}-saved."
             )
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def _write_arrays(np: Any, path: Path, arrays: dict[str, Any]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)

@@ -41,10 +41,12 @@ def command(
     prints what they score with intervals, measures what each stage of training did to the
     weights, and finds out at which depth RL reads an image. Takes about a minute or two.
     """
-    from surgery.runs import RunKind, claimed
+    from surgery.runs import RunKind, claimed, end_header, hardware, versions
 
     with claimed(out, RunKind.DEMO):
         _demonstrate(out, samples, seed, json=json)
+        made_with = {"versions": versions("torch", "transformers"), "hardware": hardware()}
+        end_header(out, RunKind.DEMO, {"samples": samples, "seed": seed, **made_with})
 
 
 def _demonstrate(out: Path, samples: int, seed: int, *, json: bool) -> None:

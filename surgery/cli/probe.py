@@ -300,4 +300,4 @@ def _finish(found: RunResult, out: Path, *, json: bool, quiet: bool) -> None:
         console.print(part)
     files = [f"{name}.png" for name in found.figures if (out / f"{name}.png").is_file()]
     drawn = ", ".join(files)
-    console.print(f"layers.csv, records.jsonl, probe.json and {drawn} are in {out}")
+    console.print(f"layers.csv, records.jsonl, run.json and {drawn} are in {out}")

@@ -204,8 +204,7 @@ def _measured(
     """
     from surgery.checkpoint.open import open_checkpoint
     from surgery.report.figures import write_figures
-    from surgery.runs import RunKind, claimed
-    from surgery.stats.result import write_stats
+    from surgery.runs import RunKind, claimed, write_run
     from surgery.stats.study import Study
 
     with ExitStack() as stack:
@@ -221,7 +220,7 @@ def _measured(
         label = f"measuring {len(todo):,} tensors"
         with ByteProgress(label, nbytes, quiet=quiet or not todo) as progress:
             stats = study.run(progress)
-        files = write_stats(stats, out)
+        files = write_run(stats, out)
         files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
     why = "holds NaN or infinity; its metrics are empty and not pooled"
     for told in _some([f"{name} {why}" for name in stats.summary["nonfinite"]]):
@@ -252,7 +251,7 @@ def _say_what(study: Study, *, quiet: bool) -> None:
 def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
     """The first few, and how many more."""
     more = len(sentences) - most
-    return [*sentences[:most], *([f"{more:,} more, see summary.json"] if more > 0 else [])]
+    return [*sentences[:most], *([f"{more:,} more, see run.json"] if more > 0 else [])]
 
 
 def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
@@ -263,4 +262,4 @@ def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
     console = stdout()
     console.print(bars(stats))
     told = f"measured {size_text(nbytes)} in {duration(seconds)}; " if nbytes else ""
-    console.print(f"{told}tables, figures and summary.json are in {out}")
+    console.print(f"{told}tables, figures and run.json are in {out}")

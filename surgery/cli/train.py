@@ -149,11 +149,12 @@ class _Lines:
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     from surgery.report.figures import write_figures
     from surgery.report.units import duration, number
-    from surgery.train.folder import is_first, training_log
+    from surgery.runs import RunKind, read_run
+    from surgery.train.folder import is_first
 
     if not is_first():
         return
-    write_figures(training_log(out), out)
+    write_figures(read_run(out, RunKind.TRAINING), out)
     for note in trained.region.notes():
         stderr().print(note, soft_wrap=True)
     for names, told in (

@@ -119,7 +119,7 @@ def write_figures(run: RunTables, folder: Path, formats: Sequence[str] = ("png",
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with style.context(["default", RC]):  # type: ignore[list-item]
-        for name, home in FIGURES[run.kind].items():
+        for name, home in FIGURES.get(run.kind, {}).items():
             for wanted in _METADATA:
                 path = folder / f"{name}.{wanted}"
                 # A figure that was drawn before is laid out a little differently.

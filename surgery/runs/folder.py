@@ -10,13 +10,14 @@ import fcntl
 import os
 import re
 from contextlib import contextmanager, suppress
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import ExecutionError
 from surgery.reading import is_file, is_folder, parse_json, read_json, read_text
+from surgery.runs.header import HEADER, RunStatus, start_header
+from surgery.runs.kinds import RunKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,35 +27,12 @@ LOCK: Final = ".lock"
 _DRAFT: Final = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # of `sibling.put`, whose writer was killed
 
 
-class RunKind(Enum):
-    """A kind of run: its name in the lock, and the command that makes it."""
-
-    EVALUATION = ("evaluation", "surgery eval or sweep")
-    ABLATION = ("ablation", "surgery probe ablation")
-    SWAP = ("vision-swap", "surgery probe vision-swap")
-    ATTENTION = ("attention", "surgery probe attention")
-    STATISTICS = ("statistics", "surgery stats")
-    TRAINING = ("training", "surgery train")
-    PROFILE = ("profile", "surgery profile")
-    DEMO = ("demo", "surgery demo")
-
-    @property
-    def label(self) -> str:
-        """Return the kind's name in the lock file."""
-        return self.value[0]
-
-    @property
-    def command(self) -> str:
-        """Return the command that makes runs of this kind."""
-        return self.value[1]
-
-
 _LABELS: Final = {kind.label: frozenset({kind}) for kind in RunKind}
 _PROBES: Final = frozenset({RunKind.ABLATION, RunKind.SWAP, RunKind.ATTENTION})
 _MARKS: Final = {
     "likelihoods.jsonl": frozenset({RunKind.ABLATION}),
     "judge.jsonl": frozenset({RunKind.EVALUATION}),
-    "run.json": frozenset({RunKind.EVALUATION}),
+    HEADER: frozenset({RunKind.EVALUATION}),
     "probe.json": _PROBES,
     "responses.jsonl": _PROBES | {RunKind.EVALUATION},
 }
@@ -66,13 +44,14 @@ def kinds_of(folder: Path) -> frozenset[RunKind]:
 
     A run of an earlier version that was interrupted before its end may be one of several kinds.
     """
-    run, lock = _record(folder / "run.json"), folder / LOCK
+    run, lock = _record(folder / HEADER), folder / LOCK
     labels = [
         (True, _text(lock).strip()),
+        ("format" in run, str(run.get("kind"))),
         (True, str(_record(folder / "probe.json").get("probe"))),
         ({"variants", "suites"} <= run.keys(), "evaluation"),
         (run.get("kind") in ("sft", "grpo"), "training"),
-        (not run and re.match(r'\{\s*"kind"', _text(folder / "run.json")), "training"),  # torn
+        (not run and re.match(r'\{\s*"kind"', _text(folder / HEADER)), "training"),  # torn
         ((folder / ".parts").is_dir(), "statistics"),
         ({"layers", "regions", "runs"} <= _record(folder / "profile.json").keys(), "profile"),
         ((folder / "scores" / LOCK).exists() and (folder / "stats" / ".parts").is_dir(), "demo"),
@@ -150,6 +129,7 @@ def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
                     entry.unlink()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{kind.label}\n".encode(), 0)
+            start_header(folder, kind)
         try:
             yield
         except BaseException:
@@ -174,8 +154,11 @@ def _lock(descriptor: int, folder: Path) -> None:
 def _remove_empty(folder: Path, parents: list[Path]) -> None:
     """Remove a folder that stayed empty, and the parents that were made for it."""
     with suppress(OSError):
-        if {entry.name for entry in folder.iterdir()} == {LOCK}:
-            (folder / LOCK).unlink()
+        names = {entry.name for entry in folder.iterdir()}
+        running = _record(folder / HEADER).get("status") == RunStatus.RUNNING
+        if names == {LOCK, *([HEADER] if running else [])}:
+            for name in names:
+                (folder / name).unlink()
             for path in parents:
                 path.rmdir()
 

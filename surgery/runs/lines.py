@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from surgery.checkpoint.failure import filesystem_errors
 from surgery.errors import ExecutionError
@@ -19,8 +19,10 @@ from surgery.reading import is_file
 from surgery.text import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+ValueT = TypeVar("ValueT")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -42,7 +44,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             except (ValueError, RecursionError):
                 found = None
             if not isinstance(found, dict):
-                raise unreadable(path, number)
+                raise _unreadable(path, number)
             # Earlier versions kept half a surrogate pair that a server sent.
             yield number, {k: well_formed(v) if isinstance(v, str) else v for k, v in found.items()}
 
@@ -64,8 +66,59 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         os.fsync(descriptor)
 
 
-def unreadable(path: Path, number: int) -> ExecutionError:
-    """The error about a line that nobody can read."""
+class KeyedFile(Generic[ValueT]):
+    """Values by key in a file that only grows.
+
+    Args:
+        path: The file; made with its folder when the first value is appended.
+        parse: Returns key and value of a line, None for a line to pass over; raises KeyError,
+            TypeError or ValueError for a line that was not written here.
+        latest: Whether the last value of a key counts, not the first.
+
+    Attributes:
+        path: The file.
+        values: The values by key.
+
+    Raises:
+        ExecutionError: If a line cannot be read, or the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        parse: Callable[[Mapping[str, Any]], tuple[str, ValueT] | None],
+        *,
+        latest: bool = False,
+    ) -> None:
+        self.path = path
+        self._latest = latest
+        self.values: dict[str, ValueT] = {}
+        self._parse = parse
+        for number, line in read_lines(path):
+            try:
+                self._add(line)
+            except (KeyError, TypeError, ValueError):
+                raise _unreadable(path, number) from None
+
+    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Store lines; they are on the disk when this returns. Safe among several processes.
+
+        Raises:
+            ExecutionError: If the disk fails.
+        """
+        new = list(lines)
+        if new:
+            append_lines(self.path, new)
+            for line in new:
+                self._add(line)
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        item = self._parse(line)
+        if item is not None and (self._latest or item[0] not in self.values):
+            self.values[item[0]] = item[1]
+
+
+def _unreadable(path: Path, number: int) -> ExecutionError:
     return ExecutionError(
         f"{path}:{number} is not a line this program wrote. Mend or remove that line; what the "
         f"other lines hold is kept."

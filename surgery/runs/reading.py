@@ -1,12 +1,15 @@
-"""The folder of a finished run to its header, tables and arrays, whatever its kind."""
+"""The folder of a run that has ended: its header, tables and arrays, read and written."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from zipfile import BadZipFile
 
 from surgery.errors import ExecutionError
-from surgery.reading import is_file, is_folder, read_json
-from surgery.runs.folder import RunKind, kinds_of
+from surgery.reading import is_file, is_folder
+from surgery.runs.folder import kinds_of
+from surgery.runs.header import not_ended, read_header
+from surgery.runs.kinds import RunKind
 from surgery.runs.tables import RunTables
 
 if TYPE_CHECKING:
@@ -16,13 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-HEADER: Final = "run.json"
-FORMAT: Final = 1
-"""The newest format of a run's folder that this version reads; a header without one has 1."""
-
-_OLD_HEADERS: Final = ("probe.json", "summary.json", "profile.json")
 _PROBE: Final = {"layers": "layers.csv", "heads": "heads.csv"}
-_FILES: Final[Mapping[RunKind, Mapping[str, str]]] = {
+FILES: Final[Mapping[RunKind, Mapping[str, str]]] = {
     RunKind.EVALUATION: {
         name: f"{name}.csv" for name in ("scores", "pairs", "recovery", "power")
     },
@@ -39,7 +37,7 @@ _FILES: Final[Mapping[RunKind, Mapping[str, str]]] = {
     RunKind.TRAINING: {"log": "log.csv"},
 }  # fmt: skip
 """Files of the tables by kind; a table without rows may have none."""
-_ARRAYS: Final = "spectra.npz"
+ARRAYS: Final = "spectra.npz"
 _TEXT: Final = (
     "a", "b", "against", "base", "component", "donor", "first", "group", "layers", "measure",
     "metric", "model", "module", "name", "pair", "reason", "region", "second", "split", "suite",
@@ -76,61 +74,29 @@ def read_run(folder: Path, expected: RunKind | None = None) -> RunTables:
             f"{folder} holds the results of '{kind.command}', not of '{expected.command}'. "
             "Name another folder."
         )
-    if kind not in _FILES:
+    if kind not in FILES:
         raise ExecutionError(
             f"{folder} holds the results of '{kind.command}', which has no tables of its own. "
             "Name one of the run folders in it."
         )
     header = read_header(folder, kind)
+    if kind is RunKind.TRAINING and "status" not in header and not (folder / "model").exists():
+        raise not_ended(folder, kind)  # version 0.1.0 wrote the header first
     try:
         tables = {
             name: _read_table(folder / file)
-            for name, file in _FILES[kind].items()
+            for name, file in FILES[kind].items()
             if is_file(folder / file)
         }
-        arrays = _read_arrays(folder / _ARRAYS)
-    except (OSError, ValueError) as error:
+        arrays = _read_arrays(folder / ARRAYS)
+    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
         raise ExecutionError(
             f"{folder} holds a table that cannot be read ({error}). Run '{kind.command}' again "
             "with the same --out: it resumes."
         ) from None
     if not tables:
-        raise _not_ended(folder, kind)
+        raise not_ended(folder, kind)
     return RunTables(kind, header, tables, arrays)
-
-
-def read_header(folder: Path, kind: RunKind) -> dict[str, Any]:
-    """Return a run's header; version 0.1.0 gave it another name for some kinds.
-
-    Raises:
-        ExecutionError: If there is none, it cannot be read, or its format is newer.
-    """
-    path = next((folder / name for name in (HEADER, *_OLD_HEADERS) if is_file(folder / name)), None)
-    if path is None:
-        raise _not_ended(folder, kind)
-    try:
-        header = read_json(path)
-        if not isinstance(header, dict):
-            raise ValueError("it is not a JSON object")
-    except (OSError, ValueError) as error:
-        raise ExecutionError(
-            f"{path} cannot be read ({error}). Run '{kind.command}' again with the same --out: "
-            "it resumes."
-        ) from None
-    version = header.get("format", 1)
-    if version != 1:
-        raise ExecutionError(
-            f"{path} has format {version!r}; this version reads format {FORMAT}. Read the run with "
-            "the version of vlm-surgery that wrote it, or a newer one."
-        )
-    return header
-
-
-def _not_ended(folder: Path, kind: RunKind) -> ExecutionError:
-    return ExecutionError(
-        f"the run in {folder} has not ended: it has no {HEADER}. Run '{kind.command}' again with "
-        "the same --out: it resumes."
-    )
 
 
 def _read_table(path: Path) -> DataFrame:
@@ -147,5 +113,5 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return {}
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

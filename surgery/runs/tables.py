@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-    from surgery.runs.folder import RunKind
+    from surgery.runs.kinds import RunKind
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,6 +14,7 @@ from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put, remove
 from surgery.reading import parse_json
 from surgery.runs import RunKind, check_folder
+from surgery.runs.writing import write_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
 _FOLDER = ".parts"
 _RECORD = "record"
-
-
-def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write a file that `numpy.load` reads, whatever the path ends with; never a pickle."""
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
 
 
 @dataclass(frozen=True)

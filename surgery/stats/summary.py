@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import platform
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import surgery
+from surgery.runs import hardware, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +19,7 @@ def summarize(
     bounds: Mapping[str, Mapping[str, tuple[int, int]]],
     regions: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return what `summary.json` holds.
+    """Return what the run's header holds.
 
     Args:
         subject: What was studied.
@@ -51,11 +49,8 @@ def summarize(
         "unmatched": list(alignment.unmatched),
         "guessed": list(alignment.guessed),
         "nonfinite": list(nonfinite),
-        "versions": {
-            "vlm-surgery": surgery.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "scipy", "numba")},
-        },
+        "versions": versions("torch", "numpy", "scipy", "numba"),
+        "hardware": hardware(),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from surgery import runs
 from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.header import read_header
-from surgery.checkpoint.sibling import put
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.reading import read_json
-from surgery.runs import RunKind, RunTables
+from surgery.runs import HEADER, RunKind, end_header, hardware
+from surgery.runs.header import OWN_KEYS, start_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 LOG: Final = "log.csv"
 MODEL: Final = "model"
-RUN: Final = "run.json"
 _STATE: Final = ("optimizer.pt", "scheduler.pt")  # torch's zip archives; written before the rest
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 
@@ -32,25 +30,6 @@ _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 def is_first() -> bool:
     """Whether this process is the one of several, as a launcher starts them, that writes."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def training_log(folder: Path) -> RunTables:
-    """Return the log of a training run as its table `log`.
-
-    Raises:
-        ExecutionError: If the folder has no log that can be read.
-    """
-    import pandas as pd
-
-    try:
-        log = pd.read_csv(folder / LOG)
-        record = read_json(folder / RUN)
-    except (OSError, ValueError) as error:
-        raise ExecutionError(
-            f"{folder} holds no training that can be read ({error}). Run 'surgery train' again "
-            "with the same --out: it resumes."
-        ) from None
-    return RunTables(RunKind.TRAINING, record, {"log": log})
 
 
 @dataclass(frozen=True)
@@ -95,37 +74,52 @@ class RunFolder:
             finally:
                 self._forget()
 
+    def end(self, record: Mapping[str, Any]) -> None:
+        """Mark the run as ended.
+
+        Args:
+            record: As in `claimed`.
+
+        Raises:
+            ExecutionError: If the folder cannot be written.
+        """
+        with filesystem_errors(self.path):
+            end_header(self.path, RunKind.TRAINING, _facts(record) | {"hardware": hardware()})
+
     def _claim(self, record: Mapping[str, Any]) -> None:
-        """Make the folder this run's, or find that it is."""
-        path = self.path / RUN
+        """Make the folder this run's, or check that it is."""
+        path = self.path / HEADER
         if self.model.exists():
             raise ExecutionError(
                 f"{self.model} exists: this run is complete. Give another --out to train again."
             )
         with filesystem_errors(self.path):
-            if not path.exists():
-                text = json.dumps(record, indent=2) + "\n"
-                put(path, lambda draft: draft.write_text(text))
-                return
             try:
-                found = read_json(path)
+                header = read_json(path)
             except ValueError:
-                found = None
-        different = _difference(found, record) if isinstance(found, dict) else f"{RUN} is damaged"
-        if different:
+                header = None
+        if not isinstance(header, dict):
+            difference = f"{HEADER} is damaged"
+        elif stored := _stored(header):
+            difference = _difference(stored, _facts(record))
+        else:
+            with filesystem_errors(self.path):
+                start_header(self.path, RunKind.TRAINING, _facts(record))
+            return
+        if difference:
             raise ExecutionError(
-                f"{self.path} holds another run: {different}. Give another --out, or remove it."
+                f"{self.path} holds another run: {difference}. Give another --out, or remove it."
             )
 
     def _forget(self) -> None:
         """Unmake a claim that came to nothing."""
         if self.model.exists() or self.last():
             return
-        beside = {RUN, LOG, runs.LOCK, self.checkpoints.name}
+        beside = {HEADER, LOG, runs.LOCK, self.checkpoints.name}
         if {entry.name for entry in self.path.iterdir()} <= beside and not any(
             entry.is_dir() for entry in self.checkpoints.glob("*")
         ):
-            for entry in (self.path / RUN, self.path / LOG, *self.checkpoints.glob("*")):
+            for entry in (self.path / HEADER, self.path / LOG, *self.checkpoints.glob("*")):
                 entry.unlink(missing_ok=True)
             if self.checkpoints.exists():
                 self.checkpoints.rmdir()
@@ -142,6 +136,18 @@ class RunFolder:
     def checkpoint(self, step: int) -> Path:
         """The trainer's checkpoint of a step."""
         return self.checkpoints / f"checkpoint-{step}"
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as a header holds it, where `kind` is the kind of run."""
+    return {"method": record["kind"], **{k: v for k, v in record.items() if k != "kind"}}
+
+
+def _stored(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record that a header holds; one of version 0.1.0 holds nothing else."""
+    if "format" not in header:
+        return _facts(header) if "kind" in header else dict(header)
+    return {key: value for key, value in header.items() if key not in OWN_KEYS}
 
 
 def _is_whole(folder: Path) -> bool:

@@ -163,6 +163,7 @@ class _Run:
             rounded: list[str] = []
             if is_first():
                 rounded = save_model(trained, info, region, folder.model, record)
+                folder.end(record)
             trainer.accelerator.wait_for_everyone()
         return Trained(
             folder.model, region, tuple(unmoved), tuple(rounded), tuple(left_out(info, region)),

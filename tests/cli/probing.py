@@ -38,7 +38,7 @@ class Run:
 
     @property
     def summary(self) -> dict:
-        return json.loads((self.folder / "probe.json").read_text())
+        return json.loads((self.folder / "run.json").read_text())
 
 
 def call(folder: Path, *arguments: object) -> CompletedProcess[str]:

@@ -217,7 +217,7 @@ def test_a_style_of_ones_own(
 ) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "eval.api._results", lambda _, __, work, *___, **____: asked.append(work.header_fields())
+        "eval.api._results", lambda _, __, settings, *___, **____: asked.append(settings.header())
     )
     monkeypatch.setattr("surgery.cli.evaluate.print_scores", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")

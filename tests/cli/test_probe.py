@@ -79,7 +79,7 @@ def run(request: pytest.FixtureRequest, made: Callable[[str], Run]) -> Run:
 
 
 def test_a_run_leaves_tables_records_and_figures(run: Run) -> None:
-    assert names_in(run.folder) == {"layers.csv", "records.jsonl", "probe.json"} | FILES[run.name]
+    assert names_in(run.folder) == {"layers.csv", "records.jsonl", "run.json"} | FILES[run.name]
     table = layers_of(run.folder)
     assert list(table.columns) == COLUMNS
     assert set(table["layer"].dropna()) == set(range(9))
@@ -93,7 +93,7 @@ def test_a_run_leaves_tables_records_and_figures(run: Run) -> None:
                           "heads.png") if (run.folder / name).exists()
     )  # fmt: skip
     last = run.stdout.splitlines()[-1]
-    assert last == f"layers.csv, records.jsonl, probe.json and {pictures} are in {run.name}"
+    assert last == f"layers.csv, records.jsonl, run.json and {pictures} are in {run.name}"
 
 
 def test_the_summary_says_how_it_was_done(run: Run) -> None:
@@ -346,7 +346,7 @@ def test_a_recipe_is_a_model_and_another_than_its_parts(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("specimen/in-rl-in, layer: lost without it")
     assert set(layers_of(tmp_path / "run")["model"]) == {"specimen/in-rl-in"}
-    (model,) = json.loads((tmp_path / "run" / "probe.json").read_text())["models"]
+    (model,) = json.loads((tmp_path / "run" / "run.json").read_text())["models"]
     assert model["name"] == "specimen/in-rl-in"
     assert "language[mid]" in model["recipe"]
     parts = {part["fingerprint"] for part in made("attention").summary["models"]}
@@ -464,7 +464,7 @@ def test_samples_are_so_many_pairs_of_each_task(
     done = surgery("probe", "vision-swap", "specimen:in", "--pairs", "pairs", "--out", "run",
                    "--samples", 2, "--layers", "8")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run" / "probe.json").read_text())["tasks"] == {
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["tasks"] == {
         "colour": 2, "words": 1
     }  # fmt: skip
 
@@ -565,7 +565,7 @@ def test_texts_of_a_file_and_no_question_asked(
     assert not (tmp_path / "run" / "responses.jsonl").exists()
     table = layers_of(tmp_path / "run").query("layer == 0 and metric == 'entropy'")
     assert table.set_index("what")["n"].to_dict() == {"response": 2, "reasoning": 1, "answer": 2}
-    assert json.loads((tmp_path / "run" / "probe.json").read_text())["text"] == "said.jsonl"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["text"] == "said.jsonl"
 
 
 def test_records_of_another_probe_are_texts(

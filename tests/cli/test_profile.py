@@ -89,18 +89,19 @@ def test_a_column_of_every_run_and_a_row_of_every_layer(
 ) -> None:
     assert (whole.returncode, whole.stderr) == (0, "")
     assert names_in(runs / "lined") == {
-        "profile.csv", "correlations.csv", "profile.json", "profile.png", "correlations.png"
+        "profile.csv", "correlations.csv", "run.json", "profile.png", "correlations.png"
     }  # fmt: skip
     table = lined(runs / "lined")
     assert list(table.columns) == COLUMNS
     assert list(table["layer"]) == list(range(9))
     for name in ("profile.png", "correlations.png"):
         assert (runs / "lined" / name).read_bytes().startswith(b"\x89PNG")
-    told = json.loads((runs / "lined" / "profile.json").read_text())
-    assert told == {
-        "layers": 9, "regions": {"early": [0, 3], "mid": [3, 6], "late": [6, 9]},
-        "runs": list(ALL),
+    told = json.loads((runs / "lined" / "run.json").read_text())
+    expected = {
+        "kind": "profile", "format": 1, "status": "ended", "layers": 9,
+        "regions": {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}, "runs": list(ALL),
     }  # fmt: skip
+    assert expected.items() <= told.items()
 
 
 def test_columns_are_the_runs_own_numbers(
@@ -289,13 +290,13 @@ def test_runs_of_one_kind_keep_apart(runs: Path, surgery: Surgery) -> None:
     ("arguments", "told"),
     [
         ((), "RUN..."),
-        (("nowhere",), "nowhere is no run: it holds none of probe.json, run.json and summary.json"),
-        (("stats", "empty"), "empty is no run"),
+        (("nowhere",), "nowhere is no folder"),
+        (("stats", "empty"), "empty holds no run"),
         (("stats", "longer"), "longer is about 12 decoder layers, stats about 9"),
         (("longer", "ablation", "stats"), "ablation is about 9 decoder layers, longer about 12"),
         (("vision",), "vision holds nothing that is told layer by layer"),
-        (("stats", "broken"), "broken holds no probe that can be read"),
-        (("stats", "half"), "half holds no probe that can be read"),
+        (("stats", "broken"), "run.json cannot be read"),
+        (("stats", "half"), "the run in half has not ended"),
     ],
 )
 def test_faults_cost_one_paragraph_and_leave_nothing(
@@ -303,13 +304,13 @@ def test_faults_cost_one_paragraph_and_leave_nothing(
 ) -> None:
     (runs / "empty").mkdir()
     shutil.copytree(runs / "ablation", runs / "longer")
-    summary = json.loads((runs / "longer" / "probe.json").read_text())
-    (runs / "longer" / "probe.json").write_text(json.dumps(summary | {"layers": 12}))
+    summary = json.loads((runs / "longer" / "run.json").read_text())
+    (runs / "longer" / "run.json").write_text(json.dumps(summary | {"layers": 12}))
     shutil.copytree(runs / "stats", runs / "vision")
     table = pd.read_csv(runs / "stats" / "layers.csv")
     table[table["component"] == "vision"].to_csv(runs / "vision" / "layers.csv", index=False)
     shutil.copytree(runs / "ablation", runs / "broken")
-    (runs / "broken" / "probe.json").write_text("{")
+    (runs / "broken" / "run.json").write_text("{")
     shutil.copytree(runs / "ablation", runs / "half")
     (runs / "half" / "layers.csv").unlink()
     done = surgery("profile", *arguments, "--out", "lined")
@@ -318,9 +319,9 @@ def test_faults_cost_one_paragraph_and_leave_nothing(
 
 
 def test_stats_of_another_model_do_not_line_up(runs: Path, surgery: Surgery) -> None:
-    summary = json.loads((runs / "stats" / "summary.json").read_text())
+    summary = json.loads((runs / "stats" / "run.json").read_text())
     summary["regions"]["language"]["late"] = [6, 7]
-    (runs / "stats" / "summary.json").write_text(json.dumps(summary))
+    (runs / "stats" / "run.json").write_text(json.dumps(summary))
     done = surgery("profile", "ablation", "stats", "--out", "lined")
     assert done.returncode == 2
     assert "stats is about 7 decoder layers, ablation about 9" in bare(done)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SPECIMEN = ["--base=specimen:base", "--in=specimen:in", "--rl=specimen:rl"]
 FILES = {
     "tensors.csv", "layers.csv", "regions.csv", "updates.csv", "update_layers.csv",
-    "update_regions.csv", "spectra.npz", "summary.json",
+    "update_regions.csv", "spectra.npz", "run.json",
 }  # fmt: skip
 FIGURES = {"profile", "modules", "spectra", "sparsity", "subspaces", "drift"}
 
@@ -26,7 +26,7 @@ def test_the_specimen(surgery: Surgery, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "language  early   0" in done.stdout
     assert "whole model" in done.stdout
-    assert "tables, figures and summary.json are in found" in done.stdout
+    assert "tables, figures and run.json are in found" in done.stdout
     assert "base..in, in..rl, base..rl; 164 tensors" in done.stderr
     made = {path.name for path in (tmp_path / "found").iterdir()}
     pictures = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
@@ -44,7 +44,7 @@ def test_json_is_json_and_says_what_was_found(surgery: Surgery, tmp_path: Path) 
     assert found["pairs"] == ["in..rl"]
     assert found["totals"]["in..rl"]["all"]["changed"] == pytest.approx(0.722, abs=0.01)
     assert "updates.csv" not in found["files"]
-    written = json.loads((tmp_path / "x" / "summary.json").read_text())
+    written = json.loads((tmp_path / "x" / "run.json").read_text())
     assert written["models"]["rl"]["family"] == "qwen2_5_vl"
     assert written["regions"]["language"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}
     assert set(written["versions"]) >= {"vlm-surgery", "torch", "numpy", "numba"}
@@ -61,7 +61,7 @@ def test_other_names_pairs_cuts_and_parts(surgery: Surgery, tmp_path: Path) -> N
     assert set(tensors.pair) == {"grpo..sft"}
     assert set(tensors.layer) == {0, 1}
     assert set(tensors.module) == {"mlp"}
-    regions = json.loads((tmp_path / "x" / "summary.json").read_text())["regions"]
+    regions = json.loads((tmp_path / "x" / "run.json").read_text())["regions"]
     assert regions == {"language": {"early": [0, 2], "mid": [2, 5], "late": [5, 9]}}
     table = pd.read_csv(tmp_path / "x" / "regions.csv").query("component == 'language'")
     assert set(table.region) == {"early", "all"}

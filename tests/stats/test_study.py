@@ -20,8 +20,8 @@ from surgery.checkpoint.open import open_checkpoint
 from surgery.cli.main import build
 from surgery.errors import CheckpointError, ExecutionError
 from surgery.recipe import parse_selector
+from surgery.runs import write_run
 from surgery.stats.options import Options, SpectrumKind
-from surgery.stats.result import write_stats
 from surgery.stats.study import Study
 from tests.checkpoint.test_adapter import train
 from tests.families import save_tiny
@@ -140,7 +140,7 @@ def test_a_change_from_one_end_of_float32_to_the_other(tmp_path: Path) -> None:
 def test_the_same_whatever_the_threads(pair: Pair, tmp_path: Path) -> None:
     for workers in (1, 3):
         run = studied(pair("llava"), spectrum=SpectrumKind.NONE, workers=workers)
-        write_stats(run, tmp_path / str(workers))
+        write_run(run, tmp_path / str(workers))
     one, three = (sorted((tmp_path / str(n)).iterdir()) for n in (1, 3))
     assert [p.name for p in one] == [p.name for p in three]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, three, strict=True))
@@ -256,9 +256,9 @@ def test_killed_and_started_again_it_gives_the_same(tmp_path: Path) -> None:
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        assert not (tmp_path / "b" / "summary.json").exists()
+        assert not (tmp_path / "b" / "run.json").exists()
     measure(tmp_path / "b")
     made = {path.name for path in (tmp_path / "a").iterdir() if path.is_file()}
-    assert {"tensors.csv", "layers.csv", "updates.csv", "spectra.npz", "summary.json"} <= made
+    assert {"tensors.csv", "layers.csv", "updates.csv", "spectra.npz", "run.json"} <= made
     for name in made:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name

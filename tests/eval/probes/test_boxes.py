@@ -190,7 +190,7 @@ def test_a_run_says_scale_sizes_and_what_is_not_known(tmp_path: Path) -> None:
         out = tmp_path / scale
         done = call(tmp_path, "probe", "vision-swap", model, "--pairs", folder.parent, "--out", out,
                     "--layers", "0", "--max-new-tokens", 4, *boxes)  # fmt: skip
-        summary = json.loads((out / "probe.json").read_text())
+        summary = json.loads((out / "run.json").read_text())
         assert summary["boxes"] == scale
         said = done.stderr
         assert f"on the scale '{scale}'" in said

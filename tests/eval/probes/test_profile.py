@@ -11,11 +11,13 @@ import pandas
 import pytest
 from scipy import stats
 
-from eval.probes.profile import _lost, profile, write_profile
-from eval.probes.results import LayerValue, probe_run, table, write_probe
+from eval import run_profile
+from eval.probes.profile import _lost, profile
+from eval.probes.results import LayerValue, probe_run, table
 from eval.statistics.significance import holm
 from eval.sweep.results import make_results, write_results
 from surgery.errors import ExecutionError
+from surgery.runs import RunKind, RunTables, write_run
 from tests.eval.made import texts
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def wrote(
                 LayerValue(model, layer, what, task, metric, value, value - 1, value + 1, 5)
             )
     folder.mkdir(parents=True)
-    write_probe(probe_run(table(made), {"probe": probe, "layers": layers}), folder, [])
+    write_run(probe_run(table(made), {"probe": probe, "layers": layers}), folder, [])
     return folder
 
 
@@ -52,7 +54,6 @@ def ablation(folder: Path, values: Sequence[float], **more: Any) -> Path:
 
 def updates(folder: Path, layers: int = LAYERS, **pairs: Sequence[float]) -> Path:
     """What `surgery stats` writes, as far as it counts here, and rows that do not."""
-    folder.mkdir(parents=True)
     rows = []
     for pair, values in pairs.items():
         name = pair.replace("_", "..")
@@ -64,10 +65,10 @@ def updates(folder: Path, layers: int = LAYERS, **pairs: Sequence[float]) -> Pat
             ]  # fmt: skip
         rows.append(("vision", layers + 4, "all", name, 7.0))
     columns = ["component", "layer", "group", "pair", "relative_delta"]
-    pandas.DataFrame(rows, columns=columns).to_csv(folder / "layers.csv", index=False)
+    layers_table = pandas.DataFrame(rows, columns=columns)
     regions = {"vision": {"early": [0, layers + 5]},
                "language": {"early": [0, 2], "late": [2, layers]}}  # fmt: skip
-    (folder / "summary.json").write_text(json.dumps({"regions": regions}))
+    write_run(RunTables(RunKind.STATISTICS, {"regions": regions}, {"layers": layers_table}), folder)
     return folder
 
 
@@ -239,7 +240,7 @@ def test_attention_is_told_model_by_model(tmp_path: Path) -> None:
         for layer in range(LAYERS)
     ]
     summary = {"probe": "attention", "layers": LAYERS}
-    write_probe(probe_run(table(made), summary), tmp_path, [])
+    write_run(probe_run(table(made), summary), tmp_path, [])
     found = profile([tmp_path])
     for i, model in enumerate(("in", "rl", "rl - in")):
         assert column(found, f"attention to image, {model}") == pytest.approx(list(VALUES[i]))
@@ -252,30 +253,27 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, kind: str) -> None:
         run.mkdir()
     with pytest.raises(ExecutionError) as caught:
         profile([ablation(tmp_path / "good", VALUES[0]), run])
-    assert str(caught.value).startswith(
-        f"{run} is no run: it holds none of probe.json, run.json and summary.json. Give folders of"
-    )
+    told = "is no folder" if kind == "no folder" else "holds no run"
+    assert str(caught.value).startswith(f"{run} {told}. Expected the --out of")
 
 
-@pytest.mark.parametrize("file", ["layers.csv", "summary.json"])
+@pytest.mark.parametrize("file", ["layers.csv", "run.json"])
 @pytest.mark.parametrize("content", [None, "", "{}", "model,task\n1,2\n"])
 def test_a_run_that_is_not_whole_is_told(tmp_path: Path, file: str, content: str | None) -> None:
     run = updates(tmp_path / "stats", in_rl=VALUES[0])
     (run / file).unlink()
     if content is not None:
         (run / file).write_text(content)
-    gone = (file, content) == ("summary.json", None)
-    wanted = "is no run" if gone else "holds a run that is not whole"
-    with pytest.raises(ExecutionError, match=wanted):
+    with pytest.raises(ExecutionError) as caught:
         profile([run])
+    assert str(caught.value).startswith(f"{run}") or str(caught.value).startswith("the run in")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     run = updates(tmp_path / "stats", in_rl=VALUES[0])
-    with pytest.raises(
-        ExecutionError, match=r"is not empty .* and holds no run of 'surgery profile'"
-    ):
-        write_profile(profile([run]), run)
+    with pytest.raises(ExecutionError, match="holds the results of 'surgery stats'"):
+        run_profile([run], out=run)
     assert not (run / "profile.csv").exists()
 
 
@@ -298,7 +296,7 @@ def test_a_run_that_says_nothing_layer_by_layer_is_refused(tmp_path: Path, kind:
 def test_a_probe_s_table_that_is_gone_is_told(tmp_path: Path) -> None:
     run = ablation(tmp_path / "run", VALUES[0])
     (run / "layers.csv").unlink()
-    with pytest.raises(ExecutionError, match=r"holds no probe that can be read"):
+    with pytest.raises(ExecutionError, match="has not ended"):
         profile([run])
 
 
@@ -313,14 +311,16 @@ def test_constant_columns_have_no_correlation(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     found = profile([updates(tmp_path / "s", in_rl=VALUES[0]), ablation(tmp_path / "a", VALUES[1])])
-    write_profile(found, tmp_path / "out" / "deep")
+    run_profile([tmp_path / "s", tmp_path / "a"], out=tmp_path / "out" / "deep")
     for name, its in (("profile", found.layers), ("correlations", found.correlations)):
         read = pandas.read_csv(tmp_path / "out" / "deep" / f"{name}.csv")
         pandas.testing.assert_frame_equal(read, its, check_dtype=False)
-    assert json.loads((tmp_path / "out" / "deep" / "profile.json").read_text()) == found.summary
+    header = json.loads((tmp_path / "out" / "deep" / "run.json").read_text())
+    assert found.summary.items() <= header.items()
+    assert (header["kind"], header["status"]) == ("profile", "ended")
     (tmp_path / "file").write_text("")
     with pytest.raises(ExecutionError, match="is a file; the results go into a folder"):
-        write_profile(found, tmp_path / "file")
+        run_profile([tmp_path / "s", tmp_path / "a"], out=tmp_path / "file")
 
 
 def test_one_run_has_no_correlations(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from eval.comparison import PairedDifference
 from eval.metrics import Score
-from eval.sweep.results import load_results, machine, make_results, rows_of, write_results
+from eval.sweep.results import load_results, make_results, rows_of, write_results
 from surgery.errors import ExecutionError, SurgeryError
+from surgery.runs import hardware, versions
 from tests.eval.made import texts
 
 if TYPE_CHECKING:
@@ -90,7 +91,6 @@ def test_a_broken_summary_is_one_sentence(folder: Path) -> None:
 
 
 def test_the_machine_is_told() -> None:
-    told = machine()
-    assert told["versions"]["torch"]
-    assert told["hardware"]["memory_bytes"] > 10**8
-    assert told["hardware"]["processor"]
+    assert versions("torch")["torch"]
+    assert hardware()["memory_bytes"] > 10**8
+    assert hardware()["processor"]

@@ -149,12 +149,12 @@ def train_arm(arm: Arm, changes: Mapping[str, Any], out: Path) -> None:
 
     from eval import train_on_demonstrations, train_on_rewards
     from surgery.report.figures import write_figures
-    from surgery.train.folder import training_log
+    from surgery.runs import RunKind, read_run
 
     torch.set_num_threads(1)
     train = train_on_demonstrations if arm.supervised else train_on_rewards
     train(arm.config, out, **changes)
-    write_figures(training_log(out), out)
+    write_figures(read_run(out, RunKind.TRAINING), out)
 
 
 def main(argv: list[str] | None = None) -> int:
