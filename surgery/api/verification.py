@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from surgery.execute.verify import Verification
 
@@ -23,7 +23,7 @@ def verify(
     """Prove every tensor of a merged folder against its ledger and its inputs.
 
     Args:
-        folder: A folder that a merge wrote.
+        folder: A folder that a merge wrote; as text also a published merge, `org/name@revision`.
         models: Where the recipe's models are now, for those that moved.
         inputs: Whether to read the models too; without them only the folder is proven.
         progress: Called with bytes as they are read, from several threads.
@@ -38,9 +38,11 @@ def verify(
         >>> surgery.verify(merged.path).ok
         True
     """
+    from surgery.execute.published import find_merge
     from surgery.execute.verify import verify as prove
 
-    proof = prove(Path(folder), models, inputs=inputs, progress=progress)
+    found = find_merge(folder) if isinstance(folder, str) else folder
+    proof = prove(found, models, inputs=inputs, progress=progress)
     if not proof.ok:
         first = proof.faults[0]
         raise ExecutionError(

@@ -44,6 +44,7 @@ def command(
 ) -> None:
     """Make the model that a recipe describes. OUT appears whole at the end, or not at all."""
     from surgery.execute.fetch import fetches
+    from surgery.execute.published import is_same_as_published
     from surgery.execute.run import execute
     from surgery.plan import make_plan
     from surgery.recipe import load_recipe, opened
@@ -71,8 +72,11 @@ def command(
                 progress=progress,
             )
         came = sum(checkpoint.fetched for checkpoint in checkpoints.values())
-    if recipe.startswith("hf://"):
-        _compare_with_published(recipe, ledger)
+    if recipe.startswith("hf://") and not is_same_as_published(ledger, recipe):
+        show_warning(
+            f"these are not the weights that {recipe} has: a model bound with --model is another "
+            "one, or other versions computed them"
+        )
     summary = _summary(plan, ledger, out, progress.seconds) | {
         "fetched_bytes": came,
         "fetch": {name: fetch_record(cost) for name, cost in fetched.items()},
@@ -81,20 +85,6 @@ def command(
         print_json(summary)
     elif not quiet:
         _print_summary(summary)
-
-
-def _compare_with_published(reference: str, ledger: Ledger) -> None:
-    """Warn if a published merge comes out otherwise here: another parent, or other versions."""
-    from surgery.checkpoint.hub import fetch_file
-    from surgery.checkpoint.ledger import LEDGER, read_ledger
-    from surgery.checkpoint.open import split_hub_id
-
-    path = fetch_file(*split_hub_id(reference), LEDGER)
-    if path is None or read_ledger(path.parent).fingerprint != ledger.fingerprint:
-        show_warning(
-            f"these are not the weights that {reference} has: a model bound with --model is "
-            "another one, or other versions computed them"
-        )
 
 
 def _print_plan(plan: Plan, fetched: dict[str, Fetch]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,6 @@ from surgery.cli.progress import ByteProgress
 from surgery.text import printable
 
 if TYPE_CHECKING:
-    from surgery.errors import CheckpointError
     from surgery.execute.verify import Verification
 
 _SHOWN = 20
@@ -41,12 +39,11 @@ def command(
     json: Json = False,
 ) -> None:
     """Prove every tensor of a merge. Exits with 2 if anything does not hold."""
-    from surgery.checkpoint.ledger import LEDGER, read_ledger
+    from surgery.checkpoint.ledger import read_ledger
+    from surgery.execute.published import find_merge
     from surgery.execute.verify import verify
 
-    folder = _folder(out)
-    if not (folder / LEDGER).exists():
-        raise _without_ledger(out)
+    folder = find_merge(out)
     ledger = read_ledger(folder)
     bound = bindings(model)
     nbytes = sum(_nbytes(entry) for entry in ledger.tensors)
@@ -59,37 +56,6 @@ def command(
         _print(out, found)
     if not found.ok:
         raise typer.Exit(2)
-
-
-def _folder(out: str) -> Path:
-    """Where a merge is: a folder, or a repository of the Hub fetched whole into its cache."""
-    from surgery.checkpoint.open import split_hub_id
-    from surgery.errors import CheckpointError
-    from surgery.reading import is_folder
-
-    if is_folder(Path(out)):
-        return Path(out)
-    if not out.startswith("hf://") and out.count("/") != 1:
-        raise CheckpointError(
-            f"{out}: no such folder; expected one that 'surgery merge' wrote, or org/name."
-        )
-    from surgery.checkpoint.hub import fetch_all, fetch_file
-    from surgery.checkpoint.ledger import LEDGER
-
-    repo, revision = split_hub_id(out)
-    if fetch_file(repo, revision, LEDGER) is None:  # before all its weights are fetched
-        raise _without_ledger(out)
-    return fetch_all(repo, revision)
-
-
-def _without_ledger(out: str) -> CheckpointError:
-    from surgery.checkpoint.ledger import LEDGER
-    from surgery.errors import CheckpointError
-
-    return CheckpointError(
-        f"{out} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be proven. "
-        f"'surgery inspect {out}' shows what is there."
-    )
 
 
 def _nbytes(entry: Any) -> int:
