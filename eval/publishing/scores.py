@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.comparison import PairedDifference, pairs
@@ -30,20 +29,6 @@ NAMES: Final[dict[str, str]] = {
 
 _DIGITS: Final = 12  # of a fingerprint, where people read it
 _WHOLE: Final = "*"  # the selector of all there is
-
-
-@dataclass(frozen=True)
-class IndexRow:
-    """A variant's metric in the index of a sweep.
-
-    Attributes:
-        score: The metric on a whole suite.
-        difference: Against the variant that the run compares with; None for that variant itself
-            and in a run that compares with none.
-    """
-
-    score: Score
-    difference: PairedDifference | None
 
 
 def scores_for(results: RunTables, variant: str, parents: Sequence[str]) -> tuple[Score, ...]:
@@ -90,10 +75,12 @@ def differences_for(
     )
 
 
-def index_rows(results: RunTables, names: Sequence[str]) -> tuple[IndexRow, ...]:
-    """The metrics of several variants on whole suites, each against the run's `against`.
+def index_scores(
+    results: RunTables, names: Sequence[str]
+) -> tuple[list[Score], list[PairedDifference]]:
+    """Return the metrics of several variants on whole suites, and their paired differences.
 
-    Where several tasks of a suite share a metric, they are taken together.
+    Where several tasks of a suite share a metric, they are pooled.
 
     Args:
         results: The run's.
@@ -103,16 +90,15 @@ def index_rows(results: RunTables, names: Sequence[str]) -> tuple[IndexRow, ...]
         SurgeryError: If the run has no variant of one of those names.
     """
     _check(names, results.summary)
-    compared = {
-        (pair.variant, pair.suite, pair.task, pair.measure): pair
-        for pair in rows_of(results, PairedDifference)
-    }
+    pairs = {(pair.variant, *_place(pair)): pair for pair in rows_of(results, PairedDifference)}
     shown = of_suites(_metrics(rows_of(results, Score)))
-    rows = []
-    for score in (one for name in dict.fromkeys(names) for one in shown if one.variant == name):
-        pair = compared.get((score.variant, score.suite, score.task, score.measure))
-        rows.append(IndexRow(score, pair))
-    return tuple(rows)
+    scores = [each for name in dict.fromkeys(names) for each in shown if each.variant == name]
+    found = (pairs.get((score.variant, *_place(score))) for score in scores)
+    return scores, [pair for pair in found if pair is not None]
+
+
+def _place(row: Score | PairedDifference) -> tuple[str, str, str]:
+    return row.suite, row.task, row.measure
 
 
 def of_suites(scores: Iterable[Score]) -> list[Score]:

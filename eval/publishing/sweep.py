@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eval.graded import read_records
 from eval.publishing.model import evaluation_of
 from eval.publishing.pick import parse_pick, picked
-from eval.publishing.scores import index_rows, plain_variants
+from eval.publishing.scores import index_scores, plain_variants
 from eval.sweep.results import load_results
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.source import Remote
@@ -236,8 +236,12 @@ class _Sweep:
         names = [str(variant["name"]) for variant in summary["variants"]]
         published = {item.variant for item in items}
         others = [name for name in names if name not in plain and name not in published]
-        rows = index_rows(self.results, [*plain, *(n for n in names if n not in plain)])
+        scores, differences = index_scores(
+            self.results, [*plain, *(n for n in names if n not in plain)]
+        )
         shared = set(self.licences.values())
         licence = shared.pop() if len(shared) == 1 and shared != {"other"} else ""
         selection = Selection(self.picks, tuple(others))
-        return index_card(title, about, items, rows, licence=licence, selection=selection)
+        return index_card(
+            title, about, items, scores, differences, licence=licence, selection=selection
+        )

@@ -63,7 +63,8 @@ def index_card(
     name: str,
     description: str,
     items: Sequence[IndexItem],
-    rows: Sequence[Any],
+    scores: Sequence[Any],
+    differences: Sequence[Any],
     *,
     licence: str = "",
     selection: Selection = Selection(),
@@ -74,9 +75,10 @@ def index_card(
         name: The sweep's.
         description: What it was for.
         items: What is published.
-        rows: The metrics of the variants and of the models that they are compared with, each a
-            `score` (`variant`, `suite`, `measure`, `value`, `low`, `high`, `n`) and a `difference`
-            (`against`, `difference`, `low`, `high`) or None.
+        scores: The metrics of the variants and of the models that they are compared with:
+            `variant`, `suite`, `measure`, `value`, `low`, `high`, `n`.
+        differences: Their paired differences: `variant`, `against`, `suite`, `measure`,
+            `difference`, `low`, `high`; none where the run compares nothing.
         licence: The Hub's id, or "" where the variants do not share one.
         selection: The choice of the published ones.
     """
@@ -108,8 +110,8 @@ def index_card(
         "## Scores",
         METRICS,
         "In percent, with the 95% interval and the number of samples.",
-        _table(rows, _score),
-        _differences(rows),
+        _table(scores, _score),
+        _differences(differences),
         "`scores.csv` has every task and measure, `pairs.csv` every paired comparison with its "
         "exact p, before and after Holm's correction, `recovery.csv` the part of the gain that "
         "comes back, `power.csv` what the samples can show.",
@@ -138,41 +140,38 @@ def _default(table: str) -> dict[str, bool]:
 
 def _differences(rows: Sequence[Any]) -> str:
     """The paired differences, where the run compared with something."""
-    apart = [each for each in rows if each.difference is not None]
-    if not apart:
+    if not rows:
         return ""
-    against = ", ".join(dict.fromkeys(code(each.difference.against) for each in apart))
-    told = f"Less {against}, on the samples that both answered, in percentage points:"
-    return f"{told}\n\n{_table(apart, _difference)}"
+    against = ", ".join(dict.fromkeys(code(each.against) for each in rows))
+    heading = f"Less {against}, on the samples that both answered, in percentage points:"
+    return f"{heading}\n\n{_table(rows, _difference)}"
 
 
 def _table(rows: Sequence[Any], cell: Callable[[Any], str]) -> str:
     """One line per variant, one column per suite and metric."""
-    columns = list(dict.fromkeys((each.score.suite, each.score.measure) for each in rows))
-    found = {(each.score.variant, each.score.suite, each.score.measure): each for each in rows}
+    columns = list(dict.fromkeys((each.suite, each.measure) for each in rows))
+    found = {(each.variant, each.suite, each.measure): each for each in rows}
     lines = [
         row("variant", *(plain(f"{suite} {measure}") for suite, measure in columns)),
         row("---", *["---:"] * len(columns)),
     ]
-    for name in dict.fromkeys(each.score.variant for each in rows):
+    for name in dict.fromkeys(each.variant for each in rows):
         cells = [found.get((name, *column)) for column in columns]
         lines.append(row(code(name), *("-" if each is None else cell(each) for each in cells)))
     return "\n".join(lines)
 
 
-def _score(each: Any) -> str:
-    score = each.score
+def _score(score: Any) -> str:
     if isnan(score.value):
         return "-"
     value, low, high = (f"{100 * v:.1f}" for v in (score.value, score.low, score.high))
     return f"{value} ({low} to {high}, n={score.n:,})"
 
 
-def _difference(each: Any) -> str:
-    apart = each.difference
-    if isnan(apart.difference):
+def _difference(pair: Any) -> str:
+    if isnan(pair.difference):
         return "-"
-    middle, low, high = (f"{100 * v:+.1f}" for v in (apart.difference, apart.low, apart.high))
+    middle, low, high = (f"{100 * v:+.1f}" for v in (pair.difference, pair.low, pair.high))
     return f"{middle} ({low} to {high})"
 
 

@@ -340,16 +340,14 @@ def test_a_model_of_text_is_told_as_one(plain: ProvenMerge) -> None:
 
 
 def test_the_index_of_a_sweep_renders_whatever_the_names(hub: Hub) -> None:
-    from eval.publishing.scores import IndexRow
-
     (score, *_), (apart, *_) = scored().scores, scored().differences
     names = ["a|b", "`c`"]
-    rows = [IndexRow(replace(score, variant=name, suite="s|t"), None) for name in names]
-    rows[1] = replace(rows[1], difference=replace(apart, variant=names[1]))
+    rows = [replace(score, variant=name, suite="s|t") for name in names]
+    pairs = [replace(apart, variant=names[1])]
     items = [
         IndexItem(name, f"me/{slug(name)}", "language layers 3-5: copy from a|b") for name in names
     ]
-    text = index_card("a | b", "What *for*.", items, rows, licence="apache-2.0")
+    text = index_card("a | b", "What *for*.", items, rows, pairs, licence="apache-2.0")
     assert check(text, "dataset") == ([], [])
     models, scores, differences = tables(text)
     assert [row[0] for row in models[1:]] == names

@@ -16,7 +16,7 @@ from eval.metrics import Score
 from eval.publishing.entries import eval_results, model_index
 from eval.publishing.scores import (
     differences_for,
-    index_rows,
+    index_scores,
     plain_variants,
     scores_for,
     tasks_with_images,
@@ -155,21 +155,19 @@ def test_unknown_names() -> None:
     with pytest.raises(SurgeryError, match="no variant 'sft'"):
         differences_for(RECORDS, "mid", ["sft"])
     with pytest.raises(SurgeryError, match="no variant 'sft'"):
-        index_rows(RESULTS, ["sft"])
+        index_scores(RESULTS, ["sft"])
 
 
 def test_index() -> None:
-    rows = index_rows(RESULTS, ["mid", "in"])
-    assert [(row.score.variant, row.score.task) for row in rows] == [
+    scores, differences = index_scores(RESULTS, ["mid", "in"])
+    assert [(score.variant, score.task) for score in scores] == [
         ("mid", "all m_vis"), ("mid", "math500"), ("in", "all m_vis"), ("in", "math500"),
     ]  # fmt: skip
-    assert repr(rows[0].score) in map(repr, scores_for(RESULTS, "mid", []))  # nan is not nan
-    assert rows[0].difference is not None
-    assert rows[0].difference.against == "in"
-    assert rows[0].difference.difference == pytest.approx(0.1)
-    assert rows[2].difference is None
+    assert repr(scores[0]) in map(repr, scores_for(RESULTS, "mid", []))  # nan is not nan
+    assert {(pair.variant, pair.against) for pair in differences} == {("mid", "in")}
+    assert differences[0].difference == pytest.approx(0.1)
     alone = make_results(RECORDS, summary(against=None))
-    assert {row.difference for row in index_rows(alone, ["mid"])} == {None}
+    assert index_scores(alone, ["mid"])[1] == []
 
 
 def test_the_variant_of_a_fingerprint() -> None:
