@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from surgery.version import __version__
+
 if TYPE_CHECKING:
     from surgery.api.functions import load_run, make_plan, merge, weight_stats
     from surgery.api.plans import MergedModel, MergePlan
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from surgery.runs import RunKind
     from surgery.stats import Options, Study
 
-__version__ = "0.1.0"
 
 _HOMES: Final = {
     "AdapterReference": "surgery.checkpoint.source",

@@ -17,7 +17,6 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from surgery import __version__
 from surgery.cli import (
     compare,
     demo,
@@ -47,6 +46,7 @@ from surgery.cli.process import (
 )
 from surgery.errors import SurgeryError
 from surgery.text import one_line, printable, without_credentials
+from surgery.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,6 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import surgery
 from surgery.checkpoint.companions import companion_folders
 from surgery.checkpoint.digest import DigestCache
 from surgery.checkpoint.folder import INDEX, changed_error
@@ -23,6 +22,7 @@ from surgery.execute.work import CopyRun, JobStopped, copy_place, default_worker
 from surgery.methods.operations import MergekitMethod
 from surgery.plan.validate import validate
 from surgery.recipe.dump import to_yaml
+from surgery.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -220,7 +220,7 @@ def _ledger(
     layout: Mapping[str, str],
 ) -> Ledger:
     """Return the ledger of a merge, tensor by tensor."""
-    versions = {"vlm-surgery": surgery.__version__, "python": platform.python_version()}
+    versions = {"vlm-surgery": __version__, "python": platform.python_version()}
     if not all(op.is_copy for op in plan.ops):
         versions["torch"] = version("torch")
     if _uses_mergekit(plan):

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import surgery
 from surgery.checkpoint.digest import digest_tensor
 from surgery.checkpoint.folder import read_file
 from surgery.checkpoint.ledger import LEDGER, read_ledger
@@ -22,6 +21,7 @@ from surgery.execute.layout import layout_on_disk, listed_layout, planned_layout
 from surgery.execute.work import copy_place
 from surgery.plan import make_plan
 from surgery.recipe.load import PUBLISHED, parse_recipe
+from surgery.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -298,7 +298,7 @@ def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
         name: (hashlib.sha256(data).hexdigest(), source)
         for name, (data, source) in companions(plan).items()
     }
-    if PUBLISHED in entries or ledger.versions.get("vlm-surgery") != surgery.__version__:
+    if PUBLISHED in entries or ledger.versions.get("vlm-surgery") != __version__:
         # Publishing writes another card, and so may another version.
         expected[CARD] = entries.get(CARD, expected[CARD])
     return [

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import surgery
+from surgery.version import __version__
 
 
 def versions(*distributions: str) -> dict[str, str]:
     """Return the versions of this program, of Python and of some distributions."""
     return {
-        "vlm-surgery": surgery.__version__,
+        "vlm-surgery": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in distributions},
     }
