@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from eval.api import compare, evaluate, run_probe, run_profile, run_sweep
+    from eval.api.evaluation import compare, evaluate, run_sweep
+    from eval.api.probing import run_probe, run_profile
     from eval.endpoint import Endpoint
     from eval.publishing import publish_model, publish_sweep
     from eval.records import Sample, Suite
@@ -21,15 +22,15 @@ _NAMES: Final = {
     "Endpoint": "eval.endpoint",
     "Sample": "eval.records",
     "Suite": "eval.records",
-    "compare": "eval.api",
-    "evaluate": "eval.api",
+    "compare": "eval.api.evaluation",
+    "evaluate": "eval.api.evaluation",
     "list_suites": "eval.suites.table",
     "load_suite": "eval.suites.table",
     "publish_model": "eval.publishing",
     "publish_sweep": "eval.publishing",
-    "run_probe": "eval.api",
-    "run_profile": "eval.api",
-    "run_sweep": "eval.api",
+    "run_probe": "eval.api.probing",
+    "run_profile": "eval.api.probing",
+    "run_sweep": "eval.api.evaluation",
     "train_on_demonstrations": "eval.training",
     "train_on_rewards": "eval.training",
 }

@@ -217,7 +217,8 @@ def test_a_style_of_ones_own(
 ) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "eval.api._results", lambda _, __, settings, *___, **____: asked.append(settings.header())
+        "eval.api.evaluation._results",
+        lambda _, __, settings, *___, **____: asked.append(settings.header()),
     )
     monkeypatch.setattr("surgery.cli.evaluate.print_scores", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")

@@ -1,37 +1,32 @@
-"""The functions behind `eval`'s public names: questions in, results out, one call."""
+"""Evaluations, sweeps and comparisons: questions in, results out, one call."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from eval.api.arguments import check_name, load_suites, run_folder
 from eval.asking.run import ask_served, ask_variants
 from eval.asking.settings import EvalSettings
 from eval.descriptions import describe_suites
 from eval.endpoint import Endpoint
 from eval.generation import Generation
 from eval.grading.grade import GRADERS
-from eval.records import Suite
 from eval.styles import read_style
-from eval.suites.table import Choice, load_suite
+from eval.suites.table import Choice
 from eval.sweep.load import load_sweep
 from eval.sweep.score import Comparison, score
 from eval.variants import find_variant, named
 from surgery.api.results import RunResult
-from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Mapping, Sequence
 
+    from eval.api.arguments import Suites
     from eval.asking.processes import Report
-    from eval.probes.run import Progress
+    from eval.records import Suite
     from eval.variants import Models, Variant
-
-    Suites: TypeAlias = str | Path | Suite | Sequence[str | Path | Suite]
 
 
 def evaluate(
@@ -114,7 +109,7 @@ def evaluate(
         >>> scores.pairs["variant"].unique().tolist()
         ['rl']
     """
-    _check("grader", grader, GRADERS)
+    check_name("grader", grader, GRADERS)
     variants = named(models, bindings, served=server is not None)
     names = [variant.name for variant in variants]
     comparison = Comparison(against or (names[0] if len(names) > 1 else None), base, donor)
@@ -124,7 +119,7 @@ def evaluate(
     settings = EvalSettings(generation, read_style(style), device, dtype, batch_size)
     return _results(
         variants,
-        _suites(suite, Choice(samples, seed, data or {})),
+        load_suites(suite, Choice(samples, seed, data or {})),
         settings,
         _resolved(comparison, variants),
         out,
@@ -184,7 +179,7 @@ def run_sweep(
     comparison = Comparison(loaded.against, loaded.base, loaded.donor)
     return _results(
         loaded.variants,
-        _suites(loaded.suites, Choice(loaded.samples, loaded.seed, loaded.data)),
+        load_suites(loaded.suites, Choice(loaded.samples, loaded.seed, loaded.data)),
         settings,
         _resolved(comparison, loaded.variants),
         out,
@@ -234,165 +229,6 @@ def compare(
     return RunResult.of(load_results(Path(run), against=against, base=base, donor=donor))
 
 
-def run_probe(
-    probe: str,
-    models: Models,
-    *,
-    suite: str | Path | Suite | None = None,
-    pairs: str | Path | None = None,
-    out: str | Path | None = None,
-    layers: str = ":",
-    samples: int | None = None,
-    seed: int = 123,
-    data: Mapping[str, str] | None = None,
-    bindings: Mapping[str, str] | None = None,
-    branches: Sequence[str] = ("layer",),
-    score_by: str = "accuracy",
-    mode: str = "from",
-    boxes: str | None = None,
-    resize_source: bool = False,
-    text: str = "own",
-    style: str = "plain",
-    grader: str = "strict",
-    max_new_tokens: int | None = None,
-    sequential: bool = False,
-    batch_size: int = 128,
-    device: str = "auto",
-    dtype: str = "auto",
-    progress: Progress | None = None,
-) -> RunResult:
-    """Find out where in a model something happens: ablate layers, swap images, follow attention.
-
-    Args:
-        probe: ablation, vision-swap or attention.
-        models: One model or recipe; for attention several, all compared with the first.
-        suite: A suite's name, a YAML or a suite, for ablation and attention.
-        pairs: Folder of image pairs, or `specimen`, for vision-swap.
-        out: Folder of the run, in which responses are stored so that an interrupted probe resumes;
-            without one nothing is kept on disk.
-        layers: Decoder layers, as in a selector: `:`, `0:9`, `early`, `3, 5`.
-        samples: Samples per task, or pairs per task; all, or the suite's own number, by default.
-        seed: Seed that draws the samples.
-        data: Local folders of benchmarks, by name.
-        bindings: References for models that recipes leave open, by model name.
-        branches: For ablation, what is switched off: layer, attention, mlp.
-        score_by: For ablation: accuracy, metric or logprob.
-        mode: For vision-swap, whether layers read the source's image `from` one on or `only` there.
-        boxes: For vision-swap, the scale of boxes in responses; the family's own by default.
-        resize_source: For vision-swap, whether the source image is resized to the target's.
-        text: For attention, over which responses: `own`, a model's name, or a jsonl file.
-        style: Prompt style: a name or the path of a YAML.
-        grader: For ablation, reading of answers: strict or paper.
-        max_new_tokens: Longest answer; the suite's own limit by default.
-        sequential: Whether questions and layers go one at a time: slow, the reference of all else.
-        batch_size: Maximum number of rows in a batch.
-        device: auto, cpu or cuda.
-        dtype: Element type to compute in.
-        progress: Called with a name, the responses that arrived, and how many there will be.
-
-    Returns:
-        Table `layers`, one row per model, layer, branch, task and metric; for attention also
-        `heads`.
-
-    Raises:
-        SurgeryError: If a model, a suite or a setting cannot be used.
-
-    Example:
-        >>> from eval import run_probe
-        >>> probe = run_probe("ablation", "specimen:in", suite="specimen", samples=2, layers="0, 8")
-        >>> sorted(probe.layers["layer"].dropna().unique().tolist())
-        [0, 8]
-    """
-    from eval.probes.ablation import with_accuracy
-    from eval.probes.boxes import Scale
-    from eval.probes.pairs import load_pairs
-    from eval.probes.run import run_ablation, run_attention, run_swap
-    from eval.probes.swap import resized
-    from surgery.intervene import Branch, Mode
-    from surgery.report.figures import write_figures
-
-    _check("probe", probe, dict.fromkeys(("ablation", "vision-swap", "attention")))
-    _check("grader", grader, GRADERS)
-    _check("score_by", score_by, dict.fromkeys(("accuracy", "metric", "logprob")))
-    variants = named(models, bindings)
-    if len(variants) != 1 and probe != "attention":
-        raise SurgeryError(
-            f"{probe} takes one model, found {len(variants)}. Probe each into its own folder."
-        )
-    suites: tuple[Suite, ...] = ()
-    if probe != "vision-swap":
-        if suite is None:
-            raise SurgeryError(f"{probe} needs a suite, for example suite='specimen'.")
-        suites = _suites(suite, Choice(samples, seed, data or {}))
-    elif pairs is None:
-        raise SurgeryError("vision-swap needs pairs, for example pairs='specimen'.")
-    generation = Generation(max_new_tokens=max_new_tokens)
-    settings = EvalSettings(generation, read_style(style), device, dtype, batch_size)
-    settings.resolve_device()  # a device that is not there shows before there is a folder
-    report: Progress = progress or (lambda *_: None)
-    drawn: dict[str, Any] = {"samples": samples, "seed": seed}
-    with _folder(out) as folder:
-        if probe == "ablation":
-            if score_by != "metric":
-                suites = with_accuracy(suites)
-            chosen_branches = [Branch(name) for name in dict.fromkeys(map(str, branches))]
-            run = run_ablation(
-                variants[0], suites, settings, folder, chosen_branches,
-                layers=layers, likely=score_by == "logprob", sequential=sequential,
-                grader=grader, progress=report,
-                details={**drawn, "score": score_by, "grader": grader},
-            )  # fmt: skip
-        elif probe == "vision-swap":
-            chosen = load_pairs(str(pairs), Path(str(pairs)), samples, seed)
-            run = run_swap(
-                variants[0], resized(chosen) if resize_source else chosen, settings, folder,
-                Mode(mode), layers=layers, sequential=sequential,
-                boxes=None if boxes is None else Scale(boxes), progress=report,
-                details={**drawn, "pairs": str(pairs), "mode": mode,
-                         "resize_source": resize_source},
-            )  # fmt: skip
-        else:
-            run = run_attention(
-                variants, suites, settings, folder, text=text, progress=report, details=drawn
-            )
-        if out is not None:
-            write_figures(run, folder)
-    return RunResult.of(run)
-
-
-def run_profile(runs: Sequence[str | Path], *, out: str | Path | None = None) -> RunResult:
-    """Line up what runs found about each decoder layer, and how far they agree.
-
-    Args:
-        runs: Folders of statistics, probes, and sweeps of single layers of one architecture.
-        out: Folder for the tables and figures; without one nothing is written.
-
-    Returns:
-        Tables `layers`, a column for each thing that was found, and `correlations`.
-
-    Raises:
-        SurgeryError: If a folder is no such run, or the runs cannot be lined up.
-
-    Example:
-        >>> import surgery
-        >>> from eval import run_profile
-        >>> models = {"in": "specimen:in", "rl": "specimen:rl"}
-        >>> _ = surgery.weight_stats(models, spectrum="none", out=out / "updates")
-        >>> len(run_profile([out / "updates"]).layers)
-        9
-    """
-    from eval.probes.profile import profile
-    from surgery.report.figures import write_figures
-    from surgery.runs import RunKind, claimed, write_run
-
-    run = profile([Path(each) for each in runs])
-    if out is not None:
-        with claimed(Path(out), RunKind.PROFILE):
-            write_run(run, Path(out))
-            write_figures(run, Path(out))
-    return RunResult.of(run)
-
-
 def _results(
     variants: Sequence[Variant],
     suites: tuple[Suite, ...],
@@ -416,7 +252,7 @@ def _results(
     from eval.grading.judge import Judge
     from surgery.report.figures import write_figures
 
-    with _folder(out) as folder:
+    with run_folder(out) as folder:
         file = None if descriptions is None else Path(descriptions)
         suites = describe_suites(suites, folder, file=file, endpoint=describe, report=report)
         if server is None:
@@ -445,23 +281,6 @@ def _results(
     return RunResult.of(results)
 
 
-@contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
-    """Yield the run's folder, a temporary one where nothing is to be kept."""
-    if out is not None:
-        yield Path(out)
-        return
-    with TemporaryDirectory(prefix="vlm-surgery-") as folder:
-        yield Path(folder) / "run"
-
-
-def _suites(suite: Suites, choice: Choice) -> tuple[Suite, ...]:
-    several = [suite] if isinstance(suite, str | Path | Suite) else suite
-    return tuple(
-        each if isinstance(each, Suite) else load_suite(str(each), choice) for each in several
-    )
-
-
 def _endpoint(endpoint: str | Endpoint | None, key_variable: str | None) -> Endpoint | None:
     return Endpoint.parse(endpoint, key_variable) if isinstance(endpoint, str) else endpoint
 
@@ -474,8 +293,3 @@ def _resolved(comparison: Comparison, variants: Sequence[Variant]) -> Comparison
         if name is not None
     }
     return replace(comparison, **names)
-
-
-def _check(label: str, name: str, known: Mapping[str, object]) -> None:
-    if name not in known:
-        raise SurgeryError(f"{label}: there is no {name!r}.{did_you_mean(name, known)}")

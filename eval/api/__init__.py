@@ -1,0 +1,1 @@
+"""The functions behind `eval`'s public names; each returns a `RunResult`."""
