@@ -23,6 +23,7 @@ from tests.cli.probing import (
     pair,
     records_of,
 )  # fmt: skip
+from tests.support.files import lasting
 
 if TYPE_CHECKING:
     import subprocess
@@ -135,7 +136,7 @@ def test_again_asks_nothing_and_tells_the_same(
         raise AssertionError("the model was loaded")
 
     shutil.copytree(run.folder, tmp_path / run.name)
-    before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    before = lasting(run.folder)
     monkeypatch.setattr("eval.engines.transformers.TransformersEngine.load", load)
     done = surgery("probe", *COMMANDS[run.name], "--out", run.name)
     assert done.returncode == 0, done.stderr
@@ -144,9 +145,7 @@ def test_again_asks_nothing_and_tells_the_same(
     assert lines
     assert all(line.endswith(" responses, kept from before") for line in lines)
     assert "kept from before" not in run.stderr
-    after = {path.name: path.read_bytes() for path in (tmp_path / run.name).iterdir()
-             if path.is_file()}  # fmt: skip
-    assert after == before
+    assert lasting(tmp_path / run.name) == before
 
 
 @pytest.mark.parametrize("name", ["logprob", "swap"])
