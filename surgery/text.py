@@ -1,4 +1,4 @@
-"""Text for people: foreign text made safe to print, sizes, layer ranges."""
+"""Text for people: foreign text made safe to print, sizes, durations, layer ranges, lists."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _BYTES: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+_COUNTS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"))
 _HARMLESS: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters and parts of emoji
 _USER: Final = re.compile(r"(?<=://)[^\s/]*@")
 _QUERY: Final = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
@@ -91,10 +92,49 @@ def size_text(nbytes: float) -> str:
     """Return bytes in decimal units, as disks and the Hub count them: `16.6 GB`."""
     for unit, name in _BYTES:
         if nbytes >= unit:
-            return f"{three_digits(nbytes / unit)} {name}"
+            return f"{_three_digits(nbytes / unit)} {name}"
     return f"{nbytes:.0f} B"
 
 
-def three_digits(value: float) -> str:
-    """Return a number with three digits: `1.50`, `16.6`, `228`."""
+def count_text(count: int) -> str:
+    """Return a number of parameters: `7.62B`, `494M`, `2,048`."""
+    for unit, name in _COUNTS:
+        if count >= unit:
+            return f"{_three_digits(count / unit)}{name}"
+    return f"{count:,}"
+
+
+def quantity(count: int, noun: str) -> str:
+    """Return a counted noun: `1 tensor`, `729 tensors`, `9,000 tensors`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def duration_text(seconds: float) -> str:
+    """Return a length of time: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def first_names(names: Sequence[str], limit: int = 3, separator: str = ", ") -> str:
+    """Return the first names of a list and how many more there are: `a, b, c and 2 more`."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return separator.join(names[:limit]) + more
+
+
+def all_names(names: Sequence[str]) -> str:
+    """Return the names of a list as a sentence does: `a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names)
+
+
+def abbreviate(text: str, limit: int) -> str:
+    """Return text that is at most so long; dots stand for the end of a longer one."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _three_digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

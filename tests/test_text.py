@@ -19,12 +19,19 @@ from markdown_it import MarkdownIt
 from surgery.card import metadata, model_card
 from surgery.markdown import code, fenced, plain, prose, row
 from surgery.text import (
+    abbreviate,
+    all_names,
+    count_text,
+    duration_text,
+    first_names,
     is_address,
     layer_numbers,
     layer_ranges,
     layer_runs,
     one_line,
     printable,
+    quantity,
+    size_text,
     well_formed,
     without_credentials,
 )
@@ -242,3 +249,40 @@ def test_layer_ranges_hold_the_layers_and_no_others(layers: set[int]) -> None:
         [int(end) for end in part.split("-")] for part in layer_ranges(layers).split(", ") if part
     ]
     assert [[part[0], part[-1] + 1] for part in written] == runs
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16.6e9, "16.6 GB")]
+)
+def test_size(value: float, told: str) -> None:
+    assert size_text(value) == told
+
+
+def test_counts_and_durations() -> None:
+    assert (count_text(2048), count_text(494_000_000), count_text(7_615_616_512)) == (
+        "2,048",
+        "494M",
+        "7.62B",
+    )
+    assert (quantity(1, "tensor"), quantity(1200, "tensor")) == ("1 tensor", "1,200 tensors")
+    assert [duration_text(s) for s in (0.42, 12.3, 185, 7384)] == [
+        "0.4 s",
+        "12 s",
+        "3 min 05 s",
+        "2 h 03 min",
+    ]
+
+
+def test_lists_of_names() -> None:
+    assert [first_names(list("abcde"[:n])) for n in (0, 1, 3, 5)] == [
+        "", "a", "a, b, c", "a, b, c and 2 more",
+    ]  # fmt: skip
+    assert first_names(["x"] * 1500, 1, "; ") == "x and 1,499 more"
+    assert [all_names(list("abc"[:n])) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+@given(st.text(max_size=12), st.integers(3, 9))
+def test_abbreviations_fit(text: str, limit: int) -> None:
+    short = abbreviate(text, limit)
+    assert len(short) <= limit
+    assert short == text if len(text) <= limit else short == text[: limit - 3] + "..."

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from surgery.runs import RunTables
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from typing import Self
@@ -118,5 +119,4 @@ class RunResult(RunTables):
             for key in ("variants", "models")
             for each in self.summary.get(key) or ()
         ]
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        return f"{self.kind.label}" + (f" of {shown}" if shown else "")
+        return f"{self.kind.label}" + (f" of {first_names(names, 8)}" if names else "")

@@ -6,19 +6,17 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import ArchitectureError
+from surgery.text import first_names, layer_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from surgery.arch.site import Component, Site
 
-_SHOWN = 3
 
-
-def shown(names: Collection[str], limit: int = _SHOWN) -> str:
-    """The first few names, quoted, and how many more there are."""
-    few = ", ".join(repr(name) for name in list(names)[:limit])
-    return few if len(names) <= limit else f"{few} and {len(names) - limit} more"
+def quoted_names(names: Iterable[str]) -> str:
+    """Return the first names of a list, quoted, and how many more there are."""
+    return first_names([repr(name) for name in names])
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:
@@ -92,7 +90,7 @@ def count_layers(
     if missing:
         raise ArchitectureError(
             f"{component} has layers up to {last} ({examples[last]!r}) but no tensor of"
-            f" {_numbered(missing)}. Expected every layer from 0 to {last}."
+            f" {layer_numbers(missing)}. Expected every layer from 0 to {last}."
         )
     if expected is not None and last + 1 != expected[0]:
         count, key = expected
@@ -102,12 +100,6 @@ def count_layers(
             " missing, or the configuration belongs to another checkpoint."
         )
     return last + 1
-
-
-def _numbered(numbers: Sequence[int]) -> str:
-    """`layer 4`, or `layers 4, 5, 6` with the tail cut off."""
-    text = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
-    return f"layer{'s' if len(numbers) > 1 else ''} {text}"
 
 
 def by_component(sites: Iterable[tuple[str, Site]]) -> dict[Component, list[str]]:

@@ -15,7 +15,7 @@ from surgery.arch.check import (
     expected_layers,
     layer_examples,
     lookup,
-    shown,
+    quoted_names,
 )
 from surgery.arch.families import FAMILIES
 from surgery.arch.rules import RuleBook
@@ -159,7 +159,7 @@ def _layers(
             ]
             raise ArchitectureError(
                 f"family {family.name} has no layer of {component} among {len(sites)} tensors"
-                f" ({shown(list(sites))}). Expected names that begin with one of:"
+                f" ({quoted_names(sites)}). Expected names that begin with one of:"
                 f" {', '.join(stacks)}.{prefix_hint(_book(family.rules), list(sites))}"
             )
     return layers
@@ -168,7 +168,7 @@ def _layers(
 def _say_uncertain(family: Family, uncertain: Mapping[str, Site]) -> tuple[str, ...]:
     """One sentence for each part that holds tensors the row does not know."""
     return tuple(
-        f"Family {family.name} does not say where {shown(names)} belong:"
+        f"Family {family.name} does not say where {quoted_names(names)} belong:"
         f" taken as {component}, outside its layers."
         for component, names in by_component(uncertain.items()).items()
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch import counts
-from surgery.arch.check import by_component, check_one_to_one, count_layers, shown
+from surgery.arch.check import by_component, check_one_to_one, count_layers, quoted_names
 from surgery.arch.rules import block, is_norm
 from surgery.arch.site import Component, Module, Site
 from surgery.arch.stacks import Prefix, Stack, component, find_stacks, speaks, split, words
@@ -79,7 +79,7 @@ def guess_sites(
     layout = _layout(config, names, stacks)
     if not layout.stacks:
         raise ArchitectureError(
-            f"no numbered stack of layers among {len(names)} tensors ({shown(names)}), and"
+            f"no numbered stack of layers among {len(names)} tensors ({quoted_names(names)}), and"
             f" model_type {config.get('model_type')!r} is not in the family table. Expected names"
             " such as 'model.layers.0.mlp.up_proj.weight'."
         )
@@ -308,5 +308,5 @@ def _sentences(
         lines.append(f"Other numbered stacks, not taken as layers: {', '.join(spare)}.")
     outside = ((name, site) for name, site in sites.items() if site.layer is None)
     for part, names in by_component(outside).items():
-        lines.append(f"Taken as {part}: {shown(names)}.")
+        lines.append(f"Taken as {part}: {quoted_names(names)}.")
     return tuple(lines)

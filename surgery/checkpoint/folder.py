@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.errors import CheckpointError
 from surgery.reading import parse_json, read_bytes
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -209,18 +210,18 @@ def choose_weights(names: Collection[str], where: str) -> str:
         return found[0]
     if any(_PART.search(name) for name in found):
         raise CheckpointError(
-            f"{where}: found {', '.join(found[:3])} but no {INDEX}. The checkpoint is incomplete; "
+            f"{where}: found {first_names(found)} but no {INDEX}. The checkpoint is incomplete; "
             "fetch the index too."
         )
     if found:
         raise CheckpointError(
-            f"{where}: found {len(found)} safetensors files ({', '.join(found[:3])}) and no "
+            f"{where}: found {len(found)} safetensors files ({first_names(found)}) and no "
             f"{INDEX} that says how they belong together. Keep one, or save the model again."
         )
     pickles = sorted(name for name in names if name.endswith(_PICKLES))
     if pickles:
         raise CheckpointError(
-            f"{where}: found only pickle files ({', '.join(pickles[:3])}), which are never opened "
+            f"{where}: found only pickle files ({first_names(pickles)}), which are never opened "
             "because they can run code. Convert them in a place you trust: load the model with "
             "transformers and `model.save_pretrained(folder, safe_serialization=True)`, or use the "
             "Hub's https://huggingface.co/spaces/safetensors/convert."

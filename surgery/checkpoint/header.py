@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from surgery.checkpoint.dtype import DType
 from surgery.checkpoint.source import TensorHeader
 from surgery.errors import CheckpointError, did_you_mean
+from surgery.text import abbreviate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,8 +97,7 @@ def _refuse(path: Path, message: str) -> NoReturn:
 
 def _short(value: object) -> str:
     """A value as an error message shows it, however long a hostile header made it."""
-    text = repr(value[:100] if isinstance(value, str | list) else value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return abbreviate(repr(value[:100] if isinstance(value, str | list) else value), 100)
 
 
 def _header_length(descriptor: int, path: Path, size: int) -> int:

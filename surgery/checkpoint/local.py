@@ -12,9 +12,10 @@ from surgery.checkpoint.source import CheckpointInfo, Closing, TensorHeader
 from surgery.checkpoint.weights import WeightFile
 from surgery.errors import CheckpointError, did_you_mean
 from surgery.reading import is_folder
+from surgery.text import first_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from surgery.checkpoint.folder import Shards
@@ -272,12 +273,8 @@ def _check_index(
         (extra, "stand in a shard but not in the index"),
     ):
         if names:
+            shown = first_names([repr(name[:100]) for name in names])
             raise CheckpointError(
-                f"{folder}: {len(names)} tensors {kind}: {_listed(names)}. "
+                f"{folder}: {len(names)} tensors {kind}: {shown}. "
                 "Index and shards come from different saves; fetch or save the model again."
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:100]) for name in names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

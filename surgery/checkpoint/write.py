@@ -23,6 +23,7 @@ from surgery.checkpoint.ledger import LEDGER
 from surgery.checkpoint.shard import ShardWriter, lay_out
 from surgery.errors import ExecutionError
 from surgery.reading import resolve
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,12 +113,12 @@ class FolderWriter:
         there = sorted(path.name for path in target.iterdir())
         if not there or (self._overwrite and LEDGER in there):
             return
-        shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
         hint = (
             f"It has no {LEDGER}, so it was not written by this toolkit and is not overwritten"
             if self._overwrite
             else "Choose another name, remove it, or say --overwrite if an earlier merge made it"
         )
+        shown = first_names(there)
         raise ExecutionError(f"{self._target}: exists and is not empty ({shown}). {hint}.")
 
     def shard(

@@ -9,6 +9,7 @@ import typer
 from surgery.checkpoint.source import Remote
 from surgery.cli.console import print_json, stdout
 from surgery.cli.options import Json
+from surgery.text import layer_ranges
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,16 +70,15 @@ def _tensors(info: CheckpointInfo, architecture: Architecture) -> list[dict[str,
 def _print_summary(console: Console, record: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from surgery.report.units import many, number
-    from surgery.text import size_text
+    from surgery.text import count_text, quantity, size_text
 
     parts = record["components"].values()
     nbytes = size_text(sum(part["bytes"] for part in parts))
     console.print(
         Text.assemble(
             (str(record["reference"]), "bold"),
-            f"  {record['family']}, {many(sum(p['parameters'] for p in parts))} parameters, "
-            f"{nbytes} in {number(len(record['shards']), 'file')}\n",
+            f"  {record['family']}, {count_text(sum(p['parameters'] for p in parts))} parameters, "
+            f"{nbytes} in {quantity(len(record['shards']), 'file')}\n",
         )
     )
     _print_components(console, record)
@@ -100,8 +100,7 @@ def _print_summary(console: Console, record: dict[str, Any]) -> None:
 def _print_components(console: Console, record: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from surgery.report.units import many
-    from surgery.text import size_text
+    from surgery.text import count_text, size_text
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
     for column in ("component", "layers"):
@@ -112,7 +111,7 @@ def _print_components(console: Console, record: dict[str, Any]) -> None:
     for name, part in record["components"].items():
         layers = f"{part['layers']} (0-{part['layers'] - 1})" if part["layers"] else ""
         dtypes = ", ".join(part["dtypes"])
-        cells = (f"{part['tensors']:,}", many(part["parameters"]), size_text(part["bytes"]))
+        cells = (f"{part['tensors']:,}", count_text(part["parameters"]), size_text(part["bytes"]))
         table.add_row(name, layers, *cells, dtypes)
     console.print(table)
 
@@ -122,7 +121,7 @@ def _regions(record: dict[str, Any]) -> list[str]:
     return [
         f"{name}: "
         + ", ".join(
-            f"{region} {first}-{end - 1}" if end - first > 1 else f"{region} {first}"
+            f"{region} {layer_ranges(range(first, end))}"
             for region, (first, end) in part["regions"].items()
             if end > first
         )

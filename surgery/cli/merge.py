@@ -118,14 +118,13 @@ def _summary(plan: Plan, ledger: Ledger, out: Path, seconds: float) -> dict[str,
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    from surgery.report.units import duration, number
-    from surgery.text import size_text
+    from surgery.text import duration_text, quantity, size_text
 
     memory = summary["peak_memory_bytes"]
     parts = [
-        f"{size_text(summary['bytes'])} in {duration(summary['seconds'])}",
+        f"{size_text(summary['bytes'])} in {duration_text(summary['seconds'])}",
         f"{size_text(summary['bytes_per_second'])}/s",
-        f"{summary['computed']:,} of {number(summary['tensors'], 'tensor')} computed",
+        f"{summary['computed']:,} of {quantity(summary['tensors'], 'tensor')} computed",
         *([f"peak memory {size_text(memory)}"] if memory else []),
     ]
     console = stdout()

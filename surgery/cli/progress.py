@@ -8,8 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from surgery.cli.console import stderr
-from surgery.report.units import duration
-from surgery.text import one_line, size_text
+from surgery.text import duration_text, one_line, size_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -102,7 +101,7 @@ class ByteProgress(OnTerminal):
         if self.total:
             left = max(0, self.total - self.done) / max(rate, 1e-9)
             told += f" of {size_text(self.total)} ({self.done / self.total:.0%})"
-            return f"{told}, {size_text(rate)}/s, {duration(left)} left"
+            return f"{told}, {size_text(rate)}/s, {duration_text(left)} left"
         return f"{told}, {size_text(rate)}/s"
 
 
@@ -180,7 +179,7 @@ class AnswerProgress(OnTerminal):
         seconds = max(time.monotonic() - self._start, 1e-9)
         done, total = sum(self._done.values()), sum(self._totals.values())
         rate = (done - self._kept) / seconds
-        left = f", {duration((total - done) / rate)} left" if rate else ""
+        left = f", {duration_text((total - done) / rate)} left" if rate else ""
         return f"{rate:.3g} responses/s{left}"
 
 

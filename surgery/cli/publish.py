@@ -241,26 +241,24 @@ def _print_dry(repo: str, card: str, files: dict[str, int]) -> None:
 
 
 def _print_files(repo: str, files: dict[str, int]) -> None:
-    from surgery.report.units import number
-    from surgery.text import size_text
+    from surgery.text import quantity, size_text
 
     console = stdout()
     total = size_text(sum(files.values()))
-    console.print(f"{repo}: {number(len(files), 'file')}, {total}", soft_wrap=True)
+    console.print(f"{repo}: {quantity(len(files), 'file')}, {total}", soft_wrap=True)
     for name, nbytes in files.items():
         console.print(f"  {size_text(nbytes):>9}  {name}", soft_wrap=True)
 
 
 def _print_done(published: Published) -> None:
-    from surgery.report.units import number
-    from surgery.text import size_text
+    from surgery.text import quantity, size_text
 
     console = stdout()
     seen = "private" if published.private else "public"
-    told = f"{number(published.files, 'file')}, {size_text(published.nbytes)}, {seen}"
+    told = f"{quantity(published.files, 'file')}, {size_text(published.nbytes)}, {seen}"
     console.print(f"{published.url}: {told}", soft_wrap=True)
     if published.copied:
-        copied = number(len(published.copied), "file")
+        copied = quantity(len(published.copied), "file")
         console.print(f"  {copied} copied from a parent by the Hub itself", soft_wrap=True)
     console.print(
         f"  commit {published.commit}; every file there has the hash of the one here",

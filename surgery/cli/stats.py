@@ -230,8 +230,7 @@ def _measured(
 
 def _say_what(study: Study, *, quiet: bool) -> None:
     """What will be read, and what had to be left out; on stderr."""
-    from surgery.report.units import number
-    from surgery.text import size_text
+    from surgery.text import quantity, size_text
 
     for told in _some([f"left out: {each}" for each in study.subject.alignment.unmatched]):
         show_warning(told)
@@ -241,7 +240,7 @@ def _say_what(study: Study, *, quiet: bool) -> None:
     done = len(pieces) - len(study.todo)
     parts = [
         ", ".join(map(str, study.subject.pairs)),
-        number(len(pieces), "tensor"),
+        quantity(len(pieces), "tensor"),
         size_text(sum(piece.nbytes for piece in pieces)),
         *([f"{done:,} of them measured earlier"] if done else []),
     ]
@@ -256,10 +255,9 @@ def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
 
 def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
     from surgery.report.stats.terminal import bars
-    from surgery.report.units import duration
-    from surgery.text import size_text
+    from surgery.text import duration_text, size_text
 
     console = stdout()
     console.print(bars(stats))
-    told = f"measured {size_text(nbytes)} in {duration(seconds)}; " if nbytes else ""
+    told = f"measured {size_text(nbytes)} in {duration_text(seconds)}; " if nbytes else ""
     console.print(f"{told}tables, figures and run.json are in {out}")

@@ -148,8 +148,8 @@ class _Lines:
 
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     from surgery.report.figures import write_figures
-    from surgery.report.units import duration, number
     from surgery.runs import RunKind, read_run
+    from surgery.text import duration_text, first_names, quantity
     from surgery.train.folder import is_first
 
     if not is_first():
@@ -164,9 +164,7 @@ def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     ):
         if names:
             stderr().print(
-                f"{number(len(names), 'tensor')} {told}: {', '.join(names[:3])}"
-                f"{', ...' if len(names) > 3 else ''}",
-                soft_wrap=True,
+                f"{quantity(len(names), 'tensor')} {told}: {first_names(names)}", soft_wrap=True
             )
     if json:
         print_json(
@@ -184,9 +182,9 @@ def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     elif not quiet:
         kept = len(trained.region.frozen)
         stdout().print(
-            f"{trained.folder}: {number(len(trained.region.trained), 'parameter')} trained in "
-            f"{duration(trained.seconds)}, {number(kept, 'parameter')} frozen and bit for bit what "
-            f"they were",
+            f"{trained.folder}: {quantity(len(trained.region.trained), 'parameter')} trained in "
+            f"{duration_text(trained.seconds)}, {quantity(kept, 'parameter')} frozen and bit for "
+            f"bit what they were",
             soft_wrap=True,
         )
         stdout().print(f"log and curves: {out / 'log.csv'}, {out / 'curves.png'}", soft_wrap=True)

@@ -81,7 +81,7 @@ def _record(out: str, found: Verification) -> dict[str, Any]:
 def _print(out: str, found: Verification) -> None:
     from rich.text import Text
 
-    from surgery.report.units import number
+    from surgery.text import quantity
 
     console = stdout()
     for fault in found.faults[:_SHOWN]:
@@ -91,11 +91,13 @@ def _print(out: str, found: Verification) -> None:
     if len(found.faults) > _SHOWN:
         console.print(f"... and {len(found.faults) - _SHOWN:,} more; --json lists all")
     if not found.ok:
-        console.print(f"{out} does not hold: {number(len(found.faults), 'fault')}", soft_wrap=True)
+        console.print(
+            f"{out} does not hold: {quantity(len(found.faults), 'fault')}", soft_wrap=True
+        )
         return
     console.print(
-        f"{out} holds: {number(found.tensors, 'tensor')} and {number(found.files, 'file')} as the "
-        f"ledger says",
+        f"{out} holds: {quantity(found.tensors, 'tensor')} and {quantity(found.files, 'file')} as "
+        f"the ledger says",
         soft_wrap=True,
     )
     if found.inputs:

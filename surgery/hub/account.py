@@ -10,9 +10,10 @@ from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import PublishError, did_you_mean
 from surgery.hub.failure import LOG_IN, publish_errors
 from surgery.reading import read_json
+from surgery.text import first_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
 _OWN = ".gitattributes"
 _ROLES = frozenset({"write", "admin", "contributor"})
@@ -163,7 +164,7 @@ class Target:
         if self.others and LEDGER not in self.files:
             raise PublishError(
                 f"{self.repo} is there already and has files that were not published by this "
-                f"toolkit ({shortened(self.others)}). Choose another name."
+                f"toolkit ({first_names(self.others)}). Choose another name."
             )
 
     @property
@@ -206,11 +207,6 @@ class Target:
     def stale(self, wanted: Mapping[str, object]) -> list[str]:
         """Files of an earlier publication that the new one does not have."""
         return sorted((self.ours & self.files) - wanted.keys())
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The first names of a list."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _ours(api: Any, repo: str, head: str) -> tuple[frozenset[str], str]:

@@ -17,7 +17,7 @@ from surgery.hub.parents import public_reference
 from surgery.markdown import code, fenced, plain, prose, row
 from surgery.recipe.dump import to_yaml
 from surgery.recipe.models import pinned
-from surgery.text import size_text
+from surgery.text import all_names, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -287,8 +287,8 @@ def _again(subject: ProvenMerge) -> list[str]:
         "here."
     )
     missing = (
-        f"{_listed(local)} {'is' if len(local) == 1 else 'are'} not on the Hub: FOLDER stands for "
-        "where you have it."
+        f"{all_names([*map(code, local)])} {'is' if len(local) == 1 else 'are'} not on the Hub: "
+        "FOLDER stands for where you have it."
         if local
         else ""
     )
@@ -355,10 +355,5 @@ def _settled(licence: MergeLicence, doubt: str) -> str:
 def _evaluated(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return "It was not evaluated: nothing is known of how well it answers."
-    suites = _listed(list(dict.fromkeys(row.suite for row in evaluation.scores)))
+    suites = all_names([*dict.fromkeys(code(row.suite) for row in evaluation.scores)])
     return f"It was scored on {suites} and on nothing else; the numbers say nothing of other tasks."
-
-
-def _listed(names: Sequence[str]) -> str:
-    quoted = [code(name) for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.errors import PublishError, SurgeryError, first_line
 from surgery.pretrained import load_pretrained
+from surgery.text import first_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -78,7 +79,7 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> LoadReport:
         ),
     ):
         if names:
-            raise PublishError(f"{folder} {what} {_listed(sorted(map(str, names)))}.")
+            raise PublishError(f"{folder} {what} {first_names(sorted(map(str, names)), 1)}.")
     return LoadReport(
         auto=kind.__name__,
         model=type(model).__name__,
@@ -86,7 +87,3 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> LoadReport:
         vision=kind is AutoModelForImageTextToText,
         unused=tuple(sorted(found["unexpected_keys"])),
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surgery.errors import PublishError, did_you_mean
+from surgery.text import all_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,8 +160,7 @@ def _is_clear(stated: StatedLicence) -> bool:
 
 def _statement(stated: StatedLicence | None, names: list[str]) -> str:
     """List the parents that state one licence, with what it lacks."""
-    who = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    says = f"{who} {'states' if len(names) == 1 else 'state'}"
+    says = f"{all_names(names)} {'states' if len(names) == 1 else 'state'}"
     if stated is None:
         return f"{says} no licence, which means all rights reserved"
     if stated.license == "unknown":

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from surgery.errors import PublishError
-from surgery.hub.account import shortened
 from surgery.hub.failure import CopyRefusedError, HubBusyError, publish_errors
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,7 @@ def publish(
     others = [name for name in target.others if name not in bundle.files]
     if others and merge is not None:
         report(
-            f"{repo} has files of its own ({shortened(others)}), which are left as they are; "
+            f"{repo} has files of its own ({first_names(others)}), which are left as they are; "
             f"'surgery verify {repo}' will name them"
         )
     copies = () if merge is None else unchanged(api, *merge)

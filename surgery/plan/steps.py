@@ -20,6 +20,7 @@ from surgery.plan.experts import check_expert_layouts
 from surgery.plan.model import TensorRef
 from surgery.recipe.recipe import Add, Interpolate, Merge, Transplant
 from surgery.recipe.spread import value_at
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -187,17 +188,15 @@ def _absent(missing: Sequence[tuple[SiteIndex, Site]]) -> str:
     )
 
 
-def _some(items: Sequence[str], count: int = 3) -> str:
-    """Return the first few of a list, and how many more there are."""
-    more = f" and {len(items) - count} more" if len(items) > count else ""
-    return "; ".join(items[:count]) + more
-
-
 def reference(model: SiteIndex, site: Site) -> TensorRef:
     """Return a reference to the tensor at a site, which the model has."""
     header = model.find(site)
     assert header is not None  # the base has its own sites, and _check_tensors looked at others
     return TensorRef(model.name, header.name)
+
+
+def _some(items: Sequence[str]) -> str:
+    return first_names(items, separator="; ")
 
 
 def _copy(index: int, model: SiteIndex, site: Site) -> Draft:

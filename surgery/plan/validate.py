@@ -12,7 +12,7 @@ from surgery.checkpoint.vocabulary import differing_tokens, vocabulary
 from surgery.errors import PlanError
 from surgery.plan.memory import projected_memory, whole_memory, worst_op
 from surgery.reading import resolve
-from surgery.text import size_text
+from surgery.text import first_names, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,11 +96,10 @@ def check_vocabularies(plan: Plan) -> None:
         ]
         tokens = differing_tokens(plan.base, info)
         if sizes or tokens:
-            listed = ", ".join(repr(token) for token in tokens[:5])
-            more = f" and {len(tokens) - 5} more" if len(tokens) > 5 else ""
+            listed = first_names([repr(token) for token in tokens], 5)
             found = [
                 *sizes,
-                *([f"these tokens have different ids: {listed}{more}"] if tokens else []),
+                *([f"these tokens have different ids: {listed}"] if tokens else []),
             ]
             raise PlanError(
                 f"the vocabularies of {base!r} ({plan.base.reference}) and {name!r} "

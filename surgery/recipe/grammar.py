@@ -10,6 +10,7 @@ from surgery.arch.regions import Region
 from surgery.arch.site import Component, Module
 from surgery.errors import RecipeError, did_you_mean
 from surgery.recipe.select import Index, Range, Selector, Term
+from surgery.text import abbreviate
 
 if TYPE_CHECKING:
     from surgery.errors import Place
@@ -160,8 +161,7 @@ class _Reader:
 
     def rest(self) -> str:
         """Return the unread rest, shortened."""
-        rest = self.text[self.at :].rstrip()
-        return rest if len(rest) <= 40 else rest[:37] + "..."
+        return abbreviate(self.text[self.at :].rstrip(), 40)
 
     def point(self, offset: int) -> Place | None:
         """Return the place of a character of the text."""
@@ -171,8 +171,7 @@ class _Reader:
 
     def fail(self, message: str) -> NoReturn:
         """Refuse the text at the current position."""
-        shown = self.text if len(self.text) <= 80 else self.text[:77] + "..."
-        where = f"selector {shown!r}, character {self.at + 1}: "
+        where = f"selector {abbreviate(self.text, 80)!r}, character {self.at + 1}: "
         if not message.endswith((".", "?")):
             message += "."
         raise RecipeError(where + message, self.point(self.at))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import yaml
 
 from surgery.errors import Place, RecipeError
+from surgery.text import abbreviate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -268,7 +269,7 @@ def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> tuple[str, Pl
     place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
     lines = text.splitlines()
     line = lines[place.line - 1].strip() if place.line <= len(lines) else ""
-    shown = line if len(line) <= 60 else line[:57] + "..."
+    shown = abbreviate(line, 60)
     hint = ""
     if "\t" in line or "'\\t'" in str(error.problem):
         hint = " Indent with spaces, not tabs."

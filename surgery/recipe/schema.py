@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from surgery.arch.site import Component
 from surgery.errors import did_you_mean
 from surgery.methods.table import METHODS
+from surgery.text import abbreviate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,7 +98,7 @@ def kind_of(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return abbreviate(text, 60)
 
 
 def _plain(value: str) -> str:

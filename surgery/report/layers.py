@@ -16,8 +16,7 @@ from surgery.report.literal import literal
 from surgery.report.picture import Key, entries
 from surgery.report.stack import components, numbered, rows, symbol
 from surgery.report.style import GREY, RC, WIDTH
-from surgery.report.units import number
-from surgery.text import size_text
+from surgery.text import quantity, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -238,4 +237,4 @@ def _legend(page: _Page, shown: Sequence[LegendEntry], key: Key) -> None:
 def _counts(entry: LegendEntry) -> tuple[str, str]:
     if entry.tensors is None:
         return "", ""
-    return number(entry.tensors, "tensor"), size_text(entry.nbytes)
+    return quantity(entry.tensors, "tensor"), size_text(entry.nbytes)

@@ -13,8 +13,7 @@ from rich.text import Text
 from surgery.checkpoint.source import Remote
 from surgery.plan.wording import step_detail
 from surgery.report.picture import picture
-from surgery.report.units import number
-from surgery.text import size_text
+from surgery.text import quantity, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,14 +61,14 @@ def needs(plan: Plan, memory: int) -> Text:
     moved = "all moved byte for byte"
     if computed:
         moved = f"{size_text(computed)} computed, the rest moved byte for byte"
-    told = f"{size_text(plan.nbytes)} in {number(len(plan.shards), 'file')}, {dtypes}; {moved}"
+    told = f"{size_text(plan.nbytes)} in {quantity(len(plan.shards), 'file')}, {dtypes}; {moved}"
     return Text.assemble(("output ", "bold"), f"{told}; memory at most {size_text(memory)}")
 
 
 def fetch_line(name: str, cost: Fetch) -> Text:
     """Return the cost of fetching a model from the Hub, both ways, and which is taken."""
     ways = {
-        Remote.RANGES: f"{size_text(cost.ranges)} by range in {number(cost.requests, 'request')}",
+        Remote.RANGES: f"{size_text(cost.ranges)} by range in {quantity(cost.requests, 'request')}",
         Remote.CACHE: f"{size_text(cost.whole)} whole, into the Hub's cache",
     }
     told = f"{name}: {ways.pop(cost.way)}"
@@ -89,7 +88,7 @@ def steps(plan: Plan) -> RenderableType:
             step.kind,
             step.selector.describe(plan.architecture, plan.recipe.cuts),
             step_detail(step, plan.recipe.base),
-            number(len(ops), "tensor"),
+            quantity(len(ops), "tensor"),
             size_text(sum(op.nbytes for op in ops)),
         )
     return table

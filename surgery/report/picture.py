@@ -31,8 +31,7 @@ from surgery.report.stack import (
     rows,
     symbol,
 )
-from surgery.report.units import number
-from surgery.text import size_text
+from surgery.text import quantity, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -219,7 +218,7 @@ def legend_of(plan: Plan, key: Key, drawn: Sequence[LayerRow]) -> RenderableType
     for entry in entries(plan, key, drawn):
         counts = ("", "")
         if entry.tensors is not None:
-            counts = number(entry.tensors, "tensor"), size_text(entry.nbytes)
+            counts = quantity(entry.tensors, "tensor"), size_text(entry.nbytes)
         table.add_row(_swatch(key, entry.mark, entry.cell), entry.name, entry.told, *counts)
     return _Indented(table)
 

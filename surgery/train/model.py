@@ -9,9 +9,10 @@ from huggingface_hub.errors import StrictDataclassError
 from surgery.errors import CheckpointError
 from surgery.pretrained import custom_code_error, load_pretrained, loading
 from surgery.processor import PROCESSING_ERRORS
+from surgery.text import first_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -51,7 +52,7 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
     missing = sorted(found["missing_keys"])
     if missing:
         raise CheckpointError(
-            f"{folder} has no {missing[0]}{_more(missing)}: transformers would begin with random "
+            f"{folder} has no {first_names(missing, 1)}: transformers would begin with random "
             "numbers there."
         )
     # What generation is like is the trainer's to say; a contradiction in the file, which loading
@@ -63,10 +64,6 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
         pad_token_id=ends.pad_token_id,
     )
     return model.train()
-
-
-def _more(names: Sequence[str]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
 def class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:

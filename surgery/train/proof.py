@@ -9,6 +9,7 @@ from surgery.arch import resolve
 from surgery.checkpoint.digest import digest_tensor
 from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import ExecutionError
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ def check_still(before: Mapping[str, str], model: Any, region: FrozenRegion) -> 
     broken = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     if broken:
         raise ExecutionError(
-            f"training diverged: {broken[0]} and {len(broken) - 1} more hold numbers that are not "
+            f"training diverged: {first_names(broken, 1)} hold numbers that are not "
             "finite. The result is not kept; look at grad_norm in log.csv and lower 'lr'."
         )
     after = fingerprints(model)
@@ -133,9 +134,8 @@ def _still(region: FrozenRegion, found: Mapping[Site, str]) -> list[Site]:
 
 
 def _refuse(moved: Sequence[str], where: str) -> None:
-    more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
     raise ExecutionError(
-        f"{moved[0]}{more} was to stand still and differs {where} after training. The result is "
-        "not kept. Something besides the optimizer writes weights; look at the trl: part of the "
-        "configuration, and at callbacks or plugins of accelerate."
+        f"{first_names(moved, 1)} was to stand still and differs {where} after training. The "
+        "result is not kept. Something besides the optimizer writes weights; look at the trl: part "
+        "of the configuration, and at callbacks or plugins of accelerate."
     )

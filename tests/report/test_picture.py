@@ -5,7 +5,6 @@ import io
 from dataclasses import replace
 from textwrap import dedent
 
-import pytest
 from rich.console import Console
 
 from surgery.arch.site import Component
@@ -13,8 +12,6 @@ from surgery.recipe.recipe import Add
 from surgery.report.overview import overview
 from surgery.report.picture import picture
 from surgery.report.stack import letters, rows
-from surgery.report.units import duration, many, number
-from surgery.text import size_text
 from tests.cli.plans import add, interpolate, merge, plan, transplant
 
 
@@ -146,21 +143,3 @@ def test_the_overview_tells_steps_fates_and_needs() -> None:
     assert "rl  15 used, 52 unused" in drawn
     assert "137 kB in 1 file, bfloat16; all moved byte for byte; memory at most 190 MB" in drawn
     assert "none: the output is the base, rewritten" in _drawn(overview(plan(), 0))
-
-
-@pytest.mark.parametrize(
-    ("value", "told"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16.6e9, "16.6 GB")]
-)
-def test_size(value: float, told: str) -> None:
-    assert size_text(value) == told
-
-
-def test_counts_and_durations() -> None:
-    assert (many(2048), many(494_000_000), many(7_615_616_512)) == ("2,048", "494M", "7.62B")
-    assert (number(1, "tensor"), number(1200, "tensor")) == ("1 tensor", "1,200 tensors")
-    assert [duration(s) for s in (0.42, 12.3, 185, 7384)] == [
-        "0.4 s",
-        "12 s",
-        "3 min 05 s",
-        "2 h 03 min",
-    ]

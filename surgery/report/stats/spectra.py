@@ -12,6 +12,7 @@ from surgery.arch.site import Component
 from surgery.report.stats.axes import NAMES
 from surgery.report.stats.tables import STACKS, cuts_of, pairs_of, present
 from surgery.report.style import GREY, grid, legend, new_figure, styles
+from surgery.text import layer_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,8 @@ def spectra(tables: RunTables) -> Figure | None:
             layers = range(*cuts_of(tables)[component].get(name, (0, 0)))
             here = [s for s in found if s.component is component and s.layer in layers]
             _panel(drawn[i][j], here, shown, whole=whole)
-            drawn[i][j].set_title(f"{NAMES[component]}, {name} ({_numbers(layers)})")
+            numbers = layer_numbers(layers) if layers else "no layers"
+            drawn[i][j].set_title(f"{NAMES[component]}, {name} ({numbers})")
     low, high = drawn[0][0].get_ylim()
     drawn[0][0].set_ylim(max(low, _FLOOR), high)
     if not whole:
@@ -166,12 +168,3 @@ def random_values(sides: tuple[int, int], share: Values) -> Values:
     above = np.cumsum(np.sin(t) ** 2 / x)
     values = np.sqrt(np.interp(share - 0.5 / sides[0], above / above[-1], x))
     return np.asarray(values / (1 + np.sqrt(ratio)))
-
-
-def _numbers(layers: range) -> str:
-    """Layers by their inclusive numbers."""
-    if not layers:
-        return "no layers"
-    if len(layers) == 1:
-        return f"layer {layers[0]}"
-    return f"layers {layers[0]}-{layers[-1]}"
