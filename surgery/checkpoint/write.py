@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint import sibling
+from surgery.checkpoint.draft import Draft, clear_drafts
 from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.folder import INDEX
 from surgery.checkpoint.ledger import LEDGER
@@ -68,15 +69,14 @@ class FolderWriter:
         self._names: set[str] = set()
         self._made: list[Path] = []
         self._handlers: dict[int, Any] = {}
-        self._temporary: Path | None = None
-        self._aside: Path | None = None
+        self._draft: Draft | None = None
 
     @property
     def folder(self) -> Path:
         """The temporary folder, inside the block."""
-        if self._temporary is None:
+        if self._draft is None:
             raise ValueError("the folder exists only inside the with block")
-        return self._temporary
+        return self._draft.folder
 
     def __enter__(self) -> Self:
         target = self._real
@@ -85,10 +85,10 @@ class FolderWriter:
         try:
             with filesystem_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _clear_leftovers(target)
+                clear_drafts(target)
                 self._check_target(target)
-                self._temporary = sibling.name_beside(target, "tmp")
-                self._temporary.mkdir()
+                self._draft = Draft(target)
+                self._draft.make()
         except BaseException:
             self._remove()
             raise
@@ -224,7 +224,6 @@ class FolderWriter:
                     "It was left alone; choose another name."
                 ) from error
             raise
-        self._temporary = None
 
     def _replace(self, target: Path) -> None:
         """Put the new folder where an old one is, so that one of the two is there at any time."""
@@ -237,33 +236,21 @@ class FolderWriter:
             "repairs it.",
             stacklevel=2,
         )
-        self._aside = sibling.name_beside(target, "old")
-        target.rename(self._aside)
-        try:
-            self._rename(target)
-        except BaseException:
-            self._aside.rename(target)
-            self._aside = None
-            raise
-        sibling.remove(self._aside)
-        self._aside = None
+        assert self._draft is not None
+        target.rename(self._draft.aside)
+        self._rename(target)
 
     def _remove(self) -> None:
         for shard in self._shards.values():
             shard.abandon()
         self._discard()
-        self._temporary = None
+        self._draft = None
         self._restore_signals()
 
     def _discard(self) -> None:
         """Remove the folder that is being made; what it was to replace stands again."""
-        if self._aside is not None:
-            if self._real.exists():
-                sibling.remove(self._aside)
-            else:
-                self._aside.rename(self._real)
-        if self._temporary is not None:
-            sibling.remove(self._temporary)
+        if self._draft is not None:
+            self._draft.end()
         for parent in self._made:
             # Somebody else may have put something there since.
             with suppress(OSError):
@@ -314,17 +301,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
             writer._discard()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-
-
-def _clear_leftovers(target: Path) -> None:
-    """Remove what killed runs left; put an old folder back that lost its place to none."""
-    for path in sibling.left_beside(target, "tmp"):
-        sibling.remove(path)
-    for path in sibling.left_beside(target, "old"):
-        if target.exists():
-            sibling.remove(path)
-        else:
-            path.rename(target)
 
 
 def _write_synced(path: Path, data: bytes, shown: Path) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from safetensors import SafetensorError
 
 from surgery.arch import resolve
+from surgery.checkpoint.draft import Draft, clear_drafts
 from surgery.checkpoint.failure import filesystem_errors
-from surgery.checkpoint.sibling import left_beside, name_beside, remove
 from surgery.errors import ExecutionError
 from surgery.execute.files import copied_files
 from surgery.train.proof import check_saved
@@ -45,23 +45,23 @@ def save_model(
     Raises:
         ExecutionError: If a frozen tensor is not byte for byte what it was, or the disk fails.
     """
-    for left in left_beside(folder, "training"):
-        remove(left)
-    draft = name_beside(folder, "training")
+    draft = Draft(folder)
     with filesystem_errors(folder):
         try:
-            model.save_pretrained(draft, state_dict=_stored(model, info, region))
+            clear_drafts(folder)
+            draft.make()
+            model.save_pretrained(draft.folder, state_dict=_stored(model, info, region))
             for name, data in copied_files(info.folder).items():
-                (draft / name).parent.mkdir(exist_ok=True)
-                (draft / name).write_bytes(data)
+                (draft.folder / name).parent.mkdir(exist_ok=True)
+                (draft.folder / name).write_bytes(data)
             told = {**record, "frozen": list(region.frozen), "trained": list(region.trained)}
-            (draft / RECORD).write_text(json.dumps(told, indent=2) + "\n")
-            rounded = check_saved(info, draft, region)
-            draft.rename(folder)
+            (draft.folder / RECORD).write_text(json.dumps(told, indent=2) + "\n")
+            rounded = check_saved(info, draft.folder, region)
+            draft.folder.rename(folder)
         except SafetensorError as error:
             raise ExecutionError(f"{folder} cannot be written: {error}") from None
         finally:
-            remove(draft)
+            draft.end()
     return rounded
 
 
