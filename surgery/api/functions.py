@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from surgery.api.plans import MergedModel, MergePlan
 from surgery.api.results import RunResult
+from surgery.checkpoint.progress import no_progress
 from surgery.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from surgery.checkpoint.progress import Progress
     from surgery.recipe import Recipe
 
 
@@ -58,7 +60,7 @@ def merge(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> MergedModel:
     """Make the model that a recipe describes; the folder appears complete or not at all.
 
@@ -94,7 +96,7 @@ def weight_stats(
     workers: int | None = None,
     memory: int | None = None,
     device: str = "auto",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> RunResult:
     """Measure what training changed in the weights: norms, angles, sparsity, spectra.
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.progress import no_progress
 from surgery.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from matplotlib.figure import Figure
     from pandas import DataFrame
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from surgery.checkpoint.ledger import Ledger
+    from surgery.checkpoint.progress import Progress
     from surgery.checkpoint.source import Checkpoint
     from surgery.execute.verify import Verification
     from surgery.plan import Plan
@@ -73,7 +75,7 @@ class MergePlan:
         *,
         workers: int | None = None,
         overwrite: bool = False,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress = no_progress,
     ) -> MergedModel:
         """Write the model that the plan describes; the folder appears complete or not at all.
 

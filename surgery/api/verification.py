@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.progress import no_progress
 from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from surgery.checkpoint.progress import Progress
     from surgery.execute.verify import Verification
 
 
@@ -18,7 +20,7 @@ def verify(
     models: Mapping[str, str] | None = None,
     *,
     inputs: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Verification:
     """Prove every tensor of a merged folder against its ledger and its inputs.
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.progress import no_progress
 from surgery.errors import CheckpointError
 from surgery.reading import expand_home, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from surgery.checkpoint.progress import Progress
     from surgery.checkpoint.source import Checkpoint
 
 CACHE_VARIABLE = "VLM_SURGERY_CACHE"
@@ -30,9 +32,7 @@ _SETTLED_NS = 2 * 10**9
 _MAX_RECORD = 64 * 2**20
 
 
-def digest_range(
-    descriptor: int, offset: int, size: int, progress: Callable[[int], object] | None = None
-) -> str:
+def digest_range(descriptor: int, offset: int, size: int, progress: Progress = no_progress) -> str:
     """Hash a range of an open file.
 
     Args:
@@ -54,9 +54,7 @@ def digest_range(
     return _digest(read, size, f"byte {offset}", progress)
 
 
-def digest_tensor(
-    checkpoint: Checkpoint, name: str, progress: Callable[[int], object] | None = None
-) -> str:
+def digest_tensor(checkpoint: Checkpoint, name: str, progress: Progress = no_progress) -> str:
     """Hash a tensor's bytes, formed or stored, without any memory of earlier times.
 
     Args:
@@ -82,7 +80,7 @@ def _digest(
     read: Callable[[int, memoryview], int],
     size: int,
     what: str,
-    progress: Callable[[int], object] | None,
+    progress: Progress,
 ) -> str:
     digest = sha256()
     buffer = memoryview(bytearray(min(size, _PIECE)))
@@ -96,8 +94,7 @@ def _digest(
             raise CheckpointError(f"{what}: the file ended {size - done} bytes too early.")
         digest.update(buffer[:count])
         done += count
-        if progress is not None:
-            progress(count)
+        progress(count)
     return digest.hexdigest()
 
 
@@ -167,9 +164,7 @@ class DigestCache:
             self._record(key)[span] = digest
             self._new.setdefault(key, {})[span] = digest
 
-    def digest(
-        self, checkpoint: Checkpoint, name: str, progress: Callable[[int], object] | None = None
-    ) -> str:
+    def digest(self, checkpoint: Checkpoint, name: str, progress: Progress = no_progress) -> str:
         """The digest of a tensor, from memory or from its bytes.
 
         Args:

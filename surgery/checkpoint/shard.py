@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from surgery.checkpoint.digest import digest_range
 from surgery.checkpoint.failure import filesystem_errors
+from surgery.checkpoint.progress import no_progress
 from surgery.errors import CheckpointError, ExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from surgery.checkpoint.dtype import DType
+    from surgery.checkpoint.progress import Progress
 
 # Small enough for a progress bar to move and for Ctrl-C to be heard, large enough not to matter.
 _PIECE = 64 * 2**20
@@ -176,7 +178,7 @@ class ShardWriter:
         names: Sequence[str],
         descriptor: int,
         offset: int,
-        progress: Callable[[int], object] | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         """Copy several tensors that are neighbours, in this order, both here and in the source.
 
@@ -206,7 +208,7 @@ class ShardWriter:
         source: int,
         target: int,
         count: int,
-        progress: Callable[[int], object] | None,
+        progress: Progress,
     ) -> None:
         kernel = hasattr(os, "copy_file_range")
         done = 0
@@ -220,8 +222,7 @@ class ShardWriter:
             if not copied:
                 copied = self._plain_copy(descriptor, source + done, target + done, piece)
             done += copied
-            if progress is not None:
-                progress(copied)
+            progress(copied)
 
     def _kernel_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
         with filesystem_errors(self._shown, self._layout.size):
@@ -251,7 +252,7 @@ class ShardWriter:
         with self._lock:
             self._written[name] += count
 
-    def digest(self, name: str, progress: Callable[[int], object] | None = None) -> str:
+    def digest(self, name: str, progress: Progress = no_progress) -> str:
         """Hash a tensor as it stands in the file.
 
         Args:

@@ -13,6 +13,7 @@ from surgery.checkpoint.companions import companion_folders
 from surgery.checkpoint.digest import DigestCache
 from surgery.checkpoint.folder import INDEX, changed_error
 from surgery.checkpoint.ledger import FileEntry, InputEntry, Ledger, ModelEntry, TensorEntry
+from surgery.checkpoint.progress import no_progress
 from surgery.checkpoint.write import FolderWriter
 from surgery.execute.fetch import prefetch
 from surgery.execute.files import companions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
+    from surgery.checkpoint.progress import Progress
     from surgery.checkpoint.shard import ShardWriter
     from surgery.checkpoint.source import Checkpoint
     from surgery.plan.model import Plan, TensorOp
@@ -44,7 +46,7 @@ def execute(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Ledger:
     """Write the model that a plan describes.
 
@@ -76,7 +78,7 @@ def execute(
     with FolderWriter(out, overwrite=overwrite) as folder:
         shards = _shards(plan, folder)
         prefetch(plan, checkpoints)
-        work = _Work(plan, checkpoints, shards, progress or (lambda _: None))
+        work = _Work(plan, checkpoints, shards, progress)
         work.run(workers)
         if INDEX in layout:
             folder.index()
@@ -142,7 +144,7 @@ class _Work:
         plan: Plan,
         checkpoints: Mapping[str, Checkpoint],
         shards: Mapping[str, ShardWriter],
-        progress: Callable[[int], None],
+        progress: Progress,
     ) -> None:
         self.plan = plan
         self.checkpoints = checkpoints
@@ -160,7 +162,7 @@ class _Work:
         jobs += [(4 * op.nbytes, partial(self._stream, op)) for op in computed]
         do_all(jobs, workers, self.checkpoints.values())
 
-    def _advance(self, stop: Event) -> Callable[[int], None]:
+    def _advance(self, stop: Event) -> Progress:
         """Return a progress function that ends its thread when another one failed."""
         check = self._stop_check(stop)
 
@@ -171,7 +173,7 @@ class _Work:
         return advance
 
     @staticmethod
-    def _stop_check(stop: Event) -> Callable[[int], None]:
+    def _stop_check(stop: Event) -> Progress:
         """Return a progress function that only ends its thread when another one failed."""
 
         def check(_: int) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from surgery.checkpoint.dtype import DType
+    from surgery.checkpoint.progress import Progress
     from surgery.plan.model import TensorOp
 
 
@@ -49,9 +50,7 @@ _whole_tensors = Lock()
 _buffers = local()
 
 
-def stream(
-    op: TensorOp, inputs: Sequence[Input], write: Sink, advance: Callable[[int], None]
-) -> str:
+def stream(op: TensorOp, inputs: Sequence[Input], write: Sink, progress: Progress) -> str:
     """Compute `op` from its inputs and hand the bytes to `write`, in order.
 
     Memory is bounded by a few blocks for every elementwise method. Methods of mergekit see whole
@@ -61,7 +60,7 @@ def stream(
         op: What to compute; anything but a copy that moves bytes.
         inputs: One for each of the op's inputs.
         write: Takes the output.
-        advance: Told the number of output bytes as they are written.
+        progress: Told the number of output bytes as they are written.
 
     Returns:
         sha256 of the output in hex.
@@ -70,7 +69,7 @@ def stream(
         ExecutionError: If the result is not a number the output's element type can hold although
             the inputs were.
     """
-    run = _Run(op, inputs, write, advance)
+    run = _Run(op, inputs, write, progress)
     with one_thread():
         _carry_out(op, run)
     return run.out_hash.hexdigest()
@@ -102,12 +101,12 @@ class _Run:
         op: TensorOp,
         inputs: Sequence[Input],
         write: Sink,
-        advance: Callable[[int], None],
+        progress: Progress,
     ) -> None:
         self.op = op
         self.inputs = inputs
         self.write = write
-        self.advance = advance
+        self.progress = progress
         self.dtypes = [getattr(torch, i.dtype.torch_name) for i in inputs]
         self.work = working_dtype(self.dtypes)
         self.out_dtype = getattr(torch, op.dtype.torch_name)
@@ -182,7 +181,7 @@ class _Run:
         view = memory_of(block)
         self.out_hash.update(view)
         self.write(start * self.op.dtype.size, view)
-        self.advance(len(view))
+        self.progress(len(view))
 
 
 def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:

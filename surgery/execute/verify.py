@@ -13,6 +13,7 @@ from surgery.checkpoint.folder import read_file
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.local import LocalCheckpoint
 from surgery.checkpoint.open import open_checkpoint, open_recorded
+from surgery.checkpoint.progress import no_progress
 from surgery.errors import CheckpointError, PlanError, SurgeryError
 from surgery.execute.fetch import prefetch
 from surgery.execute.files import CARD, MADE, RESULTS, companions
@@ -24,10 +25,11 @@ from surgery.recipe.load import PUBLISHED, parse_recipe
 from surgery.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from surgery.checkpoint.ledger import Ledger, TensorEntry
+    from surgery.checkpoint.progress import Progress
     from surgery.checkpoint.source import Checkpoint, Remote
     from surgery.plan import Plan, TensorOp
     from surgery.recipe.recipe import Recipe, Reference
@@ -87,7 +89,7 @@ def verify(
     *,
     inputs: bool = True,
     remote: Remote | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Verification:
     """Hash everything in a merged folder again, and make again what was made.
 
@@ -108,9 +110,8 @@ def verify(
             one of them changes meanwhile.
     """
     ledger = read_ledger(out)
-    advance = progress or (lambda _: None)
     with LocalCheckpoint(out) as made:
-        faults = [*_headers(made, ledger), *_contents(made, ledger, advance)]
+        faults = [*_headers(made, ledger), *_contents(made, ledger, progress)]
         layout = layout_on_disk(made)
         faults += [*_layout(layout, listed_layout(ledger, made)), *_files(out, ledger)]
         made.check_unchanged()
@@ -140,7 +141,7 @@ def verify(
         faults += _layout(layout, planned_layout(plan))
         faults += _companions(_as_written(plan, ledger, moved), ledger)
         prefetch(plan, opened)
-        result = _proof(replace(result, faults=tuple(faults)), plan, opened, ledger, advance)
+        result = _proof(replace(result, faults=tuple(faults)), plan, opened, ledger, progress)
         for checkpoint in opened.values():
             checkpoint.check_unchanged()
         return result
@@ -242,13 +243,13 @@ def _models(
     return faults
 
 
-def _contents(made: LocalCheckpoint, ledger: Ledger, advance: Callable[[int], None]) -> list[Fault]:
+def _contents(made: LocalCheckpoint, ledger: Ledger, progress: Progress) -> list[Fault]:
     """Check that every tensor's bytes have the ledger's hash."""
     faults = []
     for entry in ledger.tensors:
         if entry.name not in made.info.tensors:
             continue
-        digest = digest_tensor(made, entry.name, advance)
+        digest = digest_tensor(made, entry.name, progress)
         if digest != entry.sha256:
             faults.append(
                 Fault(
@@ -318,7 +319,7 @@ def _proof(
     plan: Plan,
     checkpoints: Mapping[str, Checkpoint],
     ledger: Ledger,
-    advance: Callable[[int], None],
+    progress: Progress,
 ) -> Verification:
     """Compare the plan made anew with the ledger, and its results with the hashes."""
     entries = {entry.name: entry for entry in ledger.tensors}
@@ -339,7 +340,7 @@ def _proof(
         if _digest(op, checkpoints, moved=moved) != entry.sha256:
             faults.append(Fault(op.name, _differs(moved, ledger.versions)))
         copies, recomputed = copies + moved, recomputed + (not moved)
-        advance(op.nbytes)
+        progress(op.nbytes)
     return replace(result, copies=copies, recomputed=recomputed, faults=tuple(faults))
 
 

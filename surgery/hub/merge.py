@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from surgery.checkpoint.progress import no_progress
 from surgery.checkpoint.source import Remote
 from surgery.hub.account import Account, Target, check_card, client
 from surgery.hub.package import Package, pack
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from surgery.checkpoint.progress import Progress
     from surgery.hub.card import Evaluation, ProvenMerge
     from surgery.plan import Plan
 
@@ -29,9 +31,9 @@ def _no_report(message: str) -> None:
     """Show nothing."""
 
 
-def _no_progress(label: str) -> AbstractContextManager[Callable[[int], None]]:
+def _no_progress(label: str) -> AbstractContextManager[Progress]:
     """Show nothing."""
-    return nullcontext(lambda nbytes: None)
+    return nullcontext(no_progress)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class PublishOptions:
         remote: How models on the Hub are read.
         overwrite: Whether another merge that is there may be replaced.
         report: Called with a sentence about each step.
-        progress: Called with a label; returns a context whose value is called with bytes done.
+        progress: Starts the progress of a step, by its label, for a `with` block.
     """
 
     private: bool = True
@@ -60,7 +62,7 @@ class PublishOptions:
     remote: Remote = Remote.AUTO
     overwrite: bool = False
     report: Callable[[str], None] = _no_report
-    progress: Callable[[str], AbstractContextManager[Callable[[int], None]]] = _no_progress
+    progress: Callable[[str], AbstractContextManager[Progress]] = _no_progress
 
 
 def publish_merge(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.open import open_checkpoint, open_recorded
+from surgery.checkpoint.progress import no_progress
 from surgery.checkpoint.source import Remote
 from surgery.errors import PublishError
 from surgery.execute.verify import verify
@@ -20,10 +21,11 @@ from surgery.reading import is_file, is_folder
 from surgery.recipe.load import parse_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from surgery.checkpoint.ledger import Ledger
+    from surgery.checkpoint.progress import Progress
     from surgery.hub.account import Target
     from surgery.hub.licence import MergeLicence
     from surgery.hub.parents import Parent
@@ -38,7 +40,7 @@ def prepare(
     licence: str | None = None,
     revision: str | None = None,
     remote: Remote = Remote.AUTO,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> ProvenMerge:
     """Prove a merge, load it on the meta device, and settle its licence.
 

@@ -9,6 +9,7 @@ from functools import partial
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.progress import no_progress
 from surgery.execute.work import JobStopped, default_workers, do_all, processors
 from surgery.stats.align import align
 from surgery.stats.options import Options, SpectrumKind, choose_pairs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
+    from surgery.checkpoint.progress import Progress
     from surgery.checkpoint.source import Checkpoint
     from surgery.runs import RunTables
     from surgery.stats.align import Piece
@@ -80,7 +82,7 @@ class Study:
         """The tensors that are not measured yet."""
         return tuple(p for p in self.subject.pieces if p.name not in self._done)
 
-    def run(self, progress: Callable[[int], None] | None = None) -> RunTables:
+    def run(self, progress: Progress = no_progress) -> RunTables:
         """Measure what is left and make the tables.
 
         Args:
@@ -91,7 +93,7 @@ class Study:
             ExecutionError: If a measured tensor cannot be kept.
         """
         if self.todo:
-            self._measure(progress or (lambda _: None))
+            self._measure(progress)
         for checkpoint in self.checkpoints.values():
             checkpoint.check_unchanged()
         if self._parts is not None:
@@ -105,7 +107,7 @@ class Study:
         options = [FORMAT, pairs, str(self.options.spectrum), self.options.top]
         return PieceStore(out, json.dumps(inputs), json.dumps(options))
 
-    def _measure(self, progress: Callable[[int], None]) -> None:
+    def _measure(self, progress: Progress) -> None:
         from surgery.stats.measurement import Measurement
 
         options = _with_device(self.options)
@@ -205,7 +207,7 @@ class _Worker:
         options: Options,
         budget: Budget,
         blas: int,
-        progress: Callable[[int], None],
+        progress: Progress,
         finish: Callable[[Piece, PieceResult], None],
     ) -> None:
         self._options = options

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from surgery.train.load import Config
     from surgery.train.schema import GrpoModel, SftModel
 
-    Progress = Callable[[Mapping[str, str], int], object]
+    RowReport = Callable[[Mapping[str, str], int], object]
     Build = Callable[[Parts], Any]
 
 
@@ -72,7 +72,7 @@ def train_sft(
     config: Config[SftModel],
     examples: Sequence[Example],
     out: Path,
-    progress: Progress | None = None,
+    progress: RowReport | None = None,
 ) -> Trained:
     """Train on demonstrations.
 
@@ -102,7 +102,7 @@ def train_grpo(
     examples: Sequence[Example],
     rewards: Mapping[str, Reward],
     out: Path,
-    progress: Progress | None = None,
+    progress: RowReport | None = None,
 ) -> Trained:
     """Reinforce by rewards; as `train_sft`.
 

@@ -1,0 +1,16 @@
+"""How long work tells how far it is: one call for every piece that is done."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """A receiver of progress, such as a bar, called from any thread."""
+
+    def __call__(self, nbytes: int, /) -> object:
+        """Count bytes that are done since the last call."""
+
+
+def no_progress(nbytes: int) -> None:
+    """Count nothing."""
