@@ -72,14 +72,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A model hub on loopback, empty, with the real client set to it and a token in the air."""
     from huggingface_hub import close_session, constants, hf_api
 
-    import surgery.checkpoint.hub
     from tests.hub import TOKEN, Hub, serve
 
     hub = Hub()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
-    monkeypatch.setattr(surgery.checkpoint.hub, "_pinned", {})
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.chdir(tmp_path)

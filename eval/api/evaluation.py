@@ -19,6 +19,7 @@ from eval.sweep.load import load_sweep
 from eval.sweep.score import Comparison, score
 from eval.variants import find_variant, named
 from surgery.api.results import RunResult
+from surgery.checkpoint.hub import fixed_revisions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from eval.variants import Models, Variant
 
 
+@fixed_revisions()
 def evaluate(
     models: Models,
     suite: Suites,
@@ -137,6 +139,7 @@ def evaluate(
     )
 
 
+@fixed_revisions()
 def run_sweep(
     sweep: str | Path,
     *,

@@ -13,6 +13,7 @@ from eval.styles import read_style
 from eval.suites.table import Choice
 from eval.variants import named
 from surgery.api.results import RunResult
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.errors import SurgeryError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PROBES: Final = ("ablation", "vision-swap", "attention")
 
 
+@fixed_revisions()
 def run_probe(
     probe: str,
     models: Models,

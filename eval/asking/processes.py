@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -18,6 +19,7 @@ from eval.asking.loop import ask
 from eval.asking.session import Session
 from eval.asking.store import Store
 from eval.questions import questions
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.errors import ExecutionError
 from surgery.execute.work import processors
 
@@ -152,6 +154,8 @@ def answer_in_processes(
     return {name: future.result() for future, name in futures.items()}
 
 
+_lifetime: Final = ExitStack()
+"""Blocks that last as long as a process of the pool."""
 _worker: Worker
 _reports: Any
 
@@ -167,6 +171,7 @@ def _start(suites: tuple[Suite, ...], settings: EvalSettings, folder: Path, repo
     threads = settings.threads or 1
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
+    _lifetime.enter_context(fixed_revisions())
     transformers.utils.logging.disable_progress_bar()
     _worker, _reports = Worker(suites, replace(settings, threads=threads), folder), reports
 

@@ -14,6 +14,7 @@ from eval.publishing.scores import (
     variant_of,
 )
 from eval.sweep.results import load_results
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.hub.card import Evaluation
 from surgery.hub.merge import PublishOptions, publish_merge
 from surgery.hub.parents import content_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from surgery.hub.publish import Published
 
 
+@fixed_revisions()
 def publish_model(
     folder: Path, repository: str, options: PublishOptions | None = None, run: Path | None = None
 ) -> tuple[Package, Published | None]:

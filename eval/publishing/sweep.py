@@ -12,6 +12,7 @@ from eval.publishing.model import evaluation_of
 from eval.publishing.pick import parse_pick, picked
 from eval.publishing.scores import index_scores, plain_variants
 from eval.sweep.results import load_results
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.source import Remote
 from surgery.errors import PublishError
@@ -59,6 +60,7 @@ class SweepPublication:
     collection: str | None = None
 
 
+@fixed_revisions()
 def publish_sweep(
     run: Path,
     namespace: str,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from surgery.api.plans import MergedModel, MergePlan
 from surgery.api.results import RunResult
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.checkpoint.progress import no_progress
 from surgery.errors import PlanError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from surgery.recipe import Recipe
 
 
+@fixed_revisions()
 def make_plan(recipe: str | Path | Recipe, models: Mapping[str, str] | None = None) -> MergePlan:
     """Work a recipe out against the headers of its models; no weight is read.
 
@@ -53,6 +55,7 @@ def make_plan(recipe: str | Path | Recipe, models: Mapping[str, str] | None = No
         return MergePlan(work_out(recipe, checkpoints))
 
 
+@fixed_revisions()
 def merge(
     recipe: str | Path | Recipe,
     out: str | Path,
@@ -84,6 +87,7 @@ def merge(
     return plan.merge(out, workers=workers, overwrite=overwrite, progress=progress)
 
 
+@fixed_revisions()
 def weight_stats(
     models: Mapping[str, str],
     *,

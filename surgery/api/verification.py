@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.checkpoint.progress import no_progress
 from surgery.errors import ExecutionError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from surgery.execute.verify import Verification
 
 
+@fixed_revisions()
 def verify(
     folder: str | Path,
     models: Mapping[str, str] | None = None,

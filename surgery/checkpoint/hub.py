@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
 from surgery.checkpoint.custom_code import find_code
 from surgery.checkpoint.folder import INDEX, choose_weights, from_index
@@ -96,8 +97,48 @@ class Snapshot:
         return all((self.folder / shard).is_file() for shard in self.shards)
 
 
-_pinned: dict[tuple[str, str, str | None], str] = {}
-"""What a branch or tag was when this process first asked; it stays that until the process ends."""
+class _Pins:
+    """Commits that branches and tags were found at, for as long as somebody wants them kept."""
+
+    def __init__(self) -> None:
+        self.commits: dict[tuple[str, str, str | None], str] = {}
+        self._blocks = 0
+        self._lock = Lock()
+
+    def begin(self) -> None:
+        """Begin a block of `fixed_revisions`."""
+        with self._lock:
+            self._blocks += 1
+
+    def end(self) -> None:
+        """End a block; the last one forgets the commits."""
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self.commits.clear()
+
+    def keep(self, key: tuple[str, str, str | None], commit: str) -> None:
+        """Keep a commit inside a block."""
+        with self._lock:
+            if self._blocks:
+                self.commits.setdefault(key, commit)
+
+
+_PINS: Final = _Pins()
+
+
+@contextmanager
+def fixed_revisions() -> Iterator[None]:
+    """Read each branch and tag at the commit where it was first found, in a block or a function.
+
+    Commands and functions that open a model more than once run in such a block. Blocks may nest
+    and overlap, also in several threads; what they found is forgotten when the last one ends.
+    """
+    _PINS.begin()
+    try:
+        yield
+    finally:
+        _PINS.end()
 
 
 def fetch_small(repo: str, revision: str | None) -> Snapshot:
@@ -250,24 +291,26 @@ def _snapshot(
     *,
     bars: bool = False,
 ) -> Path:
-    """Files of a repository in the Hub's cache, at the commit that was first read."""
+    """Return the folder of a repository's files in the Hub's cache, as of `fixed_revisions`."""
     from huggingface_hub import constants, snapshot_download
 
     key = (constants.ENDPOINT, repo, revision)
-    if key not in _pinned and not _COMMIT.fullmatch(revision or ""):
+    pinned = _PINS.commits.get(key)
+    if not pinned and not _COMMIT.fullmatch(revision or ""):
         _check_there(repo, revision)
     with nullcontext() if bars else without_bars():
         folder = Path(
             snapshot_download(
                 repo,
-                revision=_pinned.get(key, revision),
+                revision=pinned or revision,
                 allow_patterns=list(wanted),
                 ignore_patterns=list(unwanted) or None,
                 library_name=_LIBRARY,
             )
         )
-    if not _COMMIT.fullmatch(_pinned.setdefault(key, folder.name)):
+    if not _COMMIT.fullmatch(folder.name):
         raise CheckpointError(f"{repo}: the Hub calls its commit {folder.name[:80]!r}.")
+    _PINS.keep(key, folder.name)
     return folder
 
 

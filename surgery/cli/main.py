@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.cli import (
     compare,
     demo,
@@ -170,6 +171,7 @@ def main(early: Callable[..., NoReturn] | None = None) -> None:
         raise
 
 
+@fixed_revisions()
 def _run(early: Callable[..., NoReturn] | None) -> None:
     """Run the command of `sys.argv`."""
     check_platform()

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from surgery.checkpoint.hub import fixed_revisions
 from surgery.checkpoint.progress import no_progress
 from surgery.checkpoint.source import Remote
 from surgery.hub.account import Account, Target, check_card, client
@@ -65,6 +66,7 @@ class PublishOptions:
     progress: Callable[[str], AbstractContextManager[Progress]] = _no_progress
 
 
+@fixed_revisions()
 def publish_merge(
     folder: Path,
     repository: str,

@@ -267,9 +267,6 @@ def answers(rng: Random, room: Path, servers: Servers) -> Commands:
 
 def hub(rng: Random, room: Path, servers: Servers) -> Commands:
     """Return listings, references and files of a hub."""
-    import surgery.checkpoint.hub
-
-    surgery.checkpoint.hub._pinned.clear()
     shutil.rmtree(room.parent / "hub", ignore_errors=True)
     servers.rng, servers.share = rng, rng.choice((0.1, 0.4))
     way = rng.choice(("auto", "ranges", "cache"))
