@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,11 +133,10 @@ def weight_stats(
         ['language']
     """
     from surgery.arch import Component
-    from surgery.checkpoint.open import open_checkpoint
     from surgery.recipe import parse_selector
     from surgery.report.figures import write_figures
-    from surgery.runs import RunKind, claimed, write_run
-    from surgery.stats import Options, SpectrumKind, Study
+    from surgery.runs import write_run
+    from surgery.stats import Options, SpectrumKind, open_study
 
     _choose("spectrum", spectrum, list(SpectrumKind))
     for component in cuts or ():
@@ -154,14 +152,8 @@ def weight_stats(
         device=device,
     )
     folder = None if out is None else Path(out)
-    with ExitStack() as stack:
-        if folder is not None:
-            stack.enter_context(claimed(folder, RunKind.STATISTICS))
-        checkpoints = {
-            name: stack.enter_context(open_checkpoint(reference))
-            for name, reference in models.items()
-        }
-        stats = Study(checkpoints, options, folder).run(progress)
+    with open_study(models, options, folder) as study:
+        stats = study.run(progress)
         if folder is not None:
             write_run(stats, folder)
             write_figures(stats, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,8 +130,8 @@ def command(
         memory=None if memory is None else round(memory * 1e9),
         device=device,
     )
-    stats, files, (seconds, nbytes) = _measured(
-        references, options, out, remote=remote, svg=svg, quiet=quiet or json
+    stats, files, (seconds, nbytes) = _measure(
+        references, options, out, remote, svg=svg, quiet=quiet or json
     )
     if json:
         print_json({**stats.summary, "out": str(out), "files": [path.name for path in files]})
@@ -180,40 +179,15 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
     return found
 
 
-def _measured(
-    references: dict[str, str],
-    options: Options,
-    out: Path,
-    *,
-    remote: Remote = Remote.AUTO,
-    svg: bool = False,
-    quiet: bool,
+def _measure(
+    models: dict[str, str], options: Options, out: Path, remote: Remote, *, svg: bool, quiet: bool
 ) -> tuple[RunTables, list[Path], tuple[float, int]]:
-    """Measure checkpoints, with progress on stderr, and write what was found.
-
-    Args:
-        references: Two or three checkpoints by name, in the order of training.
-        options: What to measure.
-        out: The folder for tables and figures.
-        remote: How models on the Hub come here.
-        svg: Whether figures come as SVG, too.
-        quiet: Whether nothing but warnings is said.
-
-    Returns:
-        What was found, the files, and the seconds and bytes that measuring took.
-    """
-    from surgery.checkpoint.open import open_checkpoint
+    """Measure with progress on stderr; return results, files, and the seconds and bytes it took."""
     from surgery.report.figures import write_figures
-    from surgery.runs import RunKind, claimed, write_run
-    from surgery.stats.study import Study
+    from surgery.runs import write_run
+    from surgery.stats import open_study
 
-    with ExitStack() as stack:
-        stack.enter_context(claimed(out, RunKind.STATISTICS))
-        checkpoints = {
-            name: stack.enter_context(open_checkpoint(reference, remote))
-            for name, reference in references.items()
-        }
-        study = Study(checkpoints, options, out)
+    with open_study(models, options, out, remote) as study:
         _say_what(study, quiet=quiet)
         todo = study.todo
         nbytes = sum(piece.nbytes for piece in todo)

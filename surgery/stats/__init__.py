@@ -1,10 +1,9 @@
 """Measure what training did to the weights, tensor by tensor, in bounded memory.
 
-    from surgery.checkpoint.open import open_checkpoint
-    from surgery.stats import Options, Study
+    from surgery.stats import Options, open_study
 
-    with open_checkpoint("specimen:in") as before, open_checkpoint("specimen:rl") as after:
-        stats = Study({"in": before, "rl": after}, Options(top=8)).run()
+    with open_study({"in": "specimen:in", "rl": "specimen:rl"}, Options(top=8)) as study:
+        stats = study.run()
 
 The columns of its tables are explained in this folder's README.
 """
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from surgery.stats.options import Options, SpectrumKind
-    from surgery.stats.study import Study
+    from surgery.stats.study import Study, open_study
 
-__all__ = ["Options", "SpectrumKind", "Study"]
+__all__ = ["Options", "SpectrumKind", "Study", "open_study"]
 
-_HOMES: Final = {"Options": "options", "SpectrumKind": "options", "Study": "study"}
+_HOMES: Final = {
+    "Options": "options", "SpectrumKind": "options", "Study": "study", "open_study": "study",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from surgery.checkpoint.open import open_checkpoint
 from surgery.checkpoint.progress import no_progress
+from surgery.checkpoint.source import Remote
 from surgery.execute.work import JobStopped, default_workers, do_all, processors
+from surgery.runs import RunKind, claimed
 from surgery.stats.align import align
 from surgery.stats.options import Options, SpectrumKind, choose_pairs
 from surgery.stats.parts import PieceStore
@@ -134,6 +137,35 @@ class Study:
         if self._parts is not None:
             self._parts.save(piece.name, part)
         self._done[piece.name] = part
+
+
+@contextmanager
+def open_study(
+    models: Mapping[str, str],
+    options: Options | None = None,
+    out: Path | None = None,
+    remote: Remote = Remote.AUTO,
+) -> Iterator[Study]:
+    """Open checkpoints and line them up; the folder is the study's own for a `with` block.
+
+    Args:
+        models: Two or three references by name, in the order of training.
+        options: What to measure.
+        out: Folder of the run, as for `Study`.
+        remote: How models on the Hub come here.
+
+    Raises:
+        SurgeryError: If a checkpoint cannot be opened, or as `Study`; if the folder is in use, or
+            holds another kind of run.
+    """
+    with ExitStack() as stack:
+        if out is not None:
+            stack.enter_context(claimed(out, RunKind.STATISTICS))
+        checkpoints = {
+            name: stack.enter_context(open_checkpoint(reference, remote))
+            for name, reference in models.items()
+        }
+        yield Study(checkpoints, options, out)
 
 
 @dataclass(frozen=True)
