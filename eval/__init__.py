@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from eval.api.evaluation import compare, evaluate, run_sweep
+    from eval.api.comparing import compare
+    from eval.api.evaluation import evaluate, run_sweep
     from eval.api.probing import run_probe, run_profile
     from eval.endpoint import Endpoint
     from eval.publishing import publish_model, publish_sweep
@@ -22,7 +23,7 @@ _NAMES: Final = {
     "Endpoint": "eval.endpoint",
     "Sample": "eval.records",
     "Suite": "eval.records",
-    "compare": "eval.api.evaluation",
+    "compare": "eval.api.comparing",
     "evaluate": "eval.api.evaluation",
     "list_suites": "eval.suites.table",
     "load_suite": "eval.suites.table",

@@ -13,7 +13,7 @@ from math import nan, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _TAIL: Final = 0.975
-_Z: Final = float(stats.norm.ppf(_TAIL))
+_Z: Final = float(ndtri(_TAIL))
 
 
 @dataclass(frozen=True)
@@ -141,4 +141,4 @@ def _variance(x: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
 
 
 def _t(clusters: int) -> float:
-    return float(stats.t.ppf(_TAIL, clusters - 1))
+    return float(stdtrit(clusters - 1, _TAIL))

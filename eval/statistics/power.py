@@ -3,6 +3,9 @@
 The power is that of the test the reports use, McNemar's exact one, summed over the number of
 discordant samples. The large-sample formula of Connor (1987, Biometrics 43:207) gives a little
 less.
+
+Binomial probabilities come from scipy.special: importing scipy.stats takes longer than all the rest
+of a comparison.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from math import ceil, nan, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import optimize, stats
+from scipy.optimize import brentq
+from scipy.special import bdtr, bdtrc, bdtrik, gammaln, ndtri, xlog1py, xlogy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,14 +46,18 @@ def exact_power(n: int, difference: float, discordant: float) -> float:
     m = np.arange(max(0, int(middle - spread)), min(n, ceil(middle + spread)) + 1)
     worse = _critical(m)
     q = (1 + difference / discordant) / 2
-    found = stats.binom.cdf(worse, m, q) + stats.binom.sf(m - worse - 1, m, q)
-    return float((stats.binom.pmf(m, n, discordant) * found).sum())
+    found = np.where(worse < 0, 0.0, bdtr(worse, m, q) + bdtrc(m - worse - 1, m, q))
+    log_pmf = (
+        gammaln(n + 1) - gammaln(m + 1) - gammaln(n - m + 1)
+        + xlogy(m, discordant) + xlog1py(n - m, -discordant)
+    )  # fmt: skip
+    return float((np.exp(log_pmf) * found).sum())
 
 
 def _critical(m: NDArray[np.int64]) -> NDArray[np.float64]:
     """Largest number of the rarer outcome among m that is significant; -1 where none is."""
-    worst = stats.binom.ppf(_ALPHA / 2, m, 0.5)
-    return np.asarray(np.where(2 * stats.binom.cdf(worst, m, 0.5) <= _ALPHA, worst, worst - 1))
+    worst = np.nan_to_num(np.floor(bdtrik(_ALPHA / 2, m, 0.5)), nan=-1.0)
+    return np.asarray(np.where(2 * bdtr(worst, m, 0.5) <= _ALPHA, worst, worst - 1).clip(-1))
 
 
 def samples_needed(difference: float, discordant: float) -> int:
@@ -75,7 +83,7 @@ def samples_needed(difference: float, discordant: float) -> int:
 
 def _connor(difference: float, discordant: float) -> int:
     """Connor 1987, equation 2."""
-    alpha, beta = stats.norm.ppf(1 - _ALPHA / 2), stats.norm.ppf(_POWER)
+    alpha, beta = ndtri(1 - _ALPHA / 2), ndtri(_POWER)
     root = alpha * sqrt(discordant) + beta * sqrt(discordant - difference**2)
     return int(np.ceil((root / difference) ** 2))
 
@@ -89,7 +97,7 @@ def detectable_difference(n: int, discordant: float) -> float:
     """
     if exact_power(n, discordant, discordant) < _POWER:
         return nan
-    root = optimize.brentq(
+    root = brentq(
         lambda difference: exact_power(n, difference, discordant) - _POWER, 0.0, discordant,
         xtol=1e-6,
     )  # fmt: skip
