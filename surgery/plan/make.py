@@ -12,7 +12,7 @@ from surgery.errors import PlanError
 from surgery.methods.operations import ByteCopy, Cast
 from surgery.plan.layout import lay_out
 from surgery.plan.model import Conservation, Plan, TensorOp
-from surgery.plan.steps import Draft, draft_step, reference
+from surgery.plan.steps import DraftOp, draft_step, reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def make_plan(recipe: Recipe, models: Mapping[str, Checkpoint | CheckpointInfo])
     ops = []
     for name, header in base.info.tensors.items():
         site = base.architecture.sites[name]
-        draft = drafts.get(site) or Draft(ByteCopy(), (reference(base, site),))
+        draft = drafts.get(site) or DraftOp(ByteCopy(), (reference(base, site),))
         ops.append(_op(header, site, draft, recipe.output.dtype))
     _check_ties(recipe, ops, indexes)
     shards, placed = lay_out(ops, base.info, recipe.output.max_shard_size)
@@ -69,9 +69,9 @@ def make_plan(recipe: Recipe, models: Mapping[str, Checkpoint | CheckpointInfo])
 
 def _draft(
     recipe: Recipe, architectures: Mapping[str, Architecture], models: Mapping[str, SiteIndex]
-) -> dict[Site, Draft]:
+) -> dict[Site, DraftOp]:
     """Return every site that a step fills, with its draft."""
-    drafts: dict[Site, Draft] = {}
+    drafts: dict[Site, DraftOp] = {}
     architecture = architectures[recipe.base]
     for index, step in enumerate(recipe.steps):
         sites = step.selector.match(architecture, recipe.cuts)
@@ -96,7 +96,7 @@ def _clash(recipe: Recipe, site: Site, first: int | None, second: int) -> str:
     )
 
 
-def _op(header: TensorHeader, site: Site, draft: Draft, output: DType | None) -> TensorOp:
+def _op(header: TensorHeader, site: Site, draft: DraftOp, output: DType | None) -> TensorOp:
     """Return the op that makes a draft into the output's element type."""
     dtype = output if output is not None and header.dtype.is_floating else header.dtype
     operation = draft.operation

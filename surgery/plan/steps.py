@@ -36,7 +36,7 @@ _TIED = (Component.EMBEDDING, Component.HEAD)
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DraftOp:
     """A tensor op before its output is known.
 
     Attributes:
@@ -54,7 +54,7 @@ class Draft:
 
 def draft_step(
     index: int, step: Step, sites: Sequence[Site], models: Mapping[str, SiteIndex], base: str
-) -> Iterator[tuple[Site, Draft]]:
+) -> Iterator[tuple[Site, DraftOp]]:
     """Work one step out.
 
     Args:
@@ -199,29 +199,29 @@ def _some(items: Sequence[str]) -> str:
     return first_names(items, separator="; ")
 
 
-def _copy(index: int, model: SiteIndex, site: Site) -> Draft:
+def _copy(index: int, model: SiteIndex, site: Site) -> DraftOp:
     header = model.find(site)
     assert header is not None  # _check_tensors has looked
-    return Draft(ByteCopy(), (reference(model, site),), step=index, dtype=header.dtype)
+    return DraftOp(ByteCopy(), (reference(model, site),), step=index, dtype=header.dtype)
 
 
 def _between(
     index: int, between: Linear | Slerp, site: Site, ends: tuple[SiteIndex, SiteIndex]
-) -> Draft:
+) -> DraftOp:
     """Return the draft of an interpolation; both ends are exact copies."""
     if between.t == 0.0:
         return _copy(index, ends[0], site)
     if between.t == 1.0:
         return _copy(index, ends[1], site)
-    return Draft(between, tuple(reference(end, site) for end in ends), index)
+    return DraftOp(between, tuple(reference(end, site) for end in ends), index)
 
 
-def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> Draft:
+def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> DraftOp:
     """Task arithmetic (Ilharco et al. 2023, arXiv 2212.04089, eq. 1): base + w (plus - minus)."""
     if weight == 0.0:
         return _copy(index, models[0], site)
     refs = tuple(reference(model, site) for model in models)
-    return Draft(TaskArithmetic(weight), refs, index)
+    return DraftOp(TaskArithmetic(weight), refs, index)
 
 
 def _seed(seed: int, site: Site, tied: bool) -> int:
@@ -236,7 +236,7 @@ def _seed(seed: int, site: Site, tied: bool) -> int:
 
 def _merge(
     index: int, step: Merge, sites: Sequence[Site], models: Mapping[str, SiteIndex], base: str
-) -> Iterator[tuple[Site, Draft]]:
+) -> Iterator[tuple[Site, DraftOp]]:
     """Mergekit's method with its parameters, every gradient worked out for the layer."""
     method = METHODS[step.method]
     names = _models_of(step, base)
@@ -256,4 +256,4 @@ def _merge(
             per_input=tuple(dict(step.models.get(name, {})) for name in names),
             seed=_seed(step.seed, site, models[base].architecture.tied_head),
         )
-        yield site, Draft(merge, tuple(reference(models[name], site) for name in names), index)
+        yield site, DraftOp(merge, tuple(reference(models[name], site) for name in names), index)
