@@ -1,6 +1,8 @@
 """Byte ranges of one file on the Hub, fetched on a few connections into a partial local copy.
 
-The client finds the token itself; this module never sees it.
+The client finds the token itself; this module never sees it. Not through fsspec and its file system
+of the Hub: they check nothing against the content id that the Hub states, and a fetch
+that is on its way cannot be cancelled.
 """
 
 from __future__ import annotations
