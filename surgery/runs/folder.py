@@ -10,13 +10,13 @@ import fcntl
 import os
 import re
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.ledger import LEDGER
 from surgery.errors import ExecutionError
-from surgery.reading import is_file, is_folder, parse_json, read_json, read_text
-from surgery.runs.header import HEADER, RunStatus, start_header
+from surgery.reading import is_file, is_folder, parse_json, read_text
+from surgery.runs.header import HEADER, RunStatus, check_format, peek, start_header
 from surgery.runs.kinds import RunKind
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def kinds_of(folder: Path) -> frozenset[RunKind]:
 
     A run of an earlier version that was interrupted before its end may be one of several kinds.
     """
-    run, lock = _record(folder / HEADER), folder / LOCK
+    run, lock = peek(folder / HEADER), folder / LOCK
     labels = [
         (True, _text(lock).strip()),
         ("format" in run, str(run.get("kind"))),
-        (True, str(_record(folder / "probe.json").get("probe"))),
+        (True, str(peek(folder / "probe.json").get("probe"))),
         ({"variants", "suites"} <= run.keys(), "evaluation"),
         (run.get("kind") in ("sft", "grpo"), "training"),
         (not run and re.match(r'\{\s*"kind"', _text(folder / HEADER)), "training"),  # torn
         ((folder / ".parts").is_dir(), "statistics"),
-        ({"layers", "regions", "runs"} <= _record(folder / "profile.json").keys(), "profile"),
+        ({"layers", "regions", "runs"} <= peek(folder / "profile.json").keys(), "profile"),
         ((folder / "scores" / LOCK).exists() and (folder / "stats" / ".parts").is_dir(), "demo"),
     ]
     by_label = [_LABELS[label] for holds, label in labels if holds and label in _LABELS]
@@ -70,8 +70,8 @@ def check_folder(folder: Path, kind: RunKind) -> None:
     """Refuse a folder in which a run of this kind would touch anything else.
 
     Raises:
-        ExecutionError: If it is a file, or holds a run of another kind or files of no run; or if it
-            is inside a merged model, whose proof would find foreign files.
+        ExecutionError: If it is a file, or holds a run of another kind or format, or files of no
+            run; or if it is inside a merged model, whose proof would find foreign files.
     """
     with filesystem_errors(folder):
         for model in folder.absolute().parents:
@@ -89,6 +89,7 @@ def check_folder(folder: Path, kind: RunKind) -> None:
         names = sorted(entry.name for entry in folder.iterdir())
     kinds = kinds_of(folder)
     if kind in kinds:
+        check_format(folder, kind)
         return
     if kinds:
         raise ExecutionError(
@@ -155,7 +156,7 @@ def _remove_empty(folder: Path, parents: list[Path]) -> None:
     """Remove a folder that stayed empty, and the parents that were made for it."""
     with suppress(OSError):
         names = {entry.name for entry in folder.iterdir()}
-        running = _record(folder / HEADER).get("status") == RunStatus.RUNNING
+        running = peek(folder / HEADER).get("status") == RunStatus.RUNNING
         if names == {LOCK, *([HEADER] if running else [])}:
             for name in names:
                 (folder / name).unlink()
@@ -180,12 +181,3 @@ def _text(path: Path) -> str:
         return read_text(path)
     except (OSError, ValueError):
         return ""
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """Return a JSON object's content; nothing where there is none or it is damaged."""
-    try:
-        value = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

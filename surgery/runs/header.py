@@ -43,7 +43,9 @@ class RunStatus(StrEnum):
 
 
 def start_header(folder: Path, kind: RunKind, facts: Mapping[str, Any] | None = None) -> None:
-    """Write the header of a run that begins; that of a run which ended stays until it ends again.
+    """Write the header of a run that begins.
+
+    That of a run which has ended stays until it ends again, unless there are facts to add.
 
     Args:
         folder: The run's folder.
@@ -72,7 +74,7 @@ def end_header(folder: Path, kind: RunKind, facts: Mapping[str, Any]) -> Path:
     Raises:
         OSError: If the file cannot be written.
     """
-    earlier = _peek(folder / HEADER)
+    earlier = peek(folder / HEADER)
     started = earlier.get("started") if isinstance(earlier.get("started"), str) else None
     times = {"started": started or _now(), "ended": _now()}
     path = _write(folder, kind, RunStatus.ENDED, times, facts)
@@ -104,15 +106,30 @@ def read_header(folder: Path, kind: RunKind) -> dict[str, Any]:
             raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise ExecutionError(f"{path} cannot be read ({error}). {again}") from None
+    _check_format(path, header)
+    if header.get("status", RunStatus.ENDED) != RunStatus.ENDED:
+        raise not_ended(folder, kind)
+    return header
+
+
+def check_format(folder: Path, kind: RunKind) -> None:
+    """Refuse a folder whose header has another format, before anything is written there.
+
+    Raises:
+        ExecutionError: If it has.
+    """
+    path = header_path(folder, kind)
+    if path is not None:
+        _check_format(path, peek(path))
+
+
+def _check_format(path: Path, header: Mapping[str, Any]) -> None:
     version = header.get("format", FORMAT)
     if type(version) is not int or version != FORMAT:
         raise ExecutionError(
             f"{path} has format {version!r}; this version reads format {FORMAT}. Read the run with "
             "the version of vlm-surgery that wrote it, or a newer one."
         )
-    if header.get("status", RunStatus.ENDED) != RunStatus.ENDED:
-        raise not_ended(folder, kind)
-    return header
 
 
 def not_ended(folder: Path, kind: RunKind) -> ExecutionError:
@@ -140,7 +157,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _peek(path: Path) -> dict[str, Any]:
+def peek(path: Path) -> dict[str, Any]:
     """Return a JSON object's content; nothing where there is none or it is damaged."""
     try:
         value = read_json(path)

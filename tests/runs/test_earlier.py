@@ -12,7 +12,8 @@ import pytest
 import surgery
 from eval import evaluate, run_probe
 from surgery.errors import ExecutionError
-from surgery.runs import RunKind, read_run
+from surgery.runs import RunKind, claimed, read_run
+from surgery.train.folder import RunFolder
 
 EARLIER = Path(__file__).parent / "earlier" / "0.1.0"
 KINDS = {
@@ -101,6 +102,24 @@ def test_a_probe_resumes(
     assert (header(folder)["format"], header(folder)["status"]) == (1, "ended")
 
 
+def test_a_training_resumes_where_nothing_changed(tmp_path: Path) -> None:
+    folder = copied("training", tmp_path)
+    (folder / "model").rmdir()
+    (folder / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    record = header(folder)
+    other = record | {"config": record["config"] | {"lr": 1.0}}
+    with (
+        pytest.raises(ExecutionError, match=r"another run: config\.lr was 0\.0001 and is 1\.0"),
+        RunFolder(folder).claimed(other),
+    ):
+        pass
+    with RunFolder(folder).claimed(record):
+        RunFolder(folder).end(record)
+    assert (header(folder)["kind"], header(folder)["method"]) == ("training", "sft")
+    with RunFolder(folder).claimed(record):
+        assert header(folder)["status"] == "ended"
+
+
 def test_statistics_are_measured_into_the_same_folder(tmp_path: Path) -> None:
     folder = copied("statistics", tmp_path)
     surgery.weight_stats(
@@ -117,8 +136,13 @@ def test_other_formats_are_refused(name: str, version: object, tmp_path: Path) -
     folder = copied(name, tmp_path)
     (path,) = [path for path in folder.iterdir() if path.suffix == ".json"]
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": version}))
-    with pytest.raises(ExecutionError, match=r"this version reads format 1\. Read the run with"):
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    refused = r"this version reads format 1\. Read the run with"
+    with pytest.raises(ExecutionError, match=refused):
         surgery.load_run(folder)
+    with pytest.raises(ExecutionError, match=refused), claimed(folder, KINDS[name][0]):
+        pass
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
