@@ -141,11 +141,12 @@ def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        current = (folder / LOCK).stat().st_ino == os.fstat(descriptor).st_ino
-    except (BlockingIOError, FileNotFoundError):
-        current = False  # in use, or just removed by a failed run
+    with filesystem_errors(folder):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            current = (folder / LOCK).stat().st_ino == os.fstat(descriptor).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            current = False  # in use, or just removed by a failed run
     if not current:
         raise ExecutionError(
             f"another run is writing to {folder}. Wait for it, or choose another --out."

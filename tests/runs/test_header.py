@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,20 @@ def test_results_stay_readable_while_a_run_is_repeated(tmp_path: Path) -> None:
 def test_what_a_kind_says_of_itself_never_replaces_the_headers_own_keys(tmp_path: Path) -> None:
     write_run(profile(kind="evaluation", format=7, status="running"), tmp_path)
     assert read_run(tmp_path).kind is RunKind.PROFILE
+
+
+def test_a_folder_that_cannot_be_locked_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with (
+        pytest.raises(ExecutionError, match="No locks available"),
+        claimed(tmp_path / "run", RunKind.PROFILE),
+    ):
+        pass
 
 
 def test_a_failed_write_leaves_the_run_unfinished(tmp_path: Path) -> None:
