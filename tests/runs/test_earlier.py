@@ -130,8 +130,13 @@ def test_statistics_are_measured_into_the_same_folder(tmp_path: Path) -> None:
     assert len(surgery.load_run(folder).tensors) == 164
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("version", [2, 0, -1, "1", True, None, 1.0, [1]])
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        *((name, 2) for name in KINDS),
+        *(("training", version) for version in (0, -1, "1", True, None, 1.0, [1])),
+    ],
+)
 def test_other_formats_are_refused(name: str, version: object, tmp_path: Path) -> None:
     folder = copied(name, tmp_path)
     (path,) = [path for path in folder.iterdir() if path.suffix == ".json"]

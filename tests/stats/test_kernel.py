@@ -37,7 +37,7 @@ def test_no_folder_to_keep_compiled_code_in(tmp_path):
     """Neither beside the module nor in the user's cache: compiled anew, but it works."""
     package = tmp_path / "surgery"
     package.mkdir()
-    for name in ("__init__.py", "stats/__init__.py", "stats/kernel.py"):
+    for name in ("__init__.py", "version.py", "stats/__init__.py", "stats/kernel.py"):
         (package / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "surgery" / name, package / name)
     blocked = tmp_path / "file"
