@@ -110,6 +110,22 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def check_choice(label: str, name: str, choices: Iterable[str]) -> None:
+    """Refuse a name that is not among the choices.
+
+    Args:
+        label: The argument or option that takes the name.
+        name: The name.
+        choices: What it may be.
+
+    Raises:
+        SurgeryError: Names the nearest choice.
+    """
+    names = list(choices)
+    if name not in names:
+        raise SurgeryError(f"{label}: there is no {str(name)!r}.{did_you_mean(name, names)}")
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Name the nearest valid word, or all of them when none is near.
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from eval.records import Suite
 from eval.suites.table import Choice, load_suite
-from surgery.errors import SurgeryError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 Suites: TypeAlias = "str | Path | Suite | Sequence[str | Path | Suite]"
 
@@ -33,14 +32,3 @@ def load_suites(suite: Suites, choice: Choice) -> tuple[Suite, ...]:
     return tuple(
         each if isinstance(each, Suite) else load_suite(str(each), choice) for each in several
     )
-
-
-def check_name(label: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a name that is not among the known ones.
-
-    Raises:
-        SurgeryError: With the nearest known name.
-    """
-    known = list(known)
-    if name not in known:
-        raise SurgeryError(f"{label}: there is no {name!r}.{did_you_mean(name, known)}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.api.arguments import check_name, load_suites, run_folder
+from eval.api.arguments import load_suites, run_folder
 from eval.asking.run import ask_served, ask_variants
 from eval.asking.settings import EvalSettings
 from eval.descriptions import describe_suites
@@ -20,6 +20,7 @@ from eval.sweep.score import Comparison, score
 from eval.variants import find_variant, named
 from surgery.api.results import RunResult
 from surgery.checkpoint.hub import fixed_revisions
+from surgery.errors import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,7 @@ def evaluate(
         >>> scores.pairs["variant"].unique().tolist()
         ['rl']
     """
-    check_name("grader", grader, GRADERS)
+    check_choice("grader", grader, GRADERS)
     variants = named(models, bindings, served=server is not None)
     names = [variant.name for variant in variants]
     comparison = Comparison(against or (names[0] if len(names) > 1 else None), base, donor)

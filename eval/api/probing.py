@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.api.arguments import check_name, load_suites, run_folder
+from eval.api.arguments import load_suites, run_folder
 from eval.asking.settings import EvalSettings
 from eval.generation import Generation
 from eval.grading.grade import GRADERS
@@ -14,7 +14,7 @@ from eval.suites.table import Choice
 from eval.variants import named
 from surgery.api.results import RunResult
 from surgery.checkpoint.hub import fixed_revisions
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,9 +102,9 @@ def run_probe(
     from eval.probes.run import run_attention
     from surgery.report.figures import write_figures
 
-    check_name("probe", probe, PROBES)
-    check_name("grader", grader, GRADERS)
-    check_name("score_by", score_by, ("accuracy", "metric", "logprob"))
+    check_choice("probe", probe, PROBES)
+    check_choice("grader", grader, GRADERS)
+    check_choice("score_by", score_by, ("accuracy", "metric", "logprob"))
     variants = named(models, bindings)
     _check_arguments(probe, variants, suite, pairs)
     suites: tuple[Suite, ...] = ()

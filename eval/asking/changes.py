@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -55,7 +56,7 @@ class Unchanged:
         """Change nothing."""
 
 
-class ResidentModel(Generic[ItemT, OutcomeT]):
+class ResidentModel(ABC, Generic[ItemT, OutcomeT]):
     """A subject that is asked under changes; subclasses say what an outcome is.
 
     Args:
@@ -124,11 +125,11 @@ class ResidentModel(Generic[ItemT, OutcomeT]):
         """Return the number of tokens that a row has room for besides its question."""
         return longest_answer(question)
 
+    @abstractmethod
     def compute(
         self, batch: Sequence[Question], places: Sequence[int]
     ) -> Iterator[Answer[OutcomeT]]:
         """Yield the outcome of every question of a batch under every change."""
-        raise NotImplementedError
 
 
 class AnsweringModel(ResidentModel[ItemT, "Response"]):

@@ -70,16 +70,16 @@ class Worker:
         return self._questions[style]
 
     def keys(self, prepared: PreparedVariant) -> tuple[str, ...]:
-        """Return the key of every question's response; "" for one that cannot be asked."""
-        facts = self._session.settings.engine()
+        """Return the key of every question's response, those that cannot be asked among them."""
+        facts = self._session.settings.engine_facts()
         return tuple(
-            question.key(prepared.content, facts) if question.askable else ""
-            for question in self.questions(prepared.style)
+            question.key(prepared.content, facts) for question in self.questions(prepared.style)
         )
 
     def expected_keys(self, prepared: PreparedVariant) -> set[str]:
         """Return the keys of all questions that can be asked."""
-        return set(self.keys(prepared)) - {""}
+        asked = zip(self.questions(prepared.style), self.keys(prepared), strict=True)
+        return {key for question, key in asked if question.askable}
 
     def answer(self, prepared: PreparedVariant, report: Report) -> Timing:
         """Ask one variant what it was not asked yet.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from eval.asking.loop import ask
 from eval.asking.prepare import prepare
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from eval.questions import Question
     from eval.records import Suite
     from eval.variants import Variant
-
-    Suites: TypeAlias = tuple[Suite, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class AskedVariant:
 
 def ask_variants(
     variants: Sequence[Variant],
-    suites: Suites,
+    suites: tuple[Suite, ...],
     settings: EvalSettings,
     folder: Path,
     *,
@@ -119,7 +117,7 @@ def ask_variants(
 
 def ask_served(
     variants: Sequence[Variant],
-    suites: Suites,
+    suites: tuple[Suite, ...],
     settings: EvalSettings,
     folder: Path,
     connect: Callable[[str], Endpoint],
@@ -153,7 +151,7 @@ def ask_served(
             start = perf_counter()
             count = ask(model, asked, store, partial(report, variant.name))
             timing = replace(model.timing, total=perf_counter() - start, answered=count)
-            keys = tuple(model.key(each, None) if each.askable else "" for each in asked)
+            keys = tuple(model.key(each, None) for each in asked)
             results.append(
                 AskedVariant(variant, model.fingerprint, settings.style, asked, keys, timing)
             )

@@ -155,7 +155,7 @@ class Subject:
     @cached_property
     def facts(self) -> Mapping[str, str]:
         """Return the facts about the engine that are part of a response's key."""
-        return self.settings.engine()
+        return self.settings.engine_facts()
 
     @cached_property
     def engine(self) -> TransformersEngine:

@@ -70,7 +70,7 @@ class EvalSettings:
             return self.device
         return "cuda" if available else "cpu"
 
-    def engine(self) -> dict[str, str]:
+    def engine_facts(self) -> dict[str, str]:
         """Return the facts about the engine that are part of a response's key."""
         return {
             "engine": "transformers",

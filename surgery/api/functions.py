@@ -9,7 +9,7 @@ from surgery.api.plans import MergedModel, MergePlan
 from surgery.api.results import RunResult
 from surgery.checkpoint.hub import fixed_revisions
 from surgery.checkpoint.progress import no_progress
-from surgery.errors import PlanError
+from surgery.errors import PlanError, check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,9 +138,9 @@ def weight_stats(
     from surgery.runs import write_run
     from surgery.stats import Options, SpectrumKind, open_study
 
-    _choose("spectrum", spectrum, list(SpectrumKind))
+    check_choice("spectrum", spectrum, list(SpectrumKind))
     for component in cuts or ():
-        _choose("cuts", component, list(Component))
+        check_choice("cuts", component, list(Component))
     options = Options(
         selector=None if select is None else parse_selector(select),
         pairs=tuple(pairs),
@@ -179,10 +179,3 @@ def load_run(folder: str | Path) -> RunResult:
     from surgery.runs import read_run
 
     return RunResult.of(read_run(Path(folder)))
-
-
-def _choose(label: str, name: str, known: Sequence[str]) -> None:
-    from surgery.errors import SurgeryError, did_you_mean
-
-    if name not in known:
-        raise SurgeryError(f"{label}: there is no {str(name)!r}.{did_you_mean(name, known)}")

@@ -35,11 +35,11 @@ from surgery.cli.options import (
     SuiteNames,
     Temperature,
     bindings,
-    check_known,
     parse_endpoint,
 )
 from surgery.cli.process import quiet_libraries
 from surgery.cli.progress import AnswerProgress
+from surgery.errors import check_choice
 
 
 def command(
@@ -89,7 +89,7 @@ def command(
     from eval.grading.grade import GRADERS
     from eval.variants import find_variant, named
 
-    check_known("--grader", grader, GRADERS)
+    check_choice("--grader", grader, GRADERS)
     judge_endpoint, describer = (
         None if text is None else parse_endpoint(text, option, key_variable)
         for text, option in ((judge, "--judge"), (describe, "--describe"))

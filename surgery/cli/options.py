@@ -10,8 +10,6 @@ import typer
 from surgery.checkpoint.source import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from eval.endpoint import Endpoint
 
 RecipeArgument = Annotated[
@@ -222,16 +220,3 @@ def parse_endpoint(text: str, option: str, key: str | None) -> Endpoint:
             param_hint=option,
         )
     return Endpoint(base_url="http" + url, model=name, key_variable=key)
-
-
-def check_known(option: str, name: str, known: Iterable[str]) -> None:
-    """Refuse an option's value that is not among the known ones.
-
-    Raises:
-        SurgeryError: With the nearest known one.
-    """
-    from surgery.errors import SurgeryError, did_you_mean
-
-    valid = list(known)
-    if name not in valid:
-        raise SurgeryError(f"{option}: there is no {name!r}.{did_you_mean(name, valid)}")

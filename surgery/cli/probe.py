@@ -23,10 +23,10 @@ from surgery.cli.options import (
     Seed,
     StyleName,
     bindings,
-    check_known,
 )
 from surgery.cli.process import quiet_libraries
 from surgery.cli.progress import AnswerProgress
+from surgery.errors import check_choice
 
 if TYPE_CHECKING:
     from surgery.api.results import RunResult
@@ -148,7 +148,7 @@ def ablation(
     from eval import run_probe
     from eval.grading.grade import GRADERS
 
-    check_known("--grader", grader, GRADERS)
+    check_choice("--grader", grader, GRADERS)
     _check_suite(suite)
     quiet_libraries()
     with AnswerProgress(quiet=quiet or json, among=None) as progress:

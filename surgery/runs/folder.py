@@ -18,6 +18,7 @@ from surgery.errors import ExecutionError
 from surgery.reading import is_file, is_folder, parse_json, read_text
 from surgery.runs.header import HEADER, RunStatus, check_format, peek, start_header
 from surgery.runs.kinds import RunKind
+from surgery.text import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +99,7 @@ def check_folder(folder: Path, kind: RunKind) -> None:
         )
     strange = [name for name in names if name != LOCK and not _DRAFT.fullmatch(name)]
     if strange or _text(folder / LOCK):
-        examples = ", ".join((strange or [LOCK])[:3]) + (", ..." if len(strange) > 3 else "")
+        examples = first_names(strange or [LOCK])
         is_model = (folder / "config.json").exists()
         example = f"{folder}-{kind.label}" if is_model else folder / kind.label
         raise ExecutionError(

@@ -106,7 +106,7 @@ def read_header(folder: Path, kind: RunKind) -> dict[str, Any]:
             raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise ExecutionError(f"{path} cannot be read ({error}). {again}") from None
-    _check_format(path, header)
+    _refuse_other_format(path, header)
     if header.get("status", RunStatus.ENDED) != RunStatus.ENDED:
         raise not_ended(folder, kind)
     return header
@@ -120,10 +120,10 @@ def check_format(folder: Path, kind: RunKind) -> None:
     """
     path = header_path(folder, kind)
     if path is not None:
-        _check_format(path, peek(path))
+        _refuse_other_format(path, peek(path))
 
 
-def _check_format(path: Path, header: Mapping[str, Any]) -> None:
+def _refuse_other_format(path: Path, header: Mapping[str, Any]) -> None:
     version = header.get("format", FORMAT)
     if type(version) is not int or version != FORMAT:
         raise ExecutionError(

@@ -302,4 +302,4 @@ def test_addresses_tell_changes_and_ways_apart(its: Subject) -> None:
     for one in its.questions:
         # What is unchanged is what a sweep keeps, so that one may be read with the other's eyes.
         assert plain.key(one, None) == fast.key(one, None)
-        assert plain.key(one, None) == one.key(its.content, its.settings.engine())
+        assert plain.key(one, None) == one.key(its.content, its.settings.engine_facts())
