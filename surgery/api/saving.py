@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from surgery.checkpoint.failure import filesystem_errors
 from surgery.checkpoint.sibling import put
 from surgery.errors import ExecutionError
 
@@ -27,10 +28,10 @@ def save_run(run: RunTables, folder: Path) -> list[Path]:
             itself with its responses.
     """
     from surgery.report.figures import write_figures
-    from surgery.runs import LOCK, check_folder, write_run
+    from surgery.runs import check_folder, write_run
 
     check_folder(folder, run.kind)
-    if (folder / LOCK).exists():
+    if folder.exists() and _others(folder):
         raise ExecutionError(
             f"{folder} holds a run with all that it was made from. Nothing there was changed. "
             f"Choose a new folder, for example {folder}-saved."
@@ -58,16 +59,16 @@ def save_plan(plan: Plan, operations: DataFrame, folder: Path) -> list[Path]:
     ]
 
 
+def _others(folder: Path) -> list[str]:
+    """Return what is in a folder and was not saved from here, such as responses or a lock."""
+    with filesystem_errors(folder):
+        return sorted(each.name for each in folder.iterdir() if each.suffix not in _SUFFIXES)
+
+
 def _prepare(folder: Path) -> None:
     """Make the folder; refuse one that holds a run, a model or anything else."""
-    from surgery.checkpoint.failure import filesystem_errors
-
     with filesystem_errors(folder):
-        strange = (
-            sorted(entry.name for entry in folder.iterdir() if entry.suffix not in _SUFFIXES)
-            if folder.is_dir()
-            else []
-        )
+        strange = _others(folder) if folder.is_dir() else []
         taken = next((name for name in ("config.json", "run.json") if (folder / name).exists()), "")
         if strange or taken:
             raise ExecutionError(

@@ -150,6 +150,16 @@ def test_other_formats_are_refused(name: str, version: object, tmp_path: Path) -
     assert before == {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
+def test_nothing_is_saved_over_responses(tmp_path: Path) -> None:
+    """`cp -r run/* copy` leaves the lock behind; the copy still holds a run."""
+    folder = copied("evaluation", tmp_path)
+    (folder / ".lock").unlink()
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(ExecutionError, match="with all that it was made from"):
+        surgery.load_run(folder).save(folder)
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     folder = copied("evaluation", tmp_path)
     with pytest.raises(ExecutionError, match="holds the results of 'surgery eval or sweep'"):
