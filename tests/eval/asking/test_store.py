@@ -47,6 +47,15 @@ def test_the_first_response_counts_and_is_kept_once(tmp_path: Path) -> None:
     assert len((tmp_path / RESPONSES).read_text().splitlines()) == 2
 
 
+def test_of_two_writers_of_one_key_the_first_counts(tmp_path: Path) -> None:
+    """Each read the file before the other wrote: both lines are there."""
+    one, other = Store(tmp_path), Store(tmp_path)
+    one.append([kept("a", "one")])
+    other.append([kept("a", "two")])
+    assert len((tmp_path / RESPONSES).read_text().splitlines()) == 2
+    assert Store(tmp_path).responses["a"].text == "one"
+
+
 def test_a_failure_lasts_until_there_is_a_response(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append([("a", "v", QUESTION, Failure("timeout"))])
