@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tests.hub import Hub
+
 PAIR = Pairing({"in": "specimen:in", "rl": "specimen:rl"}, "in", "rl")
 
 
@@ -174,6 +176,20 @@ def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path, name: st
     with pytest.raises(CheckpointError, match="changed since the run opened it"):
         worker.answer(prepared, lambda *_: None)
     assert not Store(tmp_path / "run").responses
+
+
+def test_a_branch_that_moves_is_read_where_it_was_prepared(hub: Hub) -> None:
+    """Every process opens the models again, and finds the commits that were hashed."""
+    commits = {name: hub.add(f"lab/{name}", specimen.path(name)) for name in ("in", "rl")}
+    pair = Pairing({name: f"lab/{name}" for name in commits}, "in", "rl")
+    prepared = prepare(next(iter(thirds(pair))), SETTINGS)
+    hub.add("lab/in", specimen.path("base"))
+    assert prepared.recipe.models == {
+        name: f"hf://lab/{name}@{commit}" for name, commit in commits.items()
+    }
+    assert prepared.variant.recipe == prepared.recipe
+    with opened(prepared.recipe) as checkpoints:
+        assert {name: each.info.revision for name, each in checkpoints.items()} == commits
 
 
 def test_adapters_are_refused_as_base(tmp_path: Path) -> None:
