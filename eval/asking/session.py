@@ -64,13 +64,19 @@ class Session:
     def subject(
         self, prepared: PreparedVariant, questions: tuple[Question, ...]
     ) -> Iterator[Subject]:
-        """Yield a variant with its questions; the model is loaded when `engine` is first read."""
+        """Yield a variant with its questions; the model is loaded when `engine` is first read.
+
+        Afterwards the subject holds no engine: the next base would stand beside it in memory.
+        """
         with ExitStack() as stack:
             subject = Subject(prepared, questions, self, stack)
-            yield subject
-            switched = perf_counter()
-            stack.close()
-            subject.timing.switch += perf_counter() - switched
+            try:
+                yield subject
+            finally:
+                switched = perf_counter()
+                vars(subject).pop("engine", None)
+                stack.close()
+                subject.timing.switch += perf_counter() - switched
 
     def engine(self, base: str, folder: Path) -> TransformersEngine:
         """Return the engine that holds a base, loaded unless it is resident."""

@@ -132,9 +132,9 @@ class _Values:
                 value, count = outcome
                 lines.append({"key": key, "value": value, "tokens": count})
         self._file.append(lines)
-        for failure in failures:
+        if failures:
             raise ExecutionError(
-                f"{failure.reason}. Results so far are saved. Correct the sample, or, "
+                f"{failures[0].reason}. Results so far are saved. Correct the sample, or, "
                 f"if memory ran out, use a larger machine, and run again to resume."
             )
 

@@ -46,7 +46,7 @@ _IMAGE: Final = re.compile(r"^\s*<image>\s*")
 _IOU: Final = 0.5
 TARGETS: Final = "target"
 SOURCES: Final = "source"
-"""Suites of a pair's two questions, each a field of `Pair`."""
+"""Suites of a pair's two questions, each a field of `ImagePair`."""
 
 _LONGEST: Final = 128  # tokens
 

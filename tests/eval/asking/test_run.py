@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import pytest
 from eval.asking.prepare import prepare
 from eval.asking.processes import Worker, process_count
 from eval.asking.run import AskedVariant, ask_variants
+from eval.asking.session import Session
 from eval.asking.settings import EvalSettings
 from eval.asking.store import RESPONSES, Store
 from eval.graded import RECORDS
@@ -176,6 +179,19 @@ def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path, name: st
     with pytest.raises(CheckpointError, match="changed since the run opened it"):
         worker.answer(prepared, lambda *_: None)
     assert not Store(tmp_path / "run").responses
+
+
+def test_one_base_is_in_memory_at_a_time() -> None:
+    """A subject that is kept after its turn, as probes of several models do, holds no model."""
+    session, engines = Session(SETTINGS), []
+    kept = []
+    for name in ("in", "rl"):
+        with session.subject(prepare(plain(name, f"specimen:{name}"), SETTINGS), ()) as subject:
+            engines.append(weakref.ref(subject.engine.model))
+        kept.append(subject)
+    gc.collect()
+    assert [engine() is None for engine in engines] == [True, False]
+    assert [subject.timing.load > 0 for subject in kept] == [True, True]
 
 
 def test_a_branch_that_moves_is_read_where_it_was_prepared(hub: Hub) -> None:
