@@ -56,6 +56,7 @@ def _demonstrate(out: Path, samples: int, seed: int, *, json: bool) -> None:
     _say(f"[2/4] asking {len(VARIANTS) + 3} models the same questions")
     results = _ask(plans, out / "scores", samples, seed)
     _say("[3/4] measuring what each stage of training changed in the weights")
+    _draw(results, plans, out)
     stats = _measure_updates(out / "stats")
     _say(f"[4/4] swapping the image from each layer of {PROBED} on")
     probe = _swap_images(out / "probe", samples, seed)
@@ -133,6 +134,17 @@ def _ask(plans: Mapping[str, MergePlan], out: Path, samples: int, seed: int) -> 
             models, "specimen", out=out, samples=samples, seed=seed, against="in", base="in",
             donor="rl", processes=_processes(), progress=progress,
         )  # fmt: skip
+
+
+def _draw(results: RunTables, plans: Mapping[str, MergePlan], out: Path) -> None:
+    """Draw the source of each decoder layer next to the scores of three tasks."""
+    from surgery.report.scores.stacks import write_stacks
+
+    sources = {name: _sources(plan) for name, plan in plans.items()}
+    depth = len(next(iter(sources.values())))
+    stages = {name: [name] * depth for name in results.scores["variant"] if name not in sources}
+    panels = [("count", "m_vis"), ("arithmetic", "m_rea"), ("expression", "right[image]")]
+    write_stacks(results, stages | sources, panels, out / "variants.png")
 
 
 def _processes() -> int | None:
