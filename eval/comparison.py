@@ -1,4 +1,4 @@
-"""Variants against one another: paired differences, what of a gain comes back, and power.
+"""Comparisons of variants: paired differences, recovery and power.
 
 Two variants are only ever compared on the samples that both answered.
 """
@@ -50,7 +50,7 @@ class PairedDifference:
         clusters: Independent groups among them.
         better: Samples on which the variant did better.
         worse: Samples on which it did worse.
-        dropped: Samples left out because one of the two is missing a response.
+        dropped: Samples excluded because one of the two has no response.
         pooled: Whether several tasks are pooled.
     """
 
@@ -74,7 +74,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Share:
-    """What part of the donor's gain over the base a variant has.
+    """A variant's share of the donor's gain over the base.
 
     Attributes:
         variant: The variant.
@@ -107,7 +107,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Power:
-    """What the samples of a task can show.
+    """The differences that the samples of a task can detect.
 
     Attributes:
         suite: The suite.
@@ -140,17 +140,17 @@ def pairs(records: Sequence[Graded], against: str) -> list[PairedDifference]:
     """
     table = _Table(records)
     table.check(against)
-    found = [
-        _pair((variant, against), place, measure, ours, theirs)
+    differences = [
+        _pair((variant, against), place, measure, variant_outcomes, other_outcomes)
         for variant in table.variants
         if variant != against
-        for place, measure, ours, theirs in table.both(variant, against)
+        for place, measure, variant_outcomes, other_outcomes in table.both(variant, against)
     ]
-    return _corrected(found)
+    return _corrected(differences)
 
 
 def shares(records: Sequence[Graded], base: str, donor: str) -> list[Share]:
-    """What part of the donor's gain over the base every other variant has.
+    """Return every other variant's share of the donor's gain over the base.
 
     Raises:
         SurgeryError: If there is no such base or donor.
@@ -158,27 +158,27 @@ def shares(records: Sequence[Graded], base: str, donor: str) -> list[Share]:
     table = _Table(records)
     table.check(base)
     table.check(donor)
-    found = []
+    results = []
     for variant in table.variants:
         if variant in (base, donor):
             continue
-        for place, measure, its, low, high in table.all_three(variant, base, donor):
-            part = _recovered(its, low, high)
+        for place, measure, outcomes, low, high in table.all_three(variant, base, donor):
+            part = _recovered(outcomes, low, high)
             suite, task, pooled = place
-            found.append(
+            results.append(
                 Share(
                     variant, base, donor, suite, task, measure,
                     part.gain, part.share, part.low, part.high, part.reason, pooled,
                 )
             )  # fmt: skip
-    return found
+    return results
 
 
-def power(found: Sequence[PairedDifference], records: Sequence[Graded]) -> list[Power]:
-    """What each task's samples can show; without a comparison one in ten is taken to differ."""
+def power(differences: Sequence[PairedDifference], records: Sequence[Graded]) -> list[Power]:
+    """Return each task's power; without a comparison, one in ten samples is assumed to differ."""
     shares_of: dict[_Task, list[float]] = defaultdict(list)
     compared: dict[_Task, int] = {}
-    for pair in found:
+    for pair in differences:
         place = pair.suite, pair.task, pair.pooled
         compared[place] = max(compared.get(place, 0), pair.n)
         if pair.n:
@@ -192,8 +192,10 @@ def power(found: Sequence[PairedDifference], records: Sequence[Graded]) -> list[
     for (suite, task, pooled), n in counted.items():
         if n == 0:
             continue
-        seen = shares_of.get((suite, task, pooled))
-        discordant = min(1.0, max(float(np.median(seen)) if seen else 0.1, 3 / n))
+        discordant_shares = shares_of.get((suite, task, pooled))
+        discordant = min(
+            1.0, max(float(np.median(discordant_shares)) if discordant_shares else 0.1, 3 / n)
+        )
         smallest = detectable_difference(n, discordant)
         lines.append(Power(suite, task, n, discordant, smallest, pooled))
     return lines
@@ -217,40 +219,40 @@ class _Table:
             )
 
     def both(self, variant: str, other: str) -> Iterator[tuple[_Task, str, Outcomes, Outcomes]]:
-        for place, ours in self._outcomes[variant].items():
-            theirs = self._outcomes[other].get(place)
-            if theirs is not None:
-                yield place, self._measures[place], ours, theirs
+        for place, first in self._outcomes[variant].items():
+            second = self._outcomes[other].get(place)
+            if second is not None:
+                yield place, self._measures[place], first, second
 
     def all_three(
         self, variant: str, base: str, donor: str
     ) -> Iterator[tuple[_Task, str, Outcomes, Outcomes, Outcomes]]:
-        for place, measure, its, low in self.both(variant, base):
+        for place, measure, outcomes, low in self.both(variant, base):
             high = self._outcomes[donor].get(place)
             if high is not None:
-                yield place, measure, its, low, high
+                yield place, measure, outcomes, low, high
 
 
-def _aligned(*found: Outcomes) -> tuple[list[NDArray[np.float64]], list[str]]:
+def _aligned(*outcomes: Outcomes) -> tuple[list[NDArray[np.float64]], list[str]]:
     """Values of the samples that all have, and those samples' clusters."""
-    common = set.intersection(*(set(one.ids) for one in found))
-    kept = [i for i, name in enumerate(found[0].ids) if name in common]
-    order = [found[0].ids[i] for i in kept]
+    common = set.intersection(*(set(outcome.ids) for outcome in outcomes))
+    indexes = [i for i, name in enumerate(outcomes[0].ids) if name in common]
+    order = [outcomes[0].ids[i] for i in indexes]
     values = []
-    for one in found:
-        at = dict(zip(one.ids, one.values(), strict=True))
-        values.append(np.array([at[name] for name in order], np.float64))
-    return values, [found[0].clusters[i] for i in kept]
+    for outcome in outcomes:
+        position = dict(zip(outcome.ids, outcome.values(), strict=True))
+        values.append(np.array([position[name] for name in order], np.float64))
+    return values, [outcomes[0].clusters[i] for i in indexes]
 
 
 def _pair(
-    names: tuple[str, str], place: _Task, measure: str, ours: Outcomes, theirs: Outcomes
+    names: tuple[str, str], place: _Task, measure: str, first: Outcomes, second: Outcomes
 ) -> PairedDifference:
-    (a, b), clusters = _aligned(ours, theirs)
-    everyone = max(len(one.samples) + one.missing for one in (ours, theirs))
+    (a, b), clusters = _aligned(first, second)
+    everyone = max(len(picture.samples) + picture.missing for picture in (first, second))
     if len(a):
-        apart = difference(a, b, clusters)
-        numbers = (apart.value, apart.low, apart.high, mcnemar(a, b, clusters))
+        interval = difference(a, b, clusters)
+        numbers = (interval.value, interval.low, interval.high, mcnemar(a, b, clusters))
     else:
         numbers = (nan, nan, nan, nan)
     suite, task, pooled = place
@@ -266,14 +268,14 @@ def _pair(
     )  # fmt: skip
 
 
-def _corrected(found: Sequence[PairedDifference]) -> list[PairedDifference]:
-    single = [pair for pair in found if not pair.pooled]
+def _corrected(differences: Sequence[PairedDifference]) -> list[PairedDifference]:
+    single = [pair for pair in differences if not pair.pooled]
     corrected = dict(zip(map(id, single), holm([pair.p for pair in single]), strict=True))
-    return [replace(pair, p_holm=corrected.get(id(pair), nan)) for pair in found]
+    return [replace(pair, p_holm=corrected.get(id(pair), nan)) for pair in differences]
 
 
-def _recovered(its: Outcomes, low: Outcomes, high: Outcomes) -> Recovery:
-    (variant, base, donor), clusters = _aligned(its, low, high)
+def _recovered(outcomes: Outcomes, low: Outcomes, high: Outcomes) -> Recovery:
+    (variant, base, donor), clusters = _aligned(outcomes, low, high)
     if not len(variant):
         return Recovery(nan, nan, nan, nan, "no sample was answered by all three")
     return recovery(variant, base, donor, clusters)

@@ -1,4 +1,4 @@
-"""Which conditions a sample is asked under."""
+"""The conditions under which a sample is asked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def conditions_of(metric: Metric, sample: Sample) -> tuple[Condition, ...]:
-    """What a metric needs of a sample; a question without image is asked as text.
+    """Return the conditions that a metric needs; a question without image is asked as text.
 
     Raises:
         ValueError: If the metric compares an image with something else, and there is none.
     """
-    wanted = CONDITIONS[metric]
-    if sample.images or Condition.IMAGE not in wanted:
-        return wanted
-    if len(wanted) > 1:
+    conditions = CONDITIONS[metric]
+    if sample.images or Condition.IMAGE not in conditions:
+        return conditions
+    if len(conditions) > 1:
         raise ValueError(f"{metric} needs an image, and sample {sample.id!r} has none")
     return (Condition.TEXT,)

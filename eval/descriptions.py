@@ -1,4 +1,4 @@
-"""Images in words, for M_v2r: from a file, from a run's cache, or from a model at an endpoint."""
+"""Image descriptions for M_v2r: from a file, a run's cache, or a model at an endpoint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_descriptions(path: Path) -> dict[str, str]:
     """
     if not is_file(path):
         raise ExecutionError(f"there is no file of descriptions at {path}.")
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for row in json_rows(path, path.parent):
         name = row.values.get("image") or row.values.get("id")
         text = row.values.get("description")
@@ -58,19 +58,19 @@ def read_descriptions(path: Path) -> dict[str, str]:
                 f"{row.where} is not a description. Expected "
                 f'{{"id": "...", "description": "..."}}, or "image" with a sha256 in place of "id".'
             )
-        found[str(name)] = text
-    return found
+        descriptions[str(name)] = text
+    return descriptions
 
 
 def describer(endpoint: Endpoint) -> Callable[[Sample], str | Failure]:
-    """Asks a model to describe a sample's images; greedy."""
+    """Return a function that asks a model to describe an image, greedily."""
 
     def ask(sample: Sample) -> str | Failure:
         pictures = tuple(fitted(picture, _PIXELS) for picture in sample.images)
-        said = endpoint.complete(
+        response = endpoint.complete(
             [Message("user", (*pictures, PROMPT))], max_tokens=_LONGEST, temperature=0.0
         )
-        return said if isinstance(said, Failure) else said.text.strip()
+        return response if isinstance(response, Failure) else response.text.strip()
 
     return ask
 
@@ -81,34 +81,34 @@ def described(
     ask_for: Callable[[Sample], str | Failure] | None = None,
     *,
     model: str = "",
-    known: Mapping[str, str] | None = None,
+    existing: Mapping[str, str] | None = None,
     failed: Callable[[str], object] = lambda _: None,
 ) -> Suite:
-    """The suite, with descriptions where a condition needs one and the data gives none.
+    """Return the suite with descriptions for conditions that need one and data that has none.
 
     Args:
         suite: The suite.
         cache: File of descriptions that were made earlier, by image; those made now are added.
         ask_for: Makes one; nothing is made when absent.
-        model: What it asks; another model's descriptions are not taken for its own.
-        known: Descriptions by image or by sample, which go before all others.
-        failed: Told once per sample why it got none.
+        model: The describing model; descriptions of other models are not reused.
+        existing: Descriptions by image or by sample, which go before all others.
+        failed: Called once per sample without a description, with the reason.
 
     Raises:
         ExecutionError: If the cache cannot be read or written, or the endpoint is not there.
     """
     lacks = [sample for task in suite.tasks for sample in task.samples if _lacks(task, sample)]
     file = _cached(cache, model) if lacks else None
-    texts = {**file.values, **(known or {})} if file else {}
+    texts = {**file.values, **(existing or {})} if file else {}
     if ask_for is not None and file is not None:
-        todo = {image_key(s): s for s in lacks if _found(s, texts) is None}
+        todo = {image_key(s): s for s in lacks if _description_of(s, texts) is None}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for key, said in zip(todo, pool.map(ask_for, todo.values()), strict=True):
-                if isinstance(said, Failure):
-                    failed(said.reason)
+            for key, response in zip(todo, pool.map(ask_for, todo.values()), strict=True):
+                if isinstance(response, Failure):
+                    failed(response.reason)
                     continue
-                texts[key] = said
-                file.append([_line(key, model, said)])
+                texts[key] = response
+                file.append([_line(key, model, response)])
     return replace(suite, tasks=tuple(_filled(task, texts) for task in suite.tasks))
 
 
@@ -137,9 +137,9 @@ def describe_suites(
     if file and endpoint and file.resolve() == cache.resolve():
         raise ExecutionError(
             f"--descriptions {file} is the file in which --describe stores its results; it is "
-            "always read. Leave --descriptions out."
+            f"always read. Omit --descriptions."
         )
-    known = read_descriptions(file) if file else None
+    existing = read_descriptions(file) if file else None
     with claimed(folder, RunKind.EVALUATION) if endpoint else nullcontext():
         suites = tuple(
             described(
@@ -147,7 +147,7 @@ def describe_suites(
                 cache,
                 describer(endpoint) if endpoint else None,
                 model=endpoint.model if endpoint else "",
-                known=known,
+                existing=existing,
                 failed=lambda reason: report(f"an image got no description: {reason}"),
             )
             for suite in suites
@@ -162,7 +162,7 @@ def describe_suites(
 
 
 def lacking(suite: Suite) -> int:
-    """How many samples need a description and have none."""
+    """Count the samples that need a description and have none."""
     return sum(_lacks(task, sample) for task in suite.tasks for sample in task.samples)
 
 
@@ -178,13 +178,15 @@ def _lacks(task: Task, sample: Sample) -> bool:
     return Condition.DESCRIBED in conditions_of(task.metric, sample)
 
 
-def _found(sample: Sample, texts: Mapping[str, str]) -> str | None:
+def _description_of(sample: Sample, texts: Mapping[str, str]) -> str | None:
     return texts.get(image_key(sample), texts.get(sample.id))
 
 
 def _filled(task: Task, texts: Mapping[str, str]) -> Task:
     samples = tuple(
-        replace(sample, description=_found(sample, texts)) if _lacks(task, sample) else sample
+        replace(sample, description=_description_of(sample, texts))
+        if _lacks(task, sample)
+        else sample
         for sample in task.samples
     )
     return replace(task, samples=samples)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _NO_KEY: Final = "none"
 """Sent where no key is named: otherwise the client would send the Hub's token to any server."""
 _HOPELESS: Final = frozenset({401, 403, 404})
-"""The key or the model's name is wrong: every other question would fail alike."""
+"""The key or the model's name is wrong: every other question would fail equally."""
 _PASSING: Final = frozenset({408, 409, 425, 429})
 _SERVERS_OWN: Final = 500
 """Errors from here on are the server's, not the question's."""
@@ -49,7 +49,7 @@ class Endpoint:
         base_url: Address, for example http://localhost:8000/v1.
         model: The model's name there.
         timeout: Seconds that one answer may take.
-        attempts: How often a question is asked before it is given up.
+        attempts: Number of attempts per question.
         pause: Seconds before the second attempt; doubled before each further one.
         key_variable: Environment variable that holds the key; none is sent if absent.
 
@@ -68,7 +68,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not is_address(self.base_url):
             raise ExecutionError(
-                f"{one_line(self.address)!r} is no address of a server. Expected one such as "
+                f"{one_line(self.address)!r} is not a server address. Expected one such as "
                 f"http://localhost:8000/v1."
             )
 
@@ -98,8 +98,8 @@ class Endpoint:
         key = os.environ.get(self.key_variable, "").strip()
         if not key:
             raise ExecutionError(
-                f"the environment variable {self.key_variable} is to hold the key of "
-                f"{self.address}, and it is not set."
+                f"the environment variable {self.key_variable} should hold the API key of "
+                f"{self.address}, and is not set."
             )
         return key
 
@@ -108,7 +108,7 @@ class Endpoint:
         return InferenceClient(base_url=self.base_url, api_key=self._key, timeout=self.timeout)
 
     def complete(self, messages: Sequence[Message], **settings: Any) -> Response | Failure:
-        """One answer; what passes (a timeout, a busy or broken server) is tried again.
+        """Request one answer; the client retries after timeouts and server errors.
 
         Args:
             messages: The turns.
@@ -125,13 +125,13 @@ class Endpoint:
         failure: Failure | None = None
         for attempt in range(self.attempts):
             try:
-                said = self._client.chat_completion(turns, model=self.model, **settings)
+                response = self._client.chat_completion(turns, model=self.model, **settings)
                 self._answered = True
-                return _response(said)
+                return _response(response)
             except OfflineModeIsEnabled:
                 raise ExecutionError(
-                    f"{self.address} was not asked: HF_HUB_OFFLINE is set, and the client of the "
-                    f"Hub, which asks servers too, obeys it. Unset it for this command."
+                    f"{self.address} was not contacted: HF_HUB_OFFLINE is set, which also "
+                    f"disables requests to servers. Unset it for this command."
                 ) from None
             except (HfHubHTTPError, InferenceTimeoutError, httpx2.HTTPError, ValueError,
                     LookupError, TypeError, AttributeError, RecursionError) as error:  # fmt: skip
@@ -150,7 +150,7 @@ class Endpoint:
         return f"no server answers at {self.address}"
 
     def _failed(self, error: Exception) -> Failure:
-        """What to say about an error.
+        """Return the failure for an error.
 
         Raises:
             ExecutionError: If asking anything else is no use.
@@ -162,14 +162,14 @@ class Endpoint:
         status = _status(error)
         if status is None:
             return Failure(self._clean(f"{type(error).__name__}: {error}"))
-        told = self._clean(f"the server said {status} {_phrase(status)}: {_words(error)}")
+        text = self._clean(f"the server answered {status} {_phrase(status)}: {_words(error)}")
         if status in _HOPELESS:
-            raise ExecutionError(f"{self.address}, model {self.model!r}: {told}")
+            raise ExecutionError(f"{self.address}, model {self.model!r}: {text}")
         self._answered = True
-        return Failure(told)
+        return Failure(text)
 
     def _wait(self, error: Exception, attempt: int) -> float | None:
-        """Seconds until the next attempt; None if there is no use in one."""
+        """Return the seconds until the next attempt; None if a retry is useless."""
         status = _status(error)
         if status is not None and status < _SERVERS_OWN and status not in _PASSING:
             return None
@@ -217,17 +217,17 @@ def _data_url(picture: Picture) -> str:
     return f"data:image/{kind};base64,{b64encode(picture.data).decode()}"
 
 
-def _response(said: Any) -> Response:
-    """What a server said; thinking that it split off stands in its tag again.
+def _response(response: Any) -> Response:
+    """Return the text of a server's response; separated thinking goes back into its tag.
 
     Where nothing follows it, the tag stays open: the answer never came.
     """
-    choice = said.choices[0]
+    choice = response.choices[0]
     text = choice.message.content or ""
     thought = choice.message.get("reasoning_content") or choice.message.get("reasoning") or ""
     if thought:
         text = f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
-    tokens = int(said.usage.completion_tokens) if said.usage else 0
+    tokens = int(response.usage.completion_tokens) if response.usage else 0
     return Response(well_formed(text), tokens, truncated=choice.finish_reason == "length")
 
 

@@ -1,4 +1,4 @@
-"""How answers are generated: what a response depends on besides model and question."""
+"""Decoding options: the settings that a response depends on, besides model and question."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Generation:
 
     @property
     def greedy(self) -> bool:
-        """Whether nothing is left to chance."""
+        """True if decoding is deterministic."""
         return self.temperature == 0
 
     @property
     def answers(self) -> int:
-        """How many different answers a question has."""
+        """Number of different answers to a question."""
         return 1 if self.greedy else self.repeats
 
     def within(self, limit: int) -> Self:
-        """The same, with a suite's limit where there is none."""
+        """Return the options with a suite's token limit if they have none."""
         return self if self.max_new_tokens is not None else replace(self, max_new_tokens=limit)
 
     def settings(self) -> dict[str, Any]:
-        """What one response depends on: not how many there are, nor a seed that nothing uses."""
+        """Return the options that one response depends on; not repeats, nor an unused seed."""
         settings = asdict(self)
         for name in ("repeats", "max_pixels", *(("top_p", "seed") if self.greedy else ())):
             del settings[name]  # images are part of what is asked

@@ -1,7 +1,7 @@
-"""Responses with what was made of them: one record per variant, sample, condition and repeat.
+"""Graded responses: one record per variant, sample, condition and repeat.
 
 Everything that is reported is worked out from these records alone, so that a run's numbers can be
-checked, and worked out anew, without the benchmark at hand.
+checked and recomputed without the benchmark.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
         isinstance(value, dict) and all(isinstance(name, str) for name in value.values())
     ),
 }
-"""What a field of each type may hold when it comes from a file."""
+"""The types that a field may have when it comes from a file."""
 _UNASKED: Final = "the sample has no description"
 
 
 @dataclass(frozen=True)
 class Graded:
-    """One response, or why there is none, with its grade.
+    """One response, or the reason for a missing one, with its grade.
 
     Attributes:
         variant: The variant's name.
@@ -67,7 +67,7 @@ class Graded:
         guessed: Whether nothing marked it as the answer.
         comparison: How it was compared.
         correct: Whether it is right; None where there is no response.
-        judged: What a judge said, where one was asked.
+        judged: The judge's verdict, if there is a judge.
     """
 
     variant: str
@@ -94,30 +94,30 @@ class Graded:
     judged: bool | None = None
 
     def line(self) -> str:
-        """The record as a line of JSON."""
+        """Return the record as a line of JSON."""
         return json.dumps(vars(self), ensure_ascii=False)
 
     @classmethod
-    def of(cls, found: dict[str, Any]) -> Self:
-        """A record from what its line holds.
+    def of(cls, result: dict[str, Any]) -> Self:
+        """Return a record from the contents of its line.
 
         Raises:
             ValueError: If it is no such record.
         """
         types = {field.name: str(field.type) for field in fields(cls)}
-        if not isinstance(found, dict) or found.keys() != types.keys():
+        if not isinstance(result, dict) or result.keys() != types.keys():
             raise ValueError("not a record")
-        wrong = [name for name, kind in types.items() if not _TYPES[kind](found[name])]
+        wrong = [name for name, kind in types.items() if not _TYPES[kind](result[name])]
         if wrong:
-            raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
-        found["metric"] = Metric(found["metric"])
-        found["condition"] = Condition(found["condition"])
-        return cls(**found)
+            raise ValueError(f"{wrong[0]} is {result[wrong[0]]!r}")
+        result["metric"] = Metric(result["metric"])
+        result["condition"] = Condition(result["condition"])
+        return cls(**result)
 
 
 def graded(
     variant: str,
-    asked: Iterable[tuple[Question, str]],
+    keyed_questions: Iterable[tuple[Question, str]],
     responses: Mapping[str, Response],
     failures: Mapping[str, Failure],
     *,
@@ -128,13 +128,13 @@ def graded(
 
     Args:
         variant: Its name.
-        asked: The questions with the keys of their responses.
+        keyed_questions: The questions with the keys of their responses.
         responses: Responses by key.
         failures: Why there is no response, by key.
         style: The prompt style.
         grader: A key of `eval.grading.grade.GRADERS`.
     """
-    for question, key in asked:
+    for question, key in keyed_questions:
         record = _ungraded(variant, question, key if question.askable else "")
         if not question.askable:
             yield replace(record, failure=_UNASKED)
@@ -150,7 +150,7 @@ def judged(
     suites: Sequence[Suite],
     judge: Callable[[Sequence[tuple[Sample, str]]], Sequence[bool | None]],
 ) -> list[Graded]:
-    """The records with another model's word on each response.
+    """Return the records with a judge's verdict on each response.
 
     Args:
         records: Of all variants.
@@ -165,8 +165,8 @@ def judged(
     }
     answered = [record for record in records if record.correct is not None]
     verdicts = judge([(samples[r.suite, r.task, r.sample], r.text) for r in answered])
-    said = dict(zip(map(id, answered), verdicts, strict=True))
-    return [replace(record, judged=said.get(id(record))) for record in records]
+    verdict_of = dict(zip(map(id, answered), verdicts, strict=True))
+    return [replace(record, judged=verdict_of.get(id(record))) for record in records]
 
 
 def _ungraded(variant: str, question: Question, key: str) -> Graded:
@@ -205,7 +205,7 @@ def _with_grade(
 
 
 def read_records(folder: Path) -> list[Graded]:
-    """The records of a run.
+    """Return the records of a run.
 
     Raises:
         ExecutionError: If there are none, or a line is not a record.

@@ -35,7 +35,7 @@ _BROKEN: Final = (
     OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
     RuntimeError, EOFError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
-"""What Pillow's plugins raise for broken files."""
+"""Exceptions of Pillow's plugins for broken files."""
 _FILTERS: Final = RLock()
 _ORIENTATION: Final = 0x0112
 _TURNS: Final = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270",
@@ -66,7 +66,7 @@ _BRANDS: Final = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"
 
 @dataclass(frozen=True)
 class Header:
-    """Facts about an image file that its header gives.
+    """Facts about an image file from its header.
 
     Attributes:
         size: Width and height in pixels, as the image is shown.

@@ -1,4 +1,4 @@
-"""What a variant scores: metrics with intervals, transitions, rates and lengths.
+"""Scores of a variant: metrics with intervals, transitions, rates and lengths.
 
 M_vis, M_v2r and M_rea are those of arXiv 2602.12395.
 """
@@ -44,7 +44,7 @@ class Score:
         high: Upper end.
         n: Samples that it is worked out from.
         clusters: Independent groups among them.
-        missing: Samples left out because a response is missing.
+        missing: Samples excluded because a response is missing.
         guessed: Responses whose answer is a guess.
         majority: For `right[...]` of one task, what always giving its commonest right answer would
             score; else nan.
@@ -68,7 +68,7 @@ class Score:
 
 
 def correct_under(metric: Metric, right: Mapping[Condition, bool]) -> bool:
-    """One sample's outcome, from whether it was right under each condition (arXiv 2602.12395).
+    """Return one sample's outcome from its correctness under each condition (arXiv 2602.12395).
 
     M_vis = P[f(i,p) = y and f(b,p) != y]; M_v2r = P[f(i,p) = y and f(b,d,p) = y];
     M_rea = P[f(p) = y]; accuracy = P[f(i,p) = y], or P[f(p) = y] without image.
@@ -109,7 +109,7 @@ class Outcomes:
             guessed += record.guessed
         samples = []
         for (task, sample), repeats in rounds.items():
-            complete = tuple(asked for asked in repeats.values() if _complete(asked))
+            complete = tuple(answers for answers in repeats.values() if _complete(answers))
             if complete:
                 cluster = next(iter(complete[0].values())).cluster
                 samples.append((f"{task}/{sample}", cluster, complete))
@@ -137,13 +137,13 @@ class Outcomes:
         return np.array(means, np.float64)
 
 
-def _complete(asked: Round) -> bool:
-    return all(record.correct is not None for record in asked.values())
+def _complete(answers: Round) -> bool:
+    return all(record.correct is not None for record in answers.values())
 
 
-def _metric(asked: Round) -> bool:
-    right = {condition: bool(record.correct) for condition, record in asked.items()}
-    return correct_under(next(iter(asked.values())).metric, right)
+def _metric(answers: Round) -> bool:
+    right = {condition: bool(record.correct) for condition, record in answers.items()}
+    return correct_under(next(iter(answers.values())).metric, right)
 
 
 def scores(records: Sequence[Graded]) -> Iterator[Score]:
@@ -186,23 +186,23 @@ _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 @dataclass(frozen=True)
 class _Transition:
-    """Whether a sample falls into one cell of the table of two conditions."""
+    """Check whether a sample falls into one cell of the table of two conditions."""
 
     conditions: tuple[Condition, ...]
-    wanted: tuple[bool, bool]
+    expected: tuple[bool, bool]
 
-    def __call__(self, asked: Round) -> bool:
-        found = tuple(bool(asked[condition].correct) for condition in self.conditions)
-        return found == self.wanted
+    def __call__(self, answers: Round) -> bool:
+        observed = tuple(bool(answers[condition].correct) for condition in self.conditions)
+        return observed == self.expected
 
 
-def _only(asked: Round) -> Graded:
-    (record,) = asked.values()
+def _only(answers: Round) -> Graded:
+    (record,) = answers.values()
     return record
 
 
-def _is_right(asked: Round) -> bool:
-    return bool(_only(asked).correct)
+def _is_right(answers: Round) -> bool:
+    return bool(_only(answers).correct)
 
 
 @dataclass(frozen=True)
@@ -216,28 +216,30 @@ class _Group:
         metric = records[0].metric
         outcomes = Outcomes.of(records)
         yield self.score(metric, outcomes)
-        wanted = CONDITIONS[metric]
-        if len(wanted) > 1:
+        conditions = CONDITIONS[metric]
+        if len(conditions) > 1:
             for name, cell in zip(TRANSITIONS, _CELLS, strict=True):
-                yield self.score(name, outcomes, _Transition(wanted, cell))
+                yield self.score(name, outcomes, _Transition(conditions, cell))
         for condition in dict.fromkeys(record.condition for record in records):
             under = [record for record in records if record.condition is condition]
             outcomes = Outcomes.of(under)
             majority = nan if self.pooled else _majority(under)
             yield self.score(f"right[{condition}]", outcomes, _is_right, majority=majority)
             yield self.score(
-                f"format[{condition}]", outcomes, lambda asked: _only(asked).well_formed
+                f"format[{condition}]", outcomes, lambda answers: _only(answers).well_formed
             )
             yield self.score(
-                f"truncated[{condition}]", outcomes, lambda asked: _only(asked).truncated
+                f"truncated[{condition}]", outcomes, lambda answers: _only(answers).truncated
             )
-            yield self.score(f"guessed[{condition}]", outcomes, lambda asked: _only(asked).guessed)
+            yield self.score(
+                f"guessed[{condition}]", outcomes, lambda answers: _only(answers).guessed
+            )
             yield self.length(f"tokens[{condition}]", under, outcomes)
         if not self.pooled:
-            for split, chosen in _splits(records):
-                yield self.score(metric, Outcomes.of(chosen), split=split)
-                for condition in dict.fromkeys(record.condition for record in chosen):
-                    under = [record for record in chosen if record.condition is condition]
+            for split, selected in _splits(records):
+                yield self.score(metric, Outcomes.of(selected), split=split)
+                for condition in dict.fromkeys(record.condition for record in selected):
+                    under = [record for record in selected if record.condition is condition]
                     yield self.score(
                         f"right[{condition}]", Outcomes.of(under), _is_right, split=split
                     )
@@ -253,16 +255,16 @@ class _Group:
     ) -> Score:
         values = outcomes.values(decide)
         interval = proportion(values, outcomes.clusters) if len(values) else Interval(nan, 0, 1)
-        return self._made(measure, outcomes, interval, split=split, majority=majority)
+        return self._score_from(measure, outcomes, interval, split=split, majority=majority)
 
     def length(self, measure: str, records: Sequence[Graded], outcomes: Outcomes) -> Score:
-        said = [record for record in records if record.correct is not None]
-        lengths = np.array([record.tokens for record in said], np.float64)
-        clusters = tuple(record.cluster for record in said)
-        interval = mean(lengths, clusters) if said else Interval(nan, nan, nan)
-        return self._made(measure, outcomes, interval)
+        answered = [record for record in records if record.correct is not None]
+        lengths = np.array([record.tokens for record in answered], np.float64)
+        clusters = tuple(record.cluster for record in answered)
+        interval = mean(lengths, clusters) if answered else Interval(nan, nan, nan)
+        return self._score_from(measure, outcomes, interval)
 
-    def _made(
+    def _score_from(
         self,
         measure: str,
         outcomes: Outcomes,
@@ -296,7 +298,7 @@ def _majority(records: Sequence[Graded]) -> float:
 
 
 def _splits(records: Sequence[Graded]) -> Iterator[tuple[str, list[Graded]]]:
-    """Records by every level of every category that has more than one."""
+    """Return records by every level of every category with more than one level."""
     names = dict.fromkeys(name for record in records for name in record.categories)
     for name in names:
         levels: dict[str, list[Graded]] = defaultdict(list)
@@ -304,5 +306,5 @@ def _splits(records: Sequence[Graded]) -> Iterator[tuple[str, list[Graded]]]:
             if name in record.categories:
                 levels[record.categories[name]].append(record)
         if len(levels) > 1:
-            for level, chosen in sorted(levels.items()):
-                yield f"{name}={level}", chosen
+            for level, selected in sorted(levels.items()):
+                yield f"{name}={level}", selected

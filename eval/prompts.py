@@ -1,6 +1,6 @@
-"""Samples to messages: what a model is shown under each condition, and how it is asked to answer.
+"""Samples to messages: the prompt under each condition, and the prompt styles.
 
-Styles are data. A style is chosen by whoever runs an evaluation, or taken from the model's own chat
+Styles are data. The user of an evaluation chooses a style, or it follows the model's chat
 template; a model's name says nothing about it. `eval.styles` reads a user's own.
 """
 
@@ -32,7 +32,7 @@ _MARK: Final = re.compile(r"<image (\d{1,2})>")
 
 @dataclass(frozen=True)
 class Style:
-    """How a model is asked to answer.
+    """A way to ask a model for an answer.
 
     Attributes:
         name: What a sweep calls it.
@@ -111,7 +111,7 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
     }
 )
 TEMPLATE: Final = "template"
-"""The style that adds nothing and expects the form that the model's own chat template asks for."""
+"""The style that adds nothing and expects the form of the model's chat template."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Message:
 
 
 def find_style(name: str, template: str | None = None) -> Style:
-    """The style of a name.
+    """Return the style of a name.
 
     Args:
         name: A key of `STYLES`, or "template".
@@ -156,7 +156,7 @@ def find_style(name: str, template: str | None = None) -> Style:
 def messages(
     sample: Sample, condition: Condition, style: Style, max_pixels: int | None = None
 ) -> tuple[Message, ...]:
-    """What is asked.
+    """Return the messages of a question.
 
     Args:
         sample: The question.
@@ -202,21 +202,21 @@ def _interleaved(prompt: str, pictures: tuple[Picture, ...]) -> Iterator[str | P
     for number, picture in enumerate(pictures, start=1):
         if number not in marked:
             yield picture
-    shown: set[int] = set()
+    placed: set[int] = set()
     for index, piece in enumerate(pieces):
         if index % 2 == 0:
             if piece.strip():
                 yield piece
-        elif int(piece) in shown or not 0 < int(piece) <= len(pictures):
+        elif int(piece) in placed or not 0 < int(piece) <= len(pictures):
             yield f"(image {piece})"  # named again, or not shown at all
         else:
-            shown.add(int(piece))
+            placed.add(int(piece))
             yield pictures[int(piece) - 1]
 
 
 @lru_cache(maxsize=256)
 def blank(width: int, height: int) -> Picture:
-    """A black image."""
+    """Return a black image."""
     from PIL import Image
 
     return _encoded(Image.new("RGB", (width, height)))
@@ -236,14 +236,14 @@ def size_within(picture: Picture, max_pixels: int | None) -> tuple[int, int]:
 
 
 def fitted(picture: Picture, max_pixels: int | None) -> Picture:
-    """The image itself, or its copy brought to at most `max_pixels` and at least `MIN_SIDE`."""
+    """Return the image, or a copy with at most `max_pixels` and at least `MIN_SIDE`."""
     return scaled(picture, size_within(picture, max_pixels))
 
 
 def scaled(picture: Picture, size: tuple[int, int]) -> Picture:
     """Return the image itself if it has this width and height, else a resized copy.
 
-    Either way a file that all readers show alike.
+    Either way a file that all readers decode equally.
     """
     from PIL import Image
 
@@ -253,7 +253,7 @@ def scaled(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def as_png(picture: Picture) -> Picture:
-    """The image as a PNG, whatever it was stored as."""
+    """Return the image as a PNG, from any format."""
     return _encoded(picture.open())
 
 

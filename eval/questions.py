@@ -33,7 +33,7 @@ class Question:
         metric: The task's metric.
         sample: The sample.
         condition: The part of the sample that is shown.
-        repeat: Number of the answer among several sampled ones; 0 when greedy.
+        repeat: Number of the answer among several samples; 0 when greedy.
         messages: The turns; empty where the condition needs a description and there is none.
         generation: Settings of the answer.
     """
@@ -54,7 +54,7 @@ class Question:
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """Return the turns' sha256; questions with equal ones have equal greedy answers."""
+        """Return the turns' sha256; questions with equal turns have equal greedy answers."""
         return tuple(turn.digest for turn in self.messages)
 
     @cached_property
@@ -71,8 +71,8 @@ class Question:
     @cached_property
     def content(self) -> str:
         """Return the sha256 of all that a response depends on besides the model."""
-        shown = [self.sample.fingerprint, self.condition, self.repeat, self.digests]
-        text = json.dumps([*shown, self.generation.settings()], sort_keys=True)
+        parts = [self.sample.fingerprint, self.condition, self.repeat, self.digests]
+        text = json.dumps([*parts, self.generation.settings()], sort_keys=True)
         return sha256(text.encode()).hexdigest()
 
     def key(self, model: str, engine: Mapping[str, Any]) -> str:
@@ -98,11 +98,11 @@ def questions(suites: Sequence[Suite], style: Style, generation: Generation) -> 
         for task in suite.tasks:
             for sample in task.samples:
                 for condition in conditions_of(task.metric, sample):
-                    shown = sample.description if condition is Condition.DESCRIBED else ""
-                    place = (sample.id, sample.fingerprint, shown, condition)
+                    description = sample.description if condition is Condition.DESCRIBED else ""
+                    place = (sample.id, sample.fingerprint, description, condition)
                     if place not in turns:
                         turns[place] = (
-                            () if shown is None
+                            () if description is None
                             else messages(sample, condition, style, settings.max_pixels)
                         )  # fmt: skip
                     for repeat in range(settings.answers):

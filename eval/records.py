@@ -1,4 +1,4 @@
-"""What the harness passes around: small frozen values."""
+"""Small frozen values that all parts of the harness use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Condition(StrEnum):
-    """What of a sample the model is shown; f(i,p), f(b,p), f(b,d,p), f(p) in arXiv 2602.12395."""
+    """The part of a sample that is shown: f(i,p), f(b,p), f(b,d,p), f(p) in arXiv 2602.12395."""
 
     IMAGE = "image"
     BLANK = "blank"
@@ -27,7 +27,7 @@ class Condition(StrEnum):
 
 
 class Metric(StrEnum):
-    """What a task's outcomes are made into (arXiv 2602.12395)."""
+    """A metric over a task's outcomes (arXiv 2602.12395)."""
 
     VISION = "m_vis"
     ALIGNMENT = "m_v2r"
@@ -43,11 +43,11 @@ CONDITIONS: Final[Mapping[Metric, tuple[Condition, ...]]] = MappingProxyType(
         Metric.ACCURACY: (Condition.IMAGE,),
     }
 )
-"""What each metric needs to be asked; a sample without image is asked as text instead."""
+"""The conditions of each metric; a sample without image is asked as text instead."""
 
 
 class AnswerKind(StrEnum):
-    """What a right answer is, and so how a response is compared with it."""
+    """The kind of a correct answer, which determines the comparison."""
 
     OPTION = "option"  # a letter; `Sample.choices` holds the texts
     NUMBER = "number"
@@ -61,7 +61,7 @@ class Picture:
     """An image as it was stored.
 
     Attributes:
-        data: The encoded file: PNG, JPEG, or whatever Pillow reads.
+        data: The encoded file: PNG, JPEG, or another format that Pillow reads.
     """
 
     data: bytes = field(repr=False)
@@ -119,7 +119,7 @@ class Sample:
         choices: Texts of the options, A first; empty for a free question.
         also: Further answers that are right.
         images: What it is about; empty for a question in text alone.
-        description: The images in words, or None where nobody described them.
+        description: The image description, or None without one.
         tolerance: For `NUMBER`, how far off an answer may be.
         categories: Further names by which its scores are split, for example `{"level": "4"}`.
         group: Samples of one group share an image or a source, so they are not independent;
@@ -143,13 +143,13 @@ class Sample:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of what can be asked of it: prompt and images. Its answer may be corrected."""
+        """sha256 of prompt and images, without the gold answer, which may be corrected."""
         parts = [self.prompt, *(picture.digest for picture in self.images)]
         return sha256("\0".join(parts).encode()).hexdigest()
 
     @property
     def cluster(self) -> str:
-        """What it shares with samples it is not independent of."""
+        """Name of the group of dependent samples."""
         return self.group or self.id
 
 
@@ -185,10 +185,10 @@ class Suite:
 
 @dataclass(frozen=True)
 class Response:
-    """What a model said.
+    """A model's response.
 
     Attributes:
-        text: The new text, special tokens left out.
+        text: The new text, without special tokens.
         tokens: Number of new tokens, the end of turn among them.
         truncated: Whether it was cut off at the token limit.
     """
@@ -200,7 +200,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no response: a timeout, memory, a server. Never a wrong answer.
+    """The reason for a missing response: a timeout, memory, a server. Never a wrong answer.
 
     Attributes:
         reason: One sentence.
@@ -211,7 +211,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was read out of a response.
+    """The answer extracted from a response.
 
     Attributes:
         answer: The answer, or None where none was found.
@@ -226,7 +226,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Grade:
-    """Whether a response is right, and how that was found.
+    """The grade of a response and the rule that decided.
 
     Attributes:
         correct: Whether it is.

@@ -1,4 +1,4 @@
-"""What a response is worth to reinforcement: plain functions in one table.
+"""Rewards of responses for reinforcement learning: plain functions in one table.
 
 Each takes what is known of a response and gives a number; a configuration names them and weighs
 them, and a run logs each for itself.
@@ -24,10 +24,10 @@ class Rewarded:
 
     Attributes:
         sample: The question.
-        text: What the model said.
+        text: The response.
         tokens: How long that is.
         limit: The most tokens there may be.
-        chance: A number from 0 to 1, drawn anew for every response.
+        chance: A number from 0 to 1, drawn for every response.
         form: What a well-formed response looks like, one of `eval.grading.grade.FORMS`.
         grader: How answers are read and compared, one of `eval.grading.grade.GRADERS`.
     """
@@ -42,7 +42,7 @@ class Rewarded:
 
 
 def correct(response: Rewarded) -> float:
-    """1 if the harness's grader takes the answer for right, otherwise 0."""
+    """1 if the grader accepts the answer, otherwise 0."""
     return float(grade(response.sample, response.text, response.grader).correct)
 
 
@@ -86,4 +86,4 @@ REWARDS: Final[Mapping[str, Callable[[Rewarded], float]]] = MappingProxyType(
 """Rewards by the name that a configuration uses."""
 
 WATCHED: Final = ("correct", "format")
-"""Logged by every run, whatever it is rewarded for."""
+"""Logged by every run, with any reward."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from surgery.recipe.nodes import Node
 
 CUSTOM = "custom"
-"""The name of a style inside a sweep that gives itself none."""
+"""The name of an unnamed style inside a sweep."""
 
 
 def _writable(value: str) -> str:
@@ -37,13 +37,13 @@ class StyleModel(Strict):
     """The schema of a style's YAML."""
 
     name: ModelName | None = Field(
-        default=None, description="What results call it; the file's name when absent."
+        default=None, description="Name in results; the file's name by default."
     )
-    system: Text = Field(default="", description="The system message.")
-    prefix: Text = Field(default="", description="Text in front of the question.")
-    suffix: Text = Field(default="", description="Text behind the question.")
+    system: Text = Field(default="", description="System message.")
+    prefix: Text = Field(default="", description="Text before the question.")
+    suffix: Text = Field(default="", description="Text after the question.")
     form: Literal["any", "answer-tag", "boxed"] = Field(
-        default="any", description="What a well-formed response looks like."
+        default="any", description="Form of a well-formed response."
     )
 
 
@@ -83,7 +83,7 @@ def style_of(node: Node, name: str = CUSTOM) -> Style:
     if name in {*STYLES, TEMPLATE}:
         entry = node.get("name")
         raise RecipeError(
-            f"name: {name!r} is a style that exists, and results could not tell the two apart. "
+            f"name: {name!r} is an existing style, and results could not distinguish the two. "
             f"Choose another name.",
             entry.place if entry else node.place,
         )

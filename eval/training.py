@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eval.records import Sample
-    from surgery.train.example import Reward, Said
+    from surgery.train.example import Reward, SampledResponse
     from surgery.train.load import Config
     from surgery.train.run import Trained
     from surgery.train.schema import DataModel, GrpoModel, TrainModel
@@ -80,7 +80,7 @@ def _samples(config: Config[Any]) -> list[Sample]:
 def examples(samples: Sequence[Sample], data: DataModel) -> list[Example]:
     """Return samples as an evaluation asks them, each with its demonstration."""
     style = find_style(data.style)
-    found = []
+    training_examples = []
     for sample in samples:
         condition = Condition.IMAGE if sample.images else Condition.TEXT
         turns = messages(sample, condition, style, data.max_pixels)
@@ -99,8 +99,8 @@ def examples(samples: Sequence[Sample], data: DataModel) -> list[Example]:
         )
         images = tuple(part.data for part in parts if isinstance(part, Picture))
         name = f"sample {sample.id!r} of task {sample.task!r}"
-        found.append(Example(name, chat, images, sample.demonstration))
-    return found
+        training_examples.append(Example(name, chat, images, sample.demonstration))
+    return training_examples
 
 
 def rewards(config: Config[GrpoModel], samples: Sequence[Sample]) -> dict[str, Reward]:
@@ -127,10 +127,16 @@ def rewards(config: Config[GrpoModel], samples: Sequence[Sample]) -> dict[str, R
 def _reward(name: str, samples: Sequence[Sample], form: str, grader: str) -> Reward:
     worth: Callable[[Rewarded], float] = REWARDS[name]
 
-    def reward(said: Said) -> float:
+    def reward(response: SampledResponse) -> float:
         return worth(
             Rewarded(
-                samples[said.example], said.text, said.tokens, said.limit, said.chance, form, grader
+                samples[response.example],
+                response.text,
+                response.tokens,
+                response.limit,
+                response.chance,
+                form,
+                grader,
             )
         )
 

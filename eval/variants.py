@@ -48,7 +48,7 @@ Models: TypeAlias = "Model | Sequence[Model] | Mapping[str, Model]"
 
 
 def plain(name: str, reference: str | AdapterReference) -> Variant:
-    """A model as it is; one with an adapter is its base with every tensor replaced."""
+    """Return a plain model; one with an adapter is its base with every tensor replaced."""
     if isinstance(reference, str):
         return Variant(name, Recipe(name, {name: reference}, name, ()))
     below = f"{name}.base"
@@ -124,17 +124,17 @@ def find_variant(label: str, name: str, variants: Sequence[Variant]) -> str:
 
 
 def unique(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """The variants, refused if two share a name.
+    """Return the variants, refused if two share a name.
 
     Raises:
         RecipeError: If they do.
     """
-    seen: set[str] = set()
+    names: set[str] = set()
     for variant in variants:
-        if variant.name in seen:
+        if variant.name in names:
             raise RecipeError(
                 f"two variants are called {variant.name!r}. Give one another name (NAME=MODEL for "
                 f"models and merges on the command line), or leave one out."
             )
-        seen.add(variant.name)
+        names.add(variant.name)
     return tuple(variants)

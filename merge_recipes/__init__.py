@@ -1,8 +1,8 @@
-"""Recipes to read, copy and run; the README beside this file tells what each is for."""
+"""The bundled recipes. README.md lists their purposes."""
 
 from pathlib import Path
 
 
 def folder() -> Path:
-    """Where the recipe files are."""
+    """Folder of the recipe files."""
     return Path(__file__).parent

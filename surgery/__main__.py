@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def end(*_: object) -> NoReturn:
-    """Exit at once; no work has begun, and an interrupted import cannot clean up."""
+    """Exit immediately; no work has begun, and an interrupted import cannot clean up."""
     os.write(2, b"interrupted\n")
     os._exit(130)
 

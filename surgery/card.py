@@ -32,7 +32,7 @@ def model_card(plan: Plan, recipe_text: str) -> str:
         *(
             row(
                 code(name),
-                code(_told(reference)),
+                code(_location(reference)),
                 plain(plan.models[name].revision or "local"),
                 code(plan.models[name].fingerprint[:16]),
             )
@@ -42,20 +42,20 @@ def model_card(plan: Plan, recipe_text: str) -> str:
     paragraphs = [
         f"# {plain(recipe.name)}",
         prose(recipe.description),
-        made_of(plan),
+        describe_origin(plan),
         "## Parents",
         "\n".join(rows),
         *custom_code(plan),
         "## Recipe",
         fenced(recipe_text, "yaml"),
-        "`surgery.json` beside this card names the source and the sha256 of every tensor; "
+        "`surgery.json` in this repository names the source and the sha256 of every tensor; "
         "`surgery verify` checks them.",
     ]
     return document(metadata(plan), paragraphs)
 
 
 def document(head: Mapping[str, Any], paragraphs: Sequence[str]) -> str:
-    """Return a card: its metadata as YAML, then paragraphs; empty ones of both are left out.
+    """Return a card: its metadata as YAML, then paragraphs; empty entries are omitted.
 
     huggingface_hub's ModelCardData writes the same block, and costs a merge 0.3 s to import.
     """
@@ -75,7 +75,7 @@ def custom_code(plan: Plan) -> list[str]:
     sentences = []
     if custom.files:
         sentences.append(
-            f"This model brings Python code of its own: {_join(custom.files)}. The files are "
+            f"This model includes custom Python code: {_join(custom.files)}. The files are "
             "the base's, byte for byte; nothing ran them when it was made."
         )
     if custom.repositories:
@@ -134,8 +134,8 @@ def hub_parents(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def made_of(plan: Plan, base: str = "") -> str:
-    """What comes from where, as a sentence and a list of steps.
+def describe_origin(plan: Plan, base: str = "") -> str:
+    """Return the origin of the tensors, as a sentence and a list of steps.
 
     Args:
         plan: What was done.
@@ -143,21 +143,21 @@ def made_of(plan: Plan, base: str = "") -> str:
     """
     steps = [f"- {plain(line)}" for line in step_lines(plan)]
     base = base or code(plan.recipe.base)
-    told = (
+    text = (
         f"A merge made with vlm-surgery. Every tensor comes from {base} except where these steps "
         "say otherwise:"
     )
-    return told + "\n\n" + ("\n".join(steps) or "- none: a copy of the base")
+    return text + "\n\n" + ("\n".join(steps) or "- none: a copy of the base")
 
 
 def sources(reference: Reference | None) -> list[str]:
-    """The references in one: two for a base with an adapter."""
+    """Yield the references in a reference: two for a base with an adapter."""
     if isinstance(reference, AdapterReference):
         return [reference.base, reference.adapter]
     return [] if reference is None else [reference]
 
 
-def _told(reference: Reference | None) -> str:
+def _location(reference: Reference | None) -> str:
     return " + ".join(sources(reference))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SurgeryError(Exception):
-    """Something the user can mend: says what was found, where, and what was expected."""
+    """An error in the input: states what was found, where, and what was expected."""
 
 
 class CheckpointError(SurgeryError):
@@ -37,7 +37,7 @@ class ArchitectureError(SurgeryError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a text something stands; line and column count from 1."""
+    """A position in a text; line and column count from 1."""
 
     file: str
     line: int
@@ -82,14 +82,14 @@ _SHORTAGES = (
     "unable to mmap",
     "bad_alloc",
 )
-"""What libraries say in errors other than MemoryError; compared in lower case."""
+"""Texts of out-of-memory errors that are no MemoryError; compared in lower case."""
 
 
 def shortage(error: BaseException | None) -> BaseException | None:
     """Return the error in a chain that says that memory or threads ran out, if one does."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         short = isinstance(error, MemoryError) or (
             isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN)
         )
@@ -105,7 +105,7 @@ def says_shortage(text: str) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says first; its kind where it says nothing."""
+    """Return the first line of another library's error, or its type if it has no text."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from surgery.arch import resolve
-from surgery.arch.fused import held as held_at
+from surgery.arch.fused import parameter_part as held_at
 from surgery.errors import ExecutionError, PlanError
 from surgery.execute.stream import memory_of
 from surgery.execute.tensor import compute
@@ -41,21 +41,21 @@ class Resident:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._kept: OrderedDict[tuple[str, torch.dtype, torch.device], Tensor] = OrderedDict()
+        self._tensors: OrderedDict[tuple[str, torch.dtype, torch.device], Tensor] = OrderedDict()
 
     def get(self, digest: str, target: Tensor) -> Tensor | None:
         """Return the tensor of a content, as `target` would hold it."""
         key = (digest, target.dtype, target.device)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
+        if key in self._tensors:
+            self._tensors.move_to_end(key)
+        return self._tensors.get(key)
 
     def keep(self, digest: str, tensor: Tensor) -> None:
         """Keep a tensor of a content that was proven."""
-        self._kept[digest, tensor.dtype, tensor.device] = tensor
+        self._tensors[digest, tensor.dtype, tensor.device] = tensor
         self._size += tensor.nbytes
         while self._size > self._limit:
-            self._size -= self._kept.popitem(last=False)[1].nbytes
+            self._size -= self._tensors.popitem(last=False)[1].nbytes
 
 
 @contextmanager
@@ -135,8 +135,8 @@ def _prove(op: TensorOp, target: Tensor, digest: str) -> None:
         or torch.promote_types(stored, target.dtype) != target.dtype
     ):
         return  # the model holds less than the file does: nothing to hold it against
-    found = target.detach().to("cpu", stored).contiguous()
-    if sha256(memory_of(found.flatten())).hexdigest() != digest:
+    loaded = target.detach().to("cpu", stored).contiguous()
+    if sha256(memory_of(loaded.flatten())).hexdigest() != digest:
         raise ExecutionError(
             f"{op.name} in memory is not what the plan makes: its sha256 is not {digest[:12]}.... "
             f"A checkpoint changed while it was read, or memory is faulty. Run it again."
@@ -145,14 +145,14 @@ def _prove(op: TensorOp, target: Tensor, digest: str) -> None:
 
 def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str, Tensor]:
     """Return the model's tensor for each op, found by site so that spelling does not matter."""
-    held = dict(model.state_dict(keep_vars=True))
+    state = dict(model.state_dict(keep_vars=True))
     config = getattr(model, "config", None)
     if config is None:
         raise PlanError(
             f"{type(model).__name__} has no configuration. Pass the transformers model itself, not "
             f"a wrapper around it."
         )
-    architecture = resolve(config.to_dict(), held)
+    architecture = resolve(config.to_dict(), state)
     if architecture.layers != plan.architecture.layers:
         raise PlanError(
             f"the loaded {type(model).__name__} has {_stacks(architecture)}, the base "
@@ -162,7 +162,7 @@ def _targets(model: nn.Module, plan: Plan, changes: list[TensorOp]) -> dict[str,
     names = architecture.names()
     targets = {}
     for op in changes:
-        target = _target(op, architecture, names, held)
+        target = _target(op, architecture, names, state)
         if target is None:
             raise PlanError(
                 f"the loaded {type(model).__name__} has no parameter for {op.name} "
@@ -188,18 +188,18 @@ def _target(
     op: TensorOp,
     architecture: Architecture,
     names: Mapping[Site, str],
-    held: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
 ) -> Tensor | None:
     """Return the parameter an op's result goes to, or a view of the part of it."""
     place = held_at(architecture.family, op.site, op.shape)
     name = names.get(place.site)
     if name is None:
-        return held[names[op.site]] if op.site in names else None
+        return state[names[op.site]] if op.site in names else None
     if not place.index and not place.transposed:
-        return held[name]
-    found = held[name].detach()[place.index]
-    turned = place.transposed and tuple(found.shape) != op.shape
-    return found.transpose(-1, -2) if turned else found
+        return state[name]
+    tensor = state[name].detach()[place.index]
+    turned = place.transposed and tuple(tensor.shape) != op.shape
+    return tensor.transpose(-1, -2) if turned else tensor
 
 
 def _stacks(architecture: Architecture) -> str:

@@ -66,16 +66,16 @@ def loading(source: object) -> Iterator[None]:
         raise CheckpointError(
             f"{source} cannot be used with transformers: {type(error).__name__}, "
             f"{first_line(error)[:300]}. Its configuration, tokenizer or processor files are "
-            "damaged, or do not belong together: restore them from where the checkpoint came from."
+            "damaged, or do not belong together: restore them from the checkpoint's source."
         ) from error
 
 
 def custom_code_error(source: object) -> CheckpointError:
     """Return the refusal of a checkpoint that transformers can only load by running its code."""
     return CheckpointError(
-        f"{source} needs Python code of its own: its configuration (auto_map) names classes that "
+        f"{source} needs custom Python code: its configuration (auto_map) names classes that "
         "this transformers does not have. Custom code is never run here. Use a version of the "
-        "model whose type transformers has, often published beside it with the ending -hf, or a "
+        "model whose type transformers has, often published under a name that ends in -hf, or a "
         "newer transformers that has the type."
     )
 

@@ -126,11 +126,11 @@ class ImageOnlyProcessor(Processor):
 
     @classmethod
     def get_attributes(cls) -> list[str]:
-        """The parts that are saved and loaded."""
+        """Names of the parts that are saved and loaded."""
         return ["image_processor", "tokenizer"]
 
     def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
-        """The placeholder once per visual token: t*h*w patches over merge_size squared."""
+        """Repeat the placeholder per visual token: t*h*w patches over merge_size squared."""
         patches = int(image_inputs["image_grid_thw"][image_idx].prod())
         return str(self.image_token) * (patches // int(self.image_processor.merge_size) ** 2)
 
@@ -181,7 +181,7 @@ def load_processor(path: str | Path, revision: str | None = None) -> Processor:
 
 
 def is_real_processor(loaded: object) -> bool:
-    """Whether AutoProcessor really gave a processor: it can silently return a bare tokenizer."""
+    """Check that AutoProcessor returned a processor; it may silently return a tokenizer."""
     return isinstance(loaded, ProcessorMixin) and all(
         getattr(loaded, part, None) is not None for part in ("tokenizer", "image_processor")
     )

@@ -100,7 +100,7 @@ def parse_json(text: str | bytes) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("it holds half a surrogate pair, which is no character") from None
+            raise ValueError("it holds half a surrogate pair, which is not a character") from None
     return value
 
 

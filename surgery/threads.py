@@ -1,7 +1,7 @@
 """The number of threads that torch computes on, set for the calling thread alone.
 
 OpenMP keeps this number for each thread of the process. `torch.set_num_threads` sets that of the
-thread that calls it and, beside it, the number that threads start with which have not computed
+calling thread and also the number that threads start with which have not computed
 anything yet. Only the first is wanted: two merges in one process would otherwise leave each other
 with one thread, or with several, and sums depend on how many there are.
 """
@@ -35,11 +35,11 @@ def torch_threads(count: int) -> Iterator[None]:
     if before == count:
         yield
         return
-    _set(count, others=before)
+    _set(count, new_threads=before)
     try:
         yield
     finally:
-        _set(before, others=before)
+        _set(before, new_threads=before)
 
 
 def one_thread() -> AbstractContextManager[None]:
@@ -47,13 +47,13 @@ def one_thread() -> AbstractContextManager[None]:
     return torch_threads(1)
 
 
-def _set(count: int, *, others: int) -> None:
-    """Set the calling thread's number, and `others` as that of threads to come."""
+def _set(count: int, *, new_threads: int) -> None:
+    """Set the calling thread's number, and `new_threads` as that of threads to come."""
     import torch
 
     with _changing:
         torch.set_num_threads(count)
-        if count != others:
-            setter = Thread(target=torch.set_num_threads, args=(others,))
+        if count != new_threads:
+            setter = Thread(target=torch.set_num_threads, args=(new_threads,))
             setter.start()
             setter.join()

@@ -4,7 +4,7 @@ Each type's default configuration is built on the meta device, so nothing but na
 the defaults do not build, the few keys that are missing stand in `OVERRIDES`. Towers of timm, which
 is not installed, are stood in for by modules with such towers' names.
 
-`python -m tests.atlas` writes the table of surgery/arch/README.md anew.
+`python -m tests.atlas` rewrites the table of surgery/arch/README.md.
 """
 
 from __future__ import annotations
@@ -189,17 +189,17 @@ def _components(sites: Mapping[str, Site]) -> str:
         cut = next((i for i, s in enumerate(path) if s.isdigit()), len(path))
         for n in range(1, cut + 1):
             tree[tuple(path[:n])][site.component] += 1
-    told: dict[Component, list[str]] = defaultdict(list)
+    text: dict[Component, list[str]] = defaultdict(list)
     parent: dict[tuple[str, ...], Component | None] = {(): None}
     for prefix in sorted(tree):
         counts, above = tree[prefix], parent[prefix[:-1]]
-        (most, number), *others = counts.most_common()
-        inner = (others and 2 * number < sum(counts.values())) or len(others) > 2
+        (most, number), *rest = counts.most_common()
+        inner = (rest and 2 * number < sum(counts.values())) or len(rest) > 2
         parent[prefix] = above if inner else most
         if not inner and most is not above:
-            told[most].append(".".join(prefix))
+            text[most].append(".".join(prefix))
     return "; ".join(
-        f"{part}: {', '.join(f'`{p}`' for p in told[part])}" for part in Component if told[part]
+        f"{part}: {', '.join(f'`{p}`' for p in text[part])}" for part in Component if text[part]
     )
 
 

@@ -1,4 +1,4 @@
-"""What every test shares: quiet libraries, one thread, a cache of its own, tiny real pairs."""
+"""Shared by all tests: quiet libraries, one thread, a private cache, tiny real pairs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, 
 
 
 def _for_processes(tmp_path: Path, address: str) -> dict[str, str]:
-    """What sets the client of a process to the hub, before it imports it."""
+    """Environment that directs a process's client to the hub, before it imports it."""
     return {
         "HF_ENDPOINT": address,
         "HF_HUB_CACHE": str(tmp_path / "cache"),

@@ -27,7 +27,7 @@ Renames = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Tiny:
-    """How to build one family small.
+    """Options to build one family small.
 
     Attributes:
         model_type: The configuration's `model_type`.
@@ -109,9 +109,9 @@ _QWEN3_VIT = {
 }
 _GLM_VIT = {**_QWEN_VIT, "hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
 
-# Published Qwen2-VL and Qwen2.5-VL checkpoints hold `visual.*` beside `model.layers.*`.
+# Published Qwen2-VL and Qwen2.5-VL checkpoints hold `visual.*` next to `model.layers.*`.
 _V4_QWEN: Renames = ((r"^model\.visual\.", "visual."), (r"^model\.language_model\.", "model."))
-# LLaVA and its kin: the parts stood beside each other and the language model was whole.
+# LLaVA and its relatives: separate parts, with a whole language model.
 _V4_LLAVA: Renames = (
     (r"^model\.language_model\.", "language_model.model."),
     (r"^lm_head\.", "language_model.lm_head."),
@@ -399,7 +399,7 @@ FAMILIES: dict[str, Tiny] = {
 
 
 def _merged(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides laid over a configuration, nested ones key by key."""
+    """Overrides applied to a configuration, nested keys one by one."""
     result = {**config, **overrides}
     for key in ("text_config", "vision_config"):
         if key in config and key in overrides:

@@ -1,6 +1,6 @@
 """Processors of every family with a row, made here: a trained tokenizer, a small image processor.
 
-Each stands in a folder as its family publishes it, beside the family's tiny model, so that what the
+Each is in a folder as its family publishes it, next to the family's tiny model, so that what the
 tests load is what a user loads.
 """
 
@@ -343,7 +343,7 @@ def save_whole(family: str, folder: Path, *, seed: int = 3) -> Path:
             "bos_token_id": token(_BOS) if recipe.bos else None}  # fmt: skip
     text = {**tiny.config["text_config"], "vocab_size": len(tokenizer) + 8,
             "max_position_embeddings": CONTEXT, **ends}  # fmt: skip
-    ids = {name: token(one) for name, one in recipe.ids.items()}
+    ids = {name: token(item) for name, item in recipe.ids.items()}
     model = built(tiny, seed=seed, text_config=text, **ids, **recipe.config)
     for name, value in ends.items():
         setattr(model.generation_config, name, value)

@@ -42,7 +42,7 @@ def readmes() -> Iterator[Path]:
 
 
 def filled(text: str) -> str:
-    """Return a README's text with every table made again."""
+    """Return a README's text with every table rebuilt."""
     text = _TABLE.sub(lambda match: f"{match[1]}{table(match[2], match[3])}\n{match[4]}", text)
     return _FILES.sub(lambda match: f"{match[1]}{file_table(match[2])}\n{match[3]}", text)
 

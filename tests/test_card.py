@@ -28,10 +28,10 @@ def data(text):
 
 def test_local_parents_are_no_repositories(plan):
     text = model_card(plan, "name: test")
-    found = data(text)
-    assert found.base_model is None
-    assert found.pipeline_tag == "image-text-to-text"
-    assert found.library_name == "transformers"
+    result = data(text)
+    assert result.base_model is None
+    assert result.pipeline_tag == "image-text-to-text"
+    assert result.library_name == "transformers"
     assert "language layer 1, mlp: copy from rl (3 tensors)" in text
     assert all(info.fingerprint[:16] in text for info in plan.models.values())
 
@@ -45,9 +45,9 @@ def test_parents_on_the_hub_are_named(plan):
         "in": "hf://org/cold-start@main",
         "rl": AdapterReference("org/base", "org/lora@v1"),
     }
-    told = replace(plan, models=models, recipe=replace(plan.recipe, models=references))
-    found = data(model_card(told, "name: test"))
-    assert found.base_model == ["org/cold-start", "org/base", "org/lora"]
+    text = replace(plan, models=models, recipe=replace(plan.recipe, models=references))
+    result = data(model_card(text, "name: test"))
+    assert result.base_model == ["org/cold-start", "org/base", "org/lora"]
 
 
 def test_text_models_have_their_own_task(pair):

@@ -35,12 +35,12 @@ def modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
 
 def repeated_classes(trees: Iterator[tuple[str, ast.Module]]) -> dict[str, list[str]]:
     """The names of public classes that are defined more than once, and where."""
-    found = defaultdict(list)
+    result = defaultdict(list)
     for file, tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found[node.name].append(f"{file}:{node.lineno}")
-    return {name: places for name, places in found.items() if len(places) > 1}
+                result[node.name].append(f"{file}:{node.lineno}")
+    return {name: places for name, places in result.items() if len(places) > 1}
 
 
 def test_no_two_public_classes_share_a_name() -> None:
@@ -50,8 +50,8 @@ def test_no_two_public_classes_share_a_name() -> None:
 def test_a_repeated_class_is_found() -> None:
     twice = ast.parse("class Pair: ...\ndef f():\n    class Pair: ...\nclass _Own: ...\n")
     again = ast.parse("class _Own: ...")
-    found = repeated_classes(iter([("a.py", twice), ("b.py", again)]))
-    assert found == {"Pair": ["a.py:1", "a.py:3"]}
+    result = repeated_classes(iter([("a.py", twice), ("b.py", again)]))
+    assert result == {"Pair": ["a.py:1", "a.py:3"]}
 
 
 SUPPORT = {
@@ -97,8 +97,8 @@ def test_a_command_module_defines_nothing_public_but_commands() -> None:
 
 
 def test_every_support_module_is_there() -> None:
-    there = {module.name for module in iter_modules(surgery.cli.__path__)}
-    assert there >= SUPPORT.keys()
+    entries = {module.name for module in iter_modules(surgery.cli.__path__)}
+    assert entries >= SUPPORT.keys()
 
 
 STARTERS = {
@@ -111,7 +111,7 @@ CALLS = re.compile(
 
 
 def starts(tree: ast.Module) -> Iterator[str]:
-    """What in a module starts a program."""
+    """Yield the statements of a module that start a program."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -127,8 +127,8 @@ def starts(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_module_starts_a_command_line() -> None:
-    found = [f"{file}:{start}" for file, tree in modules(*PACKAGES) for start in starts(tree)]
-    assert found == []
+    results = [f"{file}:{start}" for file, tree in modules(*PACKAGES) for start in starts(tree)]
+    assert results == []
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def state(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, tensor in found.items():
+def assert_same(result, expected):
+    assert result.keys() == expected.keys()
+    for name, tensor in result.items():
         assert torch.equal(tensor, expected[name]), name
 
 
@@ -45,7 +45,7 @@ def test_live_equals_merged(pair, tmp_path, family, dtype):
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl_moe"])
 @pytest.mark.parametrize("limit", [0, 20_000, 10**9])
 def test_resident_tensors_change_nothing_but_the_time(pair, tmp_path, family, limit):
-    """Whatever is kept, the variant is the merged one, proven, and the base comes back."""
+    """With any cache, the variant equals the merged model, and the base is restored."""
     text = recipe_text(pair(family), "  - transplant: language[mid], vision[0]\n    from: rl")
     plan, _ = merge(text, tmp_path / "out")
     load = AutoModelForImageTextToText.from_pretrained
@@ -60,9 +60,9 @@ def test_resident_tensors_change_nothing_but_the_time(pair, tmp_path, family, li
             with transplanted(model, plan, checkpoints, digests, resident):
                 assert_same(state(model), expected)
                 inside = dict(model.named_parameters())
-                assert all(inside[name] is one for name, one in parameters.items())
+                assert all(inside[name] is item for name, item in parameters.items())
             assert_same(state(model), before)
-            assert {name: one.data_ptr() for name, one in parameters.items()} == places
+            assert {name: item.data_ptr() for name, item in parameters.items()} == places
     assert resident._size <= limit
 
 

@@ -1,4 +1,4 @@
-"""Nothing of a checkpoint is executed, whatever stands on stdin."""
+"""No code of a checkpoint is executed, with any input on stdin."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_yes_on_stdin_runs_nothing(tmp_path: Path, poisoned: Poisoned) -> None:
         check=False,
     )
     codes = done.stdout.split()
-    assert codes == [word for each in commands for word in (each[0], "2")], done.stderr
+    assert codes == [word for item in commands for word in (item[0], "2")], done.stderr
     assert done.stderr.count("never run here") == len(commands), done.stderr
 
 
@@ -283,9 +283,9 @@ def test_every_load_says_that_it_trusts_no_code() -> None:
         for call in calls(ast.parse(path.read_text(), str(path))):
             loads += 1
             through = getattr(call.func, "id", "") == "load_pretrained"
-            said = any(k.arg == "trust_remote_code" and getattr(k.value, "value", None) is False
+            output = any(k.arg == "trust_remote_code" and getattr(k.value, "value", None) is False
                        for k in call.keywords)  # fmt: skip
-            if not through and not said:
+            if not through and not output:
                 bare.append(f"{path}:{call.lineno}")
     assert loads > 10
     assert bare == []

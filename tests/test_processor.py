@@ -49,12 +49,12 @@ def test_one_token_per_merged_cell(loaded: Processor, size: tuple[int, int]) -> 
 
 @pytest.mark.parametrize("layout", ["flat", "rows", "none"])
 def test_rows_without_images(loaded: Processor, layout: str) -> None:
-    one, two = picture(84, 84), picture(56, 56)
+    item, two = picture(84, 84), picture(56, 56)
     text = [f"a{PLACEHOLDER}", "no image here", f"b{PLACEHOLDER}"]
     images: dict[str, list[Any]] = {
-        "flat": [one, two],
-        "rows": [[one], [], [two]],
-        "none": [one, None, two],
+        "flat": [item, two],
+        "rows": [[item], [], [two]],
+        "none": [item, None, two],
     }
     batch = loaded(text=text, images=images[layout], return_tensors="pt")
     assert (batch["input_ids"] == loaded.image_token_id).sum(1).tolist() == [9, 0, 4]
@@ -74,16 +74,16 @@ def test_rows_without_images(loaded: Processor, layout: str) -> None:
     ],
 )  # fmt: skip
 def test_every_layout_is_one_list_per_row(images: Any, rows: Any) -> None:
-    """What Gemma 3, Llama 3.2 and their like take alone, and all others too."""
+    """Return the images that Gemma 3, Llama 3.2 and the like take, and all others."""
     texts = ["#", "", "#"] if rows and len(rows[2]) else ["#", "", ""]
     named = {name: picture(28, 28) for name in "ab"}
 
-    def drawn(value: Any) -> Any:
+    def strategy_for(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
-            return type(value)(drawn(one) for one in value)
+            return type(value)(strategy_for(item) for item in value)
         return named.get(value)
 
-    assert module.image_rows(drawn(images), texts, "#") == drawn(rows)
+    assert module.image_rows(strategy_for(images), texts, "#") == strategy_for(rows)
 
 
 def test_a_flat_list_is_divided_by_placeholders() -> None:
@@ -224,6 +224,6 @@ def edit(path: Path, **values: Any) -> None:
 
 
 def specimen_id(token: str) -> int:
-    found = AutoTokenizer.from_pretrained(specimen.path("in")).convert_tokens_to_ids(token)
-    assert isinstance(found, int)
-    return found
+    result = AutoTokenizer.from_pretrained(specimen.path("in")).convert_tokens_to_ids(token)
+    assert isinstance(result, int)
+    return result

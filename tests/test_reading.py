@@ -1,4 +1,4 @@
-"""The border: what is read of other people's files, and what is said of the rest."""
+"""Reading of foreign files: accepted contents, and messages about the rest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("make", "reason"),
     [
         (Path.mkdir, "it is a folder, not a regular file"),
         (os.mkfifo, "it is a pipe, not a regular file"),
@@ -47,19 +47,19 @@ def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
     ],
 )
 def test_all_else_is_an_error_with_a_reason(
-    tmp_path: Path, make: Callable[[Path], object], why: str
+    tmp_path: Path, make: Callable[[Path], object], reason: str
 ) -> None:
     make(tmp_path / "x")
-    with pytest.raises(OSError) as told:
+    with pytest.raises(OSError) as messages:
         read_bytes(tmp_path / "x", limit=1000)
-    assert told.value.strerror == why
+    assert messages.value.strerror == reason
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b", "x" * 300])
 def test_names_that_no_file_has(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OSError) as told:
+    with pytest.raises(OSError) as messages:
         read_bytes(tmp_path / name)
-    assert told.value.strerror in ("no file can have this name", "File name too long")
+    assert messages.value.strerror in ("no file can have this name", "File name too long")
     assert not is_file(tmp_path / name)
     assert not is_folder(tmp_path / name)
     assert resolve(tmp_path / name) == tmp_path / name
@@ -75,7 +75,7 @@ def test_a_user_nobody_knows_has_no_home() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         (b"\xff\xfe{\0}\0", "it is UTF-16 text; save it as UTF-8"),
         (b'"\xed\xa0\x80"', r"it is not UTF-8 text \(byte 1\)"),
@@ -88,8 +88,8 @@ def test_a_user_nobody_knows_has_no_home() -> None:
         (b"", "Expecting value"),
     ],
 )
-def test_what_json_is_not(text: str | bytes, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+def test_what_json_is_not(text: str | bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         parse_json(text)
 
 
@@ -100,8 +100,8 @@ def test_what_json_is() -> None:
 
 
 def test_nothing_else_parses_json() -> None:
-    """Whoever calls json's own reader meets depth, surrogates and encodings alone."""
-    own = {"surgery/reading.py", "surgery/checkpoint/header.py", "surgery/runs/lines.py"}
+    """Depth, surrogates and encodings are faults of json's own reader alone."""
+    local = {"surgery/reading.py", "surgery/checkpoint/header.py", "surgery/runs/lines.py"}
     callers = {
         path.relative_to(ROOT).as_posix()
         for package in ("surgery", "eval")
@@ -109,4 +109,4 @@ def test_nothing_else_parses_json() -> None:
         for line in path.read_text().splitlines()
         if ("json.loads(" in line or "json.load(" in line) and "json.loads(json.dumps(" not in line
     }
-    assert callers <= own
+    assert callers <= local

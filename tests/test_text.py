@@ -87,20 +87,20 @@ def inline(token: Token) -> str:
 
 @given(hostile)
 def test_plain_text_is_one_paragraph_of_itself(text: str) -> None:
-    found = tokens(plain(text))
+    result = tokens(plain(text))
     if not one_line(text):
-        assert found == []
+        assert result == []
         return
-    assert [token.type for token in found] == ["paragraph_open", "inline", "paragraph_close"]
-    assert inline(found[1]) == one_line(text)
+    assert [token.type for token in result] == ["paragraph_open", "inline", "paragraph_close"]
+    assert inline(result[1]) == one_line(text)
 
 
 @given(hostile)
 @example("__0__")
 def test_prose_is_paragraphs(text: str) -> None:
-    found = tokens(prose(text))
-    assert {token.type for token in found} <= {"paragraph_open", "inline", "paragraph_close"}
-    words = " ".join(inline(token) for token in found if token.type == "inline")
+    result = tokens(prose(text))
+    assert {token.type for token in result} <= {"paragraph_open", "inline", "paragraph_close"}
+    words = " ".join(inline(token) for token in result if token.type == "inline")
     assert words.split() == one_line(text).split()
 
 
@@ -121,12 +121,12 @@ def test_a_fence_holds_all_of_it(text: str) -> None:
 
 
 @given(hostile, hostile)
-def test_a_row_has_its_cells(one: str, two: str) -> None:
+def test_a_row_has_its_cells(left_cell: str, right_cell: str) -> None:
     head = [row("a", "b", "c"), row(*["---"] * 3)]
-    found = tokens("\n".join([*head, row(plain(one), code(f"x{two}x"), "last")]))
-    cells = [token for token in found if token.type == "inline"][3:]
+    result = tokens("\n".join([*head, row(plain(left_cell), code(f"x{right_cell}x"), "last")]))
+    cells = [token for token in result if token.type == "inline"][3:]
     assert len(cells) == 3
-    assert inline(cells[0]) == one_line(one)
+    assert inline(cells[0]) == one_line(left_cell)
     (middle,) = cells[1].children or ()
     assert middle.type == "code_inline"
     assert cells[2].content == "last"
@@ -156,18 +156,18 @@ def test_a_card_renders_what_others_wrote_as_text(
         description=attack,
         models=dict.fromkeys(plan.recipe.models, attack),
     )
-    told = replace(plan, recipe=recipe)
-    text = model_card(told, f"description: |\n  {attack}\n{attack}")
+    messages = replace(plan, recipe=recipe)
+    text = model_card(messages, f"description: |\n  {attack}\n{attack}")
     assert not obeyed(text)
     front, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    assert yaml.safe_load(front) == metadata(told)
-    found = tokens(body)
-    headings = [t.content for t, before in zip(found[1:], found, strict=False)
+    assert yaml.safe_load(front) == metadata(messages)
+    result = tokens(body)
+    headings = [t.content for t, before in zip(result[1:], result, strict=False)
                 if before.type == "heading_open"]  # fmt: skip
     assert headings == [plain(attack), "Parents", "Recipe"]
-    assert [token.type for token in found].count("fence") == 1
-    assert [token.type for token in found].count("td_open") == 12
-    kinds = {child.type for token in found for child in token.children or ()}
+    assert [token.type for token in result].count("fence") == 1
+    assert [token.type for token in result].count("td_open") == 12
+    kinds = {child.type for token in result for child in token.children or ()}
     assert kinds <= {"text", "text_special", "code_inline", "softbreak"}
 
 
@@ -194,7 +194,7 @@ SECRET = "s3cr3t"
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "redacted"),
     [
         ("no server at http://me:s3cr3t@host:80/v1", "no server at http://host:80/v1"),
         ("http://s3cr3t@host", "http://host"),
@@ -206,8 +206,8 @@ SECRET = "s3cr3t"
         ("model@http://localhost:8000/v1", "model@http://localhost:8000/v1"),
     ],
 )
-def test_credentials_of_urls_are_not_shown(text: str, shown: str) -> None:
-    assert without_credentials(text) == shown
+def test_credentials_of_urls_are_not_shown(text: str, redacted: str) -> None:
+    assert without_credentials(text) == redacted
     assert SECRET not in without_credentials(text)
 
 
@@ -252,10 +252,10 @@ def test_layer_ranges_hold_the_layers_and_no_others(layers: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16.6e9, "16.6 GB")]
+    ("value", "size_label"), [(0, "0 B"), (999, "999 B"), (1500, "1.50 kB"), (16.6e9, "16.6 GB")]
 )
-def test_size(value: float, told: str) -> None:
-    assert size_text(value) == told
+def test_size(value: float, size_label: str) -> None:
+    assert size_text(value) == size_label
 
 
 def test_counts_and_durations() -> None:

@@ -60,8 +60,8 @@ def test_overlapping_blocks_do_not_change_each_others_number() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         for _ in range(3):
-            one, other = pool.submit(first), pool.submit(second)
-            assert one.result() == 4
+            item, other = pool.submit(first), pool.submit(second)
+            assert item.result() == 4
             assert other.result() == (1, 4)
     assert torch.get_num_threads() == 4
     with ThreadPoolExecutor(1) as pool:

@@ -30,5 +30,5 @@ def load_suites(suite: Suites, choice: Choice) -> tuple[Suite, ...]:
     """Return suites from their names or files; a loaded one stays as it is."""
     several = [suite] if isinstance(suite, str | Path | Suite) else suite
     return tuple(
-        each if isinstance(each, Suite) else load_suite(str(each), choice) for each in several
+        entry if isinstance(entry, Suite) else load_suite(str(entry), choice) for entry in several
     )

@@ -1,4 +1,4 @@
-"""The function behind `eval.compare`, apart from all that asks models: it is to start fast."""
+"""The function behind `eval.compare`, separate from code that loads models, to start fast."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compare(
         donor: Variant that it ends at.
 
     Returns:
-        Scores, paired differences, recovery and power, computed anew from the run's records.
+        Scores, paired differences, recovery and power, computed from the run's records.
 
     Raises:
         SurgeryError: If the folder is no such run, or has no such variant.

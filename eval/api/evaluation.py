@@ -71,7 +71,7 @@ def evaluate(
     Args:
         models: References, recipe files, names of bundled recipes, recipes or plans; a mapping
             gives them names.
-        suite: Names of suites, paths of your own YAML, or suites; see `load_suite`.
+        suite: Names of suites, paths of custom YAML files, or suites; see `load_suite`.
         out: Folder of the run; without one nothing is kept on disk.
         against: Variant that all are compared with, by name or reference; the first by default.
         base: Variant that a gain starts from, for recovery.
@@ -85,13 +85,13 @@ def evaluate(
         max_new_tokens: Longest answer; the suite's own limit by default.
         temperature: 0 is greedy; above 0 samples.
         repeats: Answers per question when sampling.
-        processes: Models in memory at once, each in its own process; None chooses by the machine.
+        processes: Number of model processes; None chooses by the machine.
             More than one needs a script with `if __name__ == "__main__"`.
-        batch_size: Maximum number of questions answered at once.
+        batch_size: Maximum batch size.
         device: auto, cpu or cuda.
         dtype: Element type to compute in; auto is float32 on a CPU and bfloat16 with CUDA.
         server: Address of an OpenAI-compatible server; `models` are then its models' names.
-        concurrency: Questions sent to the server at once.
+        concurrency: Maximum number of concurrent requests to the server.
         judge: `MODEL@URL` or an endpoint that reads every response besides the rule.
         describe: `MODEL@URL` or an endpoint that describes images without a description.
         descriptions: File of descriptions, one JSON object per line.
@@ -161,7 +161,7 @@ def run_sweep(
         sweep: The YAML; `eval/README.md` describes it.
         out: Folder of the run; without one nothing is kept on disk.
         processes: As in `evaluate`; so are the other arguments.
-        batch_size: Maximum number of questions answered at once.
+        batch_size: Maximum batch size.
         device: auto, cpu or cuda.
         dtype: Element type to compute in.
         judge: `MODEL@URL` or an endpoint that reads every response besides the rule.
@@ -227,18 +227,18 @@ def _results(
         file = None if descriptions is None else Path(descriptions)
         suites = describe_suites(suites, folder, file=file, endpoint=describe, report=report)
         if server is None:
-            asked = ask_variants(
+            variants_asked = ask_variants(
                 variants, suites, settings, folder, processes=processes, progress=progress
             )
         else:
-            asked = ask_served(
+            variants_asked = ask_served(
                 variants, suites, settings, folder,
                 lambda name: Endpoint(server, name, key_variable=key_variable),
                 concurrency=concurrency, progress=progress,
             )  # fmt: skip
         verdicts = Judge(judge, folder / "judge.jsonl").verdicts if judge else None
         results = score(
-            asked,
+            variants_asked,
             suites,
             settings,
             folder,

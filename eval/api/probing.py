@@ -114,24 +114,24 @@ def run_probe(
     settings = EvalSettings(generation, read_style(style), device, dtype, batch_size)
     settings.resolve_device()  # a device that is not there shows before there is a folder
     report: Progress = progress or (lambda *_: None)
-    drawn: dict[str, Any] = {"samples": samples, "seed": seed}
+    selection: dict[str, Any] = {"samples": samples, "seed": seed}
     with run_folder(out) as folder:
         if probe == "ablation":
             run = _ablation(
                 variants[0], suites, settings, folder, branches,
                 score_by=score_by, layers=layers, sequential=sequential, grader=grader,
-                progress=report, details=drawn,
+                progress=report, details=selection,
             )  # fmt: skip
         elif probe == "vision-swap":
-            drawn["pairs"] = str(pairs)
+            selection["pairs"] = str(pairs)
             run = _swap(
                 variants[0], load_pairs(str(pairs), Path(str(pairs)), samples, seed), settings,
                 folder, mode, boxes=boxes, resize_source=resize_source,
-                layers=layers, sequential=sequential, progress=report, details=drawn,
+                layers=layers, sequential=sequential, progress=report, details=selection,
             )  # fmt: skip
         else:
             run = run_attention(
-                variants, suites, settings, folder, text=text, progress=report, details=drawn
+                variants, suites, settings, folder, text=text, progress=report, details=selection
             )
         if out is not None:
             write_figures(run, folder)
@@ -139,7 +139,7 @@ def run_probe(
 
 
 def run_profile(runs: Sequence[str | Path], *, out: str | Path | None = None) -> RunResult:
-    """Line up what runs found about each decoder layer, and how far they agree.
+    """Align the results of runs by decoder layer, with rank correlations.
 
     Args:
         runs: Folders of statistics, probes, and sweeps of single layers of one architecture.
@@ -163,7 +163,7 @@ def run_profile(runs: Sequence[str | Path], *, out: str | Path | None = None) ->
     from surgery.report.figures import write_figures
     from surgery.runs import RunKind, claimed, write_run
 
-    run = profile([Path(each) for each in runs])
+    run = profile([Path(item) for item in runs])
     if out is not None:
         with claimed(Path(out), RunKind.PROFILE):
             write_run(run, Path(out))
@@ -208,10 +208,10 @@ def _ablation(
 
     if score_by != "metric":
         suites = with_accuracy(suites)
-    chosen = [Branch(name) for name in dict.fromkeys(map(str, branches))]
+    chosen_branches = [Branch(name) for name in dict.fromkeys(map(str, branches))]
     return run_ablation(
-        variant, suites, settings, folder, chosen, likely=score_by == "logprob", grader=grader,
-        details={**details, "score": score_by, "grader": grader}, **options,
+        variant, suites, settings, folder, chosen_branches, likely=score_by == "logprob",
+        grader=grader, details={**details, "score": score_by, "grader": grader}, **options,
     )  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""The one loop that puts questions to models, and what it needs: sessions, stores, processes."""
+"""The loop that asks models questions, with its sessions, stores and processes."""

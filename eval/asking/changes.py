@@ -1,4 +1,4 @@
-"""A model in memory that answers, as it is or changed in many ways in one batch."""
+"""A model in memory that answers, intact or with many changes in one batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OutcomeT = TypeVar("OutcomeT")
 
 
 class Changes(Protocol[ItemT]):
-    """Ways in which a model is changed, one block of rows each."""
+    """Changes of a model, one block of rows each."""
 
     @property
     def items(self) -> Sequence[ItemT]:
@@ -57,13 +57,13 @@ class Unchanged:
 
 
 class ResidentModel(ABC, Generic[ItemT, OutcomeT]):
-    """A subject that is asked under changes; subclasses say what an outcome is.
+    """A subject asked under changes; subclasses define the outcome.
 
     Args:
         subject: The model; it is loaded when the first question is pending.
         changes: The changes.
         sequential: Whether questions and changes go one at a time: slow, and the reference of all
-            else. Such outcomes are stored apart.
+            else. Such outcomes are stored separately.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class ResidentModel(ABC, Generic[ItemT, OutcomeT]):
         return self._subject.engine
 
     def group(self, question: Question) -> tuple[object, ...]:
-        """Return a value that is equal for questions asked alike and changed alike."""
-        return (*question.answer_key, *(self.variant(question, each) for each in self.changes))
+        """Return a value that is equal for questions with equal prompts and changes."""
+        return (*question.answer_key, *(self.variant(question, change) for change in self.changes))
 
     def variant(self, question: Question, change: ItemT) -> str:
         """Return the model's fingerprint, with the change's label behind a slash."""
@@ -122,7 +122,7 @@ class ResidentModel(ABC, Generic[ItemT, OutcomeT]):
                 yield batch, list(range(start, min(start + size, count)))
 
     def room(self, question: Question) -> int:
-        """Return the number of tokens that a row has room for besides its question."""
+        """Return the number of tokens that a row needs in addition to its question."""
         return longest_answer(question)
 
     @abstractmethod

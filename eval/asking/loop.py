@@ -1,4 +1,4 @@
-"""The loop that asks: equal questions once, what is stored not again, every answer stored."""
+"""The loop that asks: equal questions once, stored answers reused, every answer stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Entry: TypeAlias = tuple[str, str, Question, OutcomeT | Failure]
     """A key, the model with its change, a question and the outcome."""
     Pending: TypeAlias = Callable[[Sequence[Question], Sequence[int]], bool]
-    """Whether any of some questions has no response yet, with any of some changes."""
+    """Check whether any question has no response yet, with any of the changes."""
     Report: TypeAlias = Callable[[int, int], object]
     """Called with the number of responses that arrived, and the number of all."""
 
@@ -73,15 +73,15 @@ def ask(
     *,
     only_new: bool = False,
 ) -> int:
-    """Ask what has no response yet, and store every outcome as it arrives.
+    """Ask all questions without a response, and store every outcome as it arrives.
 
-    Equal questions are asked once. The respondent divides all questions into batches, not the
-    pending ones alone, so that after an interruption every question meets the same neighbours
+    Equal questions are asked once. The respondent divides all questions into batches, not only
+    the pending questions, so that after an interruption every question has the same neighbors
     again.
 
     Args:
         respondent: The model.
-        questions: The questions; those that cannot be asked are left out.
+        questions: The questions; those that cannot be asked are omitted.
         store: The run's responses.
         report: Called with what is stored already, and after every batch with what arrived.
         only_new: Whether `report` is called only with what arrives.

@@ -78,7 +78,7 @@ def prepare(variant: Variant, settings: EvalSettings) -> PreparedVariant:
     style = settings.style
     if style.name == TEMPLATE:
         style = find_style(TEMPLATE, _template(plan.base.folder))
-    # A branch may move while the run goes on; every process reads what was planned.
+    # A branch may move during the run; every process reads the planned commit.
     revisions = {name: info.revision for name, info in plan.models.items()}
     recipe = pinned(recipe, revisions)
     return PreparedVariant(replace(variant, recipe=recipe), recipe, plan, content, style)

@@ -78,11 +78,11 @@ class Worker:
 
     def expected_keys(self, prepared: PreparedVariant) -> set[str]:
         """Return the keys of all questions that can be asked."""
-        asked = zip(self.questions(prepared.style), self.keys(prepared), strict=True)
-        return {key for question, key in asked if question.askable}
+        questions = zip(self.questions(prepared.style), self.keys(prepared), strict=True)
+        return {key for question, key in questions if question.askable}
 
     def answer(self, prepared: PreparedVariant, report: Report) -> Timing:
-        """Ask one variant what it was not asked yet.
+        """Ask one variant its remaining questions.
 
         Raises:
             SurgeryError: If the model cannot be loaded, or becomes another one than was prepared.
@@ -102,7 +102,7 @@ def process_count(prepared: Sequence[PreparedVariant], settings: EvalSettings) -
 
     if settings.resolve_device() != "cpu":
         return 1
-    largest = max((each.numel for each in prepared), default=0) * _BYTES_PER_PARAMETER
+    largest = max((item.numel for item in prepared), default=0) * _BYTES_PER_PARAMETER
     available = int(psutil.virtual_memory().available)
     return max(1, min(processors(), _MAX_PROCESSES, available // max(1, largest)))
 
@@ -125,14 +125,14 @@ def answer_in_processes(
         ExecutionError: If a process is killed.
         SurgeryError: As `Worker.answer`.
     """
-    context = get_context("spawn")  # a fork would copy torch's threads in whatever state they are
+    context = get_context("spawn")  # a fork would copy torch's threads in an undefined state
     reports = context.SimpleQueue()
     pool = ProcessPoolExecutor(
         count, mp_context=context, initializer=_start,
         initargs=(*worker, reports),
     )  # fmt: skip
     try:
-        futures = {pool.submit(_answer, each): each.variant.name for each in waiting}
+        futures = {pool.submit(_answer, item): item.variant.name for item in waiting}
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -144,7 +144,7 @@ def answer_in_processes(
         raise ExecutionError(
             f"a process that answered questions was killed, most likely because memory ran out. "
             f"What it had answered is kept in {worker[-1]}; run again with fewer processes or a "
-            f"smaller batch to go on."
+            f"smaller batch to resume."
         ) from None
     finally:
         processes = list((pool._processes or {}).values())  # shutting down forgets them

@@ -64,7 +64,7 @@ def ask_variants(
     processes: int | None = 1,
     progress: Report | None = None,
 ) -> list[AskedVariant]:
-    """Ask what has no response yet, and store every response in the folder as it arrives.
+    """Ask all questions without a response, and store responses in the folder as they arrive.
 
     Args:
         variants: The models; those with the same base share one resident model.
@@ -88,30 +88,30 @@ def ask_variants(
     with claimed(folder, RunKind.EVALUATION):
         worker = Worker(suites, settings, folder)
         waiting = []
-        for each in prepared:
-            keys = worker.expected_keys(each)
+        for item in prepared:
+            keys = worker.expected_keys(item)
             pending = keys - worker.store.responses.keys()
-            report(each.variant.name, len(keys) - len(pending), len(keys))
+            report(item.variant.name, len(keys) - len(pending), len(keys))
             if pending:
-                waiting.append(each)
+                waiting.append(item)
         # Neighbours share a base, so that it is loaded once.
-        waiting.sort(key=lambda each: str(each.recipe.models[each.recipe.base]))
+        waiting.sort(key=lambda item: str(item.recipe.models[item.recipe.base]))
         count = process_count(prepared, settings) if processes is None else processes
         if min(count, len(waiting)) <= 1:
-            timings = {each.variant.name: worker.answer(each, report) for each in waiting}
+            timings = {item.variant.name: worker.answer(item, report) for item in waiting}
         else:
             timings = answer_in_processes(
                 waiting, (suites, settings, folder), min(count, len(waiting)), report
             )
     shrinkage = {
-        each.folder: find_shrinkage(each.folder, worker.questions(each.style)) for each in prepared
+        item.folder: find_shrinkage(item.folder, worker.questions(item.style)) for item in prepared
     }
     return [
         AskedVariant(
-            each.variant, each.content, each.style, worker.questions(each.style),
-            worker.keys(each), timings.get(each.variant.name, Timing()), shrinkage[each.folder],
+            item.variant, item.content, item.style, worker.questions(item.style),
+            worker.keys(item), timings.get(item.variant.name, Timing()), shrinkage[item.folder],
         )
-        for each in prepared
+        for item in prepared
     ]  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def ask_served(
     concurrency: int = 16,
     progress: Report | None = None,
 ) -> list[AskedVariant]:
-    """Ask models that a server holds; the rest is as in `ask_variants`.
+    """Ask models behind a server, otherwise as `ask_variants` does.
 
     Args:
         variants: Models; the trait `served` is the name at the server, where that is another one.
@@ -133,7 +133,7 @@ def ask_served(
         settings: Settings of the run.
         folder: The run's folder.
         connect: Returns the endpoint of a model's name.
-        concurrency: Number of questions sent to the server at once.
+        concurrency: Maximum number of concurrent requests to the server.
         progress: Called with a variant's name, the number of responses that arrived, and the number
             of all.
 
@@ -141,7 +141,7 @@ def ask_served(
         SurgeryError: If another process is running there, or the server cannot be used.
     """
     report = progress or (lambda *_: None)
-    asked = tuple(questions(suites, settings.style, settings.generation))
+    served_questions = tuple(questions(suites, settings.style, settings.generation))
     results = []
     with claimed(folder, RunKind.EVALUATION):
         store = Store(folder)
@@ -149,10 +149,12 @@ def ask_served(
             name = str(variant.traits.get("served", variant.name))
             model = ServedModel(ServerEngine(connect(name), concurrency))
             start = perf_counter()
-            count = ask(model, asked, store, partial(report, variant.name))
+            count = ask(model, served_questions, store, partial(report, variant.name))
             timing = replace(model.timing, total=perf_counter() - start, answered=count)
-            keys = tuple(model.key(each, None) for each in asked)
+            keys = tuple(model.key(question, None) for question in served_questions)
             results.append(
-                AskedVariant(variant, model.fingerprint, settings.style, asked, keys, timing)
+                AskedVariant(
+                    variant, model.fingerprint, settings.style, served_questions, keys, timing
+                )
             )
     return results

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class ServedModel:
-    """A model that a server holds.
+    """A model behind a server.
 
     What a server holds cannot be fingerprinted: its responses are stored under the server's address
-    and the model's name. Whoever changes the model behind a name uses another folder.
+    and the model's name. Use another folder if the model behind a name changes.
 
     Args:
         engine: The server's endpoint.
@@ -39,7 +39,7 @@ class ServedModel:
         self.timing = Timing()
 
     def group(self, question: Question) -> tuple[object, ...]:
-        """Return a value that is equal for questions asked alike."""
+        """Return a value that is equal for questions with equal prompts."""
         return question.answer_key
 
     def variant(self, question: Question, change: None) -> str:

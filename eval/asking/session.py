@@ -1,4 +1,4 @@
-"""One process's resident model and the variants it becomes, one after the other."""
+"""One process's resident model, with variants swapped in one after the other."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Session:
     ) -> Iterator[Subject]:
         """Yield a variant with its questions; the model is loaded when `engine` is first read.
 
-        Afterwards the subject holds no engine: the next base would stand beside it in memory.
+        Afterwards the subject holds no engine, so that two bases are not in memory together.
         """
         with ExitStack() as stack:
             subject = Subject(prepared, questions, self, stack)
@@ -143,7 +143,7 @@ class Subject:
         """Return the number of attention heads of a decoder layer."""
         from transformers import AutoConfig
 
-        # config.json may leave out what is the family's default.
+        # config.json may omit the family's defaults.
         with loading(self.folder):
             config = load_pretrained(AutoConfig, self.folder)
         return int(config.get_text_config().num_attention_heads)

@@ -42,10 +42,10 @@ class EvalSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("device", DEVICES), ("dtype", DTYPES)):
+        for name, allowed in (("device", DEVICES), ("dtype", DTYPES)):
             value = getattr(self, name)
-            if value not in known:
-                raise SurgeryError(f"there is no {name} {value!r}.{did_you_mean(value, known)}")
+            if value not in allowed:
+                raise SurgeryError(f"there is no {name} {value!r}.{did_you_mean(value, allowed)}")
 
     def header(self) -> dict[str, Any]:
         """Return the prompt and generation settings that a run's header records."""

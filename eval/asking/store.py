@@ -49,7 +49,7 @@ class Store:
         self._file.append(_line(*answer) for answer in answers if answer[0] not in self.responses)
 
     def _parse(self, line: Mapping[str, Any]) -> tuple[str, Response] | None:
-        """Take a response; a failure only until there is one."""
+        """Store a response; a failure only counts until there is a response."""
         key = str(line["key"])
         if "failure" in line:
             self.failures[key] = Failure(str(line["failure"]))

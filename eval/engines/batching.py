@@ -1,4 +1,4 @@
-"""Which questions are answered together, and how many fit into memory."""
+"""Batches of questions, and the number of questions that fit into memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ AskT = TypeVar("AskT")
 ResultT = TypeVar("ResultT")
 
 _PIXELS_PER_TOKEN: Final = 28 * 28
-"""Of the Qwen-VL families; others make as many tokens of an image of a million pixels or fewer."""
+"""Pixels per token of the Qwen-VL families; others use no more tokens per million pixels."""
 _FEWEST_IMAGE_TOKENS: Final = 9
 _WORKING: Final = 24
-"""Vectors of hidden size that a token needs at once in prefill: mlp, attention, residuals."""
+"""Hidden-size vectors per token during prefill: MLP, attention, residuals."""
 
 
 def longest_answer(question: Question) -> int:
-    """How many tokens an answer may have."""
+    """Return the maximum number of tokens of an answer."""
     return question.generation.max_new_tokens or 0
 
 
@@ -46,7 +46,7 @@ def make_batches(
         per_token: Bytes that one token of one row takes.
         memory: Bytes a batch may take.
         most: Most questions in one.
-        more: How many tokens a row has room for besides its question.
+        more: Tokens that a row needs in addition to its question.
 
     Returns:
         Batches that hold every question once. Rows of one task and condition stay together where
@@ -169,7 +169,7 @@ def in_halves(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; the CPU's allocator has no error type of its own for it."""
+    """Check whether memory ran out; the CPU's allocator has no error type for it."""
     import torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

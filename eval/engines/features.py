@@ -18,7 +18,7 @@ _MOST: Final = 1 << 30
 
 
 class Features:
-    """Features of images for a model whose forward takes them ready made.
+    """Image features for a model whose forward accepts them.
 
     Each image goes through the vision tower alone, so that its features never depend on what else
     was in a batch.
@@ -31,44 +31,44 @@ class Features:
     def __init__(self, model: Any, processor: Any) -> None:
         self._model = model
         self._processor = processor
-        self._known: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._size = 0
         self.seeing = ""
-        """What the vision tower and projector are now, by content; features are kept under it."""
+        """Return the content hash of vision tower and projector, the key of cached features."""
         self._reused: bool | None = None
 
     @property
     def reused(self) -> bool:
-        """Whether this architecture takes features in place of pixels, image by image."""
+        """Check whether this architecture takes features in place of pixels, image by image."""
         if self._reused is None:
             self._reused = self._can()
         return self._reused
 
     def clear(self) -> None:
         """Give the memory back."""
-        self._known.clear()
+        self._cached.clear()
         self._size = 0
 
     def of(self, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """What `generate` takes for a batch's images, in order; nothing where it wants pixels."""
+        """Return the arguments of `generate` for a batch's images; empty if it needs pixels."""
         if not self.reused:
             return {}
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        found = tuple(self._one(picture) for picture in pictures)
-        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=found)}}
+        features = tuple(self._features_of(picture) for picture in pictures)
+        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
 
-    def _one(self, picture: Picture) -> Tensor:
+    def _features_of(self, picture: Picture) -> Tensor:
         key = (self.seeing, picture.digest)
-        if key in self._known:
-            self._known.move_to_end(key)
+        if key in self._cached:
+            self._cached.move_to_end(key)
         else:
             features = self._compute(picture.open())
-            self._known[key] = features
+            self._cached[key] = features
             self._size += features.nbytes
-            while self._size > _MOST and len(self._known) > 1:
-                self._size -= self._known.popitem(last=False)[1].nbytes
-        return self._known[key]
+            while self._size > _MOST and len(self._cached) > 1:
+                self._size -= self._cached.popitem(last=False)[1].nbytes
+        return self._cached[key]
 
     def _compute(self, image: Any) -> Tensor:
         features: Tensor
@@ -78,13 +78,13 @@ class Features:
     def _encode(self, image: Any) -> Any:
         inputs = self._processor.image_processor(images=[image], return_tensors="pt")
         encode = self._model.base_model.get_image_features
-        wanted = inspect.signature(encode).parameters
+        parameters = inspect.signature(encode).parameters
         device = self._model.device
-        given = {name: value.to(device) for name, value in inputs.items() if name in wanted}
-        return encode(**given, return_dict=True)
+        arguments = {name: value.to(device) for name, value in inputs.items() if name in parameters}
+        return encode(**arguments, return_dict=True)
 
     def _can(self) -> bool:
-        """Try it: transformers says by signature, and the output's shape says the rest.
+        """Encode images; the signature and the output's shape decide whether features can be used.
 
         Families whose features are more than one tensor per image (Qwen3-VL's deep stack, tiles of
         LLaVA-NeXT), or depend on how many images a row has (LLaVA-OneVision), go the ordinary way.

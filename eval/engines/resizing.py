@@ -87,7 +87,7 @@ def find_shrinkage(folder: Path, questions: Iterable[Question]) -> Shrinkage | N
 
     Args:
         folder: The checkpoint.
-        questions: Every image of theirs counts once, blank ones do not.
+        questions: Each of their images counts once; blank images do not count.
     """
     from surgery.processor import load_processor
 

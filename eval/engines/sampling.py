@@ -1,4 +1,4 @@
-"""Seeded sampling that does not depend on what else is in a batch.
+"""Seeded sampling that does not depend on the rest of a batch.
 
 Adding Gumbel noise to log-probabilities and taking the largest draws from their distribution
 (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030, section 2). Every row has a generator of its
@@ -45,7 +45,7 @@ class _Cooled(LogitsProcessor):  # type: ignore[misc, unused-ignore]
 
 
 def seeded(keys: Sequence[str], generation: Generation) -> LogitsProcessorList:
-    """What makes greedy decoding sample.
+    """Return a logits processor that makes greedy decoding sample.
 
     Args:
         keys: One per row; rows with equal keys draw equal noise.

@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible endpoint: many questions under way at once."""
+"""A model behind an OpenAI-compatible endpoint, with many concurrent questions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ServerEngine:
-    """Asks an endpoint.
+    """An engine that asks an endpoint.
 
     Attributes:
         endpoint: The model.
-        concurrency: Questions that are under way at once.
+        concurrency: Maximum number of concurrent questions.
     """
 
     endpoint: Endpoint
@@ -41,7 +41,7 @@ class ServerEngine:
 
         Args:
             questions: The questions.
-            keys: Keys of their responses, which seed sampled ones.
+            keys: Keys of their responses, which seed sampled responses.
 
         Raises:
             ExecutionError: If there is no such server or model.

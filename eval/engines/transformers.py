@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _PLAIN: Final = (Message("user", ("How are you?",)),)
 _MOST_ADDED: Final = 1_000_000
 """Characters that a chat template may add to the messages; a tokenizer takes minutes for more."""
-_SAID: Final = 4096
+_LONGEST_ERROR: Final = 4096
 """Answers whose text is kept."""
 _ENCODED: Final = 4096
 """Batches whose inputs are kept: text and grids only, so they are small."""
@@ -53,7 +53,7 @@ class TransformersEngine:
     Attributes:
         model: A transformers image-text-to-text model, in evaluation mode.
         processor: Text and images to model inputs, padding on the left.
-        max_batch: Most questions at once.
+        max_batch: Maximum batch size.
         memory: Bytes that a batch may take; found when absent.
         generating: Seconds that the model itself has taken so far: seeing and generating.
     """
@@ -72,7 +72,7 @@ class TransformersEngine:
     def __post_init__(self) -> None:
         self._features = Features(self.model, self.processor)
         # Variants often say the same, and decoding costs more than finding it again.
-        self._text = lru_cache(_SAID)(self._decoded)
+        self._text = lru_cache(_LONGEST_ERROR)(self._decoded)
 
     def _decoded(self, tokens: tuple[int, ...]) -> str:
         return str(self.processor.tokenizer.decode(list(tokens), skip_special_tokens=True))
@@ -94,7 +94,7 @@ class TransformersEngine:
                 are several.
             dtype: Element type it computes in; "auto" is float32 on a CPU, where bfloat16 is
                 several times slower, and bfloat16 elsewhere.
-            max_batch: Most questions at once.
+            max_batch: Maximum batch size.
         """
         import torch
         from transformers import AutoModelForImageTextToText
@@ -103,7 +103,7 @@ class TransformersEngine:
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        chosen = compute_dtype(device, dtype)
+        torch_dtype = compute_dtype(device, dtype)
         several = device == "cuda" and torch.cuda.device_count() > 1
         processor = load_processor(folder)
         check_template(processor, folder)
@@ -111,7 +111,7 @@ class TransformersEngine:
             model = load_pretrained(
                 AutoModelForImageTextToText,
                 folder,
-                dtype=getattr(torch, chosen),
+                dtype=getattr(torch, torch_dtype),
                 device_map="auto" if several else device,
                 use_safetensors=True,
             )
@@ -125,7 +125,7 @@ class TransformersEngine:
                 raise ExecutionError(
                     f"{folder}: {error}. That is a plain question: the tokenizer may lack a "
                     f"special token that the processor needs, such as bos_token. Restore "
-                    f"tokenizer and processor files from where the checkpoint came from."
+                    f"tokenizer and processor files from the checkpoint's source."
                 ) from None
         return engine
 
@@ -159,7 +159,7 @@ class TransformersEngine:
         copies: int = 1,
         more: Callable[[Question], int] = longest_answer,
     ) -> list[Batch]:
-        """Divide questions into batches that fit into memory, alike in length.
+        """Divide questions into batches that fit into memory, with similar lengths.
 
         The division depends on nothing but the questions, the model and the memory there is, so
         that an interrupted run meets the same batches again and gives the same answers.
@@ -167,7 +167,7 @@ class TransformersEngine:
         Args:
             questions: In any order.
             copies: How many rows each takes.
-            more: How many tokens a row has room for besides its question.
+            more: Tokens that a row needs in addition to its question.
         """
         return make_batches(
             questions,
@@ -181,9 +181,9 @@ class TransformersEngine:
     def most_copies(
         self, questions: Sequence[Question], more: Callable[[Question], int] = longest_answer
     ) -> int:
-        """How many rows of the longest question fit into memory."""
+        """Return the number of rows of the longest question that fit into memory."""
         per_token = bytes_per_token(self.model)
-        tokens = max(self._length(each) + more(each) for each in questions)
+        tokens = max(self._length(question) + more(question) for question in questions)
         room = self.memory or _room(self.model)
         return max(1, min(self.max_batch, room // (per_token * tokens)))
 
@@ -195,7 +195,7 @@ class TransformersEngine:
 
     @contextmanager
     def variant(
-        self, plan: Plan, checkpoints: Mapping[str, Checkpoint], known: Fingerprint
+        self, plan: Plan, checkpoints: Mapping[str, Checkpoint], fingerprint: Fingerprint
     ) -> Iterator[Self]:
         """Turn the loaded model into a plan's result inside the block, and check its fingerprint.
 
@@ -206,7 +206,7 @@ class TransformersEngine:
         from surgery.execute.fingerprint import state_of
         from surgery.live import Resident, transplanted
 
-        if state_of(plan, checkpoints) != known.state:
+        if state_of(plan, checkpoints) != fingerprint.state:
             raise CheckpointError(
                 f"{', '.join(info.reference for info in plan.models.values())}: one of these "
                 "changed since the run opened it. Responses so far are saved for the old model. "
@@ -214,8 +214,8 @@ class TransformersEngine:
             )
         if self._resident is None:
             self._resident = Resident(_room(self.model) // 2)
-        with transplanted(self.model, plan, checkpoints, known.digests, self._resident):
-            self._features.seeing = known.seeing
+        with transplanted(self.model, plan, checkpoints, fingerprint.digests, self._resident):
+            self._features.seeing = fingerprint.seeing
             try:
                 yield self
             finally:
@@ -234,7 +234,7 @@ class TransformersEngine:
 
         Args:
             questions: The questions.
-            keys: Keys of their responses, which seed sampled ones.
+            keys: Keys of their responses, which seed sampled responses.
             places: Places of the changes under which each is asked.
             change: Returns the hooks for some questions and places; None where nothing is changed.
 
@@ -263,12 +263,12 @@ class TransformersEngine:
     def answer_blocks(
         self, questions: Sequence[Question], blocks: Blocks | None, keys: Sequence[str] = ()
     ) -> list[list[Response]]:
-        """Answer a batch of questions in every block of a change at once.
+        """Answer a batch of questions in every block of a change.
 
         Args:
-            questions: The questions; greedy ones where there are several blocks.
+            questions: The questions; greedy if there are several blocks.
             blocks: The change, or None for the model as it is.
-            keys: Keys of the responses, which seed sampled ones.
+            keys: Keys of the responses, which seed sampled responses.
 
         Returns:
             For each block its responses, in the order of the questions.
@@ -292,7 +292,7 @@ class TransformersEngine:
         self.generating += perf_counter() - began
         responses = [self._response(row) for row in rows]
         count = len(questions)
-        return [responses[at : at + count] for at in range(0, len(responses), count)]
+        return [responses[begin : begin + count] for begin in range(0, len(responses), count)]
 
     @contextmanager
     def changed(self, blocks: Blocks | None) -> Iterator[None]:
@@ -325,9 +325,11 @@ class TransformersEngine:
     def _response(self, tokens: list[int]) -> Response:
         ends = self._ends()
         stop = next((i for i, token in enumerate(tokens) if token in ends), None)
-        kept = tokens if stop is None else tokens[:stop]
+        new_tokens = tokens if stop is None else tokens[:stop]
         return Response(
-            self._text(tuple(kept)), len(kept) + (stop is not None), truncated=stop is None
+            self._text(tuple(new_tokens)),
+            len(new_tokens) + (stop is not None),
+            truncated=stop is None,
         )
 
     def _ends(self) -> frozenset[int]:
@@ -441,12 +443,12 @@ def check_template(processor: Any, folder: Path) -> None:
     except QuestionError as error:
         raise ExecutionError(
             f"{folder} has a chat template that fails for a plain question: {error}. Restore the "
-            f"template from where the checkpoint came from."
+            f"template from the checkpoint's source."
         ) from None
 
 
 def compute_dtype(device: str, dtype: str) -> str:
-    """The element type a model computes in, by its torch name."""
+    """Return the element type of a model's computation, by its torch name."""
     if dtype != "auto":
         return dtype
     return "float32" if device == "cpu" else "bfloat16"
@@ -463,7 +465,7 @@ def _pictures(messages: Sequence[Message]) -> list[Picture]:
 
 
 def _room(model: Any) -> int:
-    """Bytes that a batch may take, by the machine's size and not by what others use just now.
+    """Memory budget of a batch, by the machine's size and not by its current load.
 
     Weights of variants may take half as much again.
     """
@@ -471,8 +473,8 @@ def _room(model: Any) -> int:
 
     if model.device.type == "cuda":
         total = int(torch.cuda.get_device_properties(model.device).total_memory)
-        held: int = sum(parameter.nbytes for parameter in model.parameters())
-        return int(max(0, total - held) // 10 * 6)
+        weights: int = sum(parameter.nbytes for parameter in model.parameters())
+        return int(max(0, total - weights) // 10 * 6)
     import psutil
 
     return int(psutil.virtual_memory().total) // 8

@@ -1,1 +1,1 @@
-"""Responses to grades: what a response says its answer is, and whether that is right."""
+"""Responses to grades: extraction of the answer, and its comparison with the correct one."""

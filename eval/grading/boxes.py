@@ -30,9 +30,9 @@ class Box:
 
 def find_boxes(text: str) -> list[Box]:
     r"""Every closed `\boxed{}` and `\fbox{}`, in the order of their ends: the outer one after the
-    ones inside it. Takes time linear in the text.
+    boxes inside it. Takes time linear in the text.
     """  # noqa: D205
-    found: list[Box] = []
+    boxes: list[Box] = []
     open_: list[int | None] = []  # where a box's content starts, None for other braces
     for token in _TOKEN.finditer(text):
         if token[0].endswith("{") and token[0] != "\\{":
@@ -40,12 +40,12 @@ def find_boxes(text: str) -> list[Box]:
         elif token[0] == "}" and open_:
             start = open_.pop()
             if start is not None:
-                found.append(Box(text[start : token.start()], token.end()))
-    return found
+                boxes.append(Box(text[start : token.start()], token.end()))
+    return boxes
 
 
 def last_box(text: str) -> str | None:
-    """What stands in the last box, and in the last box inside that."""
+    """Return the contents of the last box, and of the last box inside that."""
     answer: str | None = None
     for _ in range(_DEPTH):
         boxes = find_boxes(text)
@@ -56,7 +56,7 @@ def last_box(text: str) -> str | None:
 
 
 def unwrapped(text: str) -> str:
-    r"""The text without `\text{}`, `\mathbf{}` and the like around its parts."""
+    r"""Return the text without `\\text{}`, `\\mathbf{}` and the like around its parts."""
     for _ in range(_DEPTH):
         if "\\" not in text:
             break

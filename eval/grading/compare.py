@@ -1,4 +1,4 @@
-"""Whether an extracted answer is the right one, and which comparison said so."""
+"""Comparison of an extracted answer with the correct one, and the rule that decided."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def compare(sample: Sample, answer: str) -> tuple[bool, str]:
 
 
 def _number(sample: Sample, answer: str) -> tuple[bool, str]:
-    gold, said = quantity(sample.answer), quantity(answer)
+    gold, answer_quantity = quantity(sample.answer), quantity(answer)
     if gold is None:  # a ratio, a range: nothing a tolerance could apply to
         return words(answer) == words(sample.answer), "text"
-    if said is not None:
-        return equal(said, gold, sample.tolerance), "numeric"
+    if answer_quantity is not None:
+        return equal(answer_quantity, gold, sample.tolerance), "numeric"
     if sample.tolerance and (value := value_of(answer)) is not None:
         return abs(value - float(gold.value)) <= sample.tolerance, "numeric"
     return _mathematics(sample.answer, answer)
@@ -57,5 +57,5 @@ def _mathematics(gold: str, answer: str) -> tuple[bool, str]:
     gold, answer = plain(gold).strip(), plain(answer).strip()
     if answer and _SPACE.sub("", gold) == _SPACE.sub("", answer):
         return True, "exact"
-    found = same_mathematics(gold, answer)
-    return (False, "refused") if found is None else (found, "math-verify")
+    is_same = same_mathematics(gold, answer)
+    return (False, "refused") if is_same is None else (is_same, "math-verify")

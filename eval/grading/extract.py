@@ -1,4 +1,4 @@
-"""What a response says its answer is. Never looks at the gold answer's value."""
+"""Extraction of the answer from a response, without a look at the gold answer's value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VERDICT: Final = re.compile(
     r"(?:is|would be|must be|seems to be) (?:(?:the|a) )?(?:(?:most|single|only) )?"
     r"(?:correct|right|best|accurate|appropriate)\b"
 )
-_CHOSEN: Final = re.compile(
+_CHOICE: Final = re.compile(
     r"\b(?:[Ii](?:'ll| will| would|'d)? (?:choose|pick|select|go with)|[Cc]hoose|[Ss]elect"
     r"|[Ww]e (?:choose|pick|select)) (?:[Oo]ption |[Cc]hoice )?[(\[\"]?([A-Z])\b"
 )
@@ -72,8 +72,7 @@ _YES_NO_WORD: Final = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re
 _SHORT: Final = 80
 _WORDS: Final = 8
 _STATEMENTS: Final = 50
-"""How many statements are looked at, from the last: a model that goes round in circles says more.
-"""
+"""Statements to consider, from the last one: a looping model repeats many."""
 _LONGEST: Final = 300
 
 
@@ -87,7 +86,7 @@ def extract(sample: Sample, text: str) -> Extraction:
 
     Args:
         sample: The question; its kind and options decide what can be an answer.
-        text: What the model said.
+        text: The response.
 
     Returns:
         The answer as it was written, for an option its letter where it is one.
@@ -99,19 +98,19 @@ def extract(sample: Sample, text: str) -> Extraction:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """What was said and what was thought; a template may have opened the think tag already."""
-    said: list[str] = []
+    """Return answer and thinking; a template may have opened the think tag already."""
+    answer: list[str] = []
     thought: list[str] = []
     start, inside = 0, False
     for tag in _THINK.finditer(text):
         closes = tag[0].startswith("</")
         if closes and not inside:  # all so far was thinking
-            thought, said = [*said, text[start : tag.start()]], []
+            thought, answer = [*answer, text[start : tag.start()]], []
         else:
-            (thought if inside else said).append(text[start : tag.start()])
+            (thought if inside else answer).append(text[start : tag.start()])
         inside, start = not closes, tag.end()
-    (thought if inside else said).append(text[start:])
-    return "".join(said), "".join(thought)
+    (thought if inside else answer).append(text[start:])
+    return "".join(answer), "".join(thought)
 
 
 def _from(sample: Sample, body: str) -> Extraction:
@@ -128,7 +127,7 @@ def _from(sample: Sample, body: str) -> Extraction:
 
 
 def last_tag(text: str) -> str | None:
-    """What stands in the last `<answer>` tag; one that is never closed reaches to the end."""
+    """Return the contents of the last `<answer>` tag; an unclosed tag reaches to the end."""
     tags = list(_TAG.finditer(text))
     for index in range(len(tags) - 1, -1, -1):
         if not tags[index][0].startswith("</"):
@@ -138,7 +137,7 @@ def last_tag(text: str) -> str | None:
 
 
 def _inside(sample: Sample, content: str) -> str:
-    """What a tag or a box means."""
+    """Return the answer in a tag or a box."""
     boxed = last_box(content)
     content = (content if boxed is None else boxed).strip()
     if sample.kind is AnswerKind.EXACT:
@@ -153,7 +152,7 @@ def _inside(sample: Sample, content: str) -> str:
 
 
 def _option(sample: Sample, content: str) -> str | None:
-    """The letter that marked text means, sentences among it."""
+    """Return the option letter of marked text, which may contain sentences."""
     if letter := options.choose(sample, content):
         return letter
     if options.several(sample, content):
@@ -169,26 +168,26 @@ def _option(sample: Sample, content: str) -> str | None:
 
 
 def _only_number(content: str) -> str | None:
-    """The one number of a few words; a number in a formula is only a part of it."""
+    """Return the one number of a few words; a number in a formula is only a part of it."""
     if len(content) > _LONGEST or _OPERATOR.search(unwrapped(content)):
         return None
-    found = numbers_in(content)
-    return found[0] if len(found) == 1 else None
+    numbers = numbers_in(content)
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _sentence(sample: Sample, body: str) -> str | None:
-    """The last statement of what the answer is."""
+    """Return the last statement of the answer."""
     text = _BOLD.sub("", body) if sample.kind is not AnswerKind.EXACT else body
-    found = [*_statements(text)]
+    statements = [*_statements(text)]
     if sample.kind is AnswerKind.OPTION:
-        for pattern in (_VERDICT, _CHOSEN):
-            found += [
+        for pattern in (_VERDICT, _CHOICE):
+            statements += [
                 (hit.start(), hit[1])
                 for hit in pattern.finditer(text)
                 if hit[1] in options.letters(sample)
                 and options.mentions(sample, text[max(0, hit.start() - 12) : hit.end()])
             ]
-    for _, statement in sorted(found, key=lambda pair: pair[0], reverse=True)[:_STATEMENTS]:
+    for _, statement in sorted(statements, key=lambda pair: pair[0], reverse=True)[:_STATEMENTS]:
         answer = _stated(sample, statement)
         if answer is not None:
             return answer
@@ -196,7 +195,7 @@ def _sentence(sample: Sample, body: str) -> str | None:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """What follows `the answer is`, to the end of its sentence or line, with its place."""
+    """Yield the text after `the answer is`, to the end of its sentence or line, with position."""
     leads = (pattern.finditer(text) for pattern in (_LEAD, _LEAD_CHINESE, _HEADING))
     for lead in chain.from_iterable(leads):
         if _DENIED.search(text[max(0, lead.start() - 24) : lead.start()]):
@@ -216,7 +215,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _stated(sample: Sample, statement: str) -> str | None:
-    """The answer in a statement, or None if it holds none of this kind."""
+    """Return the answer in a statement, or None if it has none of this kind."""
     if sample.kind is AnswerKind.OPTION:
         return _stated_option(sample, statement)
     statement = _unquoted(statement)
@@ -224,21 +223,21 @@ def _stated(sample: Sample, statement: str) -> str | None:
         return _stated_number(statement)
     if sample.kind is AnswerKind.MATH:
         return _stated_formula(statement)
-    if _is_yes_no(sample) and (said := _FIRST_WORD.match(statement)):
-        return said[1]
+    if _is_yes_no(sample) and (first_word := _FIRST_WORD.match(statement)):
+        return first_word[1]
     return statement
 
 
 def _stated_number(statement: str) -> str | None:
     if quantity(statement) is not None:
         return statement
-    found = numbers_in(statement)
-    if found and _starts_with(statement, found[0]):
-        return found[0]
+    numbers = numbers_in(statement)
+    if numbers and _starts_with(statement, numbers[0]):
+        return numbers[0]
     after = statement.rpartition("=")[2].strip()
     if "=" in statement and quantity(after) is not None:
         return after
-    return found[0] if len(found) == 1 else None
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _stated_formula(statement: str) -> str | None:
@@ -273,8 +272,8 @@ def _stated_option(sample: Sample, statement: str) -> str | None:
 
 def _unquoted(text: str) -> str:
     text = text.strip()
-    for left, right in ('""', "''", "``", "“”"):
-        if len(text) > 1 and text[0] == left and text[-1] == right:
+    for opening, right in ('""', "''", "``", "“”"):
+        if len(text) > 1 and text[0] == opening and text[-1] == right:
             return text[1:-1].strip()
     return text
 
@@ -284,7 +283,7 @@ def _is_yes_no(sample: Sample) -> bool:
 
 
 def _unmarked(sample: Sample, body: str) -> Extraction:
-    """What stands in a response that marks no answer."""
+    """Return the answer in a response that marks none."""
     match sample.kind:
         case AnswerKind.OPTION:
             return _unmarked_option(sample, body)
@@ -299,8 +298,8 @@ def _unmarked(sample: Sample, body: str) -> Extraction:
                 return Extraction(formulas[-1].strip(), "last-formula", guessed=True)
         case AnswerKind.TEXT | AnswerKind.EXACT:
             return _unmarked_text(sample, body)
-    found = numbers_in(_DENIED_NUMBER.sub(" ", body))
-    return Extraction(found[-1], "last-number", guessed=True) if found else NOTHING
+    numbers = numbers_in(_DENIED_NUMBER.sub(" ", body))
+    return Extraction(numbers[-1], "last-number", guessed=True) if numbers else NOTHING
 
 
 def _is_short(body: str) -> bool:
@@ -313,9 +312,9 @@ def _unmarked_text(sample: Sample, body: str) -> Extraction:
     if sample.kind is AnswerKind.TEXT and _is_yes_no(sample):
         if first := _FIRST_WORD.match(body):
             return Extraction(first[1], "yes-no")
-        said = [hit[1] for hit in _YES_NO_WORD.finditer(body)]
-        if len({word.lower() for word in said}) == 1:
-            return Extraction(said[0], "yes-no", guessed=True)
+        words_found = [hit[1] for hit in _YES_NO_WORD.finditer(body)]
+        if len({word.lower() for word in words_found}) == 1:
+            return Extraction(words_found[0], "yes-no", guessed=True)
     return Extraction(bare, "whole") if "\n" not in bare else NOTHING
 
 
@@ -335,8 +334,8 @@ def _unmarked_option(sample: Sample, body: str) -> Extraction:
             return NOTHING
         if letter := options.contained(sample, part):
             return Extraction(letter, "option-text", guessed=True)
-    found = numbers_in(body)
-    if found and (letter := options.by_text(sample, found[-1])):
+    numbers = numbers_in(body)
+    if numbers and (letter := options.by_text(sample, numbers[-1])):
         return Extraction(letter, "last-number", guessed=True)
     return NOTHING
 

@@ -1,4 +1,4 @@
-"""The graders, and what a well-formed response looks like."""
+"""The graders, and the forms of a well-formed response."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def grade_strict(sample: Sample, text: str) -> Grade:
 
     Args:
         sample: The question.
-        text: What the model said.
+        text: The response.
     """
-    found = extract(sample, text)
-    if found.answer is None:
-        return Grade(False, found, "")
-    correct, comparison = compare(sample, found.answer)
+    extraction = extract(sample, text)
+    if extraction.answer is None:
+        return Grade(False, extraction, "")
+    correct, comparison = compare(sample, extraction.answer)
     for gold in () if correct else sample.also:
-        correct, comparison = compare(replace(sample, answer=gold), found.answer)
+        correct, comparison = compare(replace(sample, answer=gold), extraction.answer)
         if correct:
             break
-    return Grade(correct, found, comparison)
+    return Grade(correct, extraction, comparison)
 
 
 GRADERS: Final[Mapping[str, Callable[[Sample, str], Grade]]] = MappingProxyType(
@@ -49,11 +49,11 @@ GRADERS: Final[Mapping[str, Callable[[Sample, str], Grade]]] = MappingProxyType(
 
 
 def grade(sample: Sample, text: str, grader: str = "strict") -> Grade:
-    """Whether a response is right.
+    """Grade a response.
 
     Args:
         sample: The question.
-        text: What the model said.
+        text: The response.
         grader: A key of `GRADERS`.
 
     Raises:
@@ -65,7 +65,7 @@ def grade(sample: Sample, text: str, grader: str = "strict") -> Grade:
 
 
 def _thinks_first(text: str) -> bool:
-    """Whether there is no think tag, or one closed pair at the start."""
+    """Check for no think tag, or one closed pair at the start."""
     tags = _THINK.findall(text)
     return not tags or (tags == ["<think>", "</think>"] and text.lstrip().startswith("<think>"))
 
@@ -95,7 +95,7 @@ def _is_any(text: str) -> bool:
 FORMS: Final[Mapping[str, Callable[[str], bool]]] = MappingProxyType(
     {"answer-tag": _is_tagged, "boxed": _is_boxed, "any": _is_any}
 )
-"""What a response should look like, by the name that prompt styles use.
+"""Forms of a response, by the name that prompt styles use.
 
 `answer-tag`: one closed, non-empty `<answer>` pair with nothing after it. `boxed`: ends with a
 closed, non-empty `\\boxed{}`; a full stop, `$` and the like may follow. With a think tag, both want
@@ -104,10 +104,10 @@ one closed pair that begins the response and ends before the answer.
 
 
 def format_ok(text: str, form: str) -> bool:
-    """Whether a response has a form.
+    """Check whether a response has a form.
 
     Args:
-        text: What the model said.
+        text: The response.
         form: A key of `FORMS`.
 
     Raises:

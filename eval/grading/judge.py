@@ -43,36 +43,40 @@ class Judge:
     endpoint: Endpoint
     cache: Path
 
-    def verdicts(self, said: Sequence[tuple[Sample, str]]) -> list[bool | None]:
-        """Whether each response is right, or None where the judge did not say.
+    def verdicts(self, responses: Sequence[tuple[Sample, str]]) -> list[bool | None]:
+        """Return whether each response is correct, or None without a verdict.
 
         Args:
-            said: Samples with what a model said about them.
+            responses: Samples with responses.
 
         Raises:
             ExecutionError: If the cache cannot be used or the endpoint is not there.
         """
         file = KeyedFile[bool](self.cache, _verdict)
-        known = file.values
-        keys = [self._key(sample, text) for sample, text in said]
-        todo = {key: one for key, one in zip(keys, said, strict=True) if key not in known}
+        verdicts_known = file.values
+        keys = [self._key(sample, text) for sample, text in responses]
+        todo = {
+            key: response
+            for key, response in zip(keys, responses, strict=True)
+            if key not in verdicts_known
+        }
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for key, verdict in zip(todo, pool.map(self._ask, todo.values()), strict=True):
                 if verdict is not None:
                     file.append([{"key": key, "correct": verdict}])
-        return [known.get(key) for key in keys]
+        return [verdicts_known.get(key) for key in keys]
 
     def _key(self, sample: Sample, text: str) -> str:
         parts = (self.endpoint.address, self.endpoint.model, _TASK, _question(sample, text))
         return sha256("\0".join(parts).encode()).hexdigest()
 
-    def _ask(self, one: tuple[Sample, str]) -> bool | None:
-        turns = [Message("system", (_TASK,)), Message("user", (_question(*one),))]
-        said = self.endpoint.complete(turns, max_tokens=_LONGEST, temperature=0.0)
-        if isinstance(said, Failure):
+    def _ask(self, pair: tuple[Sample, str]) -> bool | None:
+        turns = [Message("system", (_TASK,)), Message("user", (_question(*pair),))]
+        response = self.endpoint.complete(turns, max_tokens=_LONGEST, temperature=0.0)
+        if isinstance(response, Failure):
             return None
-        found = _VERDICT.findall(said.text)
-        return found[-1].upper() == "CORRECT" if found else None
+        verdicts = _VERDICT.findall(response.text)
+        return verdicts[-1].upper() == "CORRECT" if verdicts else None
 
 
 def _verdict(line: Mapping[str, Any]) -> tuple[str, bool]:

@@ -29,11 +29,11 @@ _LARGEST_EXPONENT: Final = 2000
 
 
 def same_mathematics(gold: str, answer: str) -> bool | None:
-    """Whether math-verify takes two expressions to be equal.
+    """Check whether math-verify considers two expressions equal.
 
     Args:
         gold: What is right, with or without `$`.
-        answer: What was said, likewise.
+        answer: The response's expression, with or without `$`.
 
     Returns:
         Its verdict, or None where the answer was refused: longer than `LONGEST`, with powers of
@@ -72,7 +72,7 @@ def _verify(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
 
 
 def value_of(text: str) -> float | None:
-    """The number that an expression comes to; None if it is none, or hard to work out."""
+    """Return the value of an expression; None if it has none, or is expensive to compute."""
     if not text.strip() or is_hard(text) or any(sign in text for sign in _OPERATORS):
         return None
     for parsed in _parsed(text):
@@ -83,17 +83,17 @@ def value_of(text: str) -> float | None:
 
 
 def is_hard(text: str, longest: int = LONGEST) -> bool:
-    """Whether working out an expression could take more than a moment."""
+    """Check whether evaluating an expression could take long."""
     if len(text) > longest or _DIGITS.search(text) or _FACTORIAL.search(text):
         return True
-    powers = [int(found[1].replace(",", "")[:9]) for found in _EXPONENT.finditer(text)]
+    powers = [int(match[1].replace(",", "")[:9]) for match in _EXPONENT.finditer(text)]
     if any(power > _LARGEST_EXPONENT for power in powers):
         return True
     return len(_POWER.findall(text)) > _MOST_POWERS or _is_tower(text)
 
 
 def _is_tower(text: str) -> bool:
-    """Whether a power stands in an exponent, or a large power is raised to another."""
+    """Check for a power in an exponent, or a large power raised to another."""
     depth_of_exponent: list[int] = []
     depth, raised, product = 0, False, 1
     for index, character in enumerate(text):
@@ -112,17 +112,17 @@ def _is_tower(text: str) -> bool:
         elif not character.isspace():
             raised = False
     chained = re.search(r"\^\s*-?\w+\s*(?:\^|\*\*)|\*\*\s*-?\w+\s*(?:\^|\*\*)", text)
-    for found in re.finditer(r"[)}\]]\s*(?:\^|\*\*)\s*[{(]*\s*-?\s*(\d+)", text):
-        product *= max(1, int(found[1]))
+    for match in re.finditer(r"[)}\]]\s*(?:\^|\*\*)\s*[{(]*\s*-?\s*(\d+)", text):
+        product *= max(1, int(match[1]))
     return chained is not None or product > _LARGEST_EXPONENT
 
 
 def _parsed(text: str) -> tuple[object, ...]:
     boxed = last_box(text)
     text = (text if boxed is None else boxed).strip()
-    for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-        if text.startswith(left) and text.endswith(right) and len(text) > len(left + right):
-            text = text[len(left) : -len(right)].strip()
+    for opening, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if text.startswith(opening) and text.endswith(right) and len(text) > len(opening + right):
+            text = text[len(opening) : -len(right)].strip()
             break
     return _expressions(f"\\boxed{{{text}}}")
 

@@ -1,4 +1,4 @@
-"""One spelling for characters that look alike, and for words that mean the same."""
+"""Normalization of characters that look the same, and of words that mean the same."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ALIKE: Final = str.maketrans(
 _GROUPED: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _ARTICLES: Final = re.compile(r"\b(?:the|an?(?=\s+\S))\b")
 _MARKS: Final = frozenset("%#&@\\")
-"""Punctuation, by Unicode's reckoning, that tells words apart."""
+"""Punctuation in Unicode's sense that distinguishes words."""
 
 
 def plain(text: str) -> str:
@@ -48,24 +48,24 @@ def plain(text: str) -> str:
 
 
 def ungrouped(text: str) -> str:
-    """The text with 12,345 written 12345."""
+    """Return the text with 12,345 written as 12345."""
     return _GROUPED.sub(lambda number: number[0].replace(",", ""), text)
 
 
 def words(text: str) -> str:
-    """The text as words that can be compared: case, articles, punctuation and blanks ignored.
+    """Return the text as words to compare, without case, articles, punctuation and blanks.
 
     A point or sign that belongs to a number stays, and so does what tells `C#` from `C`. A text of
     punctuation alone is left as it is.
     """
     base = ungrouped(unwrapped(plain(text))).replace("$", " ").casefold().replace("'", "")
-    kept = [_kept(base, index) for index in range(len(base))]
-    tidy = " ".join("".join(kept).split())
+    allowed = [_kept_character(base, index) for index in range(len(base))]
+    tidy = " ".join("".join(allowed).split())
     without = " ".join(_ARTICLES.sub(" ", tidy).split())
     return without or tidy or " ".join(base.split())
 
 
-def _kept(text: str, index: int) -> str:
+def _kept_character(text: str, index: int) -> str:
     character = text[index]
     if not unicodedata.category(character).startswith("P") or character in _MARKS:
         return character

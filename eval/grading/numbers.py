@@ -42,12 +42,12 @@ _TEN: Final = re.compile(r"10\s?\^\s?(?:\{\s?([-+]?\d{1,3})\s?\}|([-+]?\d{1,3}))
 _SPACED: Final = re.compile(r"(\d{1,3}(?: \d{3})+)(?![\d ]*/|\s*\d)((?:\.\d+)?)")
 _PLAIN: Final = re.compile(_DECIMAL)
 
-_ONE: Final = (
+_SINGLE: Final = (
     rf"(?:(?:{_DECIMAL}){_POWER}|(?:{_DECIMAL})[eE][-+]?\d{{1,3}}(?![\w.])"
     rf"|\d+ \d+/\d+|{_DECIMAL}(?:/\d+)?)"
 ).replace("([-+]", "(?:[-+]")
 _IN_PROSE: Final = re.compile(
-    rf"(?<![\w.^_])(?<!\d,)(?:(?<![\w)\]}}.])[-+])?{_ONE}(?:\s?(?:%|percent\b))?"
+    rf"(?<![\w.^_])(?<!\d,)(?:(?<![\w)\]}}.])[-+])?{_SINGLE}(?:\s?(?:%|percent\b))?"
 )
 
 _LATEX: Final = (
@@ -174,7 +174,7 @@ class Quantity:
 
     @property
     def readings(self) -> tuple[Fraction, ...]:
-        """What it may be meant as."""
+        """Return the possible meanings of a number."""
         return (self.value,) if self.scale == 1 else (self.value, self.value * self.scale)
 
 
@@ -200,10 +200,10 @@ def quantity(text: str) -> Quantity | None:
         rest = rest[currency.end() :]
         if not sign and rest[:1] == "-":
             sign, rest = "-", rest[1:].lstrip()
-    found = _leading(rest)
-    if found is None:
+    number = _leading(rest)
+    if number is None:
         return None
-    value, end = found
+    value, end = number
     scale, rest = _scale(rest[end:])
     unit = _unit(rest)
     return None if unit is None else Quantity(-value if sign == "-" else value, scale, unit)
@@ -223,7 +223,7 @@ def _tidy(text: str) -> str:
 
 
 def _leading(text: str) -> tuple[Fraction, int] | None:
-    """The number at the start, and where it ends."""
+    """Return the number at the start, and its end."""
     word = _WORD.match(text.lower())
     if word:
         for name in (word[0].replace(" ", "-"), re.split(r"[- ]", word[0])[0]):
@@ -231,32 +231,32 @@ def _leading(text: str) -> tuple[Fraction, int] | None:
                 return Fraction(NUMBER_WORDS[name]), len(name)
         return None
     for form, value in _FORMS:
-        if found := form.match(text):
-            number = value(found)
-            return None if number is None else (number, found.end())
+        if match := form.match(text):
+            number = value(match)
+            return None if number is None else (number, match.end())
     return None
 
 
-def _mixed(found: re.Match[str]) -> Fraction | None:
-    whole, over, under = (int(part) for part in found.groups())
+def _mixed(result: re.Match[str]) -> Fraction | None:
+    whole, over, under = (int(part) for part in result.groups())
     return whole + Fraction(over, under) if under else None
 
 
-def _ratio(found: re.Match[str]) -> Fraction | None:
-    bottom = _decimal(found[2].lstrip("+-")) * (-1 if found[2][0] == "-" else 1)
-    return _decimal(found[1]) / bottom if bottom else None
+def _ratio(result: re.Match[str]) -> Fraction | None:
+    bottom = _decimal(result[2].lstrip("+-")) * (-1 if result[2][0] == "-" else 1)
+    return _decimal(result[1]) / bottom if bottom else None
 
 
 _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Fraction | None]], ...]] = (
     (_MIXED, _mixed),
     (_RATIO, _ratio),
-    (_SCIENTIFIC, lambda found: _decimal(found[1]) * Fraction(10) ** int(found[2] or found[3])),
-    (_EXPONENT, lambda found: _decimal(found[1]) * Fraction(10) ** int(found[2])),
-    (_TEN, lambda found: Fraction(10) ** int(found[1] or found[2])),
-    (_SPACED, lambda found: Fraction(found[1].replace(" ", "") + found[2])),
-    (_PLAIN, lambda found: _decimal(found[0])),
+    (_SCIENTIFIC, lambda match: _decimal(match[1]) * Fraction(10) ** int(match[2] or match[3])),
+    (_EXPONENT, lambda match: _decimal(match[1]) * Fraction(10) ** int(match[2])),
+    (_TEN, lambda match: Fraction(10) ** int(match[1] or match[2])),
+    (_SPACED, lambda match: Fraction(match[1].replace(" ", "") + match[2])),
+    (_PLAIN, lambda match: _decimal(match[0])),
 )
-"""How a number may be written; the first that fits counts."""
+"""Patterns of a written number; the first match counts."""
 
 
 def _decimal(text: str) -> Fraction:
@@ -270,12 +270,12 @@ def _decimal(text: str) -> Fraction:
 
 
 def _scale(rest: str) -> tuple[Fraction, str]:
-    found = _SCALED.match(rest)
-    return (_SCALES[found[1].lower()], rest[found.end() :]) if found else (Fraction(1), rest)
+    match = _SCALED.match(rest)
+    return (_SCALES[match[1].lower()], rest[match.end() :]) if match else (Fraction(1), rest)
 
 
 def _unit(rest: str) -> str | None:
-    """The unit, "" for none, or None if the rest makes it another thing than a number."""
+    """Return the unit, "" for none, or None if the rest makes it something other than a number."""
     unit = _ASIDE.sub("", rest).strip().strip("*_`$").strip()
     if not unit:
         return ""
@@ -287,18 +287,18 @@ def _unit(rest: str) -> str | None:
 
 
 def numbers_in(text: str) -> list[str]:
-    """The numbers that stand in prose, as they are written, in order."""
+    """Return the numbers in prose, as they are written, in order."""
     cleaned = plain(text)
     for pattern, instead in _LATEX:
         cleaned = pattern.sub(instead, cleaned)
-    return [found[0].strip() for found in _IN_PROSE.finditer(cleaned)]
+    return [match[0].strip() for match in _IN_PROSE.finditer(cleaned)]
 
 
 def equal(answer: Quantity, gold: Quantity, tolerance: float = 0.0) -> bool:
-    """Whether one reading of the answer is one of the gold's, give or take.
+    """Check whether one reading of the answer equals one of the gold's, within a tolerance.
 
     Args:
-        answer: What was said.
+        answer: The response's number.
         gold: What is right.
         tolerance: How far off it may be, in the gold's unit. Whole numbers get nothing on top,
             others 10^-9 of the gold.
@@ -308,10 +308,10 @@ def equal(answer: Quantity, gold: Quantity, tolerance: float = 0.0) -> bool:
         pairs = [(answer.value * answer.scale, gold.value * gold.scale)]
         allowed *= gold.scale
     else:
-        pairs = [(said, right) for said in answer.readings for right in gold.readings]
-    for said, right in pairs:
-        whole = said.denominator == right.denominator == 1
+        pairs = [(reading, right) for reading in answer.readings for right in gold.readings]
+    for reading, right in pairs:
+        whole = reading.denominator == right.denominator == 1
         slack = 0 if whole else _SLACK * abs(right)
-        if abs(said - right) <= allowed + slack:
+        if abs(reading - right) <= allowed + slack:
             return True
     return False

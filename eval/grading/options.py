@@ -1,4 +1,4 @@
-"""Letters and texts of options: what a short answer chooses, and which letters prose mentions."""
+"""Letters and texts of options: the choice of a short answer, and letters in prose."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ _LOOK: Final = 48
 
 
 def letters(sample: Sample) -> str:
-    """The letters of a sample's options."""
+    """Return the letters of a sample's options."""
     return ascii_uppercase[: len(sample.choices) or _UNKNOWN]
 
 
 def choose(sample: Sample, text: str) -> str | None:
-    """The option that a short text names: by its letter, its text, or both.
+    """Return the option that a short text names: by its letter, its text, or both.
 
     Args:
         sample: The question; its gold answer plays no part.
@@ -71,12 +71,12 @@ def choose(sample: Sample, text: str) -> str | None:
     """
     bare = _tidy(text)
     valid = letters(sample)
-    if found := _BARE.fullmatch(bare):
-        letter = found[2].upper()
+    if match := _BARE.fullmatch(bare):
+        letter = match[2].upper()
         if letter in valid:
             return letter
-    if (found := _LABELLED.match(bare)) and (found[1] or found[2]).upper() in valid:
-        letter, rest = (found[1] or found[2]).upper(), bare[found.end() :]
+    if (match := _LABELLED.match(bare)) and (match[1] or match[2]).upper() in valid:
+        letter, rest = (match[1] or match[2]).upper(), bare[match.end() :]
         other = by_text(sample, rest)
         if other is not None and other != letter and not same(sample, letter, other):
             return None
@@ -98,69 +98,71 @@ def _tidy(text: str) -> str:
 
 def marked(text: str, valid: str) -> list[str]:
     """Letters in brackets, in bold or after the word option."""
-    found = (hit[1] or hit[2] or hit[3] for hit in _MENTION.finditer(text))
-    return [letter for letter in found if letter and letter in valid]
+    mentions = (hit[1] or hit[2] or hit[3] for hit in _MENTION.finditer(text))
+    return [letter for letter in mentions if letter and letter in valid]
 
 
-def same(sample: Sample, one: str, other: str) -> bool:
-    """Whether two letters' options have the same text."""
-    texts = [words(sample.choices[ascii_uppercase.index(letter)]) for letter in (one, other)]
+def same(sample: Sample, first: str, other: str) -> bool:
+    """Check whether two letters' options have the same text."""
+    texts = [words(sample.choices[ascii_uppercase.index(letter)]) for letter in (first, other)]
     return texts[0] == texts[1]
 
 
 def by_text(sample: Sample, text: str) -> str | None:
-    """The letter of the option whose text this is, as words or as a number."""
+    """Return the letter of the option with this text, as words or as a number."""
     if not text.strip():
         return None
-    valid, said = letters(sample), words(text)
+    valid, answer_words = letters(sample), words(text)
     for letter, choice in zip(valid, sample.choices, strict=False):
-        if words(choice) == said:
+        if words(choice) == answer_words:
             return letter
     squeezed = ["".join(words(choice).split()) for choice in sample.choices[: len(valid)]]
-    if squeezed.count("".join(said.split())) == 1:
-        return valid[squeezed.index("".join(said.split()))]
+    if squeezed.count("".join(answer_words.split())) == 1:
+        return valid[squeezed.index("".join(answer_words.split()))]
     number = quantity(text)
     if number is None:
         return None
-    found = []
+    results = []
     for letter, choice in zip(valid, sample.choices, strict=False):
         gold = quantity(choice)
         if gold is not None and equal(number, gold) and number.scale == gold.scale:
-            found.append(letter)
-    return found[0] if len(found) == 1 else None
+            results.append(letter)
+    return results[0] if len(results) == 1 else None
 
 
 def contained(sample: Sample, text: str) -> str | None:
-    """The letter of the one option whose text stands in a text.
+    """Return the letter of the one option whose text occurs in a text.
 
     An option that is part of another one found (`car`, `red car`) does not count.
     """
-    said = f" {words(text)} "
+    padded = f" {words(text)} "
     valid = letters(sample)
     texts = {letter: words(choice) for letter, choice in zip(valid, sample.choices, strict=False)}
-    found = {letter: choice for letter, choice in texts.items() if choice and f" {choice} " in said}
+    matches = {
+        letter: choice for letter, choice in texts.items() if choice and f" {choice} " in padded
+    }
     longest = [
         letter
-        for letter, choice in found.items()
-        if not any(choice != other and f" {choice} " in f" {other} " for other in found.values())
-        and not _DENIED.search(said[: said.index(f" {choice} ") + 1])
+        for letter, choice in matches.items()
+        if not any(choice != other and f" {choice} " in f" {other} " for other in matches.values())
+        and not _DENIED.search(padded[: padded.index(f" {choice} ") + 1])
     ]
     return longest[0] if len(longest) == 1 and len(texts[longest[0]]) > 1 else None
 
 
 def leading_letter(sample: Sample, text: str) -> str | None:
-    """The letter that a statement begins with, unless another follows: `B, because ...`."""
-    found = _LEADING.match(text)
-    if found is None or found[2] not in letters(sample) or several(sample, text):
+    """Return the letter that opens a statement, unless another follows: `B, because ...`."""
+    match = _LEADING.match(text)
+    if match is None or match[2] not in letters(sample) or several(sample, text):
         return None
-    marked_up = found[1] or found[3] or text.strip()[:1] in "*$\"'`"
-    if found[2] in "AI" and not marked_up and not _stands_alone(text[found.end() :]):
+    marked_up = match[1] or match[3] or text.strip()[:1] in "*$\"'`"
+    if match[2] in "AI" and not marked_up and not _stands_alone(text[match.end() :]):
         return None
-    return found[2]
+    return match[2]
 
 
 def _stands_alone(rest: str) -> bool:
-    """Whether what follows shows that `A` and `I` are letters, not words."""
+    """Check whether the context shows that `A` and `I` are letters, not words."""
     following = re.match(r"[\s*]*(\w+)", rest)
     return following is None or following[1].lower() in {
         "because", "since", "as", "which", "is", "with", "and", "for", "so",
@@ -168,17 +170,17 @@ def _stands_alone(rest: str) -> bool:
 
 
 def several(sample: Sample, text: str) -> bool:
-    """Whether a statement begins with more than one letter: `A and B`."""
-    found = _LEADING.match(text)
-    if found is None:
+    """Check whether a statement opens with more than one letter: `A and B`."""
+    match = _LEADING.match(text)
+    if match is None:
         return False
-    also = _ALSO.match(text, found.end(2))
-    return also is not None and also[1] in letters(sample) and also[1] != found[2]
+    also = _ALSO.match(text, match.end(2))
+    return also is not None and also[1] in letters(sample) and also[1] != match[2]
 
 
 def mentions(sample: Sample, text: str) -> list[str]:
     """Letters that a text mentions and does not deny, in order; `A` and `I` only when marked."""
-    valid, found = letters(sample), []
+    valid, results = letters(sample), []
     for hit in _MENTION.finditer(text):
         letter = hit[1] or hit[2] or hit[3] or hit[4]
         if letter not in valid or (hit[4] and letter in "AI"):
@@ -186,5 +188,5 @@ def mentions(sample: Sample, text: str) -> list[str]:
         before, after = text[max(0, hit.start() - _LOOK) : hit.start()], text[hit.end() :]
         if _NEGATED_BEFORE.search(before) or _NEGATED_AFTER.match(after[:_LOOK]):
             continue
-        found.append(letter)
-    return found
+        results.append(letter)
+    return results

@@ -6,23 +6,23 @@ options a letter; what follows "answer is" or "therefore"; the last number; the 
 An answer is right when it equals the gold answer but for case and spaces, shares nine tenths of its
 characters with it, is the same to math-verify, or is a number within 1%.
 
-The reference misreads some answers, and so does this grader: a digit or a letter up to H in front
-of a full stop, colon, dash or bracket is taken for an option's label (`0.5` is read as 5, `3.14` as
-14); "The answer is Blue" names option B; of `1,000` at the end of a line, `000` is read; `(B)` or
-`\text{B}` in a tag or box is no letter; of LaTeX outside `$`, math-verify reads a fraction or one
-number, so that `2k+5` is right for `2k+1`; a gold answer of one letter up to H is an option's
-letter whatever the question asks. Grade by `strict` to know what is right.
+The reference misreads some answers, and so does this grader: a digit or a letter up to H before a
+full stop, colon, dash or bracket is read as an option's label (`0.5` as 5, `3.14` as 14); "The
+answer is Blue" names option B; of `1,000` at the end of a line, `000` is read; `(B)` or `\text{B}`
+in a tag or box is no letter; of LaTeX outside `$`, math-verify reads a fraction or one number, so
+that `2k+5` is right for `2k+1`; a gold answer of one letter up to H is an option's letter for any
+question. Grade by `strict` to know what is right.
 
 Deliberate differences:
 
 - The gold answer of an option is its text, as in MathVista's columns, though a sample holds its
   letter; the letter stands in where the texts are unknown.
 - An answer of one letter is an option's letter past H, too. The reference shows eight options.
-- Where yes or no is the gold answer in words (kind `text`, so never MathVista's), an answer counts
+- If yes or no is the gold answer as text (kind `text`, so never MathVista's), an answer counts
   by the word it begins with; without tag and box, so does the response, or its "answer is".
 - Each of a sample's further right answers counts.
 - Mathematics that could take minutes, and text longer than 4,000 characters, is not worked out; the
-  reference gives up after some seconds.
+  reference stops after some seconds.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _SENTENCES: Final = (
         ),
     ),
 )
-"""Both end at a full stop or with the response, and never go on to another line."""
+"""Both end at a full stop or with the response, and never continue on another line."""
 
 _GUESSES: Final = frozenset({"paper-standalone", "paper-last-number", "paper-tail"})
 _MARK_RULES: Final = frozenset({"paper-answer-tag", "paper-boxed"})

@@ -1,1 +1,1 @@
-"""Probes put to a suite's questions: what is asked, kept, graded and made into tables."""
+"""Probes on a suite's questions: asking, storing, grading, tables."""

@@ -1,4 +1,4 @@
-"""Which layers a task needs: its score with each one switched off, beside the intact model's."""
+"""Importance of layers for a task: the score without each layer, and the intact score."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Switching:
 
     @property
     def items(self) -> tuple[Off | None, ...]:
-        """The intact model, and then what is switched off."""
+        """The intact model, then the ablated parts."""
         return (None, *self.offs)
 
     def label(self, question: Question, item: Off | None) -> str:
@@ -64,7 +64,7 @@ def offs_of(branches: Sequence[Branch], layers: Sequence[int]) -> tuple[Off, ...
 
 
 def with_accuracy(suites: Sequence[Suite]) -> tuple[Suite, ...]:
-    """The suites, asked plainly: every task's metric is accuracy."""
+    """Return the suites as plain accuracy suites: every task's metric is accuracy."""
     return tuple(
         replace(
             suite, tasks=tuple(replace(task, metric=Metric.ACCURACY) for task in suite.tasks)
@@ -99,17 +99,18 @@ def ablate(
     ask(model, subject.questions, store, report)
     records = []
     for off in switching.items:
-        asked = [(question, model.key(question, off)) for question in subject.questions]
+        keyed_questions = [(question, model.key(question, off)) for question in subject.questions]
         name = INTACT if off is None else str(off)
-        found = graded(
-            name, asked, store.responses, store.failures, style=subject.style, grader=grader
+        result = graded(
+            name, keyed_questions, store.responses, store.failures, style=subject.style,
+            grader=grader,
         )  # fmt: skip
-        records += [(off, record) for record in found]
+        records += [(off, record) for record in result]
     return records
 
 
 def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[LayerValue]:
-    """Scores of every layer's absence, and what it costs: the intact model's less that.
+    """Scores without each layer, and the loss compared with the intact model.
 
     Args:
         model: What it is called.
@@ -117,14 +118,14 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Layer
     """
     off_of = {record.variant: off for off, record in records}
     graded_ = [record for _, record in records]
-    found = []
+    layer_rows = []
     for score in scores(graded_):
         if score.split or score.measure not in tuple(Metric):
             continue
         off = off_of[score.variant]
         branches = [off.branch] if off else dict.fromkeys(o.branch for o in off_of.values() if o)
-        for branch in branches:  # the intact model stands beside each kind
-            found.append(
+        for branch in branches:  # each kind has a row of the intact model
+            layer_rows.append(
                 LayerValue(
                     model, off.layer if off else None, branch, _task(score), score.measure,
                     score.value, score.low, score.high, score.n,
@@ -133,15 +134,15 @@ def rows(model: str, records: Sequence[tuple[Off | None, Graded]]) -> list[Layer
     for pair in pairs(graded_, INTACT):  # 0 - x, for -x of nothing lost is -0.0
         off = off_of[pair.variant]
         assert off is not None
-        found.append(
+        layer_rows.append(
             LayerValue(
                 model, off.layer, off.branch, _task(pair), f"{pair.measure} drop",
                 0 - pair.difference, 0 - pair.high, 0 - pair.low, pair.n,
             )
         )  # fmt: skip
-    return found
+    return layer_rows
 
 
 def _task(row: Score | PairedDifference) -> str:
-    """Return the task's name; pooled ones with the same metric are `all` where it is accuracy."""
+    """Return the task's name; pooled tasks of equal metric are `all` if it is accuracy."""
     return "all" if row.pooled and row.measure == Metric.ACCURACY else row.task

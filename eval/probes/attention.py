@@ -1,4 +1,4 @@
-"""Where a model looks while it answers: attention from its response, by layer and by head.
+"""Attention of a model while it answers: from its response, by layer and by head.
 
 The text is teacher-forced: one pass over prompt and response, with no token generated.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 """Part of every key: raise it when the same text would be observed otherwise."""
 SPANS: Final = ("response", "reasoning", "answer")
-"""All of a response; what stands inside think tags; what stands inside answer tags or behind
+"""The whole response; the text inside think tags; the text inside answer tags or after
 thinking."""
 
 MINUS: Final = " - "
@@ -53,7 +53,7 @@ class Attention:
         task: The task.
         sample: The sample's id.
         cluster: What it shares with samples it is not independent of.
-        text: What was said.
+        text: The response.
         shares: By kind of token, in the order of `surgery.intervene.attention.KINDS`:
             `Float[ndarray, "layers heads spans kinds"]`; NaN for a span without tokens.
         entropy: In nats: `Float[ndarray, "layers heads spans"]`.
@@ -81,11 +81,11 @@ class Attention:
 def attend(
     subject: Subject, texts: Mapping[tuple[str, str], str], folder: Path, report: Report
 ) -> list[Attention]:
-    """Observe a model over texts, one at a time; each is kept as it comes.
+    """Observe a model over texts, one at a time; store each result as it arrives.
 
     Args:
         subject: The model; its suites are asked plainly.
-        texts: What is said to each question, by task and sample.
+        texts: The response to each question, by task and sample.
         folder: The run's.
         report: Called with the number of texts that were observed, and of all.
 
@@ -101,16 +101,16 @@ def attend(
         text = f"{FORMAT}\0{key}\0{texts[question.task, question.sample.id]}"
         paths.append(folder / _FOLDER / f"{sha256(text.encode()).hexdigest()}.npz")
     report(sum(path.exists() for path in paths), len(questions))
-    found = []
+    attentions = []
     for question, path in zip(questions, paths, strict=True):
         task, sample = question.task, question.sample
         text = texts[task, sample.id]
         if not path.exists():
             _keep(path, *_observe(subject, question, text))
             report(1, len(questions))
-        shares, entropy = _kept(path, (subject.layers, subject.heads, len(SPANS)))
-        found.append(Attention(task, sample.id, sample.cluster, text, shares, entropy))
-    return found
+        shares, entropy = _read_shares(path, (subject.layers, subject.heads, len(SPANS)))
+        attentions.append(Attention(task, sample.id, sample.cluster, text, shares, entropy))
+    return attentions
 
 
 def _observe(
@@ -123,22 +123,22 @@ def _observe(
     (ids,) = inputs["input_ids"]
     spans = _spans(engine.processor, chat(engine.processor, question.messages), text)
     # Image tokens are many where the template has one, so places count from the end.
-    ours = torch.zeros(len(SPANS), len(ids), dtype=torch.bool)
-    ours[:, len(ids) - spans.shape[1] :] = torch.from_numpy(spans)
+    response_mask = torch.zeros(len(SPANS), len(ids), dtype=torch.bool)
+    response_mask[:, len(ids) - spans.shape[1] :] = torch.from_numpy(spans)
     kinds = kinds_of(ids.cpu(), engine.model.config.image_token_id, len(ids) - spans.shape[1])
     with (
         torch.inference_mode(),
-        observed(engine.model, engine.decoder, Regions(kinds, ours)) as seen,
+        observed(engine.model, engine.decoder, Regions(kinds, response_mask)) as observers,
     ):
         engine.model(**inputs, use_cache=False, logits_to_keep=1)
-    shares = seen.shares.numpy()
+    shares = observers.shares.numpy()
     if not (kinds == KINDS.index(TokenKind.IMAGE)).any():
         shares[..., KINDS.index(TokenKind.IMAGE)] = np.nan  # a share of nothing is no small share
-    return shares, seen.entropy.numpy()
+    return shares, observers.entropy.numpy()
 
 
 def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:
-    """Which of the response's tokens belong to each span: `Bool[ndarray, "spans tokens"]`."""
+    """Return the response's tokens in each span: `Bool[ndarray, "spans tokens"]`."""
     encoded = processor.tokenizer(prompt + text, return_offsets_mapping=True)
     places = [
         (start - len(prompt), end - len(prompt))
@@ -165,10 +165,10 @@ def _spans(processor: Any, prompt: str, text: str) -> NDArray[np.bool_]:
 
 
 def _reasoning(text: str) -> list[tuple[int, int]]:
-    """Inside think tags; what is only closed began before the text."""
-    found = [match.span(1) for match in _REASONING.finditer(text)]
+    """Yield the ranges inside think tags; a tag that is only closed began before the text."""
+    spans = [match.span(1) for match in _REASONING.finditer(text)]
     opened, closed = text.find("<think>"), text.find("</think>")
-    return [(0, closed), *found] if closed >= 0 and not 0 <= opened < closed else found
+    return [(0, closed), *spans] if closed >= 0 and not 0 <= opened < closed else spans
 
 
 def _answer(text: str) -> list[tuple[int, int]]:
@@ -193,16 +193,18 @@ def _keep(path: Path, shares: NDArray[np.float32], entropy: NDArray[np.float32])
         put(path, write)
 
 
-def _kept(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read_shares(
+    path: Path, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            shares, entropy = kept["shares"], kept["entropy"]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            shares, entropy = arrays["shares"], arrays["entropy"]
         if (shares.shape, entropy.shape) != ((*shape, len(KINDS)), shape):
             raise ValueError(f"{shares.shape}, {entropy.shape}")
         return shares, entropy
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise ExecutionError(
-            f"{path} is not what this program wrote ({error}). Remove it; it will be made again."
+            f"{path} is not a file of this program ({error}). Delete it; it will be written again."
         ) from None
 
 
@@ -233,73 +235,83 @@ class Head:
     n: int
 
 
-def rows(found: Mapping[str, Sequence[Attention]]) -> list[LayerValue]:
+def rows(layer_rows: Mapping[str, Sequence[Attention]]) -> list[LayerValue]:
     """Shares by layer, the mean over heads and samples; and paired differences between models.
 
     Args:
-        found: By model. All are compared with the first, on the samples both have.
+        layer_rows: By model. All are compared with the first, on the samples both have.
     """
-    made = []
-    for model, its, minus in _compared(found):
-        tasks = list(dict.fromkeys(one.task for one in its))
+    layer_values = []
+    for model, attentions, minus in _compared(layer_rows):
+        tasks = list(dict.fromkeys(attention.task for attention in attentions))
         for task in [*tasks, "all"] if len(tasks) > 1 else tasks:
-            chosen = [i for i, one in enumerate(its) if task in ("all", one.task)]
-            for metric, values in _metrics(its, minus):
+            indexes = [
+                i for i, attention in enumerate(attentions) if task in ("all", attention.task)
+            ]
+            for metric, values in _metrics(attentions, minus):
                 for layer, span in np.ndindex(values.shape[1], len(SPANS)):
-                    column = values[chosen, layer, :, span].mean(-1)
+                    column = values[indexes, layer, :, span].mean(-1)
                     good = np.isfinite(column)
                     if good.any():
                         clusters = [
-                            its[i].cluster for i, ok in zip(chosen, good, strict=True) if ok
+                            attentions[i].cluster for i, ok in zip(indexes, good, strict=True) if ok
                         ]
                         place = (model, layer, SPANS[span], task)
                         interval = mean(column[good], clusters)
-                        made.append(LayerValue.of(place, metric, interval, int(good.sum())))
-    return made
+                        layer_values.append(LayerValue.of(place, metric, interval, int(good.sum())))
+    return layer_values
 
 
-def heads(found: Mapping[str, Sequence[Attention]]) -> list[Head]:
-    """The same head by head, all tasks together."""
-    made = []
-    for model, its, minus in _compared(found):
-        clusters = [one.cluster for one in its]
-        for metric, values in _metrics(its, minus):
+def heads(result: Mapping[str, Sequence[Attention]]) -> list[Head]:
+    """Return the same rows by head, all tasks pooled."""
+    output = []
+    for model, attentions, minus in _compared(result):
+        clusters = [attention.cluster for attention in attentions]
+        for metric, values in _metrics(attentions, minus):
             for layer, head, span in np.ndindex(*values.shape[1:]):
                 column = values[:, layer, head, span]
                 good = np.isfinite(column)
                 if good.any():
-                    one = mean(
+                    attention = mean(
                         column[good], [c for c, ok in zip(clusters, good, strict=True) if ok]
                     )
-                    made.append(
+                    output.append(
                         Head(model, layer, head, SPANS[span], metric,
-                             one.value, one.low, one.high, int(good.sum()))
+                             attention.value, attention.low, attention.high, int(good.sum()))
                     )  # fmt: skip
-    return made
+    return output
 
 
 def _compared(
-    found: Mapping[str, Sequence[Attention]],
+    result: Mapping[str, Sequence[Attention]],
 ) -> Iterator[tuple[str, Sequence[Attention], Sequence[Attention] | None]]:
     """Every model; then every other one with the first, on the samples both have."""
-    yield from ((model, its, None) for model, its in found.items())
-    first, *others = found
-    theirs = {(one.task, one.sample): one for one in found[first]}
+    yield from ((model, attentions, None) for model, attentions in result.items())
+    first, *others = result
+    reference = {(attention.task, attention.sample): attention for attention in result[first]}
     for other in others:
-        shared = [one for one in found[other] if (one.task, one.sample) in theirs]
+        shared = [
+            attention
+            for attention in result[other]
+            if (attention.task, attention.sample) in reference
+        ]
         if shared:
-            yield f"{other}{MINUS}{first}", shared, [theirs[one.task, one.sample] for one in shared]
+            yield (
+                f"{other}{MINUS}{first}",
+                shared,
+                [reference[attention.task, attention.sample] for attention in shared],
+            )
 
 
 def _metrics(
-    its: Sequence[Attention], minus: Sequence[Attention] | None
+    attentions: Sequence[Attention], minus: Sequence[Attention] | None
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Each metric's values: `Float[ndarray, "samples layers heads spans"]`."""
     named = defaultdict(list)
-    for one in its:
+    for attention in attentions:
         for place, kind in enumerate(KINDS):
-            named[f"{kind} share"].append(one.shares[..., place])
-        named["entropy"].append(one.entropy)
+            named[f"{kind} share"].append(attention.shares[..., place])
+        named["entropy"].append(attention.entropy)
     other = dict(_metrics(minus, None)) if minus is not None else {}
     for metric, values in named.items():
         stacked = np.stack(values).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Layers ranked without generating: how much less likely the right answer is without each.
+"""Ranking of layers without generation: the loss of log-probability without each layer.
 
 One pass over prompt and answer for each layer, of which the layers in front are shared.
 """
@@ -43,7 +43,7 @@ _FORMS: Final = {"answer-tag": "<answer>{}</answer>", "boxed": "\\boxed{{{}}}", 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely a right response is to a model with something switched off.
+    """The log-probability of a correct response with a part of the model disabled.
 
     Attributes:
         off: What is off; None for the intact model.
@@ -70,7 +70,7 @@ class Likelihood:
 
 
 def right_response(sample: Sample, style: Style) -> str:
-    """What log-probabilities are taken of: a demonstration, or the answer in the style's form."""
+    """Return the scored text: a demonstration, or the answer in the style's form."""
     return sample.demonstration or _FORMS[style.form].format(sample.answer)
 
 
@@ -140,7 +140,7 @@ class _Values:
 
 
 class _Scorer(ResidentModel["Off | None", tuple[float, int]]):
-    """A subject that gives the log-probability of the right response instead of its own."""
+    """A subject that returns the log-probability of the correct response."""
 
     def __init__(self, subject: Subject, switching: Switching, *, sequential: bool) -> None:
         super().__init__(subject, switching, sequential=sequential)
@@ -151,7 +151,7 @@ class _Scorer(ResidentModel["Off | None", tuple[float, int]]):
         return f"{super().key(question, change)}/{self._right(question)}"
 
     def group(self, question: Question) -> tuple[object, ...]:
-        """Return a value that is equal for questions asked, changed and answered alike."""
+        """Return a value that is equal for questions with equal prompts, changes and answers."""
         return (*super().group(question), self._right(question))
 
     def room(self, question: Question) -> int:
@@ -187,12 +187,12 @@ class _Scorer(ResidentModel["Off | None", tuple[float, int]]):
         values = []
         for row, count in enumerate(counts * blocks.size):
             gold = ids[row, ids.shape[1] - count :]
-            said = logits[row, most - count : most].float().log_softmax(-1)
-            values.append((float(said.gather(1, gold[:, None]).sum()), count))
+            log_probabilities = logits[row, most - count : most].float().log_softmax(-1)
+            values.append((float(log_probabilities.gather(1, gold[:, None]).sum()), count))
         return [values[start : start + len(batch)] for start in range(0, len(values), len(batch))]
 
     def _tokens(self, question: Question) -> int:
-        """How many tokens a right response adds: those behind what it shares with the prompt."""
+        """Return the number of tokens of a correct response after its prompt."""
         tokenizer = self.engine.processor.tokenizer
         prompt = chat(self.engine.processor, question.messages)
         texts = (prompt, prompt + self._right(question))
@@ -202,30 +202,32 @@ class _Scorer(ResidentModel["Off | None", tuple[float, int]]):
         return max(1, len(long) - shared)
 
 
-def rows(model: str, found: Sequence[Likelihood]) -> list[LayerValue]:
-    """Mean log-probability without each layer, and how much lower it is, sample by sample.
+def rows(model: str, layer_rows: Sequence[Likelihood]) -> list[LayerValue]:
+    """Mean log-probability without each layer, and its loss, paired by sample.
 
     Args:
         model: What it is called.
-        found: As `screen` returns them.
+        layer_rows: As `screen` returns them.
     """
     by_off: dict[Off | None, dict[tuple[str, str], Likelihood]] = defaultdict(dict)
-    for one in found:
-        by_off[one.off][one.task, one.sample] = one
+    for attention in layer_rows:
+        by_off[attention.off][attention.task, attention.sample] = attention
     intact = by_off[None]
     tasks = list(dict.fromkeys(task for task, _ in intact))
     branches = list(dict.fromkeys(off.branch for off in by_off if off))
-    made = []
+    layer_values = []
     for task in [*tasks, "all"] if len(tasks) > 1 else tasks:
         places = [place for place in intact if task in ("all", place[0])]
         clusters = [intact[place].cluster for place in places]
         base = np.array([intact[place].value for place in places])
-        for off, its in by_off.items():
-            values = np.array([its[place].value for place in places])
+        for off, attentions in by_off.items():
+            values = np.array([attentions[place].value for place in places])
             for branch in [off.branch] if off else branches:
                 place = (model, off.layer if off else None, str(branch), task)
-                made.append(LayerValue.of(place, "logprob", mean(values, clusters), len(places)))
+                layer_values.append(
+                    LayerValue.of(place, "logprob", mean(values, clusters), len(places))
+                )
             if off is not None:
                 drop = mean(base - values, clusters)
-                made.append(LayerValue.of(place, "logprob drop", drop, len(places)))
-    return made
+                layer_values.append(LayerValue.of(place, "logprob drop", drop, len(places)))
+    return layer_values

@@ -17,7 +17,7 @@ from eval.grading.extract import extract
 from eval.grading.grade import grade
 from eval.probes.boxes import box_in, iou
 from eval.records import AnswerKind, Metric, Sample, Suite, Task
-from eval.suites.benchmark import drawn, picture_group
+from eval.suites.benchmark import draw_indexes, picture_group
 from eval.suites.rows import json_rows
 from eval.suites.specimen import sample_of
 from surgery.errors import ExecutionError
@@ -35,7 +35,7 @@ SPECIMEN: Final = "specimen"
 SPECIMEN_TASKS: Final[Mapping[str, str]] = MappingProxyType(
     {"counting": "count", "ocr": "read", "recognition": "recognise", "grounding": "locate"}
 )
-"""What the specimen's own questions are called here."""
+"""Name of the specimen's built-in pairs."""
 SAMPLES: Final = 100
 """Pairs of each task, unless the run says otherwise."""
 
@@ -88,7 +88,7 @@ class ImagePair:
         return grade(self.source if source else self.target, text).correct
 
     def alike(self, a: str, b: str) -> bool:
-        """Whether two responses give the same answer."""
+        """Check whether two responses give the same answer."""
         if self.boxes is not None:
             first, second = box_in(a), box_in(b)
             if first is None or second is None:
@@ -97,9 +97,9 @@ class ImagePair:
         first_said, second_said = (extract(self.target, text).answer for text in (a, b))
         if first_said is None or second_said is None:
             return first_said is second_said
-        # Whatever was read first is what the other has to be.
-        wanted = replace(self.target, answer=first_said, also=())
-        return first_said == second_said or grade(wanted, b).correct
+        # The first response becomes the gold answer for the other one.
+        sample = replace(self.target, answer=first_said, also=())
+        return first_said == second_said or grade(sample, b).correct
 
 
 def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tuple[ImagePair, ...]:
@@ -109,33 +109,33 @@ def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tupl
         place: What was asked for: `specimen`, or the folder.
         folder: The same as a path.
         samples: How many of each task; the specimen's own number, or all of a folder's, when None.
-        seed: Which ones.
+        seed: Seed of the selection.
 
     Raises:
         SurgeryError: If there are none, or one cannot be read.
     """
     if place == SPECIMEN:
         return tuple(_specimen(samples or SAMPLES, seed))
-    found = []
+    pairs = []
     for file in sorted(folder.glob(f"*/{_DATA}")):
         rows = list(json_rows(file, file.parent))
-        found += [_pair(rows[index], file) for index in drawn(len(rows), samples, seed)]
-    if not found:
+        pairs += [_pair(rows[index], file) for index in draw_indexes(len(rows), samples, seed)]
+    if not pairs:
         raise ExecutionError(
             f"{folder} holds no pairs. Expected one folder per task with a {_DATA} in it, or the "
             f"word '{SPECIMEN}' for pairs that are drawn."
         )
-    seen: set[tuple[str, str]] = set()
-    for pair in found:
+    tasks_seen: set[tuple[str, str]] = set()
+    for pair in pairs:
         place_of = pair.target.task, pair.target.id
-        if place_of in seen:
+        if place_of in tasks_seen:
             raise ExecutionError(f"{folder}: task {place_of[0]!r} has two pairs {place_of[1]!r}.")
-        seen.add(place_of)
-    return tuple(found)
+        tasks_seen.add(place_of)
+    return tuple(pairs)
 
 
 def suites_of(pairs: Sequence[ImagePair]) -> tuple[Suite, Suite]:
-    """What is asked about the targets, and about the sources."""
+    """Return the suites of the targets and of the sources."""
     tasks = list(dict.fromkeys(pair.target.task for pair in pairs))
     return tuple(
         Suite(
@@ -160,16 +160,16 @@ def _pair(row: Row, file: Path) -> ImagePair:
     meta = {name: value for name, value in meta.items() if value is not None}
     kind = next((name for name in _ANSWERS if f"target_{name}" in meta), None)
     if kind is None or f"source_{kind}" not in meta:
-        wanted = ", ".join(f"target_{name} and source_{name}" for name in _ANSWERS)
+        expected = ", ".join(f"target_{name} and source_{name}" for name in _ANSWERS)
         raise ExecutionError(
-            f"{row.where}: 'meta' has {', '.join(meta) or 'nothing'}. Expected one of {wanted}."
+            f"{row.where}: 'meta' has {', '.join(meta) or 'nothing'}. Expected one of {expected}."
         )
     answers = [meta[f"{side}_{kind}"] for side in ("target", "source")]
     boxes = None
     if kind == "bbox_xyxy":
         boxes = (_box(answers[0], row.where), _box(answers[1], row.where))
     pictures = [row.pictures(f"{side}_image") for side in ("target", "source")]
-    if any(len(one) != 1 for one in pictures):
+    if any(len(picture) != 1 for picture in pictures):
         raise ExecutionError(f"{row.where}: expected one target_image and one source_image.")
     both = [
         Sample(
@@ -197,7 +197,7 @@ def _kind(answers: Sequence[Any]) -> AnswerKind:
     return AnswerKind.NUMBER if numbers else AnswerKind.TEXT
 
 
-def _box(value: Any, where: str) -> Box:
+def _box(value: Any, location: str) -> Box:
     try:
         x1, y1, x2, y2 = value
         box = (float(x1), float(y1), float(x2), float(y2))
@@ -205,14 +205,16 @@ def _box(value: Any, where: str) -> Box:
     except (TypeError, ValueError, OverflowError):
         good = False
     if not good or any(isinstance(x, (bool, str)) for x in value):
-        told = str(value)[:80]
-        raise ExecutionError(f"{where}: {told} is not a box. Expected [x1, y1, x2, y2], x1 < x2.")
+        text = str(value)[:80]
+        raise ExecutionError(
+            f"{location}: {text} is not a box. Expected [x1, y1, x2, y2], x1 < x2."
+        )
     return box
 
 
 def _specimen(samples: int, seed: int) -> Iterator[ImagePair]:
-    for task, asked in SPECIMEN_TASKS.items():
-        yield from islice(_matched(task, heldout_stream(asked, seed)), samples)
+    for task, specimen_task in SPECIMEN_TASKS.items():
+        yield from islice(_matched(task, heldout_stream(specimen_task, seed)), samples)
 
 
 def _matched(task: str, items: Iterator[Item]) -> Iterator[ImagePair]:

@@ -46,16 +46,18 @@ def profile(runs: Sequence[Path]) -> RunTables:
     for run in runs:
         found, counts[run] = _columns(run)
         if not found:
-            raise ExecutionError(f"{run} holds nothing that is told layer by layer.")
+            raise ExecutionError(f"{run} has no per-layer results.")
         for name, column in found.items():
             longer = (name, f"{name} ({run.name})")
-            columns[next((one for one in longer if one not in columns), f"{name} ({run})")] = column
+            columns[next((item for item in longer if item not in columns), f"{name} ({run})")] = (
+                column
+            )
     first = runs[0]
     for run, count in counts.items():
         if count != counts[first]:
             raise ExecutionError(
                 f"{run} is about {count} decoder layers, {first} about {counts[first]}. Only runs "
-                f"of one architecture can be lined up."
+                f"of one architecture can be aligned."
             )
     count = counts[first]
     layers = DataFrame(columns).reindex(range(count))
@@ -75,11 +77,23 @@ def _correlations(layers: DataFrame) -> DataFrame:
     from pandas import DataFrame
 
     pairs = [(a, b, rank_correlation(layers[a], layers[b])) for a, b in combinations(layers, 2)]
-    asked = [its.p if a.startswith(UPDATE) != b.startswith(UPDATE) else nan for a, b, its in pairs]
+    p_values = [
+        correlation.p if a.startswith(UPDATE) != b.startswith(UPDATE) else nan
+        for a, b, correlation in pairs
+    ]
     return DataFrame(
         [
-            (a, b, its.value, its.low, its.high, its.p, corrected, its.n)
-            for (a, b, its), corrected in zip(pairs, holm(asked), strict=True)
+            (
+                a,
+                b,
+                correlation.value,
+                correlation.low,
+                correlation.high,
+                correlation.p,
+                corrected,
+                correlation.n,
+            )
+            for (a, b, correlation), corrected in zip(pairs, holm(p_values), strict=True)
         ],
         columns=["a", "b", "rho", "low", "high", "p", "p_holm", "n"],
     )
@@ -95,8 +109,8 @@ def _columns(folder: Path) -> tuple[dict[str, Series[float]], int]:
         run = read_run(folder)
         if run.kind not in _KINDS:
             raise ExecutionError(
-                f"{folder} holds the results of '{run.kind.command}', which say nothing about "
-                "layers. Give folders of 'surgery stats', 'surgery probe' or 'surgery sweep'."
+                f"{folder} holds the results of '{run.kind.command}', which has no per-layer "
+                f"results. Give folders of 'surgery stats', 'surgery probe' or 'surgery sweep'."
             )
         if run.kind is RunKind.STATISTICS:
             bounds = run.summary["regions"]["language"]
@@ -104,7 +118,7 @@ def _columns(folder: Path) -> tuple[dict[str, Series[float]], int]:
         return dict(_KINDS[run.kind](run)), int(run.summary["layers"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExecutionError(
-            f"{folder} holds a run that is not whole ({type(error).__name__}: {error}). Run its "
+            f"{folder} holds an incomplete run ({type(error).__name__}: {error}). Run its "
             f"command again with the same --out."
         ) from None
 
@@ -112,16 +126,18 @@ def _columns(folder: Path) -> tuple[dict[str, Series[float]], int]:
 def _of_stats(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
     """Yield the relative size of every update, decoder layer by decoder layer."""
     table = run.layers
-    chosen = (table["component"] == "language") & (table["group"] == _ALL) & table["layer"].notna()
-    for pair, rows in table[chosen].groupby("pair", sort=False):
+    selected = (
+        (table["component"] == "language") & (table["group"] == _ALL) & table["layer"].notna()
+    )
+    for pair, rows in table[selected].groupby("pair", sort=False):
         yield f"{UPDATE} {pair}", _by_layer(rows, "relative_delta")
 
 
 def _of_ablation(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
     drops = run.layers[run.layers["metric"].str.endswith(" drop")]
-    for (what, task, metric), rows in drops.groupby(["what", "task", "metric"], sort=False):
+    for (branch, task, metric), rows in drops.groupby(["what", "task", "metric"], sort=False):
         score = " logprob" if metric == "logprob drop" else ""
-        yield f"ablation{score} {what}: {task}", _by_layer(rows)
+        yield f"ablation{score} {branch}: {task}", _by_layer(rows)
 
 
 def _of_swap(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
@@ -152,10 +168,10 @@ _KINDS: Final[Mapping[RunKind, Callable[[RunTables], Iterator[tuple[str, Series[
 }
 
 
-def _of_sweep(found: RunTables) -> Iterator[tuple[str, Series[float]]]:
-    """What one layer of the donor alone adds."""
-    traits = {variant["name"]: variant["traits"] for variant in found.summary["variants"]}
-    table = found.table("pairs")
+def _of_sweep(run: RunTables) -> Iterator[tuple[str, Series[float]]]:
+    """Return the effect of each layer of the donor alone."""
+    traits = {variant["name"]: variant["traits"] for variant in run.summary["variants"]}
+    table = run.table("pairs")
     layers = [
         traits[name].get("layer") if traits[name].get("component") == "language" else None
         for name in table["variant"]
@@ -171,6 +187,6 @@ def _by_layer(rows: DataFrame, column: str = "value") -> Series[float]:
 
 
 def _lost(column: Series[float], unswapped: Series[float]) -> Series[float]:
-    """What a layer itself hands on of the image: the rate from it on, less that from the next."""
+    """Return a layer's effect on the image: the rate from it on minus that from the next on."""
     last = float(unswapped.iloc[0]) if len(unswapped) else 0.0
     return column - column.shift(-1, fill_value=last)

@@ -47,10 +47,10 @@ class LayerValue:
 
     @classmethod
     def of(
-        cls, place: tuple[str, int | None, str, str], metric: str, found: Interval, n: int
+        cls, place: tuple[str, int | None, str, str], metric: str, interval: Interval, n: int
     ) -> Self:
-        """A row from model, layer, what and task, and an interval."""
-        return cls(*place, metric, found.value, found.low, found.high, n)
+        """Return a row from model, layer, what and task, and an interval."""
+        return cls(*place, metric, interval.value, interval.low, interval.high, n)
 
 
 def table(rows: Sequence[Any], kind: type[Any] = LayerValue) -> DataFrame:
@@ -58,8 +58,8 @@ def table(rows: Sequence[Any], kind: type[Any] = LayerValue) -> DataFrame:
     from pandas import DataFrame
 
     columns = [field.name for field in fields(kind)]
-    made = DataFrame([asdict(row) for row in rows], columns=columns)
-    return made.astype({"layer": "Int64"})
+    frame = DataFrame([asdict(row) for row in rows], columns=columns)
+    return frame.astype({"layer": "Int64"})
 
 
 def probe_run(

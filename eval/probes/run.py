@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from surgery.runs import RunTables
 
     Progress = Callable[[str, int, int], None]
-    """Told a model's name, how many responses came in, and how many there will be."""
+    """Callback with a model's name, the number of responses that arrived, and their total."""
 
-OWN = "own"
+OWN_TEXTS = "own"
 """Attention over each model's own responses."""
 
 
@@ -82,14 +82,16 @@ def run_ablation(
     if likely:
         suites = ablation.with_accuracy(suites)
     with _subject(prepare(variant, settings), suites, Session(settings)) as model:
-        off = ablation.offs_of(branches, _chosen(model, layers))
+        off = ablation.offs_of(branches, _selected_layers(model, layers))
         switching = ablation.Switching(off)
         report = _report(model, progress)
         with claimed(folder, RunKind.ABLATION):
             if likely:
-                found = likelihood.screen(model, switching, folder, report, sequential=sequential)
-                records = [one.record() for one in found]
-                rows = likelihood.rows(model.name, found)
+                likelihoods = likelihood.screen(
+                    model, switching, folder, report, sequential=sequential
+                )
+                records = [item.record() for item in likelihoods]
+                rows = likelihood.rows(model.name, likelihoods)
             else:
                 answers = ablation.ablate(
                     model, switching, Store(folder), report, grader=grader, sequential=sequential
@@ -101,9 +103,9 @@ def run_ablation(
                 ]
                 rows = ablation.rows(model.name, answers)
             summary = _summary("ablation", [model], suites, details)
-            made = probe_run(table(rows), summary)
-            write_run(made, folder, records)
-    return made
+            run = probe_run(table(rows), summary)
+            write_run(run, folder, records)
+    return run
 
 
 def run_swap(
@@ -138,21 +140,21 @@ def run_swap(
     """
     suites = suites_of(pairs)
     with _subject(prepare(variant, settings), suites, Session(settings)) as model:
-        chosen = _chosen(model, layers)
+        selected = _selected_layers(model, layers)
         with claimed(folder, RunKind.SWAP):
             details, notes = dict(details), []
             if any(pair.boxes for pair in pairs):
                 pairs, details["boxes"], note = _with_frames(pairs, model, boxes)
                 notes.append(note)
-            found = swap.swap(
+            swapped = swap.swap(
                 model, pairs, Store(folder), partial(_report, model, progress),
-                mode=mode, layers=chosen, sequential=sequential,
+                mode=mode, layers=selected, sequential=sequential,
             )  # fmt: skip
-            notes.append(swap.unknown_note(found))
+            notes.append(swap.unknown_note(swapped))
             summary = _summary("vision-swap", [model], suites, details, notes)
-            made = probe_run(table(swap.rows(model.name, mode, found)), summary)
-            write_run(made, folder, [one.record(mode) for one in found])
-    return made
+            run = probe_run(table(swap.rows(model.name, mode, swapped)), summary)
+            write_run(run, folder, [answer.record(mode) for answer in swapped])
+    return run
 
 
 def run_attention(
@@ -161,7 +163,7 @@ def run_attention(
     settings: EvalSettings,
     folder: Path,
     *,
-    text: str = OWN,
+    text: str = OWN_TEXTS,
     progress: Progress,
     details: Mapping[str, Any],
 ) -> RunTables:
@@ -181,8 +183,8 @@ def run_attention(
         SurgeryError: If a model cannot be used, the folder, or the texts.
     """
     names = [variant.name for variant in variants]
-    given = None if text == OWN or text in names else _texts(suites, text, names)
-    if given is not None and Path(text).resolve().is_relative_to(folder.resolve()):
+    value = None if text == OWN_TEXTS or text in names else _texts(suites, text, names)
+    if value is not None and Path(text).resolve().is_relative_to(folder.resolve()):
         raise ExecutionError(
             f"the texts {text} lie in {folder}, whose files this run replaces. Choose another "
             "--out."
@@ -191,34 +193,38 @@ def run_attention(
     session = Session(settings)
     prepared = [prepare(variant, settings) for variant in variants]
     _check_alike(prepared, session)
-    found, subjects = {}, []
+    attentions, subjects = {}, []
     with claimed(folder, RunKind.ATTENTION):
         # The model whose responses all are shown goes first.
-        for each in sorted(prepared, key=lambda each: each.variant.name != text):
-            with _subject(each, suites, session) as model:
-                texts = given
+        for variant_prepared in sorted(
+            prepared, key=lambda variant_prepared: variant_prepared.variant.name != text
+        ):
+            with _subject(variant_prepared, suites, session) as model:
+                texts = value
                 if texts is None:
                     report = _report(model, progress, "responses")
                     texts = _responses(model, Store(folder), report)
                 if text == model.name:
-                    given = texts
+                    value = texts
                 report = _report(model, progress, "attention")
-                found[model.name] = attention.attend(model, texts, folder, report)
+                attentions[model.name] = attention.attend(model, texts, folder, report)
                 subjects.append(model)
-        ordered = {name: found[name] for name in names}
+        ordered = {name: attentions[name] for name in names}
         summary = _summary("attention", subjects, suites, {**details, "text": text})
-        made = probe_run(
+        run = probe_run(
             table(attention.rows(ordered)),
             summary,
             table(attention.heads(ordered), attention.Head),
         )
-        records = [one.record(name) for name, its in ordered.items() for one in its]
-        write_run(made, folder, records)
-    return made
+        records = [
+            it.record(name) for name, attentions_of in ordered.items() for it in attentions_of
+        ]
+        write_run(run, folder, records)
+    return run
 
 
-def _chosen(model: Subject, layers: str) -> list[int]:
-    """The decoder layers that a selector's span picks."""
+def _selected_layers(model: Subject, layers: str) -> list[int]:
+    """Return the decoder layers that a selector's span selects."""
     sites = parse_selector(f"language[{layers}]").match(model.architecture)
     return sorted({site.layer for site in sites if site.layer is not None})
 
@@ -226,8 +232,8 @@ def _chosen(model: Subject, layers: str) -> list[int]:
 def _subject(
     prepared: PreparedVariant, suites: tuple[Suite, ...], session: Session
 ) -> AbstractContextManager[Subject]:
-    asked = questions(suites, prepared.style, session.settings.generation)
-    return session.subject(prepared, tuple(asked))
+    requests = questions(suites, prepared.style, session.settings.generation)
+    return session.subject(prepared, tuple(requests))
 
 
 def _report(model: Subject, progress: Progress, step: str = "") -> Report:
@@ -252,8 +258,8 @@ def _check_alike(prepared: Sequence[PreparedVariant], session: Session) -> None:
         ExecutionError: Names the two.
     """
     first: tuple[str, int, int] | None = None
-    for each in prepared:
-        with session.subject(each, ()) as model:
+    for variant in prepared:
+        with session.subject(variant, ()) as model:
             shape = (model.name, model.layers, model.heads)
         first = first or shape
         if shape[1:] != first[1:]:
@@ -266,24 +272,24 @@ def _check_alike(prepared: Sequence[PreparedVariant], session: Session) -> None:
 def _texts(suites: Sequence[Suite], text: str, names: Sequence[str]) -> dict[tuple[str, str], str]:
     path = Path(text)
     if not is_file(path):
-        near = did_you_mean(text, [OWN, *names])
+        near = did_you_mean(text, [OWN_TEXTS, *names])
         raise ExecutionError(
-            f"there are no texts {text!r}.{near} A jsonl file with task, sample and text will "
-            f"do, too."
+            f"there are no texts {text!r}.{near} A jsonl file with task, sample and text is also "
+            f"accepted."
         )
-    found: dict[tuple[str, str], str] = {}
+    texts: dict[tuple[str, str], str] = {}
     for row in json_rows(path, path.parent):
-        found.setdefault((row.text("task"), row.text("sample")), str(row["text"] or ""))
-    asked = {
+        texts.setdefault((row.text("task"), row.text("sample")), str(row["text"] or ""))
+    samples = {
         (task.name, sample.id)
         for suite in suites for task in suite.tasks for sample in task.samples
     }  # fmt: skip
-    if not any(found.get(place) for place in asked):
+    if not any(texts.get(place) for place in samples):
         raise ExecutionError(
             f"{path} has no text for any of the samples that are asked. Its task and sample must "
             f"be theirs; --samples and --seed say which are drawn."
         )
-    return found
+    return texts
 
 
 def _with_frames(
@@ -325,7 +331,9 @@ def _summary(
         "regions": {name: [span.start, span.stop] for name, span in regions(first.layers).items()},
         **details,
         "notes": [
-            note for note in (*notes, limited, *(one.note for one in shrinkage if one)) if note
+            note
+            for note in (*notes, limited, *(entry.note for entry in shrinkage if entry))
+            if note
         ],
         **first.settings.header(),
         "tasks": {

@@ -1,4 +1,4 @@
-"""At which depth an image is read: its keys and values swapped for another image's."""
+"""Vision swap: the depth at which an image is read, by swapping its keys and values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from eval.probes.pairs import ImagePair
     from eval.questions import Question
     from eval.records import Sample
-    from surgery.intervene import Blocks, Seen
+    from surgery.intervene import Blocks, ImageCache
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Swapping:
     mode: Mode
     layers: tuple[int, ...]
     sources: Mapping[tuple[str, str], Question]
-    _seen: tuple[tuple[str, ...], Seen] | None = None
+    _cache: tuple[tuple[str, ...], ImageCache] | None = None
 
     @property
     def items(self) -> tuple[int | None, ...]:
@@ -51,7 +51,7 @@ class Swapping:
         return (None, *self.layers)
 
     def source(self, question: Question) -> Question:
-        """The same question about the other image."""
+        """Return the same question about the other image."""
         return self.sources[question.sample.task, question.sample.id]
 
     def label(self, question: Question, item: int | None) -> str:
@@ -69,15 +69,17 @@ class Swapping:
     ) -> Blocks:
         """Look at the sources once, then one block for each layer."""
         content = tuple(
-            each.content for question in questions for each in (question, self.source(question))
+            question_pair.content
+            for question in questions
+            for question_pair in (question, self.source(question))
         )
-        if self._seen is None or self._seen[0] != content:
-            self._seen = None  # its memory goes first
-            self._seen = content, self._look(engine, questions)
-        return VisionSwap(items, self.mode, self._seen[1])
+        if self._cache is None or self._cache[0] != content:
+            self._cache = None  # its memory goes first
+            self._cache = content, self._look(engine, questions)
+        return VisionSwap(items, self.mode, self._cache[1])
 
-    def _look(self, engine: TransformersEngine, questions: Sequence[Question]) -> Seen:
-        """The sources' keys and values, on the targets' image tokens."""
+    def _look(self, engine: TransformersEngine, questions: Sequence[Question]) -> ImageCache:
+        """Return the sources' keys and values, on the targets' image tokens."""
         import torch
 
         tokens = ImageTokens.of(engine.model, engine.inputs(questions))
@@ -160,14 +162,14 @@ def swap(
         response = store.responses.get(key)
         return response.text if response else None
 
-    found = []
+    results = []
     for pair in pairs:
         place = pair.target.task, pair.target.id
         about_source = response_text(plain.key(sources[place], None))
         intact = response_text(swapped.key(targets[place], None))
-        known = None
+        source_known = None
         if about_source is not None and intact is not None:
-            known = pair.says(about_source, source=True, about_source=True) and pair.says(
+            source_known = pair.says(about_source, source=True, about_source=True) and pair.says(
                 intact, source=False
             )
         for layer in swapping.items:
@@ -175,18 +177,18 @@ def swap(
             changed = None
             if layer is not None and text is not None and intact is not None:
                 changed = not pair.alike(intact, text)
-            found.append(
+            results.append(
                 Swapped(
                     pair, layer, text,
                     source=text is not None and pair.says(text, source=True),
                     target=text is not None and pair.says(text, source=False),
-                    changed=changed, known=known,
+                    changed=changed, known=source_known,
                 )
             )  # fmt: skip
-    return found
+    return results
 
 
-def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[LayerValue]:
+def rows(model: str, mode: Mode, layer_rows: Sequence[Swapped]) -> list[LayerValue]:
     """Rates by layer and task.
 
     `change` is how often the answer is another than the intact model's, `source` how often it is
@@ -196,32 +198,39 @@ def rows(model: str, mode: Mode, found: Sequence[Swapped]) -> list[LayerValue]:
     Args:
         model: What it is called.
         mode: How the image was swapped.
-        found: As `swap` returns them.
+        layer_rows: As `swap` returns them.
     """
-    tasks = list(dict.fromkeys(one.pair.target.task for one in found))
-    layers = list(dict.fromkeys(one.layer for one in found))
-    made = []
+    tasks = list(dict.fromkeys(attention.pair.target.task for attention in layer_rows))
+    layers = list(dict.fromkeys(attention.layer for attention in layer_rows))
+    layer_values = []
     for task in [*tasks, "all"] if len(tasks) > 1 else tasks:
         for layer in layers:
-            its = [
-                one
-                for one in found
-                if one.layer == layer
-                and task in ("all", one.pair.target.task)
-                and one.text is not None
+            attentions = [
+                attention
+                for attention in layer_rows
+                if attention.layer == layer
+                and task in ("all", attention.pair.target.task)
+                and attention.text is not None
             ]
             place = (model, layer, str(mode), task)
-            for name, chosen in (("", its), (", known", [one for one in its if one.known])):
+            for name, indexes in (
+                ("", attentions),
+                (", known", [attention for attention in attentions if attention.known]),
+            ):
                 for rate, field in (
                     ("change", "changed"), ("source", "source"), ("target", "target")
                 ):  # fmt: skip
-                    told = [one for one in chosen if getattr(one, field) is not None]
-                    if told:
-                        outcomes = [float(getattr(one, field)) for one in told]
-                        clusters = [one.pair.target.cluster for one in told]
+                    lines = [
+                        attention for attention in indexes if getattr(attention, field) is not None
+                    ]
+                    if lines:
+                        outcomes = [float(getattr(attention, field)) for attention in lines]
+                        clusters = [attention.pair.target.cluster for attention in lines]
                         interval = proportion(outcomes, clusters)
-                        made.append(LayerValue.of(place, f"{rate}{name}", interval, len(told)))
-    return made
+                        layer_values.append(
+                            LayerValue.of(place, f"{rate}{name}", interval, len(lines))
+                        )
+    return layer_values
 
 
 def resized(pairs: Sequence[ImagePair]) -> tuple[ImagePair, ...]:
@@ -242,7 +251,7 @@ def with_frames(pairs: Sequence[ImagePair], scale: Scale, processor: Any) -> tup
     """Return the pairs with the coordinate frames in which the model answers.
 
     Args:
-        pairs: Whatever their answers are.
+        pairs: Pairs with any answers.
         scale: What the numbers of a response count.
         processor: The model's.
 

@@ -37,7 +37,7 @@ def eval_results(
     or one with missing responses is `general-vqa-m_vis`, `gsm8k-n100`, which no leaderboard takes
     for the benchmark's own number. Values are shares; there is no date, since a run has none.
 
-    Suites of one's own and the specimen's have no data set on the Hub and are left out, as are
+    Custom suites and the specimen's have no data set on the Hub and are omitted, as are
     tasks without an answer, and tasks taken together.
 
     Args:
@@ -48,7 +48,7 @@ def eval_results(
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     files = {}
-    for score in _told(scores, variant):
+    for score in _single_scores(scores, variant):
         source = _benchmark(score, summary)
         if source is None:
             continue
@@ -72,7 +72,7 @@ def model_index(
     name: str,
     with_images: Collection[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
-    """The `model-index` of a card's head, for readers older than `.eval_results`.
+    """Return the `model-index` of a card's head, for readers older than `.eval_results`.
 
     Every single task of every suite is in it; a suite without a data set on the Hub is named
     itself where the data set would be. The Hub checks it when it is pushed: task type, data set
@@ -89,13 +89,13 @@ def model_index(
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    found = []
-    for score in _told(scores, variant):
+    entries = []
+    for score in _single_scores(scores, variant):
         source = _benchmark(score, summary)
         hub, _, revision = (source.hub if source else "").partition("@")
         configs = source.configs if source else ()
-        told = f"n = {score.n}, {_interval(score)}"
-        found.append(
+        text = f"n = {score.n}, {_interval(score)}"
+        entries.append(
             EvalResult(
                 task_type=(
                     "image-text-to-text"
@@ -108,20 +108,20 @@ def model_index(
                 dataset_split=source.split if source else None,
                 dataset_revision=revision or None,
                 metric_type=score.measure,
-                metric_name=f"{NAMES[score.measure]}, {score.task}, {told}",
+                metric_name=f"{NAMES[score.measure]}, {score.task}, {text}",
                 metric_value=round(score.value, _PLACES),
             )
         )
-    return eval_results_to_model_index(name, found) if found else []
+    return eval_results_to_model_index(name, entries) if entries else []
 
 
-def _told(scores: Iterable[Score], variant: str) -> list[Score]:
-    """A variant's single tasks that have a number."""
+def _single_scores(scores: Iterable[Score], variant: str) -> list[Score]:
+    """Return a variant's single tasks with a number."""
     return [s for s in scores if s.variant == variant and not s.pooled and not isnan(s.value)]
 
 
 def _benchmark(score: Score, summary: Mapping[str, Any]) -> Benchmark | None:
-    """The published data set that a task is from, unless the run read it from a folder."""
+    """Return the published data set of a task, unless the run read it from a folder."""
     parts = SUITES[score.suite].parts if score.suite in SUITES else ()
     for part in parts:
         if (part.name, part.metric) == (score.task, score.measure):
@@ -131,10 +131,10 @@ def _benchmark(score: Score, summary: Mapping[str, Any]) -> Benchmark | None:
 
 
 def _is_drawn(score: Score, summary: Mapping[str, Any]) -> bool:
-    """Whether samples were drawn; taken to be so where the run does not say."""
-    own = SUITES[score.suite].samples if score.suite in SUITES else None
+    """Check whether samples were drawn; assume so if the run does not state it."""
+    default_samples = SUITES[score.suite].samples if score.suite in SUITES else None
     unsaid = "samples" not in summary
-    return score.suite == specimen.NAME or unsaid or bool(summary["samples"] or own)
+    return score.suite == specimen.NAME or unsaid or bool(summary["samples"] or default_samples)
 
 
 def _task_id(score: Score, source: Benchmark, summary: Mapping[str, Any]) -> str:
@@ -149,38 +149,38 @@ def _interval(score: Score) -> str:
 
 
 def _notes(score: Score, summary: Mapping[str, Any]) -> str:
-    """One line with all that a number needs beside it."""
+    """Return one line with the conditions of a number."""
     paper = "" if score.measure == Metric.ACCURACY else " (arXiv 2602.12395)"
-    known = _is_drawn(score, summary) and summary.get("seed") is not None
-    drawn = f", drawn with seed {summary['seed']}" if known else ""
-    told = [
-        f"{NAMES[score.measure]}{paper}, share of {score.n} samples{drawn}",
+    is_seeded = _is_drawn(score, summary) and summary.get("seed") is not None
+    selection = f", drawn with seed {summary['seed']}" if is_seeded else ""
+    lines = [
+        f"{NAMES[score.measure]}{paper}, share of {score.n} samples{selection}",
         _interval(score),
     ]
     if score.clusters < score.n:
-        told.append(f"{score.clusters} independent groups")
+        lines.append(f"{score.clusters} independent groups")
     if score.missing:
-        told.append(f"{score.missing} more samples missing for want of a response")
-    told += [f"{key} {summary[key]}" for key in ("style", "grader") if summary.get(key)]
-    told += _generation(score.suite, summary)
-    told += [f"vlm-surgery {version}" for version in _version(summary)]
-    return "; ".join(told)
+        lines.append(f"{score.missing} more samples without a response")
+    lines += [f"{key} {summary[key]}" for key in ("style", "grader") if summary.get(key)]
+    lines += _generation(score.suite, summary)
+    lines += [f"vlm-surgery {version}" for version in _version(summary)]
+    return "; ".join(lines)
 
 
 def _generation(suite: str, summary: Mapping[str, Any]) -> list[str]:
-    found = summary.get("generation")
-    if not found:
+    settings = summary.get("generation")
+    if not settings:
         return []
-    limits = {one["name"]: one["max_new_tokens"] for one in summary.get("suites", ())}
-    limit = found["max_new_tokens"] or limits.get(suite)
-    if not found["temperature"]:
-        how = "greedy"
+    limits = {item["name"]: item["max_new_tokens"] for item in summary.get("suites", ())}
+    limit = settings["max_new_tokens"] or limits.get(suite)
+    if not settings["temperature"]:
+        decoding = "greedy"
     else:
-        how = (
-            f"temperature {found['temperature']:g}, top-p {found['top_p']:g}, "
-            f"{found['repeats']} answers each"
+        decoding = (
+            f"temperature {settings['temperature']:g}, top-p {settings['top_p']:g}, "
+            f"{settings['repeats']} answers each"
         )
-    return [how, *([f"at most {limit} new tokens"] if limit else [])]
+    return [decoding, *([f"at most {limit} new tokens"] if limit else [])]
 
 
 def _version(summary: Mapping[str, Any]) -> list[str]:

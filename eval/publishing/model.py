@@ -102,7 +102,7 @@ def evaluation_of(run: Path, variant: str, name: str) -> Evaluation:
 
 
 def _settings(summary: Mapping[str, Any]) -> str:
-    """Describe how answers were asked for and read."""
+    """Describe prompting and grading."""
     generation = summary.get("generation") or {}
     temperature = generation.get("temperature") or 0.0
     sampling = (

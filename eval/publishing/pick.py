@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from surgery.runs import RunTables
 
     Gaps: TypeAlias = Mapping[str, float | str]
-    """Left less right of every variant, or the reason why there is no such number."""
+    """Return left minus right of every variant, or the reason for a missing number."""
 
 _EXAMPLES: Final = "'M_v2r >= in', 'M_vis > 85%' or 'paper/geometry >= in - 2%'"
 _METRICS: Final = {name.lower(): metric for metric, name in NAMES.items()}
@@ -98,19 +98,19 @@ def parse_pick(text: str) -> Pick:
         near = _TURNED.get(sign.group())
         hint = f"Did you mean {near!r}?" if near else f"Expected one of: {', '.join(_OPERATORS)}."
         raise SurgeryError(f"the pick {text!r} compares with {sign.group()!r}. {hint}")
-    left, right = text[: sign.start()].strip(), text[sign.end() :].strip()
-    suite, _, name = (part.strip() for part in left.rpartition("/"))
-    if not name or not right:
+    left_side, right_side = text[: sign.start()].strip(), text[sign.end() :].strip()
+    suite, _, name = (part.strip() for part in left_side.rpartition("/"))
+    if not name or not right_side:
         raise SurgeryError(
             f"the pick {text!r} is not complete; expected a metric or a task on its left and a "
             f"number or a variant on its right, for example {_EXAMPLES}."
         )
     name = name.lower() if name.lower() in _METRICS else name
-    if _NUMBER.fullmatch(right):
-        return Pick(text, suite, name, sign.group(), "", _share(right, text))
-    margin = _MARGIN.fullmatch(right)
+    if _NUMBER.fullmatch(right_side):
+        return Pick(text, suite, name, sign.group(), "", _share(right_side, text))
+    margin = _MARGIN.fullmatch(right_side)
     if margin is None:
-        return Pick(text, suite, name, sign.group(), right, 0.0)
+        return Pick(text, suite, name, sign.group(), right_side, 0.0)
     share = _share(margin[3], text)
     return Pick(text, suite, name, sign.group(), margin[1], -share if margin[2] == "-" else share)
 
@@ -211,18 +211,18 @@ def _rows(pick: Pick, results: RunTables) -> list[Score]:
     else:
         rows = [score for score in scores if score.task == pick.name]
     if not rows:
-        known = [name for metric, name in NAMES.items() if any(s.measure == metric for s in scores)]
-        known += dict.fromkeys(score.task for score in scores if not score.pooled)
-        where = f"suite {pick.suite!r}" if pick.suite else "the run"
+        names = [name for metric, name in NAMES.items() if any(s.measure == metric for s in scores)]
+        names += dict.fromkeys(score.task for score in scores if not score.pooled)
+        place = f"suite {pick.suite!r}" if pick.suite else "the run"
         task, colon, _ = pick.name.partition(":")
         hint = f" A pick compares a task's metric alone: write {task!r}." if colon else ""
         raise SurgeryError(
-            f"the pick {pick.text!r}: {where} has no metric and no task {pick.name!r}."
-            f"{hint or did_you_mean(pick.name, known)}"
+            f"the pick {pick.text!r}: {place} has no metric and no task {pick.name!r}."
+            f"{hint or did_you_mean(pick.name, names)}"
         )
     meant = list(dict.fromkeys(row.suite for row in rows))
     if len(meant) > 1:
-        shown = NAMES[_METRICS[pick.name]] if pick.name in _METRICS else pick.name
-        ways = " or ".join(f"{suite}/{shown}" for suite in meant)
+        label = NAMES[_METRICS[pick.name]] if pick.name in _METRICS else pick.name
+        ways = " or ".join(f"{suite}/{label}" for suite in meant)
         raise SurgeryError(f"the pick {pick.text!r} could mean several suites: write {ways}.")
     return rows

@@ -25,14 +25,14 @@ NAMES: Final[dict[str, str]] = {
     Metric.REASONING: "M_rea",
     Metric.ACCURACY: "accuracy",
 }
-"""What people call the metrics, in the order they are shown."""
+"""Display names of the metrics, in the order of tables."""
 
 _DIGITS: Final = 12  # of a fingerprint, where people read it
 _WHOLE: Final = "*"  # the selector of all there is
 
 
 def scores_for(results: RunTables, variant: str, parents: Sequence[str]) -> tuple[Score, ...]:
-    """The metrics of a variant and of the models it stands beside, task by task.
+    """Return the metrics of a variant and of the models that it is compared with, by task.
 
     Args:
         results: The run's.
@@ -47,25 +47,25 @@ def scores_for(results: RunTables, variant: str, parents: Sequence[str]) -> tupl
     """
     names = dict.fromkeys((variant, *parents))
     _check(names, results.summary)
-    found = _metrics(rows_of(results, Score))
-    return tuple(score for name in names for score in found if score.variant == name)
+    metrics = _metrics(rows_of(results, Score))
+    return tuple(score for name in names for score in metrics if score.variant == name)
 
 
 def differences_for(
     records: Sequence[Graded], variant: str, parents: Sequence[str]
 ) -> tuple[PairedDifference, ...]:
-    """A variant against each of its parents, paired on identical samples.
+    """Return comparisons of a variant with each of its parents, paired on identical samples.
 
     Args:
         records: Those of all variants of the run: Holm's correction is over all of them.
         variant: The variant.
-        parents: Whom it is compared with; itself is left out.
+        parents: Variants that it is compared with; the variant itself is omitted.
 
     Raises:
         SurgeryError: If the run has no variant of one of those names.
     """
-    known = list(dict.fromkeys(record.variant for record in records))
-    _known(variant, known)
+    names = list(dict.fromkeys(record.variant for record in records))
+    _check_name(variant, names)
     return tuple(
         pair
         for parent in dict.fromkeys(parents)
@@ -91,10 +91,10 @@ def index_scores(
     """
     _check(names, results.summary)
     pairs = {(pair.variant, *_place(pair)): pair for pair in rows_of(results, PairedDifference)}
-    shown = of_suites(_metrics(rows_of(results, Score)))
-    scores = [each for name in dict.fromkeys(names) for each in shown if each.variant == name]
-    found = (pairs.get((score.variant, *_place(score))) for score in scores)
-    return scores, [pair for pair in found if pair is not None]
+    metrics = of_suites(_metrics(rows_of(results, Score)))
+    scores = [item for name in dict.fromkeys(names) for item in metrics if item.variant == name]
+    differences = (pairs.get((score.variant, *_place(score))) for score in scores)
+    return scores, [pair for pair in differences if pair is not None]
 
 
 def _place(row: Score | PairedDifference) -> tuple[str, str, str]:
@@ -102,17 +102,17 @@ def _place(row: Score | PairedDifference) -> tuple[str, str, str]:
 
 
 def of_suites(scores: Iterable[Score]) -> list[Score]:
-    """One row per variant, suite and metric: tasks taken together where there are several."""
+    """One row per variant, suite and metric, with several tasks pooled."""
     scores = list(scores)
     pooled = {(s.variant, s.suite, s.measure) for s in scores if s.pooled}
-    kept = [s for s in scores if s.pooled or (s.variant, s.suite, s.measure) not in pooled]
+    selected = [s for s in scores if s.pooled or (s.variant, s.suite, s.measure) not in pooled]
     suites = {suite: place for place, suite in enumerate(dict.fromkeys(s.suite for s in scores))}
     metrics = {metric: place for place, metric in enumerate(NAMES)}
-    return sorted(kept, key=lambda s: (suites[s.suite], metrics[s.measure]))
+    return sorted(selected, key=lambda s: (suites[s.suite], metrics[s.measure]))
 
 
 def variant_of(summary: Mapping[str, Any], fingerprint: str) -> str:
-    """Which variant of a run has these contents; one made by steps before a model as it is.
+    """Return the run's variant with these contents; a recipe's variant before a plain model.
 
     Args:
         summary: The run's `run.json`.
@@ -122,28 +122,34 @@ def variant_of(summary: Mapping[str, Any], fingerprint: str) -> str:
         SurgeryError: If none has.
     """
     plain = plain_variants(summary)
-    same = [one["name"] for one in summary["variants"] if one.get("fingerprint") == fingerprint]
-    made = [name for name in same if name not in plain]
+    same = [
+        variant["name"]
+        for variant in summary["variants"]
+        if variant.get("fingerprint") == fingerprint
+    ]
+    merged = [name for name in same if name not in plain]
     if same:
-        return str((made or same)[0])
-    there = ", ".join(
-        f"{one['name']} ({str(one.get('fingerprint', ''))[:_DIGITS] or 'no fingerprint'})"
-        for one in summary["variants"]
+        return str((merged or same)[0])
+    listing = ", ".join(
+        f"{variant['name']} ({str(variant.get('fingerprint', ''))[:_DIGITS] or 'no fingerprint'})"
+        for variant in summary["variants"]
     )
     raise SurgeryError(
         f"the model has the fingerprint {fingerprint[:_DIGITS]}, and no variant of the run has it: "
         f"the run scored other weights, or another configuration, tokenizer or processor. It "
-        f"scored {there}. Score the model itself with 'surgery eval', and give that run."
+        f"scored {listing}. Score the model itself with 'surgery eval', and give that run."
     )
 
 
 def plain_variants(summary: Mapping[str, Any]) -> list[str]:
-    """The variants of a run that are models as they are, in its order.
+    """Return the run's variants that are plain models, in its order.
 
     A recipe without steps is one, as is one whose only step takes every tensor from one model (a
     base with its adapter), and a model that is served elsewhere, which has no recipe.
     """
-    return [str(one["name"]) for one in summary["variants"] if _is_plain(one.get("recipe"))]
+    return [
+        str(variant["name"]) for variant in summary["variants"] if _is_plain(variant.get("recipe"))
+    ]
 
 
 def tasks_with_images(results: RunTables) -> frozenset[tuple[str, str]]:
@@ -158,14 +164,14 @@ def _metrics(scores: Iterable[Score]) -> list[Score]:
 
 
 def _check(names: Iterable[str], summary: Mapping[str, Any]) -> None:
-    known = [str(one["name"]) for one in summary["variants"]]
+    known_names = [str(variant["name"]) for variant in summary["variants"]]
     for name in names:
-        _known(name, known)
+        _check_name(name, known_names)
 
 
-def _known(name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise SurgeryError(f"the run has no variant {name!r}.{did_you_mean(name, known)}")
+def _check_name(name: str, known_names: Sequence[str]) -> None:
+    if name not in known_names:
+        raise SurgeryError(f"the run has no variant {name!r}.{did_you_mean(name, known_names)}")
 
 
 def _is_plain(text: str | None) -> bool:

@@ -16,7 +16,7 @@ from surgery.checkpoint.hub import fixed_revisions
 from surgery.checkpoint.ledger import LEDGER, read_ledger
 from surgery.checkpoint.source import Remote
 from surgery.errors import PublishError
-from surgery.execute.files import MADE, companions
+from surgery.execute.files import WRITTEN, companions
 from surgery.execute.run import execute
 from surgery.hub.account import check_card, client
 from surgery.hub.bundle import Bundle
@@ -85,7 +85,7 @@ def publish_sweep(
     results, names, left_out = _selected(run, picks)
     publication = SweepPublication(left_out=left_out)
     for reason in left_out:
-        options.report(f"left out: {reason}")
+        options.report(f"not published: {reason}")
     title = options.collection or str(results.summary.get("sweep") or run.resolve().name)
     sweep = _Sweep(run, client(), options, results, publication, picks)
     repos = {name: f"{namespace}/{slug(f'{title}-{name}')}" for name in names}
@@ -131,11 +131,11 @@ def _selected(run: Path, picks: Sequence[str]) -> tuple[RunTables, list[str], li
     if picks:
         selection = picked(results, read_records(run), [parse_pick(text) for text in picks])
         names = list(selection.names)
-        left_out = [f"{each.variant}: {each.reason}" for each in selection.left_out]
+        left_out = [f"{reason.variant}: {reason.reason}" for reason in selection.left_out]
     if not names:
         conditions = " and ".join(repr(text) for text in picks)
-        why = f"none fulfils {conditions}" if picks else "it has only models as they are"
-        raise PublishError(f"{run}: no variant to publish: {why}.")
+        cause = f"none fulfils {conditions}" if picks else "it has only models as they are"
+        raise PublishError(f"{run}: no variant to publish: {cause}.")
     return results, names, left_out
 
 
@@ -178,8 +178,8 @@ class _Sweep:
         return next(variant for variant in variants if variant["name"] == name)
 
     def _recipe(self, variant: Mapping[str, Any]) -> Recipe:
-        where = f"{self.run / 'run.json'}, variant {variant['name']}"
-        return parse_recipe(variant["recipe"], where, self.options.models)
+        place = f"{self.run / 'run.json'}, variant {variant['name']}"
+        return parse_recipe(variant["recipe"], place, self.options.models)
 
     def _merge(self, out: Path, name: str, recipe: Recipe, fingerprint: str) -> None:
         """Write the variant, if an earlier attempt did not, and check it against the run."""
@@ -190,8 +190,8 @@ class _Sweep:
                 execute(make_plan(recipe, models), models, out, overwrite=True)
         if content_of(out) != fingerprint:
             raise PublishError(
-                f"variant {name!r} comes out otherwise than it was when the run scored it: a model "
-                f"of it changed since. Run the sweep again."
+                f"variant {name!r} differs from the variant that the run scored: one of its "
+                f"models changed since. Run the sweep again."
             )
 
     def _plan(self, name: str, repo: str, recipe: Recipe) -> None:
@@ -204,7 +204,9 @@ class _Sweep:
         files = dict.fromkeys(plan.shards, 0)
         for op in plan.ops:
             files[op.shard] += op.nbytes
-        files |= {key: len(data) for key, (data, _) in companions(plan).items() if key not in MADE}
+        files |= {
+            key: len(data) for key, (data, _) in companions(plan).items() if key not in WRITTEN
+        }
         self.publication.planned[repo] = files
 
     def publish_index(
@@ -212,7 +214,7 @@ class _Sweep:
     ) -> None:
         """Publish the index, and put all into a collection."""
         about = str(self.results.summary.get("description") or "")
-        items = [IndexItem(name, where, self.steps[name]) for name, where in repos.items()]
+        items = [IndexItem(name, location, self.steps[name]) for name, location in repos.items()]
         card = self.publication.card = self._index_card(title, about, items)
         files = {**_index_files(self.run), "README.md": card.encode()}
         if target is not None:
@@ -232,18 +234,18 @@ class _Sweep:
         )  # fmt: skip
 
     def _index_card(self, title: str, about: str, items: Sequence[IndexItem]) -> str:
-        """Write the index card: published variants beside everything that was scored."""
+        """Write the index card: published variants and everything that was scored."""
         summary = self.results.summary
         plain = plain_variants(summary)
         names = [str(variant["name"]) for variant in summary["variants"]]
         published = {item.variant for item in items}
-        others = [name for name in names if name not in plain and name not in published]
+        unpublished = [name for name in names if name not in plain and name not in published]
         scores, differences = index_scores(
             self.results, [*plain, *(n for n in names if n not in plain)]
         )
         shared = set(self.licences.values())
         licence = shared.pop() if len(shared) == 1 and shared != {"other"} else ""
-        selection = Selection(self.picks, tuple(others))
+        selection = Selection(self.picks, tuple(unpublished))
         return index_card(
             title, about, items, scores, differences, licence=licence, selection=selection
         )

@@ -1,4 +1,4 @@
-"""Whether two quantities rank things alike."""
+"""Rank correlation of two quantities."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> Correlation:
     a, b = a[both], b[both]
     if len(a) < FEWEST or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Correlation(nan, -1.0, 1.0, nan, len(a))
-    found = stats.spearmanr(a, b)
-    value = min(1.0, max(-1.0, float(found.statistic)))
+    correlation = stats.spearmanr(a, b)
+    value = min(1.0, max(-1.0, float(correlation.statistic)))
     centre = inf if value == 1 else -inf if value == -1 else atanh(value)
     half = _Z * sqrt((1 + value**2 / 2) / (len(a) - 3))
     low, high = tanh(centre - half), tanh(centre + half)
-    return Correlation(value, low, high, float(found.pvalue), len(a))
+    return Correlation(value, low, high, float(correlation.pvalue), len(a))

@@ -40,7 +40,7 @@ class Interval:
 
 
 def wilson(successes: float, n: float, quantile: float = _Z) -> Interval:
-    """The score interval of a proportion (Wilson 1927, JASA 22:209).
+    """Return the score interval of a proportion (Wilson 1927, JASA 22:209).
 
     Args:
         successes: How many of n.
@@ -56,7 +56,7 @@ def wilson(successes: float, n: float, quantile: float = _Z) -> Interval:
 
 
 def proportion(outcomes: ArrayLike, clusters: Sequence[str]) -> Interval:
-    """Wilson's interval of the mean of outcomes; at the effective sample size where they cluster.
+    """Return Wilson's interval of the mean, at the effective sample size of clustered outcomes.
 
     Args:
         outcomes: Shape (n,), each in [0, 1].
@@ -93,7 +93,7 @@ def mean(values: ArrayLike, clusters: Sequence[str]) -> Interval:
 
 
 def difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[str]) -> Interval:
-    """The mean of a - b, with the paired interval of Bonett and Price (2012, JEBS 37:479).
+    """Return the mean of a - b, with the paired interval of Bonett and Price (2012, JEBS 37:479).
 
     Their adjusted Wald interval adds one to both discordant counts; clusters shrink the counts.
 
@@ -112,7 +112,7 @@ def difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[str]) -> Interval:
     if count < n:
         quantile = _t(count)
         single, together = float(d.var()) / n, _variance(d, groups)
-        if single == 0:  # all alike: every cluster says it once
+        if single == 0:  # all equal: no variance to compare clusters by
             effective = count
         elif together > 0:
             effective = min(n, n * single / together)
@@ -124,7 +124,7 @@ def difference(a: ArrayLike, b: ArrayLike, clusters: Sequence[str]) -> Interval:
 
 
 def _within(value: float, low: float, high: float, least: float, most: float) -> Interval:
-    """An interval cut to what is possible; rounding never puts the estimate outside it."""
+    """Return an interval clipped to the possible range, with the estimate inside."""
     return Interval(value, max(least, min(low, value)), min(most, max(high, value)))
 
 

@@ -1,4 +1,4 @@
-"""How many samples a claim needs, and what claim so many samples allow.
+"""Sample sizes for a claim, and detectable differences for a sample size.
 
 The power is that of the test the reports use, McNemar's exact one, summed over the number of
 discordant samples. The large-sample formula of Connor (1987, Biometrics 43:207) gives a little
@@ -46,12 +46,12 @@ def exact_power(n: int, difference: float, discordant: float) -> float:
     m = np.arange(max(0, int(middle - spread)), min(n, ceil(middle + spread)) + 1)
     worse = _critical(m)
     q = (1 + difference / discordant) / 2
-    found = np.where(worse < 0, 0.0, bdtr(worse, m, q) + bdtrc(m - worse - 1, m, q))
+    power = np.where(worse < 0, 0.0, bdtr(worse, m, q) + bdtrc(m - worse - 1, m, q))
     log_pmf = (
         gammaln(n + 1) - gammaln(m + 1) - gammaln(n - m + 1)
         + xlogy(m, discordant) + xlog1py(n - m, -discordant)
     )  # fmt: skip
-    return float((np.exp(log_pmf) * found).sum())
+    return float((np.exp(log_pmf) * power).sum())
 
 
 def _critical(m: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -61,7 +61,7 @@ def _critical(m: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def samples_needed(difference: float, discordant: float) -> int:
-    """The least number of paired samples that shows a difference with 80% power.
+    """Return the least number of paired samples that detects a difference with 80% power.
 
     Raises:
         ValueError: If the difference is not above 0, or above the share of discordant samples.
@@ -89,7 +89,7 @@ def _connor(difference: float, discordant: float) -> int:
 
 
 def detectable_difference(n: int, discordant: float) -> float:
-    """The smallest difference that n paired samples show with 80% power; nan if none.
+    """Return the smallest difference that n paired samples detect with 80% power; nan if none.
 
     Args:
         n: Samples.
@@ -105,6 +105,6 @@ def detectable_difference(n: int, discordant: float) -> float:
 
 
 def power_table(difference: float) -> list[tuple[float, int]]:
-    """Samples that a difference needs, by the share of samples on which two variants differ."""
+    """Return the samples for a difference, by the share of samples on which two variants differ."""
     shares = [share for share in _SHARES if share >= difference] or [difference]
     return [(share, samples_needed(difference, share)) for share in shares]

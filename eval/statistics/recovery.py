@@ -1,4 +1,4 @@
-"""What part of a gain a variant has."""
+"""The share of a gain that a variant has."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def recovery(
     draws: int = 10_000,
     seed: int = 0,
 ) -> Recovery:
-    """The share of the donor's gain that a variant has, on identical samples.
+    """Return the share of the donor's gain that a variant has, on identical samples.
 
     The interval is the percentile bootstrap over whole clusters (Davison and Hinkley 1997, section
     3.8), all three resampled together. Two made-up samples are drawn from, too: on one the variant
@@ -65,7 +65,7 @@ def recovery(
     Returns:
         Not estimable where the interval of donor - base holds 0: the ratio would be noise.
     """
-    its, low, high = (np.asarray(one, np.float64) for one in (variant, base, donor))
+    its, low, high = (np.asarray(values, np.float64) for values in (variant, base, donor))
     gain = difference(high, low, clusters)
     if gain.low <= 0 <= gain.high:
         return Recovery(gain.value, nan, nan, nan, "the donor's gain is not distinguishable from 0")

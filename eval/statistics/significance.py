@@ -1,4 +1,4 @@
-"""Whether two variants differ at all: exact tests on paired samples, and their correction."""
+"""Exact tests on paired samples for a difference of two variants, and their correction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SCALES: Final = range(1, 65)
 """Outcomes are means over repeats, so a small multiple of them is whole."""
 _LARGEST: Final = 20_000
-"""Total of absolute differences up to which the null distribution is worked out."""
+"""Total of absolute differences up to which the null distribution is computed exactly."""
 _DRAWS: Final = 100_000
 
 
@@ -47,7 +47,7 @@ def mcnemar(a: ArrayLike, b: ArrayLike, clusters: Sequence[str], seed: int = 0) 
             if np.abs(steps).sum() <= _LARGEST:
                 return _exact(steps)
             break
-    return _drawn(totals, seed)
+    return _sampled_p(totals, seed)
 
 
 def _exact(steps: NDArray[np.int64]) -> float:
@@ -61,8 +61,8 @@ def _exact(steps: NDArray[np.int64]) -> float:
     return float(min(1.0, mass[far].sum()))
 
 
-def _drawn(totals: NDArray[np.float64], seed: int) -> float:
-    """The same by drawing; the observed signs count as one draw (Phipson and Smyth 2010)."""
+def _sampled_p(totals: NDArray[np.float64], seed: int) -> float:
+    """Return p by sampling; the observed signs count as one draw (Phipson and Smyth 2010)."""
     generator = np.random.default_rng(seed)
     observed = abs(float(totals.sum())) * (1 - 1e-12)
     hits = 0

@@ -1,4 +1,4 @@
-"""What a benchmark is, and how a suite draws samples from one."""
+"""Benchmarks, and the selection of a suite's samples from one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One published data set: where it is and how a row becomes a sample.
+    """One published data set: its location and the conversion of rows to samples.
 
     Attributes:
         name: What a local copy is called with `--data`.
@@ -64,7 +64,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class BenchmarkTask:
-    """A task of a suite: which rows of a benchmark, and what is made of the outcomes.
+    """A task of a suite: its rows of a benchmark, and its metric.
 
     Attributes:
         name: The task's name.
@@ -84,22 +84,22 @@ class BenchmarkTask:
         Args:
             rows: The benchmark's.
             samples: How many; None takes all.
-            seed: Which ones.
+            seed: Seed of the selection.
 
         Raises:
             ExecutionError: If no row belongs to it, or a row cannot be used.
         """
-        there = [index for index, row in enumerate(rows.light) if self.keep(row)]
-        if not there:
+        indexes = [index for index, row in enumerate(rows.light) if self.keep(row)]
+        if not indexes:
             raise ExecutionError(f"no row of {self.benchmark.name} belongs to {self.name}.")
-        chosen = [there[place] for place in drawn(len(there), samples, seed)]
-        found = [self.benchmark.sample(rows.whole(index)) for index in chosen]
-        made = tuple(replace(one, task=self.name) for one in found)
-        return Task(self.name, self.metric, unique_ids(made))
+        selected = [indexes[place] for place in draw_indexes(len(indexes), samples, seed)]
+        samples_read = [self.benchmark.sample(rows.whole(index)) for index in selected]
+        renamed = tuple(replace(sample, task=self.name) for sample in samples_read)
+        return Task(self.name, self.metric, unique_ids(renamed))
 
 
-def drawn(count: int, samples: int | None, seed: int) -> list[int]:
-    """Which of `count` samples are asked, in order; all of them where `samples` is None or more.
+def draw_indexes(count: int, samples: int | None, seed: int) -> list[int]:
+    """Return the selected of `count` samples, in order; all if `samples` is None or more.
 
     The reference implementation of arXiv 2602.12395 draws with `numpy.random.RandomState(seed)
     .choice`, without replacement, and so do we.
@@ -110,25 +110,25 @@ def drawn(count: int, samples: int | None, seed: int) -> list[int]:
 
 
 def unique_ids(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """The samples; those whose id is another one's, too, have a number added."""
-    seen: dict[str, int] = {}
-    found = []
+    """Yield the samples; a number is appended to repeated ids."""
+    counts: dict[str, int] = {}
+    unique = []
     for sample in samples:
-        count = seen[sample.id] = seen.get(sample.id, 0) + 1
-        found.append(sample if count == 1 else replace(sample, id=f"{sample.id}#{count}"))
-    return tuple(found)
+        count = counts[sample.id] = counts.get(sample.id, 0) + 1
+        unique.append(sample if count == 1 else replace(sample, id=f"{sample.id}#{count}"))
+    return tuple(unique)
 
 
 def with_options(question: str, choices: Sequence[str]) -> str:
-    """A question with its options, each after its letter."""
+    """Return a question with its options, each after its letter."""
     if not choices:
         return question
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)]
     return "\n".join([f"{question}\n\nChoices:", *lines])
 
 
-def letter_of(answer: str, choices: Sequence[str], where: str) -> str:
-    """The letter of a right answer that is given as a letter, as (letter), or as a text.
+def letter_of(answer: str, choices: Sequence[str], location: str) -> str:
+    """Return the letter of a correct answer given as a letter, as (letter), or as a text.
 
     Raises:
         ExecutionError: If it is none of them.
@@ -138,14 +138,16 @@ def letter_of(answer: str, choices: Sequence[str], where: str) -> str:
     bare = answer.strip().strip("().").upper()
     if len(bare) == 1 and bare in (ascii_uppercase[: len(choices)] or ascii_uppercase):
         return bare
-    raise ExecutionError(f"{where}: the answer {answer!r} is none of the options {list(choices)}.")
+    raise ExecutionError(
+        f"{location}: the answer {answer!r} is none of the options {list(choices)}."
+    )
 
 
 def picture_group(pictures: Sequence[Picture]) -> str:
-    """What samples about the same images have in common."""
+    """Return the group of samples about the same images."""
     return sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()[:16]
 
 
-def known(**categories: object) -> Mapping[str, str]:
-    """Categories as text, those without a value left out."""
+def known_categories(**categories: object) -> Mapping[str, str]:
+    """Return categories as text, without those that have no value."""
     return {name: str(value) for name, value in categories.items() if value not in (None, "")}

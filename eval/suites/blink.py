@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known, letter_of, picture_group, with_options
+from eval.suites.benchmark import (
+    Benchmark,
+    known_categories,
+    letter_of,
+    picture_group,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from eval.suites.rows import Row
@@ -30,7 +36,7 @@ def _sample(row: Row) -> Sample:
         kind=AnswerKind.OPTION,
         choices=choices,
         images=pictures,
-        categories=known(kind=row["sub_task"]),
+        categories=known_categories(kind=row["sub_task"]),
         group=picture_group(pictures),
     )
 

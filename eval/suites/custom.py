@@ -1,4 +1,4 @@
-"""A suite of one's own: a jsonl file of samples, and a short YAML that says how to read it."""
+"""Custom suites: a jsonl file of samples, and a short YAML that describes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import Field, ValidationError
 
 from eval.records import AnswerKind, Metric, Sample, Suite, Task
-from eval.suites.benchmark import drawn, known, letter_of, picture_group, unique_ids, with_options
+from eval.suites.benchmark import (
+    draw_indexes,
+    known_categories,
+    letter_of,
+    picture_group,
+    unique_ids,
+    with_options,
+)
 from eval.suites.rows import json_rows
 from surgery.errors import ExecutionError, RecipeError
 from surgery.reading import resolve
@@ -27,22 +34,22 @@ _NEEDED: Final = ("prompt", "answer")
 
 
 class SuiteModel(Strict):
-    """What may stand in a suite's YAML."""
+    """The schema of a custom suite's YAML."""
 
-    name: str = Field(min_length=1, max_length=60, description="What the suite is called.")
-    rows: str = Field(min_length=1, description="The jsonl file, next to this one.")
+    name: str = Field(min_length=1, max_length=60, description="Name of the suite.")
+    rows: str = Field(min_length=1, description="JSON Lines file, relative to this file.")
     metric: Literal["m_vis", "m_v2r", "m_rea", "accuracy"] = Field(
-        default="accuracy", description="What is made of the outcomes."
+        default="accuracy", description="Metric of the suite."
     )
     kind: Literal["option", "number", "math", "text", "exact"] = Field(
-        default="text", description="What a right answer is, and so how it is compared."
+        default="text", description="Kind of a correct answer, which determines the comparison."
     )
-    tolerance: float = Field(default=0.0, ge=0, description="How far off a number may be.")
+    tolerance: float = Field(default=0.0, ge=0, description="Tolerance of a number.")
     columns: dict[Column, str] = Field(
-        default_factory=dict, description="What the file calls a column, where it is another word."
+        default_factory=dict, description="Names of columns in the file, where they differ."
     )
     categories: list[str] = Field(default=[], description="Columns by which scores are split.")
-    max_new_tokens: int = Field(default=2048, ge=1, description="Longest answer.")
+    max_new_tokens: int = Field(default=2048, ge=1, description="Maximum tokens of a response.")
 
 
 def load_custom(path: Path, samples: int | None, seed: int) -> Suite:
@@ -51,7 +58,7 @@ def load_custom(path: Path, samples: int | None, seed: int) -> Suite:
     Args:
         path: The YAML.
         samples: How many are drawn; None takes all.
-        seed: Which ones.
+        seed: Seed of the selection.
 
     Raises:
         RecipeError: If something in the YAML is wrong; says where.
@@ -67,16 +74,16 @@ def load_custom(path: Path, samples: int | None, seed: int) -> Suite:
     if not resolve(rows).is_relative_to(resolve(folder)):
         node = root.get("rows")
         raise RecipeError(
-            f"rows: {model.rows!r} leads out of {folder}.", node.place if node else None
+            f"rows: {model.rows!r} points outside {folder}.", node.place if node else None
         )
-    found = list(json_rows(rows, folder))
-    if not found:
+    file_rows = list(json_rows(rows, folder))
+    if not file_rows:
         raise ExecutionError(f"{rows} holds no sample.")
-    found = [found[index] for index in drawn(len(found), samples, seed)]
-    made = unique_ids([_sample(row, model, index) for index, row in enumerate(found)])
+    file_rows = [file_rows[index] for index in draw_indexes(len(file_rows), samples, seed)]
+    samples_made = unique_ids([_sample(row, model, index) for index, row in enumerate(file_rows)])
     metric = Metric(model.metric)
-    _check(made, metric, rows)
-    return Suite(model.name, (Task(model.name, metric, made),), model.max_new_tokens)
+    _check(samples_made, metric, rows)
+    return Suite(model.name, (Task(model.name, metric, samples_made),), model.max_new_tokens)
 
 
 def _sample(row: Row, model: SuiteModel, index: int) -> Sample:
@@ -101,24 +108,24 @@ def _sample(row: Row, model: SuiteModel, index: int) -> Sample:
         images=pictures,
         description=None if description is None else str(description),
         tolerance=model.tolerance,
-        categories=known(**{column: row[column] for column in model.categories}),
+        categories=known_categories(**{column: row[column] for column in model.categories}),
         demonstration=_demonstration(row, name("demonstration")),
         group=str(row.values.get(name("group")) or (picture_group(pictures) if pictures else "")),
     )
 
 
 def _choices(row: Row, column: str) -> tuple[str, ...]:
-    found = row.values.get(column)
-    if found is not None and not isinstance(found, list):
-        raise ExecutionError(f"{row.where}: {column!r} is {str(found)[:80]!r}; expected a list.")
-    return tuple(map(str, found or ()))
+    value = row.values.get(column)
+    if value is not None and not isinstance(value, list):
+        raise ExecutionError(f"{row.where}: {column!r} is {str(value)[:80]!r}; expected a list.")
+    return tuple(map(str, value or ()))
 
 
 def _demonstration(row: Row, column: str) -> str:
-    found = row.values.get(column)
-    if found is not None and not isinstance(found, str):
-        raise ExecutionError(f"{row.where}: {column!r} is {found!r}; expected text, or nothing.")
-    return "" if found is None else row.text(column)
+    value = row.values.get(column)
+    if value is not None and not isinstance(value, str):
+        raise ExecutionError(f"{row.where}: {column!r} is {value!r}; expected text, or nothing.")
+    return "" if value is None else row.text(column)
 
 
 def _check(samples: tuple[Sample, ...], metric: Metric, rows: Path) -> None:

@@ -1,4 +1,4 @@
-"""GSM8K test (arXiv 2110.14168): school arithmetic in words."""
+"""GSM8K test (arXiv 2110.14168): school arithmetic as text."""
 
 from __future__ import annotations
 

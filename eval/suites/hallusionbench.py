@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known
+from eval.suites.benchmark import Benchmark, known_categories
 from surgery.errors import ExecutionError
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def _sample(row: Row) -> Sample:
         answer=_ANSWERS[gold],
         kind=AnswerKind.TEXT,
         images=row.pictures("image"),
-        categories=known(category=place[0], subcategory=place[1], visual_input=row["visual_input"]),
+        categories=known_categories(
+            category=place[0], subcategory=place[1], visual_input=row["visual_input"]
+        ),
         group="/".join(place[:3]),  # a set: one figure and its altered copies
     )
 

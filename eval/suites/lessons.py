@@ -31,7 +31,7 @@ def lessons(
     of a file are taken in an order of their own, over again where more are wanted than there are.
 
     Args:
-        suites: `specimen`, or YAML files of one's own, relative to `folder`.
+        suites: `specimen`, or YAML files of custom suites, relative to `folder`.
         tasks: Weights by task; by their number of samples when empty.
         samples: How many; None takes each sample of the files once.
         seed: Which, and in what order.
@@ -49,7 +49,7 @@ def lessons(
             _refuse_twice(specimen.TRAINED, pools)
             if samples is None:
                 raise SurgeryError(
-                    "the specimen's questions never end; say how many with 'samples'."
+                    "the specimen has unlimited questions; set their number with 'samples'."
                 )
             pools |= {task: specimen.lessons(task, seed) for task in specimen.TRAINED}
             sizes |= dict.fromkeys(specimen.TRAINED, 1)
@@ -58,39 +58,39 @@ def lessons(
             _refuse_twice([task.name], pools)
             pools[task.name] = _endless(task.samples, seed)
             sizes[task.name] = len(task.samples)
-    for wanted in tasks:
-        if wanted not in pools:
-            near = did_you_mean(wanted, pools)
-            raise SurgeryError(f"there is no task {wanted!r} to train on.{near}")
+    for weight in tasks:
+        if weight not in pools:
+            near = did_you_mean(weight, pools)
+            raise SurgeryError(f"there is no task {weight!r} to train on.{near}")
     weights = tasks or sizes
     if samples is None and not tasks:
-        chosen = [name for name, size in sizes.items() for _ in range(size)]
-        np.random.default_rng([seed, 79]).shuffle(chosen)
+        task_names = [name for name, size in sizes.items() for _ in range(size)]
+        np.random.default_rng([seed, 79]).shuffle(task_names)
     else:
         shares = np.array(list(weights.values()), dtype=np.float64)
         count = samples or sum(sizes[name] for name in weights)
-        drawn = np.random.default_rng([seed, 79]).choice(
+        indexes = np.random.default_rng([seed, 79]).choice(
             len(shares), size=count, p=shares / shares.sum()
         )
-        chosen = [list(weights)[index] for index in drawn]
-    return [next(pools[name]) for name in chosen]
+        task_names = [list(weights)[index] for index in indexes]
+    return [next(pools[name]) for name in task_names]
 
 
 def _refuse_benchmark(name: str) -> None:
     if name in SUITES:
         raise SurgeryError(
             f"{name!r} is a benchmark: a model that has trained on it cannot be measured with it. "
-            "Train on a YAML of your own samples, or on the specimen's training questions."
+            "Train on the YAML of a custom suite, or on the specimen's training questions."
         )
     if name != specimen.NAME and not name.endswith((".yaml", ".yml")):
         near = did_you_mean(name, [specimen.NAME])
-        raise SurgeryError(f"there is no suite {name!r} to train on.{near} One of your own is a "
+        raise SurgeryError(f"there is no suite {name!r} to train on.{near} A custom suite is a "
                            ".yaml file.")  # fmt: skip
 
 
-def _refuse_twice(names: Iterable[str], known: Mapping[str, object]) -> None:
+def _refuse_twice(names: Iterable[str], known_names: Mapping[str, object]) -> None:
     for name in names:
-        if name in known:
+        if name in known_names:
             raise SurgeryError(
                 f"two suites to train on have a task {name!r}; give one of them another 'name'."
             )

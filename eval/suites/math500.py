@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known
+from eval.suites.benchmark import Benchmark, known_categories
 
 if TYPE_CHECKING:
     from eval.suites.rows import Row
@@ -18,7 +18,7 @@ def _sample(row: Row) -> Sample:
         prompt=row.text("problem"),
         answer=row.text("answer"),
         kind=AnswerKind.MATH,
-        categories=known(subject=row["subject"], level=row["level"]),
+        categories=known_categories(subject=row["subject"], level=row["level"]),
     )
 
 

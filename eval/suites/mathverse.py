@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known, letter_of
+from eval.suites.benchmark import Benchmark, known_categories, letter_of
 
 if TYPE_CHECKING:
     from eval.suites.rows import Row
 
-_SEEN: Final = "Answer the question that stands in the image."
+_VISION_PROMPT: Final = "Answer the question that stands in the image."
 """For the versions whose question is only in the image."""
 
 
@@ -22,11 +22,11 @@ def _sample(row: Row) -> Sample:
     return Sample(
         id=row.text("sample_index"),
         task="mathverse",
-        prompt=row.text("question") or _SEEN,  # options stand in the question
+        prompt=row.text("question") or _VISION_PROMPT,  # options stand in the question
         answer=answer,
         kind=kind,
         images=row.pictures("image"),
-        categories=known(
+        categories=known_categories(
             version=row["problem_version"], subject=about.get("subject"),
             subfield=about.get("subfield"), question_type=row["question_type"],
         ),

@@ -6,7 +6,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known, letter_of, picture_group, with_options
+from eval.suites.benchmark import (
+    Benchmark,
+    known_categories,
+    letter_of,
+    picture_group,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from eval.suites.rows import Row
@@ -30,7 +36,7 @@ def _sample(row: Row) -> Sample:
         kind=kind,
         choices=choices,
         images=pictures,
-        categories=known(subject=row["subject"], level=row["level"]),
+        categories=known_categories(subject=row["subject"], level=row["level"]),
         group=picture_group(pictures),
     )
 

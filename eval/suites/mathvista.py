@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known, letter_of, picture_group, with_options
+from eval.suites.benchmark import (
+    Benchmark,
+    known_categories,
+    letter_of,
+    picture_group,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +21,8 @@ if TYPE_CHECKING:
 
 def metadata(row: Row) -> Mapping[str, Any]:
     """Category, context, task, ... of a row."""
-    found: Mapping[str, Any] = row["metadata"] or {}
-    return found
+    fields: Mapping[str, Any] = row["metadata"] or {}
+    return fields
 
 
 def _sample(row: Row) -> Sample:
@@ -44,7 +50,7 @@ def _sample(row: Row) -> Sample:
         choices=choices,
         images=pictures,
         tolerance=tolerance,
-        categories=known(
+        categories=known_categories(
             category=about.get("category"), context=about.get("context"), task=about.get("task"),
             source=about.get("source"), answer_type=row["answer_type"],
         ),

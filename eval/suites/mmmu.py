@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from eval.grading.numbers import quantity
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known, letter_of, picture_group, with_options
+from eval.suites.benchmark import (
+    Benchmark,
+    known_categories,
+    letter_of,
+    picture_group,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from eval.suites.rows import Row
@@ -24,12 +30,12 @@ _IMAGES: Final = tuple(f"image_{number}" for number in range(1, 8))
 
 
 def _several(text: str) -> tuple[str, ...]:
-    """A list that the data set writes as Python would; any other text is one entry."""
+    """Return a list that the data set writes as Python would; any other text is one entry."""
     try:
-        found = ast.literal_eval(text)
+        entries = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return (text,)
-    return tuple(map(str, found)) if isinstance(found, list) else (text,)
+    return tuple(map(str, entries)) if isinstance(entries, list) else (text,)
 
 
 def _sample(row: Row) -> Sample:
@@ -52,7 +58,7 @@ def _sample(row: Row) -> Sample:
         choices=choices,
         also=also,
         images=pictures,
-        categories=known(
+        categories=known_categories(
             # validation_Art_Theory_12
             subject=row.text("id").partition("_")[2].rpartition("_")[0],
             subfield=row["subfield"], difficulty=row["topic_difficulty"],

@@ -1,4 +1,4 @@
-"""The tasks of arXiv 2602.12395, coarse and fine; which rows belong to which follows its authors'
+"""The tasks of arXiv 2602.12395, coarse and fine; their rows follow the authors'
 scripts.
 """  # noqa: D205
 
@@ -29,8 +29,8 @@ def _is(key: str, value: str) -> Callable[[Row], bool]:
 
 def _is_geometry(row: Row) -> bool:
     about = metadata(row)
-    drawn, asked = about.get("context"), about.get("task")
-    return drawn == "geometry diagram" or asked == "geometry problem solving"
+    context, task = about.get("context"), about.get("task")
+    return context == "geometry diagram" or task == "geometry problem solving"
 
 
 def _is_chart(row: Row) -> bool:

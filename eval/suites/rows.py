@@ -1,6 +1,6 @@
 """Rows of a benchmark: from the Hub through the datasets library, or from a folder like it.
 
-Images are decoded once, to find broken ones before anything is asked; their files go into samples
+Images are decoded once, to find broken images before anything is asked; their files go into samples
 as they are stored.
 """
 
@@ -37,7 +37,7 @@ class Row:
     folder: Path | None = None
 
     def __getitem__(self, column: str) -> Any:
-        """The value of a column.
+        """Return the value of a column.
 
         Raises:
             ExecutionError: If there is none.
@@ -49,63 +49,63 @@ class Row:
         return self.values[column]
 
     def text(self, column: str) -> str:
-        """A column as text; "" where it holds nothing."""
+        """Return a column as text; "" if it is empty."""
         value = self[column]
-        found = "" if value is None else str(value).strip()
+        result = "" if value is None else str(value).strip()
         try:
-            found.encode()
+            result.encode()
         except UnicodeEncodeError:
             raise ExecutionError(f"{self.where}: {column!r} holds half a character.") from None
-        return found
+        return result
 
     def pictures(self, *columns: str) -> tuple[Picture, ...]:
-        """The images of columns, those that hold none left out.
+        """Return the images of columns, without empty columns.
 
         Raises:
-            ExecutionError: If one is not an image, or its path leads out of the folder.
+            ExecutionError: If one is not an image, or its path points outside the folder.
         """
-        found: list[Picture] = []
+        images: list[Picture] = []
         for column in columns:
             value = self.values.get(column)
-            for one in value if isinstance(value, list) else [value]:
-                if one is not None and one != "":
-                    found.append(self._picture(column, one))
-        return tuple(found)
+            for image in value if isinstance(value, list) else [value]:
+                if image is not None and image != "":
+                    images.append(self._picture(column, image))
+        return tuple(images)
 
     def _picture(self, column: str, value: Any) -> Picture:
-        where = f"{self.where}: {column!r}"
+        place = f"{self.where}: {column!r}"
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-            return _readable(value["bytes"], where)
+            return _readable(value["bytes"], place)
         if isinstance(value, bytes):
-            return _readable(value, where)
+            return _readable(value, place)
         path = value.get("path") if isinstance(value, dict) else value
         if not isinstance(path, str) or self.folder is None:
-            raise ExecutionError(f"{where} holds no image.")
-        return _readable(_bytes(self.folder, path, where), f"{where}: {path!r}")
+            raise ExecutionError(f"{place} holds no image.")
+        return _readable(_bytes(self.folder, path, place), f"{place}: {path!r}")
 
 
-def _readable(data: bytes, where: str) -> Picture:
+def _readable(data: bytes, location: str) -> Picture:
     """Return an image that every engine can decode."""
     try:
         check_image(data)
     except ExecutionError as error:
-        raise ExecutionError(f"{where} {error}") from None
+        raise ExecutionError(f"{location} {error}") from None
     return Picture(data)
 
 
-def _bytes(folder: Path, name: str, where: str) -> bytes:
-    """A file inside the folder."""
+def _bytes(folder: Path, name: str, location: str) -> bytes:
+    """Return a file inside the folder."""
     root = folder.resolve()
     try:
         path = (root / name).resolve()
     except (ValueError, OSError, RuntimeError) as error:
-        raise ExecutionError(f"{where}: {name!r} is no path: {error}.") from None
+        raise ExecutionError(f"{location}: {name!r} is no path: {error}.") from None
     if not path.is_relative_to(root):
-        raise ExecutionError(f"{where}: {name!r} leads out of {folder}.")
+        raise ExecutionError(f"{location}: {name!r} points outside {folder}.")
     try:
         return read_bytes(path, _LARGEST)
     except OSError as error:
-        raise ExecutionError(f"{where}: {name!r} cannot be read: {error.strerror}.") from None
+        raise ExecutionError(f"{location}: {name!r} cannot be read: {error.strerror}.") from None
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ def hub_rows(hub: str, configs: Sequence[str], split: str, images: Sequence[str]
                 )
             )
         except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
-            told = " ".join(str(error).split())[:200]
+            text = " ".join(str(error).split())[:200]
             raise ExecutionError(
-                f"the data set {hub} could not be loaded from the Hub: {told}. With a local copy, "
+                f"the data set {hub} could not be loaded from the Hub: {text}. With a local copy, "
                 f"name its folder with --data."
             ) from None
     return _of_datasets(parts, images, None, hub)
@@ -191,34 +191,34 @@ def local_rows(
     try:
         parts = [Dataset.from_parquet(str(file)) for file in files]
     except (OSError, ValueError, RuntimeError) as error:
-        told = " ".join(str(error.__cause__ or error).split())[:200]
-        raise ExecutionError(f"{folder} cannot be read as parquet: {told}.") from None
+        text = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ExecutionError(f"{folder} cannot be read as parquet: {text}.") from None
     finally:
         enable_progress_bars()
     return _of_datasets(parts, images, folder, str(folder))
 
 
 def _of_datasets(
-    parts: Sequence[Any], images: Sequence[str], folder: Path | None, where: str
+    parts: Sequence[Any], images: Sequence[str], folder: Path | None, location: str
 ) -> Rows:
     from datasets import Image
 
     light: list[Row] = []
     places: list[tuple[int, int]] = []
-    kept: list[Any] = []
+    stored: list[Any] = []
     for part in parts:
         for column in images:
             if isinstance(part.features.get(column), Image):
                 part = part.cast_column(column, Image(decode=False))  # noqa: PLW2901
-        kept.append(part)
+        stored.append(part)
         bare = part.remove_columns([name for name in images if name in part.column_names])
         for index, values in enumerate(bare):
-            light.append(Row(values, f"{where}, row {len(light)}", folder))
-            places.append((len(kept) - 1, index))
+            light.append(Row(values, f"{location}, row {len(light)}", folder))
+            places.append((len(stored) - 1, index))
 
     def whole(index: int) -> Row:
         number, row = places[index]
-        return Row(kept[number][row], light[index].where, folder)
+        return Row(stored[number][row], light[index].where, folder)
 
     return Rows(light, whole)
 

@@ -1,6 +1,6 @@
 """Held-out questions of the world that the specimen family was trained in, drawn from a seed.
 
-No stage was trained on combine: it asks what is in the pictures of `count` in words that are new to
+No stage was trained on combine: it asks about the images of `count` with words that are new to
 the models.
 """
 
@@ -51,7 +51,7 @@ _LONGEST: Final = 48  # tokens of the longest demonstration the models were trai
 
 
 def load(samples: int, seed: int) -> Suite:
-    """Draw different questions; the same arguments give the same ones.
+    """Draw different questions; the same arguments give the same questions.
 
     Args:
         samples: How many of each task.
@@ -68,12 +68,12 @@ def load(samples: int, seed: int) -> Suite:
 
 
 def lessons(task: str, seed: int) -> Iterator[Sample]:
-    """An endless stream of training questions, none of which is ever asked by `load`."""
+    """Yield training questions without end, none of which `load` ever asks."""
     return map(sample_of, training_stream(task, seed))
 
 
 def sample_of(item: Item) -> Sample:
-    """A question of the world as a sample."""
+    """Return a question of the specimen as a sample."""
     return Sample(
         id=item.id,
         task=item.task,

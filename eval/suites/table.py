@@ -1,4 +1,4 @@
-"""Every suite there is, and how one is loaded."""
+"""All suites, and their loading."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _LONGEST: Final = 2048  # tokens, as in arXiv 2602.12395
 
 @dataclass(frozen=True)
 class Choice:
-    """Which samples are asked.
+    """The selection of samples.
 
     Attributes:
         samples: Of each task; None takes the suite's own number.
-        seed: Which ones are drawn.
+        seed: Seed of the selection.
         data: Local folders of benchmarks, by name; the others come from the Hub.
     """
 
@@ -89,10 +89,10 @@ _SPECIMEN: Final = "the specimen's own held-out questions; needs no download"
 
 
 def load_suite(name: str, choice: Choice) -> Suite:
-    """A suite with its samples.
+    """Return a suite with its samples.
 
     Args:
-        name: A key of `SUITES`, `specimen`, or the path of a YAML of your own.
+        name: A key of `SUITES`, `specimen`, or the path of a custom suite's YAML.
         choice: Which samples.
 
     Raises:
@@ -108,7 +108,7 @@ def load_suite(name: str, choice: Choice) -> Suite:
 
         return load_custom(Path(name), choice.samples, choice.seed)
     near = did_you_mean(name, [specimen.NAME, *SUITES])
-    raise SurgeryError(f"there is no suite {name!r}.{near} A suite of your own is a .yaml file.")
+    raise SurgeryError(f"there is no suite {name!r}.{near} A custom suite is a .yaml file.")
 
 
 def list_suites() -> list[tuple[str, str, str]]:
@@ -122,10 +122,10 @@ def list_suites() -> list[tuple[str, str, str]]:
         >>> list_suites()[0][0]
         'specimen'
     """
-    found = [(specimen.NAME, _SPECIMEN, "")]
+    entries = [(specimen.NAME, _SPECIMEN, "")]
     for name, entry in SUITES.items():
-        found.append((name, entry.line, ", ".join(dict.fromkeys(_hubs(entry.parts)))))
-    return found
+        entries.append((name, entry.line, ", ".join(dict.fromkeys(_hubs(entry.parts)))))
+    return entries
 
 
 def _hubs(parts: Iterable[BenchmarkTask]) -> list[str]:

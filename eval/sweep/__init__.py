@@ -1,1 +1,1 @@
-"""Variants x suites: which ones, asked resumably, made into tables."""
+"""Variants times suites: their selection, resumable evaluation, and tables."""

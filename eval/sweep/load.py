@@ -89,7 +89,7 @@ def load_sweep(path: Path) -> Sweep:
 
 
 class _Lowering:
-    """The checked YAML to what is run."""
+    """Converts the validated YAML to a sweep."""
 
     def __init__(self, model: SweepModel, root: Node, folder: Path) -> None:
         self._model = model
@@ -109,15 +109,15 @@ class _Lowering:
     def sweep(self, name: str) -> Sweep:
         model = self._model
         style = self._style()
-        self._known(model.grader, GRADERS, "grader")
+        self._check_known(model.grader, GRADERS, "grader")
         for key in ("base", "donor"):
             if getattr(model, key) is not None:
-                self._known(getattr(model, key), self._models, key)
+                self._check_known(getattr(model, key), self._models, key)
         variants = unique(tuple(self._variants()))
         against = model.against or model.base
         names = [variant.name for variant in variants]
         if model.against is not None:
-            self._known(model.against, names, "against")
+            self._check_known(model.against, names, "against")
         return Sweep(
             name=name,
             variants=variants,
@@ -146,23 +146,23 @@ class _Lowering:
                 f"form; found {kind_of(style)}", "style",
             )  # fmt: skip
         if not style.endswith((".yaml", ".yml")):
-            self._known(style, [*STYLES, TEMPLATE], "style")
+            self._check_known(style, [*STYLES, TEMPLATE], "style")
         return read_style(style, self._folder)
 
     def _variants(self) -> Iterator[Variant]:
-        wanted = self._model.variants
-        names = list(self._models) if wanted.plain is None else wanted.plain
+        section = self._model.variants
+        names = list(self._models) if section.plain is None else section.plain
         for index, name in enumerate(names):
-            self._known(name, self._models, "variants", "plain", index)
+            self._check_known(name, self._models, "variants", "plain", index)
             yield plain(name, self._models[name])
-        if wanted.thirds:
+        if section.thirds:
             yield from thirds(self._pair("thirds"))
-        for index, component in enumerate(wanted.layers):
+        for index, component in enumerate(section.layers):
             pair = self._pair("layers")
             yield from layers(pair, component, self._count(component, index))
-        if wanted.grid is not None:
+        if section.grid is not None:
             yield from self._grid()
-        for index, name in enumerate(wanted.recipes):
+        for index, name in enumerate(section.recipes):
             yield self._recipe(name, index)
 
     def _pair(self, key: str) -> Pairing:
@@ -182,8 +182,8 @@ class _Lowering:
 
         pair = self._pair("layers")
         with open_checkpoint(pair.models[pair.base]) as checkpoint:
-            found = resolve(checkpoint.info.config, checkpoint.info.tensors).layers
-        counts = {str(name): count for name, count in found.items()}
+            layer_count = resolve(checkpoint.info.config, checkpoint.info.tensors).layers
+        counts = {str(name): count for name, count in layer_count.items()}
         if component not in counts:
             self._fail(
                 f"{pair.base!r} has no {component} layers.{did_you_mean(component, counts)}",
@@ -192,33 +192,33 @@ class _Lowering:
         return counts[component]
 
     def _grid(self) -> Iterator[Variant]:
-        found = self._model.variants.grid
-        assert found is not None
-        for index, region in enumerate(found.regions):
+        section = self._model.variants.grid
+        assert section is not None
+        for index, region in enumerate(section.regions):
             self._selector(f"language[{region}]", region, Region, "regions", index)
         modules = ["all", *Module]
-        for index, module in enumerate(found.modules):
-            known = module.partition(".")[0] in modules
+        for index, module in enumerate(section.modules):
+            is_known = module.partition(".")[0] in modules
             text = "language" if module == "all" else f"language[:].{module}"
-            self._selector(text if known else "", module, modules, "modules", index)
-        wanted = Grid(
-            tuple(found.regions), tuple(found.modules), tuple(found.methods), tuple(found.t)
+            self._selector(text if is_known else "", module, modules, "modules", index)
+        grid_values = Grid(
+            tuple(section.regions), tuple(section.modules), tuple(section.methods), tuple(section.t)
         )
-        return grid(self._pair("grid"), wanted)
+        return grid(self._pair("grid"), grid_values)
 
-    def _selector(self, text: str, word: str, known: Iterable[str], key: str, index: int) -> None:
+    def _selector(self, text: str, word: str, names: Iterable[str], key: str, index: int) -> None:
         try:
             parse_selector(text)
         except RecipeError:
             self._fail(
-                f"{key}: {word!r} picks nothing.{did_you_mean(word, known)}",
+                f"{key}: {word!r} picks nothing.{did_you_mean(word, names)}",
                 "variants", "grid", key, index,
             )  # fmt: skip
 
     def _recipe(self, name: str, index: int) -> Variant:
-        here = self._folder / name
+        path = self._folder / name
         try:
-            recipe = load_recipe(here if is_file(here) else name)
+            recipe = load_recipe(path if is_file(path) else name)
         except RecipeError as error:
             if error.place is not None:
                 raise
@@ -233,19 +233,19 @@ class _Lowering:
         return Variant(bound.name, bound, {"recipe": name})
 
     def _local(self, suite: str) -> str:
-        """A suite's name, or its path seen from here."""
-        here = self._folder / suite
-        return str(here) if suite.endswith((".yaml", ".yml")) and is_file(here) else suite
+        """Return a suite's name, or its path relative to the current folder."""
+        path = self._folder / suite
+        return str(path) if suite.endswith((".yaml", ".yml")) and is_file(path) else suite
 
-    def _known(self, word: str, known: Iterable[str], *at: str | int) -> None:
-        known = list(known)
-        if word not in known:
-            keys = [step for step in at if isinstance(step, str)]
-            self._fail(f"{keys[-1]}: there is no {word!r}.{did_you_mean(word, known)}", *at)
+    def _check_known(self, word: str, names: Iterable[str], *path: str | int) -> None:
+        names = list(names)
+        if word not in names:
+            keys = [step for step in path if isinstance(step, str)]
+            self._fail(f"{keys[-1]}: there is no {word!r}.{did_you_mean(word, names)}", *path)
 
-    def _fail(self, message: str, *at: str | int) -> NoReturn:
-        node = self._root.walk(at[:-1])
-        last = at[-1]
+    def _fail(self, message: str, *path: str | int) -> NoReturn:
+        node = self._root.walk(path[:-1])
+        last = path[-1]
         value = node.walk((last,))
         place = node.place_of(last) if value is node else value.place
         raise RecipeError(message if message.endswith((".", "?")) else f"{message}.", place)

@@ -1,4 +1,4 @@
-"""A run's results: records, tables and a summary, worked out from what is in the store."""
+"""A run's results: records, tables and a summary, computed from the store."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def make_results(records: Sequence[Graded], summary: Mapping[str, Any]) -> RunTa
         "recovery": _frame(parts, Share),
         "power": _frame(power(compared, records), Power),
     }
-    told = {**summary, "judge": _agreement(records), "missing": _reasons(records)}
-    return RunTables(RunKind.EVALUATION, told, tables)
+    summary_text = {**summary, "judge": _agreement(records), "missing": _reasons(records)}
+    return RunTables(RunKind.EVALUATION, summary_text, tables)
 
 
 def _frame(rows: Iterable[Any], kind: type[Any]) -> DataFrame:
     from pandas import DataFrame
 
-    return DataFrame([asdict(row) for row in rows], columns=[each.name for each in fields(kind)])
+    return DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(kind)])
 
 
 def rows_of(results: RunTables, kind: type[Row]) -> list[Row]:
@@ -79,7 +79,7 @@ def write_results(results: RunTables, folder: Path, records: Sequence[Graded]) -
 
 
 def load_results(folder: Path, **changes: str | None) -> RunTables:
-    """Return the results of a run that has ended, worked out anew from its records.
+    """Return the results of a run that has ended, computed from its records.
 
     Args:
         folder: The run's folder.
@@ -97,9 +97,9 @@ def load_results(folder: Path, **changes: str | None) -> RunTables:
             f"{folder / HEADER} cannot be read ({error}). Run the evaluation again with the same "
             f"--out: responses are kept."
         ) from None
-    given = {key: value for key, value in changes.items() if value is not None}
+    options = {key: value for key, value in changes.items() if value is not None}
     try:
-        return make_results(records, {**summary, **given})
+        return make_results(records, {**summary, **options})
     except (KeyError, ValueError, TypeError) as error:
         raise ExecutionError(
             f"{folder / RECORDS} does not hold what an evaluation writes: records are "
@@ -128,13 +128,13 @@ def _check_summary(summary: Any) -> None:
 
 
 def _reasons(records: Sequence[Graded]) -> dict[str, int]:
-    """Why responses are missing, the commonest reason first."""
+    """Return the reasons for missing responses, the most common first."""
     reasons = Counter(record.failure for record in records if record.correct is None)
     return dict(reasons.most_common())
 
 
 def _agreement(records: Sequence[Graded]) -> dict[str, Any] | None:
-    """How often a judge and the rule differ, if there was a judge."""
+    """Return how often judge and rule differ, if there was a judge."""
     judged = [r for r in records if r.judged is not None and r.correct is not None]
     if not judged:
         return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which variants results compare.
+    """The variants that results compare.
 
     Attributes:
         against: The variant all are compared with.
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def score(
-    asked: Sequence[AskedVariant],
+    asked_variants: Sequence[AskedVariant],
     suites: Sequence[Suite],
     settings: EvalSettings,
     folder: Path,
@@ -52,7 +52,7 @@ def score(
     """Grade what is in the store, work results out and write them.
 
     Args:
-        asked: The variants with their questions.
+        asked_variants: The variants with their questions.
         suites: The questions.
         settings: Settings of the run.
         folder: The run's folder.
@@ -67,10 +67,10 @@ def score(
     store = Store(folder)
     records = [
         record
-        for one in asked
+        for variant in asked_variants
         for record in graded(
-            one.variant.name, zip(one.questions, one.keys, strict=True), store.responses,
-            store.failures, style=one.style, grader=grader,
+            variant.variant.name, zip(variant.questions, variant.keys, strict=True),
+            store.responses, store.failures, style=variant.style, grader=grader,
         )
     ]  # fmt: skip
     if judge is not None:
@@ -81,9 +81,11 @@ def score(
         "grader": grader,
         **settings.header(),
         "suites": [_suite(suite) for suite in suites],
-        "variants": [_variant(one) for one in asked],
+        "variants": [_variant(variant) for variant in asked_variants],
         "notes": [note for note in (limit_note(suites, settings.generation.max_pixels),) if note]
-        + [one.note for one in {one.shrinkage for one in asked} if one],
+        + [
+            variant.note for variant in {variant.shrinkage for variant in asked_variants} if variant
+        ],
         "versions": versions(*DISTRIBUTIONS),
         "hardware": hardware(),
     }
@@ -103,12 +105,12 @@ def _suite(suite: Suite) -> dict[str, Any]:
     }
 
 
-def _variant(asked: AskedVariant) -> dict[str, Any]:
-    recipe = asked.variant.recipe
+def _variant(asked_variant: AskedVariant) -> dict[str, Any]:
+    recipe = asked_variant.variant.recipe
     return {
-        "name": asked.variant.name,
-        "fingerprint": asked.content,
-        "traits": dict(asked.variant.traits),
+        "name": asked_variant.variant.name,
+        "fingerprint": asked_variant.content,
+        "traits": dict(asked_variant.variant.traits),
         "recipe": None if recipe is None else to_yaml(recipe),
-        "seconds": {key: round(value, 3) for key, value in asdict(asked.timing).items()},
+        "seconds": {key: round(value, 3) for key, value in asdict(asked_variant.timing).items()},
     }

@@ -32,7 +32,7 @@ class Grid:
     Attributes:
         regions: Of the decoder: early, mid, late, or layers such as `0:9`.
         modules: `all`, `attention`, `mlp`, `norm`.
-        methods: How the donor's layers come in.
+        methods: Methods for the donor's layers.
         t: For linear and slerp, how far from the base (0) to the donor (1).
     """
 
@@ -59,7 +59,7 @@ class Pairing:
     cuts: Mapping[Component, tuple[int, int]] = field(default_factory=dict)
 
     def recipe(self, name: str, steps: Sequence[Step]) -> Recipe:
-        """A recipe over base and donor."""
+        """Return a recipe over base and donor."""
         named: dict[str, str | AdapterReference | None] = {
             key: self.models[key] for key in (self.base, self.donor)
         }
@@ -67,7 +67,7 @@ class Pairing:
 
 
 def thirds(pair: Pairing) -> Iterator[Variant]:
-    """The six splices, named by where early, mid and late come from."""
+    """Return the six splices, named by the sources of early, mid and late."""
     for regions in THIRDS:
         order = [pair.donor if region in regions else pair.base for region in Region]
         step = Transplant(parse_selector(f"language[{', '.join(regions)}]"), pair.donor)
@@ -90,12 +90,12 @@ def layers(pair: Pairing, component: str, count: int) -> Iterator[Variant]:
         yield Variant(recipe.name, recipe, {"component": component, "layer": layer})
 
 
-def grid(pair: Pairing, wanted: Grid) -> Iterator[Variant]:
+def grid(pair: Pairing, settings: Grid) -> Iterator[Variant]:
     """Every combination of regions, modules, methods and t."""
-    for region, module, method in product(wanted.regions, wanted.modules, wanted.methods):
-        where = f"language[{region}]" + ("" if module == "all" else f".{module}")
-        selector = parse_selector(where)
-        for t in (1.0,) if method == "transplant" else wanted.t:
+    for region, module, method in product(settings.regions, settings.modules, settings.methods):
+        location = f"language[{region}]" + ("" if module == "all" else f".{module}")
+        selector = parse_selector(location)
+        for t in (1.0,) if method == "transplant" else settings.t:
             name = f"{pair.donor}@{region}.{module}"
             step: Step = Transplant(selector, pair.donor)
             if method != "transplant":

@@ -113,7 +113,7 @@ def weight_stats(
         out: Folder of the run, in which measured tensors are kept so that an interrupted run
             resumes, and figures are drawn; without one nothing is written.
         workers: Threads; one per processor by default.
-        memory: Maximum bytes that spectra may take at once.
+        memory: Memory budget for spectra, in bytes.
         device: Device for spectra: cpu, cuda, or auto.
         progress: Called with the number of bytes as they are done, from several threads.
 

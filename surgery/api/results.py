@@ -95,8 +95,8 @@ class RunResult(RunTables):
         for name, table in self.tables.items():
             parts.append(f"{name}: {len(table):,} rows x {len(table.columns)} columns")
         if len(self.df):
-            shown = self.df.head(_ROWS).to_string(max_cols=_COLUMNS, line_width=_WIDTH)
-            parts += ["", shown]
+            preview = self.df.head(_ROWS).to_string(max_cols=_COLUMNS, line_width=_WIDTH)
+            parts += ["", preview]
             if len(self.df) > _ROWS:
                 parts.append(f"... {len(self.df) - _ROWS:,} more rows")
         if self.figures:
@@ -115,8 +115,8 @@ class RunResult(RunTables):
 
     def _title(self) -> str:
         names = [
-            str(each.get("name", "")) if isinstance(each, dict) else str(each)
+            str(part.get("name", "")) if isinstance(part, dict) else str(part)
             for key in ("variants", "models")
-            for each in self.summary.get(key) or ()
+            for part in self.summary.get(key) or ()
         ]
         return f"{self.kind.label}" + (f" of {first_names(names, 8)}" if names else "")

@@ -1,4 +1,4 @@
-"""Results and plans into folders that are new, or hold what was saved there before."""
+"""Saving of results and plans into new folders, or over earlier saves."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def save_run(run: RunTables, folder: Path) -> list[Path]:
     from surgery.runs import check_folder, write_run
 
     check_folder(folder, run.kind)
-    if folder.exists() and _others(folder):
+    if folder.exists() and _foreign_files(folder):
         raise ExecutionError(
-            f"{folder} holds a run with all that it was made from. Nothing there was changed. "
+            f"{folder} holds a run with its inputs. Nothing in it was changed. "
             f"Choose a new folder, for example {folder}-saved."
         )
     return [*write_run(run, folder), *write_figures(run, folder)]
@@ -59,16 +59,16 @@ def save_plan(plan: Plan, operations: DataFrame, folder: Path) -> list[Path]:
     ]
 
 
-def _others(folder: Path) -> list[str]:
+def _foreign_files(folder: Path) -> list[str]:
     """Return what is in a folder and was not saved from here, such as responses or a lock."""
     with filesystem_errors(folder):
-        return sorted(each.name for each in folder.iterdir() if each.suffix not in _SUFFIXES)
+        return sorted(entry.name for entry in folder.iterdir() if entry.suffix not in _SUFFIXES)
 
 
 def _prepare(folder: Path) -> None:
     """Make the folder; refuse one that holds a run, a model or anything else."""
     with filesystem_errors(folder):
-        strange = _others(folder) if folder.is_dir() else []
+        strange = _foreign_files(folder) if folder.is_dir() else []
         taken = next((name for name in ("config.json", "run.json") if (folder / name).exists()), "")
         if strange or taken:
             raise ExecutionError(

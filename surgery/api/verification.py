@@ -45,13 +45,13 @@ def verify(
     from surgery.execute.published import find_merge
     from surgery.execute.verify import verify as prove
 
-    found = find_merge(folder) if isinstance(folder, str) else folder
-    proof = prove(found, models, inputs=inputs, progress=progress)
+    source = find_merge(folder) if isinstance(folder, str) else folder
+    proof = prove(source, models, inputs=inputs, progress=progress)
     if not proof.ok:
         first = proof.faults[0]
         raise ExecutionError(
-            f"{folder} does not hold: {first.where} {first.what}"
+            f"{folder} failed verification: {first.where} {first.what}"
             + (f" (and {len(proof.faults) - 1:,} more faults)" if len(proof.faults) > 1 else "")
-            + ". Make the merge again, or find out who changed the folder."
+            + ". Merge again, or find out who changed the folder."
         )
     return proof

@@ -1,4 +1,4 @@
-"""Sites and canonical names: where every tensor of a model lives, however it is spelled."""
+"""Sites and canonical names of a model's tensors, in any library's spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold between tensor names, their sites and the configuration."""
+"""Consistency checks between tensor names, their sites and the configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def quoted_names(names: Iterable[str]) -> str:
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path of a configuration, or None."""
+    """Return the value at a dotted path of a configuration, or None."""
     value: Any = config
     for key in path.split("."):
         value = value.get(key) if hasattr(value, "get") else None
@@ -28,7 +28,7 @@ def lookup(config: Mapping[str, Any], path: str) -> Any:
 
 
 def expected_layers(config: Mapping[str, Any], paths: Sequence[str]) -> tuple[int, str] | None:
-    """The number of layers a configuration states, and the key that states it.
+    """Return the layer count that a configuration states, and the key that states it.
 
     Raises:
         ArchitectureError: If the key holds something other than a positive whole number.
@@ -51,12 +51,12 @@ def check_one_to_one(sites: Mapping[str, Site]) -> None:
     Raises:
         ArchitectureError: Names both tensors and the site.
     """
-    seen: dict[Site, str] = {}
+    visited: dict[Site, str] = {}
     for name, site in sites.items():
-        other = seen.setdefault(site, name)
+        other = visited.setdefault(site, name)
         if other != name:
             raise ArchitectureError(
-                f"{other!r} and {name!r} both stand for {site.canonical}. Expected each tensor"
+                f"{other!r} and {name!r} are both {site.canonical}. Expected each tensor"
                 " once: either the files hold one part under the names of two library versions, or"
                 " they hold a second model of the same build. Leave one of the two out."
             )
@@ -74,7 +74,7 @@ def layer_examples(sites: Mapping[str, Site], component: Component) -> dict[int,
 def count_layers(
     component: Component, examples: Mapping[int, str], expected: tuple[int, str] | None
 ) -> int:
-    """The number of layers of a component whose layers are all there.
+    """Return the number of layers of a component, if none is missing.
 
     Args:
         component: Which one, for the message.

@@ -97,7 +97,7 @@ def _is_vision(key: str) -> bool:
 def _parts(
     config: Mapping[str, Any], belongs: Callable[[str], bool], path: str = ""
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the configurations of one part, inner ones first."""
+    """Yield the configurations of one part, nested configurations first."""
     for key, value in _inside(config) if path.count(".") < _DEPTH else ():
         if key in _WHOLE or belongs(key):
             yield from _parts(value, belongs, f"{path}{key}.")
@@ -116,7 +116,7 @@ def _towers(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _count(path: str, config: Mapping[str, Any]) -> Count | None:
-    """Return the number of layers that one configuration states by itself."""
+    """Return the layer count stated in one configuration, without its sub-configurations."""
     for key in _KEYS:
         if _whole(config.get(key)):
             extra = max((config[name] for name in _EXTRA if _whole(config.get(name))), default=0)

@@ -37,7 +37,7 @@ class ExpertLayout(StrEnum):
 
 
 def is_expert(site: Site) -> bool:
-    """Tell whether a site holds one or all experts of a layer."""
+    """Check whether a site has one or all experts of a layer."""
     return site.module is Module.MLP and _EXPERT.match(site.leaf) is not None
 
 

@@ -1,7 +1,7 @@
 """The family table: one row per model family, put together from shared parts.
 
 The parts are in `parts.py`, with every prefix that weights were published or saved under: the names
-of transformers 4 up to 4.51 (`visual.*` beside `model.layers.*`, or `vision_tower.*` beside
+of transformers 4 up to 4.51 (`visual.*` next to `model.layers.*`, or `vision_tower.*` next to
 `language_model.model.*`), those of 4.52 on (`model.visual.*`, `model.language_model.*`), which are
 also the names in memory, and those of the bare model without its head. The sources are
 `_checkpoint_conversion_mapping` of transformers 4.57's model classes,
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 
 def _text(name: str, stem: str, *, bare: str = "", tied: bool = False) -> Family:
-    """A causal language model; its bare class is `bare` where that is not the stem plus Model."""
+    """Return the row of a causal language model; `bare` names its class without a head."""
     classes = (f"{stem}ForCausalLM", bare or f"{stem}Model")
     return Family(name, (name,), classes, TEXT_RULES, TEXT_COUNTS, tied)
 
 
 def _visual(name: str, stem: str, *more: str, **flags: bool) -> Family:
-    """A model with `visual` beside its decoder; its text half alone is served too."""
+    """Return the row of a model with `visual` next to its decoder; its text part alone fits too."""
     types = (name, f"{name}_text", *more)
     classes = (f"{stem}ForConditionalGeneration", f"{stem}Model")
     return Family(name, types, classes, VISUAL_RULES, MM_COUNTS, **flags)
@@ -51,13 +51,13 @@ def _visual(name: str, stem: str, *more: str, **flags: bool) -> Family:
 def _llava(
     name: str, stem: str, *forks: str, rules: tuple[Rule, ...] = (), **flags: bool
 ) -> Family:
-    """A model of LLaVA's shape: vision tower, projector, whole language model."""
+    """Return the row of a LLaVA-like model: vision tower, projector, whole language model."""
     classes = (f"{stem}ForConditionalGeneration", f"{stem}Model")
     return Family(name, (name, *forks), classes, (*LLAVA_RULES, *rules), MM_COUNTS, **flags)
 
 
 def _idefics(name: str, stem: str) -> Family:
-    """A model of Idefics' shape: vision model, connector, text model."""
+    """Return the row of an Idefics-like model: vision model, connector, text model."""
     classes = (f"{stem}ForConditionalGeneration", f"{stem}Model")
     return Family(name, (name,), classes, IDEFICS_RULES, MM_COUNTS)
 

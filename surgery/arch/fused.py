@@ -1,4 +1,4 @@
-"""Where a loaded model keeps what its checkpoint stores apart, or the other way round.
+"""Tensors that a loaded model fuses or splits differently from its checkpoint.
 
 transformers 5 fuses the experts of a layer when it loads them: `experts.gate_up_proj` of shape
 [experts, 2 * inner, hidden] and `experts.down_proj` of shape [experts, hidden, inner]
@@ -23,13 +23,13 @@ _PARTS = {
     "w2": ("experts.down_proj", None),
 }
 # Published files of these families hold fused experts with the last two axes exchanged; those
-# that transformers 5 saved do not. It tells them apart by their shape, and so must we.
+# that transformers 5 saved do not. transformers distinguishes them by shape, and so do we.
 _TRANSPOSED = frozenset({"qwen3_vl_moe"})
 
 
 @dataclass(frozen=True)
-class Held:
-    """Which part of a loaded model's parameter is a stored tensor.
+class ParameterPart:
+    """The part of a loaded model's parameter that is a stored tensor.
 
     Attributes:
         site: The parameter's site.
@@ -42,8 +42,8 @@ class Held:
     transposed: bool = False
 
 
-def held(family: str, site: Site, shape: tuple[int, ...]) -> Held:
-    """Where a loaded model holds a tensor that its own parameters do not list.
+def parameter_part(family: str, site: Site, shape: tuple[int, ...]) -> ParameterPart:
+    """Return the parameter of a loaded model that has a stored tensor, and its part.
 
     Args:
         family: The model's row in the family table.
@@ -55,11 +55,11 @@ def held(family: str, site: Site, shape: tuple[int, ...]) -> Held:
     """
     words = site.leaf.split(".")
     if site.leaf.startswith("experts.") and len(words) == 2 and family in _TRANSPOSED:
-        return Held(site, transposed=True)
+        return ParameterPart(site, transposed=True)
     if len(words) != 4 or words[0] != "experts" or words[2] not in _PARTS or words[3] != "weight":
-        return Held(site)
+        return ParameterPart(site)
     leaf, half = _PARTS[words[2]]
     index: tuple[int | slice, ...] = (int(words[1]),)
     if half is not None:
         index += (slice(half * shape[0], (half + 1) * shape[0]),)
-    return Held(replace(site, leaf=leaf), index)
+    return ParameterPart(replace(site, leaf=leaf), index)

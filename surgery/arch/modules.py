@@ -80,6 +80,6 @@ def _block(layer: int, module: Module, sites: Mapping[str, Site]) -> str:
         f"decoder layer {layer} has no module that is its whole {module} over the sequence's own "
         f"tokens ({reason}), so it cannot be probed. Expected names such as "
         f"'layers.{layer}.self_attn.q_proj.weight' and 'layers.{layer}.mlp.up_proj.weight'; "
-        f"cross-attention to an image beside the sequence, state-space and convolution layers and "
+        f"separate cross-attention to an image, state-space and convolution layers and "
         f"MLPs in several modules are not probed."
     )

@@ -15,7 +15,7 @@ _E, _N = Component.EMBEDDING, Component.NORM
 
 
 def aside(*prefixes: str) -> tuple[Rule, ...]:
-    """Place what belongs to no part: audio, a talker, prediction layers. Leaves keep the prefix."""
+    """Place tensors of no part: audio, a talker, prediction layers. Leaves keep the prefix."""
     return tuple(Rule(prefix, Component.OTHER, Module.OTHER, keep=1) for prefix in prefixes)
 
 
@@ -129,7 +129,7 @@ MOONVIT = (
 
 
 def tower(*prefixes: str, rules: tuple[Rule, ...] = VIT) -> tuple[Rule, ...]:
-    """Place a tower; what its own rules do not name is vision too, and reported as guessed."""
+    """Place a tower; tensors without a rule are vision too, and reported as guessed."""
     return under(prefixes, (*rules, Rule("", _V, certain=False)))
 
 

@@ -8,7 +8,7 @@ from surgery.errors import RecipeError
 
 
 class Region(StrEnum):
-    """A third of a component's layers, or what stands between the cuts."""
+    """A third of a component's layers, or the layers between two cuts."""
 
     EARLY = "early"
     MID = "mid"

@@ -76,7 +76,7 @@ def resolve(config: Mapping[str, Any], names: Iterable[str]) -> Architecture:
 
 
 def find_family(config: Mapping[str, Any]) -> Family | None:
-    """The row that serves a configuration: by `model_type`, or by `architectures` without one."""
+    """Return the row for a configuration: by `model_type`, or by `architectures` without one."""
     kind = config.get("model_type")
     if isinstance(kind, str):
         return _BY_TYPE.get(kind)
@@ -101,11 +101,11 @@ def _by_row(family: Family, config: Mapping[str, Any], names: Sequence[str]) -> 
     book = _book(family.rules)
     limit = expected_layers(config, family.counts[Component.LANGUAGE])
     for name in names:
-        found = book.site(name)
-        if found is None:
+        result = book.site(name)
+        if result is None:
             sites[name] = uncertain[name] = _aside(name)
             continue
-        sites[name], rule = found
+        sites[name], rule = result
         if not rule.certain:
             uncertain[name] = sites[name]
         elif family.prediction_layers and limit and _beyond(sites[name], limit[0]):
@@ -118,17 +118,17 @@ def _by_row(family: Family, config: Mapping[str, Any], names: Sequence[str]) -> 
 
 @cache
 def _book(rules: tuple[Rule, ...]) -> RuleBook:
-    """A row's rules, indexed once."""
+    """Return a row's rules, indexed once."""
     return RuleBook(rules)
 
 
 def _aside(name: str) -> Site:
-    """The site of a tensor that belongs to no part."""
+    """Return the site of a tensor that belongs to no part."""
     return Site(Component.OTHER, None, Module.OTHER, name)
 
 
 def _beyond(site: Site, layers: int) -> bool:
-    """Whether a site is numbered on after the last decoder layer."""
+    """Check whether a site's layer number continues after the last decoder layer."""
     return site.component is Component.LANGUAGE and site.layer is not None and site.layer >= layers
 
 
@@ -166,7 +166,7 @@ def _layers(
 
 
 def _say_uncertain(family: Family, uncertain: Mapping[str, Site]) -> tuple[str, ...]:
-    """One sentence for each part that holds tensors the row does not know."""
+    """Return a sentence for each part with tensors that the row does not know."""
     return tuple(
         f"Family {family.name} does not say where {quoted_names(names)} belong:"
         f" taken as {component}, outside its layers."
@@ -175,7 +175,7 @@ def _say_uncertain(family: Family, uncertain: Mapping[str, Site]) -> tuple[str, 
 
 
 def _unknown(config: Mapping[str, Any]) -> str:
-    """The first sentence of a guess: that there is one, and whether a typo may be the cause."""
+    """Return the first sentence about a guess, and whether a typo may be the cause."""
     kind = config.get("model_type")
     if not isinstance(kind, str):
         return "The configuration names no model_type; parts were guessed from the tensors' names."
@@ -190,7 +190,7 @@ def _unknown(config: Mapping[str, Any]) -> str:
 def _tied(
     config: Mapping[str, Any], sites: Mapping[str, Site], *, default: bool, text_ties: bool
 ) -> bool:
-    """Whether the head is the embedding.
+    """Check whether the head is the embedding.
 
     The top level of the configuration decides, then `text_config`. A family's default counts only
     for a checkpoint without a head of its own: some published configurations say nothing, are tied

@@ -1,4 +1,4 @@
-"""The small language the family table is written in, and how one name is read with it.
+"""The rule language of the family table, and its matching of names.
 
 Names are read segment by segment, between the dots, and a segment matches whole or not at all:
 `layers.1` never hits `layers.17`.
@@ -52,7 +52,7 @@ _SEGMENTS = {
 _MIXERS = frozenset({"mixer", "temporal_block"})
 # Segments whose inside is the block.
 _WRAPPERS = frozenset({"adapter", "hc_pre", "layer"})
-# Parameters beside the blocks: a layer scale belongs to the block whose output it scales.
+# Parameters outside the blocks: a layer scale belongs to the block whose output it scales.
 _SCALES = {
     "lambda_1": Module.ATTENTION,
     "lambda_2": Module.MLP,
@@ -75,7 +75,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 
 @dataclass(frozen=True)
 class Rule:
-    """Where the tensors under one prefix live.
+    """The location of the tensors under one prefix.
 
     Attributes:
         pattern: The prefix, segment by segment; `#` stands for the layer's number.
@@ -94,7 +94,7 @@ class Rule:
 
 
 def under(prefixes: Iterable[str], rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules once under each prefix; the prefix `""` leaves them as they are."""
+    """Return the rules once under each prefix; the prefix `""` leaves them unchanged."""
     return tuple(
         Rule(
             f"{prefix}.{rule.pattern}" if prefix and rule.pattern else prefix + rule.pattern,
@@ -110,12 +110,12 @@ def under(prefixes: Iterable[str], rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 @lru_cache(maxsize=4096)
 def is_number(segment: str) -> bool:
-    """Whether a segment is an index as libraries write it: decimal, no leading zero."""
+    """Check for an index as libraries write it: decimal, no leading zero."""
     return _NUMBER.fullmatch(segment) is not None
 
 
 def is_norm(segment: str) -> bool:
-    """Whether a segment names a normalisation layer."""
+    """Check whether a segment names a normalization layer."""
     return segment in _NORM_TYPOS or _NORM.fullmatch(segment) is not None
 
 
@@ -172,7 +172,7 @@ class RuleBook:
         self._longest = max(map(len, self._rules), default=0)
 
     def site(self, name: str) -> tuple[Site, Rule] | None:
-        """The site of a tensor and the rule that said so, or None where no rule speaks of it."""
+        """Return the site of a tensor and the rule that gives it, or None without a rule."""
         segments = tuple(name.split("."))
         if ANY_LAYER in segments:  # would pass for a number
             return None
@@ -185,14 +185,14 @@ class RuleBook:
 
 
 def _apply(rule: Rule, segments: tuple[str, ...], length: int) -> Site:
-    """The site a rule of `length` segments gives to a name."""
+    """Return the site that a rule of `length` segments gives to a name."""
     pattern = rule.pattern.split(".")
     layer = int(segments[pattern.index(ANY_LAYER)]) if ANY_LAYER in pattern else None
-    kept, rest = segments[length - rule.keep : length], segments[length:]
+    parts, rest = segments[length - rule.keep : length], segments[length:]
     if not rest or rule.module is not None:
-        leaf = kept + rest or segments[-1:]
+        leaf = parts + rest or segments[-1:]
         return Site(rule.component, layer, rule.module or Module.OTHER, ".".join(leaf))
     # A projector is a small MLP: what is neither norm nor attention in it is its linear maps.
     plain = Module.MLP if rule.component is Component.PROJECTOR else Module.OTHER
     module, leaf_text = block(rest, plain)
-    return Site(rule.component, layer, module, ".".join((*kept, leaf_text)))
+    return Site(rule.component, layer, module, ".".join((*parts, leaf_text)))

@@ -1,4 +1,4 @@
-"""Where a tensor lives in a model, independent of how a library version spells its name."""
+"""The site of a tensor in a model, independent of a library version's names."""
 
 from __future__ import annotations
 

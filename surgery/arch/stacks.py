@@ -1,4 +1,4 @@
-"""Numbered stacks of layers among tensor names, and the words that say what a prefix is."""
+"""Numbered stacks of layers among tensor names, and the words that classify a prefix."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ _VISION = frozenset(
 _LANGUAGE = frozenset({"language", "llm", "lm", "text", "decoder"})
 # Encoders of inputs other than images and text.
 _FOREIGN = frozenset({"protein", "molecule", "genome", "graph", "point", "action"})
-# One of these beside a modality names a projector.
+# One of these next to a modality names a projector.
 _BETWEEN = frozenset({"projection", "table"})
-# Stacks that stand beside a decoder of the same shape.
+# Stacks next to a decoder that have its shape.
 _BESIDE = frozenset({"cross", "draft", "eagle", "medusa", "expert", "prediction"})
 # Segments between a layer's number and the number of a block in it, where a layer is a stage.
 _STAGES = frozenset({"blocks", "block", "layers", "layer", "stages", "resnets", "units"})
@@ -93,7 +93,7 @@ class Stack:
         return max(self.examples) + 1
 
     def beside(self) -> bool:
-        """Check that its words set it beside a decoder, as gated cross-attention is."""
+        """Check that its words place it next to a decoder, as gated cross-attention is."""
         return bool(words(self.prefix) & _BESIDE)
 
 
@@ -138,7 +138,7 @@ def _joins(segment: str) -> bool:
 
 
 def _is_mlp(segments: Prefix) -> bool:
-    """Check that a prefix is an MLP beside the stacks (`mlp1`), or the way out of a tower."""
+    """Check that a prefix is an MLP next to the stacks (`mlp1`), or the output of a tower."""
     leaves = any(_sees(a) and b in _EXITS for a, b in pairwise(segments))
     return leaves or any(map(_PROJECTORS.fullmatch, segments))
 
@@ -193,15 +193,15 @@ def _drop_numbers(prefix: Prefix) -> Prefix:
 def _are_stages(layers: Collection[Sequence[tuple[str, Prefix]]]) -> bool:
     """Check that the numbers are stages.
 
-    Some hold numbered blocks that are built alike, or each holds one such block and nothing else.
+    Some hold numbered blocks of equal structure, or each holds one such block and nothing else.
     """
     lone = 0
     for members in layers:
         inner: defaultdict[Prefix, set[Prefix]] = defaultdict(set)
         for _, rest in members:
-            at = 1 if rest[0] in _STAGES else 0
-            if len(rest) > at + 2 and is_number(rest[at]):
-                inner[rest[: at + 1]].add(rest[at + 1 :])
+            position = 1 if rest[0] in _STAGES else 0
+            if len(rest) > position + 2 and is_number(rest[position]):
+                inner[rest[: position + 1]].add(rest[position + 1 :])
         blocks = list(inner.values())
         if any(2 * len(a & b) >= len(a | b) for a, b in pairwise(blocks)):
             return True

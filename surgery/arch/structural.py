@@ -2,8 +2,8 @@
 
 The numbered stacks come first: a prefix under which numbers follow one another and each holds a
 block of its own. The configuration's numbers of layers and whole words of the names say which is
-the language model and which sees. Everything else is placed by the words of its name and by where
-it stands beside the language model.
+the language model and which is the vision tower. The rest is placed by words of its name and by
+its position relative to the language model.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def _layout(config: Mapping[str, Any], names: Sequence[str], stacks: Sequence[St
         if stack.component is Component.VISION
         or (stack.component is Component.LANGUAGE and towers & set(stack.prefix[:2]))
     ]
-    spare = [stack for stack in plain if stack not in (*seeing, language)]
-    seeing += _by_count(spare, seeing, tower_counts)
+    unused = [stack for stack in plain if stack not in (*seeing, language)]
+    seeing += _by_count(unused, seeing, tower_counts)
     stages = [stack for stack in stacks if stack.staged]
     candidates = [s for s in seeing if not _in_stages(s, stages, tower_counts, decoder)]
     if candidates:
@@ -172,13 +172,13 @@ def _manner(stack: Stack, component: Component) -> tuple[bool, bool]:
 
 
 def _by_count(
-    spare: Sequence[Stack], seeing: Sequence[Stack], tower_counts: Sequence[counts.Count]
+    stacks: Sequence[Stack], seeing: Sequence[Stack], tower_counts: Sequence[counts.Count]
 ) -> list[Stack]:
     """Return stacks without a telling name whose number of layers is a tower's that none has."""
     missing = Counter(count.layers for count in tower_counts)
     missing.subtract(stack.count for stack in seeing)
     towers = []
-    for stack in spare:
+    for stack in stacks:
         free = stack.component is Component.LANGUAGE and not stack.beside()
         if free and missing[stack.count] > 0:
             missing[stack.count] -= 1
@@ -256,21 +256,21 @@ def _branch_component(segments: Prefix, branches: Mapping[Prefix, Component]) ->
 
 
 def _beside(segments: Prefix, layout: _Layout, claim: Component | None) -> Site:
-    """Return the site of a tensor that stands beside the language model's layers, or nowhere."""
+    """Return the site of a tensor next to the language model's layers, or None."""
     decoder = layout.decoder
-    at = _common_length(segments[:-1], decoder)
-    lead, tail = segments[at : at + 1], ".".join(segments[at:])
+    position = _common_length(segments[:-1], decoder)
+    lead, tail = segments[position : position + 1], ".".join(segments[position:])
     if claim is Component.LANGUAGE:  # an encoder of text
-        lead, tail = segments[at + 1 :], ".".join(segments)
+        lead, tail = segments[position + 1 :], ".".join(segments)
     parts = words(lead)
     if _HEADS.intersection(lead[:1]):
         return Site(Component.HEAD, None, Module.OTHER, tail)
     if segments[:-1] == layout.norm:
         return Site(Component.NORM, None, Module.NORM, tail)
     if parts & _EMBEDDINGS and not parts & _NOT_OF_TEXT:
-        norm = any(map(is_norm, segments[at:]))
+        norm = any(map(is_norm, segments[position:]))
         return Site(Component.EMBEDDING, None, Module.NORM if norm else Module.EMBEDDING, tail)
-    if claim is Component.LANGUAGE or speaks(decoder[:at]) or speaks(segments[:-1]):
+    if claim is Component.LANGUAGE or speaks(decoder[:position]) or speaks(segments[:-1]):
         return Site(Component.LANGUAGE, None, _module(segments), ".".join(segments))
     return Site(Component.OTHER, None, Module.OTHER, ".".join(segments))
 
@@ -298,14 +298,14 @@ def _sentences(
     layout: _Layout,
     layers: Mapping[Component, int],
 ) -> tuple[str, ...]:
-    """Say what was guessed."""
+    """Return the sentences about guesses."""
     lines = [
         f"{stack} taken as the {layers[component]} layers of {component}."
         for component, stack in layout.stacks.items()
     ]
-    spare = [str(stack) for stack in stacks if stack not in layout.stacks.values()]
-    if spare:
-        lines.append(f"Other numbered stacks, not taken as layers: {', '.join(spare)}.")
+    unused = [str(stack) for stack in stacks if stack not in layout.stacks.values()]
+    if unused:
+        lines.append(f"Other numbered stacks, not taken as layers: {', '.join(unused)}.")
     outside = ((name, site) for name, site in sites.items() if site.layer is None)
     for part, names in by_component(outside).items():
         lines.append(f"Taken as {part}: {quoted_names(names)}.")

@@ -1,4 +1,4 @@
-"""How an image's tokens lie in the plane, as a family's processor tells it."""
+"""The layout of image tokens on the plane, from a family's processor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def image_grids(
         inputs: What the processor made of text and images.
 
     Returns:
-        One pair per image, in order; None for a family whose images have the same tokens whatever
+        One pair per image, in order; None for a family whose images have the same tokens at every
         their size, or are cut into tiles.
     """
     if (grid := inputs.get("image_grid_thw")) is not None:  # Qwen-VL and GLM-V, in patches

@@ -47,7 +47,7 @@ def prefix_hint(book: RuleBook, names: Sequence[str]) -> str:
                     return ""
                 return (
                     f" {count} of them begin with {prefix!r} and would fit without it: write the"
-                    " tensors once more without this prefix, and leave out those that have another."
+                    " tensors again without this prefix, and omit those that have another."
                 )
     return ""
 

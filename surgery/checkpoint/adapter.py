@@ -2,7 +2,7 @@
 
 For a changed weight, ``W' = W + s B A`` (Hu et al. 2021, arXiv 2106.09685, equation 3) is worked
 out in float32 and cast once to the base's element type; with DoRA each row is then rescaled to its
-learnt magnitude, ``m V / ||V||`` (Liu et al. 2024, arXiv 2402.09353, equation 5).
+learned magnitude, ``m V / ||V||`` (Liu et al. 2024, arXiv 2402.09353, equation 5).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # Rows are always formed in the same blocks: how a weight is read must not decide its bits.
 _BLOCK_ELEMENTS = 4 * 2**20
-_KEPT = 2
+_CACHED = 2
 _CONFIG = (CONFIG, "a PEFT adapter's configuration")
 # Parts that library versions put before, between or around the same modules.
 _WRAPPERS = frozenset({"model", "language_model"})
@@ -84,7 +84,7 @@ class AdapterCheckpoint(Closing):
         self._base = base
         self._folder, self._config = folder, config
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, int], Any] = OrderedDict()
         path = folder / lora.WEIGHTS
         with ExitStack() as undo:
             self._file = undo.enter_context(_open_weights(folder))
@@ -110,7 +110,7 @@ class AdapterCheckpoint(Closing):
         return self._info
 
     def file_range(self, name: str) -> tuple[int, int] | None:
-        """The base's descriptor and offset for a tensor that the adapter leaves alone."""
+        """Return the base's descriptor and offset of a tensor that the adapter does not change."""
         return None if name in self._info.formed else self._base.file_range(name)
 
     def read_into(self, name: str, start: int, buffer: memoryview) -> None:
@@ -138,11 +138,11 @@ class AdapterCheckpoint(Closing):
             done += len(piece)
 
     def ensure_local(self, name: str) -> None:
-        """Have the base's bytes of a tensor here."""
+        """Make the base's bytes of a tensor local."""
         self._base.ensure_local(name)
 
     def fetch_cost(self, names: Collection[str]) -> Fetch | None:
-        """What it takes to have the base's bytes of these tensors here; the adapter's are."""
+        """Return the cost of fetching these tensors of the base; adapters are always local."""
         return self._base.fetch_cost(names)
 
     def prefetch(self, names: Collection[str]) -> None:
@@ -151,7 +151,7 @@ class AdapterCheckpoint(Closing):
         self._file.settle()
 
     def cancel(self) -> None:
-        """Let the base's bytes that are on their way go."""
+        """Cancel fetches of the base."""
         self._base.cancel()
 
     @property
@@ -177,15 +177,15 @@ class AdapterCheckpoint(Closing):
         """One block of a changed tensor's bytes; the last few are kept."""
         key = (name, number)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return memoryview(self._kept[key])
+            if key in self._cached:
+                self._cached.move_to_end(key)
+                return memoryview(self._cached[key])
         begin, end = number * size, min((number + 1) * size, header.nbytes)
         formed = self._form(name, begin, end, header)
         with self._lock:
-            self._kept[key] = formed
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._cached[key] = formed
+            while len(self._cached) > _CACHED:
+                self._cached.popitem(last=False)
         return memoryview(formed)
 
     def _form(self, name: str, begin: int, end: int, header: TensorHeader) -> bytes:
@@ -228,7 +228,7 @@ class AdapterCheckpoint(Closing):
 
     def close(self) -> None:
         """Release the files, the base's too."""
-        self._kept.clear()
+        self._cached.clear()
         self._file.close()
         self._base.close()
 
@@ -249,25 +249,25 @@ def _match(
     base: CheckpointInfo,
     path: Path,
 ) -> tuple[dict[str, _Product], dict[str, str]]:
-    """The base's tensors that get a product, and those that the adapter replaces."""
+    """Return the base tensors that get a product, and those that the adapter replaces."""
     factors, whole = lora.group(adapter, path)
     names = _Names(base)
     products: dict[str, _Product] = {}
     replaced: dict[str, str] = {}
     missing = []
-    for each in factors:
-        wanted = f"{each.module}.weight"
-        name = names.find(wanted)
+    for factor in factors:
+        weight = f"{factor.module}.weight"
+        name = names.find(weight)
         if name is None:
-            missing.append(wanted)
+            missing.append(weight)
             continue
         _refuse_twice(name, products, path)
-        transposed = lora.check_factors(each, config, adapter, base.tensors[name], path)
-        products[name] = _Product(each, config.scaling(each.module), transposed)
-    for wanted, saved in whole.items():
-        name = names.find(wanted)
+        transposed = lora.check_factors(factor, config, adapter, base.tensors[name], path)
+        products[name] = _Product(factor, config.scaling(factor.module), transposed)
+    for weight, saved in whole.items():
+        name = names.find(weight)
         if name is None:
-            missing.append(wanted)
+            missing.append(weight)
             continue
         _refuse_twice(name, replaced, path)
         _check_replacement(adapter[saved], base.tensors[name], path)
@@ -282,8 +282,8 @@ def _match(
     return products, replaced
 
 
-def _refuse_twice(name: str, seen: Mapping[str, object], path: Path) -> None:
-    if name in seen:
+def _refuse_twice(name: str, visited: Mapping[str, object], path: Path) -> None:
+    if name in visited:
         raise CheckpointError(f"{path}: two of its tensors change the base's {name!r}.")
 
 
@@ -357,20 +357,20 @@ class _Names:
         self._sites: dict[Site, str] = {}
         self._bare: dict[str, str | None] = {}
         for name in base.tensors:
-            found = None if self._book is None else self._book.site(name)
-            if found is not None:
-                self._sites[found[0]] = name
+            match = None if self._book is None else self._book.site(name)
+            if match is not None:
+                self._sites[match[0]] = name
             bare = _bare(name)
-            # Two names that differ only in their wrappers cannot be told apart without them.
+            # Names that differ only in their wrappers are ambiguous without them.
             self._bare[bare] = None if bare in self._bare else name
 
     def find(self, name: str) -> str | None:
-        """The base's name of the same tensor, or None."""
+        """Return the base's name of the same tensor, or None."""
         if name in self._exact:
             return name
-        found = None if self._book is None else self._book.site(name)
-        if found is not None and found[0] in self._sites:
-            return self._sites[found[0]]
+        match = None if self._book is None else self._book.site(name)
+        if match is not None and match[0] in self._sites:
+            return self._sites[match[0]]
         return self._bare.get(_bare(name))
 
 
@@ -385,5 +385,5 @@ def _revisions(base: str | None, adapter: str | None) -> str | None:
 
 
 def _fingerprint(base: str, config: Mapping[str, Any], file: WeightFile) -> str:
-    own = fingerprint(config, file.tensors, {lora.WEIGHTS: file.size})
-    return sha256(f"{base}+{own}".encode()).hexdigest()
+    adapter_hash = fingerprint(config, file.tensors, {lora.WEIGHTS: file.size})
+    return sha256(f"{base}+{adapter_hash}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The fields of `adapter_config.json` that form a LoRA's product; unknown ones are refused.
+"""Fields of `adapter_config.json` that define a LoRA product; unknown fields are refused.
 
 PEFT adds fields with every release, and a field that is passed over may change every weight. So
 each field is read, known to be without effect on the merged weights, refused for what it stands
@@ -110,7 +110,7 @@ class LoraConfig:
         alphas: Alpha by pattern of module names.
         rank_stabilized: Whether scaling is alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732)
             rather than alpha / r (Hu et al. 2021, arXiv 2106.09685, section 4.1).
-        dora: Whether rows are rescaled to learnt magnitudes (Liu et al. 2024, arXiv 2402.09353).
+        dora: Whether rows are rescaled to learned magnitudes (Liu et al. 2024, arXiv 2402.09353).
         transposed: Whether linear weights are stored (in, out), PEFT's `fan_in_fan_out`.
     """
 
@@ -177,8 +177,8 @@ def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
     unknown = fields.keys() - READ - WITHOUT_EFFECT - UNSUPPORTED.keys()
     for field in sorted(field for field in unknown if fields[field]):
         raise CheckpointError(
-            f"{path}: sets {field[:80]!r} to {str(fields[field])[:80]!r}, and what that does to "
-            f"the weights is not known here. {_MERGE} If it has no effect on the weights, take it "
+            f"{path}: sets {field[:80]!r} to {str(fields[field])[:80]!r}, whose effect on the "
+            f"weights is unknown. {_MERGE} If it has no effect on the weights, take it "
             "out of a copy of the file."
         )
 
@@ -199,7 +199,7 @@ def _check_initialisation(value: object, path: Path) -> None:
             )
     raise CheckpointError(
         f"{path}: init_lora_weights is {str(value)[:80]!r}, and whether that changes the base's "
-        f"weights is not known here. {_MERGE}"
+        f"weights is unknown. {_MERGE}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer, processor and other files beside the weights, and the folder of each.
+"""The tokenizer, processor and other files next to the weights, and the folder of each.
 
 A PEFT adapter's folder may hold a tokenizer, a chat template and a processor of its own: those it
 was trained with. Each of these sets comes whole from one folder, because the files of one set refer
@@ -66,7 +66,7 @@ def companion_folders(info: CheckpointInfo) -> dict[str, Path]:
     replacements = [] if info.adapter is None else _list_names(info.adapter)
     replacements = [name for name in replacements if name not in _BASE_ONLY]
     if info.adapter is not None:
-        replacements += find_code(info.adapter, replacements, beside=False).files
+        replacements += find_code(info.adapter, replacements, with_siblings=False).files
     folders = {
         name: info.folder
         for name in companion_names(info.folder)
@@ -89,7 +89,7 @@ def companion_code(info: CheckpointInfo) -> CustomCode:
     files = {name for name in folders if name.endswith(".py")}
     missing = {name for part in parts for name in part.missing} - files
     repositories = {name for part in parts for name in part.repositories}
-    return CustomCode(*(tuple(sorted(each)) for each in (files, missing, repositories)))
+    return CustomCode(*(tuple(sorted(item)) for item in (files, missing, repositories)))
 
 
 def companion_names(folder: Path) -> list[str]:
@@ -110,7 +110,10 @@ def _list_names(folder: Path) -> list[str]:
 def _is_replaced(name: str, replacements: list[str]) -> bool:
     """Check that a base's file belongs to a set that the adapter supplies whole."""
     if _is_tokenizer(name):
-        return any(each in _VOCABULARIES or each.endswith(".tiktoken") for each in replacements)
+        return any(
+            replacement in _VOCABULARIES or replacement.endswith(".tiktoken")
+            for replacement in replacements
+        )
     return name in _PROCESSOR and not _PROCESSOR.isdisjoint(replacements)
 
 

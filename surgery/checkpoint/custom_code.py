@@ -1,6 +1,6 @@
 """A checkpoint's own Python files: listed so that merges copy them, and never imported.
 
-A configuration with `auto_map` names classes in files that stand beside it, or in another
+A configuration with `auto_map` names classes in files next to it, or in another
 repository. Loaders run those only with `trust_remote_code=True`.
 """
 
@@ -49,16 +49,16 @@ class CustomCode:
         return bool(self.files or self.missing or self.repositories)
 
 
-def find_code(folder: Path, names: Iterable[str], *, beside: bool = True) -> CustomCode:
+def find_code(folder: Path, names: Iterable[str], *, with_siblings: bool = True) -> CustomCode:
     """Find the code that a checkpoint's configurations name, and what it imports relatively.
 
     Args:
         folder: The checkpoint's folder.
         names: Files in it; the configurations among them are read.
-        beside: Whether other Python files beside code that is named belong to it.
+        with_siblings: Whether other Python files in the folder of a named file belong to it.
 
     Raises:
-        CheckpointError: If a Python file cannot be read, or leads out of the folder.
+        CheckpointError: If a Python file cannot be read, or points outside the folder.
     """
     configs = [_parse(folder, name) for name in names if name.endswith("config.json")]
     classes = [match for config in configs for match in _classes(config)]
@@ -68,7 +68,9 @@ def find_code(folder: Path, names: Iterable[str], *, beside: bool = True) -> Cus
     present = {module for module in modules if is_file(folder / module)}
     siblings = {path.name for path in folder.glob("*.py") if _MODULE.fullmatch(path.name)}
     siblings = (
-        {name for name in siblings if is_file(folder / name)} if present and beside else set()
+        {name for name in siblings if is_file(folder / name)}
+        if present and with_siblings
+        else set()
     )
     return CustomCode(
         files=tuple(sorted(_with_imports(folder, present | siblings))),
@@ -109,7 +111,7 @@ def _with_imports(folder: Path, files: Iterable[str]) -> set[str]:
             continue
         result.add(name)
         candidates = _import_candidates(name, read_file(folder, name))
-        pending += [each for each in candidates if is_file(folder / each)]
+        pending += [candidate for candidate in candidates if is_file(folder / candidate)]
     return result
 
 
@@ -122,7 +124,7 @@ def _import_candidates(name: str, source: bytes) -> Iterator[str]:
         dots, module, names = match[1] or match[4], match[2] or match[5] or b"", match[3] or b""
         parents = PurePosixPath(name).parents
         if len(dots) > len(parents):
-            continue  # it leads out of the folder
+            continue  # it points outside the folder
         place = parents[len(dots) - 1]
         for part in filter(None, module.decode().split(".")):
             place /= part

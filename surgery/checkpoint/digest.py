@@ -79,7 +79,7 @@ def digest_tensor(checkpoint: Checkpoint, name: str, progress: Progress = no_pro
 def _digest(
     read: Callable[[int, memoryview], int],
     size: int,
-    what: str,
+    label: str,
     progress: Progress,
 ) -> str:
     digest = sha256()
@@ -89,9 +89,9 @@ def _digest(
         try:
             count = read(done, buffer[: size - done])
         except OSError as error:
-            raise CheckpointError(f"cannot read {what}: {error.strerror}.") from error
+            raise CheckpointError(f"cannot read {label}: {error.strerror}.") from error
         if count == 0:
-            raise CheckpointError(f"{what}: the file ended {size - done} bytes too early.")
+            raise CheckpointError(f"{label}: the file ended {size - done} bytes too early.")
         digest.update(buffer[:count])
         done += count
         progress(count)
@@ -99,14 +99,14 @@ def _digest(
 
 
 def cache_folder() -> Path | None:
-    """Where digests are remembered, or None when that is switched off.
+    """Return the folder of the digest cache, or None if the cache is disabled.
 
     `VLM_SURGERY_CACHE` names the folder, and switches it off when empty; otherwise it is
     `vlm-surgery` in the user's cache folder (`XDG_CACHE_HOME`).
     """
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen is not None:
-        return expand_home(chosen) / "digests" if chosen else None
+    setting = os.environ.get(CACHE_VARIABLE)
+    if setting is not None:
+        return expand_home(setting) / "digests" if setting else None
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else expand_home("~/.cache")) / "vlm-surgery" / "digests"
 
@@ -116,7 +116,7 @@ class DigestCache:
     """Digests of tensors, kept per file and dropped when the file changes.
 
     A file is known by its path, device, inode, size and times. Several threads and processes may
-    use the cache at once; whatever cannot be read or written is as if it were not there.
+    use the cache in parallel. Entries that cannot be read or written are treated as missing.
 
     Attributes:
         folder: Where records stand; None for no memory beyond this object.
@@ -126,11 +126,11 @@ class DigestCache:
 
     def __post_init__(self) -> None:
         self._lock = Lock()
-        self._known: dict[str, dict[str, str]] = {}
+        self._digests: dict[str, dict[str, str]] = {}
         self._new: dict[str, dict[str, str]] = {}
 
     def lookup(self, checkpoint: Checkpoint, name: str) -> str | None:
-        """The digest of a stored tensor, if it is known.
+        """Return the cached digest of a stored tensor, if there is one.
 
         Args:
             checkpoint: Where the tensor stands.
@@ -165,7 +165,7 @@ class DigestCache:
             self._new.setdefault(key, {})[span] = digest
 
     def digest(self, checkpoint: Checkpoint, name: str, progress: Progress = no_progress) -> str:
-        """The digest of a tensor, from memory or from its bytes.
+        """Return the digest of a tensor, from the cache or from its bytes.
 
         Args:
             checkpoint: Where the tensor stands.
@@ -178,17 +178,17 @@ class DigestCache:
         Raises:
             CheckpointError: If its bytes cannot be read.
         """
-        known = self.lookup(checkpoint, name)
-        if known is not None:
-            return known
+        cached = self.lookup(checkpoint, name)
+        if cached is not None:
+            return cached
         before = _place(checkpoint, name)
-        found = digest_tensor(checkpoint, name, progress)
+        result = digest_tensor(checkpoint, name, progress)
         if before is not None and before == _place(checkpoint, name):
-            self.remember(checkpoint, name, found)
-        return found
+            self.remember(checkpoint, name, result)
+        return result
 
     def save(self) -> None:
-        """Write what was learnt; silently nothing where that is impossible."""
+        """Write new digests to the cache, if it is writable."""
         with self._lock:
             new, self._new = self._new, {}
         if self.folder is None:
@@ -200,9 +200,9 @@ class DigestCache:
                 self._replace(key, {**self._load(key), **digests})
 
     def _record(self, key: str) -> dict[str, str]:
-        if key not in self._known:
-            self._known[key] = self._load(key)
-        return self._known[key]
+        if key not in self._digests:
+            self._digests[key] = self._load(key)
+        return self._digests[key]
 
     def _path(self, folder: Path, key: str) -> Path:
         return folder / f"{sha256(key.encode()).hexdigest()[:32]}.json"
@@ -239,10 +239,10 @@ def _is_digest(value: object) -> bool:
 
 def _place(checkpoint: Checkpoint, name: str) -> tuple[str, str, bool] | None:
     """Key of the tensor's file, span in it, and whether the file's times can be trusted."""
-    found = checkpoint.file_range(name)
-    if found is None:
+    byte_range = checkpoint.file_range(name)
+    if byte_range is None:
         return None
-    descriptor, offset = found
+    descriptor, offset = byte_range
     stat = os.fstat(descriptor)
     try:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())

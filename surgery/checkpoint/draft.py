@@ -1,6 +1,6 @@
-"""A folder that is being made beside its target, and the lock that says that somebody makes it.
+"""A temporary folder next to its target, and the lock that marks it as in use.
 
-A process that dies releases its lock, however it dies. So what a killed run left can be told from
+A process that dies releases its lock. So leftovers of a killed run can be distinguished from a
 what is being written, on this host and on others that share the disk.
 """
 
@@ -27,8 +27,8 @@ _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 class Draft:
     """A folder that will take its target's name, locked from `make` to `end`.
 
-    The lock is a file beside the folder that is there before the folder and after it. It also
-    stands for `aside`, the name of an old folder that makes room.
+    The lock is a file next to the folder, created before the folder and removed after it. It also
+    covers `aside`, the temporary name of an old folder that is being replaced.
 
     Args:
         target: The folder that will be.
@@ -57,7 +57,7 @@ class Draft:
         Raises:
             OSError: If the disk fails.
         """
-        while not self._take(os.O_CREAT | os.O_EXCL):  # another process took it for a dead one's
+        while not self._take(os.O_CREAT | os.O_EXCL):  # another process cleared it as a leftover
             self._name(secrets.token_hex(4))
         self.folder.mkdir()
 
@@ -74,7 +74,7 @@ class Draft:
                 sibling.remove(self.aside)
             else:
                 self.aside.rename(self._target)
-        with suppress(OSError):  # a lock that nobody holds is for the next one to clear
+        with suppress(OSError):  # the next run removes a lock without a holder
             self._lock.unlink()
         self._close()
 

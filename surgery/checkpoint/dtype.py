@@ -28,7 +28,7 @@ class DType(StrEnum):
 
     @property
     def is_floating(self) -> bool:
-        """Whether arithmetic on it makes sense."""
+        """True if arithmetic is defined for this element type."""
         return self in _TORCH_FLOATS.values()
 
     @property
@@ -38,7 +38,7 @@ class DType(StrEnum):
 
     @classmethod
     def from_torch_name(cls, name: str) -> DType:
-        """The floating type called `name` in torch and in configurations.
+        """Return the floating type called `name` in torch and in configurations.
 
         Raises:
             CheckpointError: If it is not a floating type that a model can be stored in.

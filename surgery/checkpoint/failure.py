@@ -1,4 +1,4 @@
-"""What the operating system says when a write fails, in words that help."""
+"""Error messages of the operating system for failed writes, with advice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_WHY = {
+_REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
     errno.EFBIG: "the file would be larger than this system or `ulimit -f` allows",
@@ -55,12 +55,12 @@ def filesystem_errors(path: Path, needed: int = 0) -> Iterator[None]:
 
 def reason(error: OSError) -> str:
     """Return why a file could not be used, and what helps."""
-    return _WHY.get(error.errno or 0, error.strerror or str(error))
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def is_systems(error: OSError) -> bool:
     """Check that an error comes from the operating system about a file, not from a bug here."""
-    return error.errno in _WHY and error.errno not in (errno.EEXIST, errno.ENOTDIR)
+    return error.errno in _REASONS and error.errno not in (errno.EEXIST, errno.ENOTDIR)
 
 
 def free_bytes(path: Path) -> int:
@@ -72,8 +72,8 @@ def free_bytes(path: Path) -> int:
     place = path
     while not place.exists() and place != place.parent:
         place = place.parent
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize
 
 
 def _free_text(path: Path) -> str:

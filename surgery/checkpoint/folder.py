@@ -1,4 +1,4 @@
-"""Which files of a folder make up a checkpoint, and which may be touched at all."""
+"""The files of a folder that make up a checkpoint, and the files that may be replaced."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Shards:
 
 
 def resolve_inside(folder: Path, name: str) -> Path:
-    """The file `name` of `folder`, if it is a plain file that really stands there.
+    """Return the file `name` of `folder`, if it exists there as a plain file.
 
     Links are followed as long as they stay in the folder, or lead from a snapshot of the Hub's
     cache to the same repository's blobs.
@@ -56,15 +56,15 @@ def resolve_inside(folder: Path, name: str) -> Path:
     try:
         path = (folder / name).resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        why = "is a link to nothing" if (folder / name).is_symlink() else "is missing"
+        reason = "is a link to nothing" if (folder / name).is_symlink() else "is missing"
         raise CheckpointError(
-            f"{folder / name}: {why}. Fetch the checkpoint again, all its files."
+            f"{folder / name}: {reason}. Fetch the checkpoint again, all its files."
         ) from error
     root = folder.resolve()
     if not any(path.is_relative_to(allowed) for allowed in _roots(root)):
         raise CheckpointError(
-            f"{folder / name}: is a link that leads out of its folder, to {path}. "
-            "Copy the file to where the link stands if you trust it."
+            f"{folder / name}: is a link that points outside its folder, to {path}. "
+            "Replace the link with a copy of the file if you trust it."
         )
     if not path.is_file():
         raise CheckpointError(f"{folder / name}: is not a regular file.")
@@ -79,8 +79,8 @@ def check_plain(folder: Path, name: str) -> None:
     """
     if not name.isprintable() or name in ("", ".", "..") or "/" in name or "\\" in name:
         raise CheckpointError(
-            f"{folder}: {name[:100]!r} is not a plain file name. Files of a checkpoint must stand "
-            "in its own folder."
+            f"{folder}: {name[:100]!r} is not a plain file name. Files of a checkpoint must be in "
+            f"its folder."
         )
 
 
@@ -107,7 +107,7 @@ def read_file(folder: Path, name: str) -> bytes:
         Its bytes.
 
     Raises:
-        CheckpointError: If it is missing, leads out of the folder, or cannot be read.
+        CheckpointError: If it is missing, points outside the folder, or cannot be read.
     """
     path = resolve_inside(folder, name)
     try:
@@ -116,13 +116,13 @@ def read_file(folder: Path, name: str) -> bytes:
         raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}.") from error
 
 
-def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, label: str) -> dict[str, Any]:
     """Read one JSON object of a checkpoint.
 
     Args:
         folder: The checkpoint's folder.
         name: The file's name in it.
-        what: What the file is, for messages.
+        label: What the file is, for messages.
 
     Returns:
         The object.
@@ -130,32 +130,32 @@ def read_json(folder: Path, name: str, what: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is missing, larger than 64 MiB, or not a JSON object.
     """
-    shown = folder / name
+    displayed_path = folder / name
     try:
         value = parse_json(read_file(folder, name))
     except ValueError as error:
-        raise CheckpointError(f"{shown}: is not valid JSON: {error}.") from error
+        raise CheckpointError(f"{displayed_path}: is not valid JSON: {error}.") from error
     if not isinstance(value, dict):
         raise CheckpointError(
-            f"{shown}: holds a {type(value).__name__}; expected {what}, a JSON object."
+            f"{displayed_path}: holds a {type(value).__name__}; expected {label}, a JSON object."
         )
     return value
 
 
-def check_same_json(folder: Path, name: str, what: str, before: Mapping[str, Any]) -> None:
+def check_same_json(folder: Path, name: str, label: str, before: Mapping[str, Any]) -> None:
     """Check that one JSON object of a checkpoint still is what it was.
 
     Args:
         folder: The checkpoint's folder.
         name: The file's name in it.
-        what: What the file is, for messages.
+        label: What the file is, for messages.
         before: What `read_json` gave.
 
     Raises:
         CheckpointError: If it holds anything else now.
     """
     # Compared as text, because NaN is not equal to itself.
-    if json.dumps(read_json(folder, name, what)) != json.dumps(before):
+    if json.dumps(read_json(folder, name, label)) != json.dumps(before):
         raise changed_error(folder / name)
 
 
@@ -183,16 +183,16 @@ def find_shards(folder: Path, weights: Path | None = None) -> Shards:
     # A link to nothing is listed too, so that its own error names it.
     places = (folder, weights) if weights else (folder,)
     names = [path.name for place in places for path in place.iterdir()]
-    chosen = choose_weights(names, str(folder))
-    return from_index(folder) if chosen == INDEX else Shards((chosen,), None)
+    names_and_index = choose_weights(names, str(folder))
+    return from_index(folder) if names_and_index == INDEX else Shards((names_and_index,), None)
 
 
-def choose_weights(names: Collection[str], where: str) -> str:
+def choose_weights(names: Collection[str], location: str) -> str:
     """Choose, among the names of a folder's files, the one that leads to its weights.
 
     Args:
         names: File names.
-        where: The folder or repository, for messages.
+        location: The folder or repository, for messages.
 
     Returns:
         `model.safetensors`, else the index, else the only other safetensors file.
@@ -203,30 +203,30 @@ def choose_weights(names: Collection[str], where: str) -> str:
     for name in (SINGLE, INDEX):
         if name in names:
             return name
-    found = sorted(
+    weights = sorted(
         name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")
     )
-    if len(found) == 1 and not _PART.search(found[0]):
-        return found[0]
-    if any(_PART.search(name) for name in found):
+    if len(weights) == 1 and not _PART.search(weights[0]):
+        return weights[0]
+    if any(_PART.search(name) for name in weights):
         raise CheckpointError(
-            f"{where}: found {first_names(found)} but no {INDEX}. The checkpoint is incomplete; "
-            "fetch the index too."
+            f"{location}: found {first_names(weights)} but no {INDEX}. The checkpoint is "
+            "incomplete; fetch the index too."
         )
-    if found:
+    if weights:
         raise CheckpointError(
-            f"{where}: found {len(found)} safetensors files ({first_names(found)}) and no "
+            f"{location}: found {len(weights)} safetensors files ({first_names(weights)}) and no "
             f"{INDEX} that says how they belong together. Keep one, or save the model again."
         )
     pickles = sorted(name for name in names if name.endswith(_PICKLES))
     if pickles:
         raise CheckpointError(
-            f"{where}: found only pickle files ({first_names(pickles)}), which are never opened "
+            f"{location}: found only pickle files ({first_names(pickles)}), which are never opened "
             "because they can run code. Convert them in a place you trust: load the model with "
             "transformers and `model.save_pretrained(folder, safe_serialization=True)`, or use the "
             "Hub's https://huggingface.co/spaces/safetensors/convert."
         )
-    raise CheckpointError(f"{where}: found no weights; expected {SINGLE} or {INDEX}.")
+    raise CheckpointError(f"{location}: found no weights; expected {SINGLE} or {INDEX}.")
 
 
 def from_index(folder: Path) -> Shards:

@@ -48,7 +48,7 @@ _UNUSED = frozenset({"U16", "U32", "U64", "C64"})
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What one safetensors file says of itself.
+    """The header of one safetensors file.
 
     Attributes:
         tensors: Its tensors, in the order of their bytes.
@@ -96,7 +96,7 @@ def _refuse(path: Path, message: str) -> NoReturn:
 
 
 def _short(value: object) -> str:
-    """A value as an error message shows it, however long a hostile header made it."""
+    """Return a value abbreviated for an error message; a hostile header may be very long."""
     return abbreviate(repr(value[:100] if isinstance(value, str | list) else value), 100)
 
 
@@ -178,12 +178,12 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(f"found {word}, which JSON does not have")
 
 
-def _metadata(found: object, path: Path) -> dict[str, str]:
-    if found is None:
+def _metadata(result: object, path: Path) -> dict[str, str]:
+    if result is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(result, dict):
         _refuse(path, "the header's __metadata__ must be an object of strings.")
-    for key, value in found.items():
+    for key, value in result.items():
         if not isinstance(value, str):
             _refuse(
                 path,
@@ -193,7 +193,7 @@ def _metadata(found: object, path: Path) -> dict[str, str]:
             _refuse(
                 path, f"__metadata__ {_short(key)} holds half a surrogate pair; expected Unicode."
             )
-    return found
+    return result
 
 
 def _is_unicode(text: str) -> bool:
@@ -204,8 +204,10 @@ def _entry(name: str, entry: object, shard: str, data: int, path: Path) -> _Span
     if not name or not name.isprintable():
         _refuse(path, f"the tensor name {_short(name)} is empty or holds control characters.")
     if type(entry) is not dict or entry.keys() != _FIELDS:
-        found = _short(sorted(entry)) if isinstance(entry, dict) else type(entry).__name__
-        _refuse(path, f"tensor {_short(name)} has fields {found}; expected {sorted(_FIELDS)}.")
+        description = _short(sorted(entry)) if isinstance(entry, dict) else type(entry).__name__
+        _refuse(
+            path, f"tensor {_short(name)} has fields {description}; expected {sorted(_FIELDS)}."
+        )
     dtype = _DTYPES.get(entry["dtype"]) if type(entry["dtype"]) is str else None
     if dtype is None:
         _refuse_dtype(entry["dtype"], name, path)
@@ -220,50 +222,50 @@ def _entry(name: str, entry: object, shard: str, data: int, path: Path) -> _Span
     return data + begin, data + end, TensorHeader(name, dtype, shape, shard, data + begin)
 
 
-def _refuse_dtype(found: object, name: str, path: Path) -> NoReturn:
-    if isinstance(found, str) and found in _PACKED:
+def _refuse_dtype(value: object, name: str, path: Path) -> NoReturn:
+    if isinstance(value, str) and value in _PACKED:
         _refuse(
             path,
-            f"tensor {_short(name)} is quantised ({found}). Quantised weights cannot be "
+            f"tensor {_short(name)} is quantised ({value}). Quantised weights cannot be "
             "merged; use the full-precision model, or dequantise it first (`model.dequantize()` in "
             "transformers, then `save_pretrained`).",
         )
-    if isinstance(found, str) and found in _UNUSED:
+    if isinstance(value, str) and value in _UNUSED:
         _refuse(
             path,
-            f"tensor {_short(name)} has element type {found}, which holds no weights by "
-            "itself (often packed, quantised ones). Use the full-precision model.",
+            f"tensor {_short(name)} has element type {value}, which holds no weights by "
+            "itself (often packed, quantized weights). Use the full-precision model.",
         )
-    near = did_you_mean(found[:20], _DTYPES) if isinstance(found, str) else ""
-    _refuse(path, f"tensor {_short(name)} has unknown dtype {_short(found)}.{near}")
+    near = did_you_mean(value[:20], _DTYPES) if isinstance(value, str) else ""
+    _refuse(path, f"tensor {_short(name)} has unknown dtype {_short(value)}.{near}")
 
 
-def _shape(found: object, name: str, path: Path) -> tuple[tuple[int, ...], int]:
-    """The shape and its number of elements."""
-    lengths = found if type(found) is list else [None]
+def _shape(value: object, name: str, path: Path) -> tuple[tuple[int, ...], int]:
+    """Return the shape and its number of elements."""
+    lengths = value if type(value) is list else [None]
     numel = 1
     for length in lengths:
         # bool is an int to isinstance, and a huge header makes every call count.
         if type(length) is not int or not 0 <= length <= _UINT64:
             _refuse(
                 path,
-                f"tensor {_short(name)} has shape {_short(found)}; expected lengths >= 0.",
+                f"tensor {_short(name)} has shape {_short(value)}; expected lengths >= 0.",
             )
         numel *= length
         # Stop before the product grows: a header can name thousands of huge axes.
         if numel > _UINT64:
-            _refuse(path, f"tensor {_short(name)} of shape {_short(found)} is too large to exist.")
+            _refuse(path, f"tensor {_short(name)} of shape {_short(value)} is too large to exist.")
     return tuple(lengths), numel
 
 
-def _offsets(found: object, name: str, path: Path) -> tuple[int, int]:
-    if type(found) is list and len(found) == 2:
-        begin, end = found
+def _offsets(value: object, name: str, path: Path) -> tuple[int, int]:
+    if type(value) is list and len(value) == 2:
+        begin, end = value
         if type(begin) is int and type(end) is int and 0 <= begin <= end <= _UINT64:
             return begin, end
     _refuse(
         path,
-        f"tensor {_short(name)} has data_offsets {_short(found)}; expected [begin, end] with "
+        f"tensor {_short(name)} has data_offsets {_short(value)}; expected [begin, end] with "
         "0 <= begin <= end.",
     )
 

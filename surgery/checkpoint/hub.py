@@ -93,7 +93,7 @@ class Snapshot:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the weights are in the cache, too."""
+        """True if the cache also has the weights."""
         return all((self.folder / shard).is_file() for shard in self.shards)
 
 
@@ -142,9 +142,9 @@ def fixed_revisions() -> Iterator[None]:
 
 
 def fetch_small(repo: str, revision: str | None) -> Snapshot:
-    """Bring a model's configuration, tokenizer and processor files into the Hub's cache.
+    """Fetch a model's configuration, tokenizer and processor files into the Hub's cache.
 
-    Files that are there already are not fetched again; with `HF_HUB_OFFLINE=1` none is.
+    Cached files are not fetched again; with `HF_HUB_OFFLINE=1` none is fetched.
 
     Args:
         repo: `org/name`.
@@ -159,28 +159,28 @@ def fetch_small(repo: str, revision: str | None) -> Snapshot:
         commit = folder.name
         names, reached = _listing(repo, commit, folder)
         try:
-            chosen = choose_weights(names, f"{repo} on the Hub")
+            weights = choose_weights(names, f"{repo} on the Hub")
         except CheckpointError as error:
             raise (error if reached else CheckpointError(_unreachable(repo))) from None
-        shards = from_index(folder).names if chosen == INDEX else (chosen,)
+        shards = from_index(folder).names if weights == INDEX else (weights,)
         if any(name.startswith("additional_chat_templates/") for name in names):
             _snapshot(repo, commit, [_TEMPLATES], [])
         _fetch_code(repo, folder)
     snapshot = Snapshot(repo, commit, folder, shards)
     if not reached and not snapshot.is_whole:
-        raise CheckpointError(_unreachable(repo))  # at once, not after many tries
+        raise CheckpointError(_unreachable(repo))  # immediately, not after many retries
     return snapshot
 
 
 def fetch_weights(snapshot: Snapshot) -> None:
-    """Bring a model's weight files into the Hub's cache, whole.
+    """Fetch a model's weight files into the Hub's cache, whole.
 
     Raises:
         CheckpointError: If they cannot be fetched.
     """
     with client_errors(snapshot.repo, snapshot.commit):
-        wanted = [escape(shard) for shard in snapshot.shards]
-        _snapshot(snapshot.repo, snapshot.commit, wanted, [], bars=sys.stderr.isatty())
+        patterns = [escape(shard) for shard in snapshot.shards]
+        _snapshot(snapshot.repo, snapshot.commit, patterns, [], bars=sys.stderr.isatty())
 
 
 def fetch_all(repo: str, revision: str | None) -> Path:
@@ -199,17 +199,19 @@ def fetch_all(repo: str, revision: str | None) -> Path:
     with client_errors(repo, revision):
         folder = _snapshot(repo, revision, ["*"], _UNWANTED, bars=sys.stderr.isatty())
         names, _ = _listing(repo, folder.name, folder)
-    left = sorted(name for name in names if any(fnmatch(name, each) for each in _UNWANTED))
-    if left:
+    unwanted = sorted(
+        name for name in names if any(fnmatch(name, pattern) for pattern in _UNWANTED)
+    )
+    if unwanted:
         raise CheckpointError(
-            f"{repo}@{folder.name[:12]}: has {left[0]!r}, a pickle or another format, which no "
+            f"{repo}@{folder.name[:12]}: has {unwanted[0]!r}, a pickle or another format, which no "
             f"merge has and nothing here fetches. Do not use what is there."
         )
     return folder
 
 
 def fetch_file(repo: str, revision: str | None, name: str) -> Path | None:
-    """Bring one small file of a repository into the Hub's cache.
+    """Fetch one small file of a repository into the Hub's cache.
 
     Args:
         repo: `org/name`.
@@ -243,17 +245,17 @@ def weight_files(snapshot: Snapshot) -> dict[str, HubFile]:
     repo, commit = snapshot.repo, snapshot.commit
     with client_errors(repo, commit):
         tree = list(HfApi(library_name=_LIBRARY).list_repo_tree(repo, revision=commit))
-    found = {
-        each.path: HubFile(
-            repo, commit, each.path, each.size, each.lfs.sha256 if each.lfs else each.blob_id
+    files = {
+        entry.path: HubFile(
+            repo, commit, entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id
         )
-        for each in tree
-        if isinstance(each, RepoFile) and each.path in snapshot.shards
+        for entry in tree
+        if isinstance(entry, RepoFile) and entry.path in snapshot.shards
     }
     for shard in snapshot.shards:
-        if shard not in found:
+        if shard not in files:
             raise CheckpointError(f"{repo}@{commit[:12]}: the Hub does not have {shard!r}.")
-    return found
+    return files
 
 
 def fetch_adapter(repo: str, revision: str | None) -> tuple[Path, str]:
@@ -286,7 +288,7 @@ def _fetch_code(repo: str, folder: Path) -> None:
 def _snapshot(
     repo: str,
     revision: str | None,
-    wanted: Sequence[str],
+    patterns: Sequence[str],
     unwanted: Sequence[str],
     *,
     bars: bool = False,
@@ -303,7 +305,7 @@ def _snapshot(
             snapshot_download(
                 repo,
                 revision=pinned or revision,
-                allow_patterns=list(wanted),
+                allow_patterns=list(patterns),
                 ignore_patterns=list(unwanted) or None,
                 library_name=_LIBRARY,
             )
@@ -316,7 +318,7 @@ def _snapshot(
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Without the client's progress bars: nobody waits for small files, and a log shows none."""
+    """Disable the client's progress bars, which small files do not need."""
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -336,7 +338,7 @@ def without_bars() -> Iterator[None]:
 def _check_there(repo: str, revision: str | None) -> None:
     """Hear a refusal of the Hub's; its client would take what the cache has from earlier times.
 
-    A commit that is named by its hash stays what it was, whatever became of its repository.
+    A commit named by its hash never changes, even if the repository does.
     """
     from huggingface_hub import HfApi, errors
 
@@ -350,7 +352,7 @@ def _check_there(repo: str, revision: str | None) -> None:
 
 
 def _listing(repo: str, commit: str, folder: Path) -> tuple[list[str], bool]:
-    """The repository's file names, or those in the cache; whether the Hub was reached."""
+    """Return the file names in the repository or its cache, and whether the Hub was reached."""
     from huggingface_hub import HfApi, errors
 
     try:
@@ -360,11 +362,11 @@ def _listing(repo: str, commit: str, folder: Path) -> tuple[list[str], bool]:
 
 
 def http_error() -> type[Exception]:
-    """What every failed request derives from, in whichever HTTP library the client uses."""
+    """Return the base exception of failed requests in the client's HTTP library."""
     from huggingface_hub import errors
 
-    found: type[Exception] = vars(errors)["HTTPError"]
-    return found
+    base_error: type[Exception] = vars(errors)["HTTPError"]
+    return base_error
 
 
 class _Unsigned(logging.Filter):
@@ -378,7 +380,7 @@ class _Unsigned(logging.Filter):
 def redact_signed_urls() -> None:
     """Have the Hub's client log addresses without their signatures from now on."""
     logger = logging.getLogger("huggingface_hub.utils._http")
-    if not any(isinstance(each, _Unsigned) for each in logger.filters):
+    if not any(isinstance(item, _Unsigned) for item in logger.filters):
         logger.addFilter(_Unsigned())
 
 
@@ -388,75 +390,75 @@ def client_errors(repo: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{repo}"
-    at = f"{repo}@{revision}" if revision else repo
+    label = f"{repo}@{revision}" if revision else repo
     redact_signed_urls()
     try:
         yield
     except errors.GatedRepoError as error:
         raise CheckpointError(
-            f"{at}: is gated on the Hub. Accept its conditions at {page}, then log in with "
+            f"{label}: is gated on the Hub. Accept its conditions at {page}, then log in with "
             "`hf auth login`."
         ) from error
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(
-            f"{at}: the Hub has {repo} but no revision {revision!r}. See {page}/tree/main for its "
-            "branches and tags."
+            f"{label}: the Hub has {repo} but no revision {revision!r}. See {page}/tree/main for "
+            "its branches and tags."
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"{at}: there is no such folder here, and no such model on the Hub that you may read. "
-            "Check the spelling; for a private model log in with `hf auth login`."
+            f"{label}: there is no such folder here, and no such model on the Hub that you may "
+            "read. Check the spelling; for a private model log in with `hf auth login`."
         ) from error
     except errors.LocalEntryNotFoundError as error:
         status = status_of(error.__cause__)
-        raise CheckpointError(_failed(at, status) if status else _unreachable(at)) from error
+        raise CheckpointError(_failed(label, status) if status else _unreachable(label)) from error
     except errors.OfflineModeIsEnabled as error:
-        raise CheckpointError(_unreachable(at)) from error
+        raise CheckpointError(_unreachable(label)) from error
     except errors.HFValidationError as error:
         raise CheckpointError(
-            f"{at[:200]!r}: is neither a folder that exists nor a Hub id. Expected org/name of "
+            f"{label[:200]!r}: is neither a folder that exists nor a Hub id. Expected org/name of "
             "letters, digits, '-', '_' and '.'."
         ) from error
     except http_error() as error:
-        raise CheckpointError(_failed(at, status_of(error))) from error
+        raise CheckpointError(_failed(label, status_of(error))) from error
     except _MALFORMED as error:
         raise CheckpointError(
-            f"{at}: the Hub's answer cannot be used ({type(error).__name__}): a listing with a "
-            "path that leads out of the repository, or no listing at all. Try again later; if it "
+            f"{label}: the Hub's answer cannot be used ({type(error).__name__}): a listing with a "
+            "path that points outside the repository, or no listing at all. Try again later; if it "
             f"stays, do not use what is there. See {page}/tree/main."
         ) from error
     except OSError as error:
-        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or "failed"
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or "failed"
         raise CheckpointError(
-            f"{at}: cannot be fetched into the Hub's cache: {why}. Its place is set with HF_HOME."
+            f"{label}: cannot be fetched into the Hub's cache: {reason}. HF_HOME sets its folder."
         ) from error
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status a failed request was answered with, if it was answered."""
-    found = getattr(getattr(error, "response", None), "status_code", None)
-    return found if isinstance(found, int) else None
+    """Return the HTTP status of a failed request, or None without a response."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
 
 
-def _failed(at: str, status: int | None) -> str:
+def _failed(label: str, status: int | None) -> str:
     if status in (401, 403):
         return (
-            f"{at}: the Hub does not let you read it (status {status}). Log in with "
+            f"{label}: the Hub does not let you read it (status {status}). Log in with "
             f"`hf auth login`, with a token that may."
         )
-    said = f"answered with status {status}" if status else "broke off the connection"
-    return f"{at}: the Hub {said}, and its cache does not hold the model. Try again later."
+    event = f"answered with status {status}" if status else "broke off the connection"
+    return f"{label}: the Hub {event}, and its cache does not hold the model. Try again later."
 
 
-def _unreachable(at: str) -> str:
+def _unreachable(label: str) -> str:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return (
-            f"{at}: there is no such folder here, and it is not (or not wholly) in the Hub's cache "
+            f"{label}: there is no such folder here, and it is not complete in the Hub's cache "
             "while HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE, or name a folder."
         )
     return (
-        f"{at}: there is no such folder here, the Hub could not be reached, and its cache does not "
-        "hold the model. Check the network, or name a folder."
+        f"{label}: there is no such folder here, the Hub could not be reached, and its cache does "
+        "not hold the model. Check the network, or name a folder."
     )

@@ -112,7 +112,7 @@ class Ledger:
     Attributes:
         recipe: The recipe as YAML, with everything it extended or was bound to filled in.
         models: Its models by name.
-        versions: Versions of whatever took part, by name.
+        versions: Versions of the libraries in use, by name.
         engine: Who computed: `surgery` or `mergekit`.
         tensors: The output's tensors, in the order of its files.
         files: Its other files.
@@ -134,10 +134,10 @@ class Ledger:
         return content_fingerprint(self.tensors)
 
     def to_json(self) -> bytes:
-        """The ledger as a file: one line for each tensor, the same bytes for the same content.
+        """Return the ledger as a file: one line per tensor, the same bytes for the same content.
 
         Raises:
-            ValueError: If a parameter cannot be said in JSON.
+            ValueError: If a parameter cannot be written as JSON.
         """
         head = {
             "format": FORMAT,
@@ -181,42 +181,42 @@ def read_ledger(folder: Path) -> Ledger:
     Raises:
         CheckpointError: If there is none, or it is damaged or of a later format.
     """
-    found = read_json(folder, LEDGER, "a ledger of this toolkit")
+    document = read_json(folder, LEDGER, "a ledger of this toolkit")
     reader = _Reader(f"{folder / LEDGER}")
-    if found.get("format") not in _READABLE:
+    if document.get("format") not in _READABLE:
         reader.fail(
-            f"has format {found.get('format')!r}; this version reads up to {FORMAT}. Update "
+            f"has format {document.get('format')!r}; this version reads up to {FORMAT}. Update "
             "vlm-surgery."
         )
-    since_2 = " layout" if found["format"] > 1 else ""
+    since_2 = " layout" if document["format"] > 1 else ""
     reader.fields(
-        found,
+        document,
         "the ledger",
         f"format engine versions fingerprint recipe models files tensors{since_2}",
     )
     ledger = Ledger(
-        recipe=reader.text(found["recipe"], "recipe"),
+        recipe=reader.text(document["recipe"], "recipe"),
         models={
             name: reader.model(value, f"models.{name}")
-            for name, value in reader.mapping(found["models"], "models").items()
+            for name, value in reader.mapping(document["models"], "models").items()
         },
         versions={
             name: reader.text(value, f"versions.{name}")
-            for name, value in reader.mapping(found["versions"], "versions").items()
+            for name, value in reader.mapping(document["versions"], "versions").items()
         },
-        engine=reader.text(found["engine"], "engine"),
-        tensors=tuple(reader.tensor(t) for t in reader.sequence(found["tensors"], "tensors")),
-        files=tuple(reader.file(f) for f in reader.sequence(found["files"], "files")),
+        engine=reader.text(document["engine"], "engine"),
+        tensors=tuple(reader.tensor(t) for t in reader.sequence(document["tensors"], "tensors")),
+        files=tuple(reader.file(f) for f in reader.sequence(document["files"], "files")),
         layout={
             name: reader.digest(value, f"layout.{name}")
-            for name, value in reader.mapping(found.get("layout", {}), "layout").items()
+            for name, value in reader.mapping(document.get("layout", {}), "layout").items()
         },
     )
     if ledger.engine not in ENGINES:
         reader.fail(f"engine is {ledger.engine[:40]!r}; expected one of: {', '.join(ENGINES)}.")
     reader.unique([tensor.name for tensor in ledger.tensors], "tensors")
     reader.unique([file.name for file in ledger.files], "files")
-    if found["fingerprint"] != ledger.fingerprint:
+    if document["fingerprint"] != ledger.fingerprint:
         reader.fail("was altered: its fingerprint is not that of the tensors it lists.")
     return ledger
 
@@ -224,59 +224,59 @@ def read_ledger(folder: Path) -> Ledger:
 class _Reader:
     """Turns parsed JSON into entries, and says where it is not what it should be."""
 
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self, location: str) -> None:
+        self._place = location
 
     def fail(self, message: str) -> NoReturn:
-        raise CheckpointError(f"{self._where}: {message}")
+        raise CheckpointError(f"{self._place}: {message}")
 
-    def fields(self, found: object, what: str, names: str) -> dict[str, Any]:
-        wanted = set(names.split())
-        entry = self.mapping(found, what)
-        for name in entry.keys() - wanted:
-            self.fail(f"{what} has {name[:100]!r}.{did_you_mean(name[:100], sorted(wanted))}")
-        for name in sorted(wanted - entry.keys()):
-            self.fail(f"{what} lacks {name!r}.")
+    def fields(self, value: object, label: str, names: str) -> dict[str, Any]:
+        expected = set(names.split())
+        entry = self.mapping(value, label)
+        for name in entry.keys() - expected:
+            self.fail(f"{label} has {name[:100]!r}.{did_you_mean(name[:100], sorted(expected))}")
+        for name in sorted(expected - entry.keys()):
+            self.fail(f"{label} lacks {name!r}.")
         return entry
 
-    def mapping(self, found: object, what: str) -> dict[str, Any]:
-        if not isinstance(found, dict):
-            self.fail(f"{what} is {_kind(found)}; expected an object.")
-        return found
+    def mapping(self, value: object, label: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.fail(f"{label} is {_kind(value)}; expected an object.")
+        return value
 
-    def sequence(self, found: object, what: str) -> list[Any]:
-        if not isinstance(found, list):
-            self.fail(f"{what} is {_kind(found)}; expected a list.")
-        return found
+    def sequence(self, value: object, label: str) -> list[Any]:
+        if not isinstance(value, list):
+            self.fail(f"{label} is {_kind(value)}; expected a list.")
+        return value
 
-    def text(self, found: object, what: str) -> str:
-        if not isinstance(found, str):
-            self.fail(f"{what} is {_kind(found)}; expected text.")
-        return found
+    def text(self, value: object, label: str) -> str:
+        if not isinstance(value, str):
+            self.fail(f"{label} is {_kind(value)}; expected text.")
+        return value
 
-    def optional(self, found: object, what: str) -> str | None:
-        return None if found is None else self.text(found, what)
+    def optional(self, value: object, label: str) -> str | None:
+        return None if value is None else self.text(value, label)
 
-    def digest(self, found: object, what: str) -> str:
-        text = self.text(found, what)
+    def digest(self, value: object, label: str) -> str:
+        text = self.text(value, label)
         if not _SHA256.fullmatch(text):
-            self.fail(f"{what} is {text[:80]!r}; expected 64 hexadecimal digits.")
+            self.fail(f"{label} is {text[:80]!r}; expected 64 hexadecimal digits.")
         return text
 
-    def unique(self, names: list[str], what: str) -> None:
+    def unique(self, names: list[str], label: str) -> None:
         if len(set(names)) < len(names):
-            self.fail(f"{what} lists a name twice.")
+            self.fail(f"{label} lists a name twice.")
 
-    def model(self, found: object, what: str) -> ModelEntry:
-        entry = self.fields(found, what, "reference revision fingerprint")
+    def model(self, value: object, label: str) -> ModelEntry:
+        entry = self.fields(value, label, "reference revision fingerprint")
         return ModelEntry(
-            reference=self.text(entry["reference"], f"{what}.reference"),
-            revision=self.optional(entry["revision"], f"{what}.revision"),
-            fingerprint=self.digest(entry["fingerprint"], f"{what}.fingerprint"),
+            reference=self.text(entry["reference"], f"{label}.reference"),
+            revision=self.optional(entry["revision"], f"{label}.revision"),
+            fingerprint=self.digest(entry["fingerprint"], f"{label}.fingerprint"),
         )
 
-    def file(self, found: object) -> FileEntry:
-        entry = self.fields(found, "a file", "name sha256 source")
+    def file(self, value: object) -> FileEntry:
+        entry = self.fields(value, "a file", "name sha256 source")
         name = self.text(entry["name"], "a file's name")
         if not all(part.isprintable() and part not in ("", ".", "..") for part in name.split("/")):
             self.fail(f"a file is called {name[:80]!r}; expected a path inside the folder.")
@@ -286,9 +286,9 @@ class _Reader:
             source=self.optional(entry["source"], f"{name}: source"),
         )
 
-    def tensor(self, found: object) -> TensorEntry:
+    def tensor(self, value: object) -> TensorEntry:
         entry = self.fields(
-            found, "a tensor", "name method parameters inputs dtype shape shard sha256"
+            value, "a tensor", "name method parameters inputs dtype shape shard sha256"
         )
         name = self.text(entry["name"], "a tensor's name")
         dtype = self.text(entry["dtype"], f"{name}: dtype")
@@ -310,23 +310,23 @@ class _Reader:
             sha256=self.digest(entry["sha256"], f"{name}: sha256"),
         )
 
-    def input(self, found: object, what: str) -> InputEntry:
-        entry = self.fields(found, f"{what}: an input", "model tensor")
+    def input(self, value: object, label: str) -> InputEntry:
+        entry = self.fields(value, f"{label}: an input", "model tensor")
         return InputEntry(
-            model=self.text(entry["model"], f"{what}: model"),
-            tensor=self.text(entry["tensor"], f"{what}: tensor"),
+            model=self.text(entry["model"], f"{label}: model"),
+            tensor=self.text(entry["tensor"], f"{label}: tensor"),
         )
 
 
-def _kind(found: object) -> str:
-    return _KINDS.get(type(found), type(found).__name__)
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _plain(tensor: TensorEntry) -> dict[str, Any]:
     return {
         **vars(tensor),
         "parameters": dict(tensor.parameters),
-        "inputs": [vars(each) for each in tensor.inputs],
+        "inputs": [vars(item) for item in tensor.inputs],
         "dtype": str(tensor.dtype),
     }
 

@@ -217,20 +217,24 @@ def _check_folder(folder: Path) -> None:
             f"Did you mean {str(folder.parent)!r}?"
         )
     parent = folder.parent
-    there = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
-    near = did_you_mean(folder.name, there) if len(there) <= 12 or not there else ""
+    folders = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    near = did_you_mean(folder.name, folders) if len(folders) <= 12 or not folders else ""
     raise CheckpointError(f"{folder}: no such folder.{near}")
 
 
 def _refuse_quantised_config(config: Mapping[str, Any], folder: Path) -> None:
     parts = {"": config} | {k: v for k, v in config.items() if isinstance(v, dict)}
     for part, values in parts.items():
-        found = values.get("quantization_config") or values.get("quantization")
-        if found and part not in ("quantization_config", "quantization"):
-            method = found.get("quant_method", "quantised") if isinstance(found, dict) else found
-            where = f"{part}." if part else ""
+        quantization = values.get("quantization_config") or values.get("quantization")
+        if quantization and part not in ("quantization_config", "quantization"):
+            method = (
+                quantization.get("quant_method", "quantised")
+                if isinstance(quantization, dict)
+                else quantization
+            )
+            prefix = f"{part}." if part else ""
             raise CheckpointError(
-                f"{folder / 'config.json'}: {where}quantization_config says {method!r}. "
+                f"{folder / 'config.json'}: {prefix}quantization_config says {method!r}. "
                 f"{_DEQUANTISE}"
             )
 
@@ -244,7 +248,7 @@ def _collect(
         for tensor in file.tensors.values():
             if tensor.name in tensors:
                 raise CheckpointError(
-                    f"{folder}: tensor {tensor.name!r} stands in both {tensors[tensor.name].shard} "
+                    f"{folder}: tensor {tensor.name!r} is in both {tensors[tensor.name].shard} "
                     f"and {shard}; expected every tensor once. Save the model again."
                 )
             leaf = tensor.name.rpartition(".")[2]
@@ -273,8 +277,8 @@ def _check_index(
         (extra, "stand in a shard but not in the index"),
     ):
         if names:
-            shown = first_names([repr(name[:100]) for name in names])
+            listing = first_names([repr(name[:100]) for name in names])
             raise CheckpointError(
-                f"{folder}: {len(names)} tensors {kind}: {shown}. "
+                f"{folder}: {len(names)} tensors {kind}: {listing}. "
                 "Index and shards come from different saves; fetch or save the model again."
             )

@@ -62,11 +62,11 @@ def group(names: Iterable[str], path: Path) -> tuple[list[Factors], dict[str, st
     for name in names:
         plain = name.removeprefix(_PREFIX)
         plain = plain.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
-        found = _factor(plain)
-        if found is None:
+        factor = _factor(plain)
+        if factor is None:
             whole[plain] = name
         else:
-            module, role, embedding = found
+            module, role, embedding = factor
             parts.setdefault(module, {})[role] = name
             embeddings |= {module} if embedding else set()
     factors = []
@@ -100,7 +100,7 @@ def check_factors(
     if not (a.dtype.is_floating and b.dtype.is_floating and weight.dtype.is_floating):
         raise CheckpointError(
             f"{path}: LoRA on {factors.module!r} has element types {b.dtype} x {a.dtype} for a "
-            f"weight in {weight.dtype}; expected floating ones."
+            f"weight in {weight.dtype}; expected floating-point types."
         )
     rank = config.rank_of(factors.module)
     if len(b.shape) < 2 or a.shape[:1] != (rank,) or b.numel != b.shape[0] * rank:
@@ -146,13 +146,13 @@ def _check_magnitude(
         )
     if factors.magnitude is None:
         return
-    found, rows = adapter[factors.magnitude].numel, adapter[factors.b].shape[0]
-    if found != rows:
-        raise CheckpointError(f"{path}: {factors.module!r} has {found} magnitudes for {rows} rows.")
+    numel, rows = adapter[factors.magnitude].numel, adapter[factors.b].shape[0]
+    if numel != rows:
+        raise CheckpointError(f"{path}: {factors.module!r} has {numel} magnitudes for {rows} rows.")
 
 
 def unmatched(names: Sequence[str], base: Mapping[str, TensorHeader], path: Path) -> str:
-    """The message for tensors that have no counterpart in the base."""
+    """Return the error message for tensors without a counterpart in the base."""
     near = did_you_mean(names[0], base)
     near = near if near.startswith(" Did") else ""
     return (

@@ -94,7 +94,7 @@ def open_recorded(
 
     Args:
         reference: As the recipe writes it.
-        revision: What `CheckpointInfo.revision` said.
+        revision: The value of `CheckpointInfo.revision`.
         remote: As for `open_checkpoint`.
 
     Returns:
@@ -107,7 +107,7 @@ def open_recorded(
 
 
 def parse_reference(reference: str | AdapterReference) -> str | AdapterReference:
-    """`BASE + ADAPTER` taken apart, as `AdapterReference` prints itself."""
+    """Split `BASE + ADAPTER`, the text form of an `AdapterReference`."""
     if isinstance(reference, AdapterReference):
         return reference
     base, plus, adapter = (part.strip() for part in reference.partition(" + "))
@@ -119,11 +119,11 @@ def parse_reference(reference: str | AdapterReference) -> str | AdapterReference
 def pinned_reference(
     reference: str | AdapterReference, commit: str | None
 ) -> str | AdapterReference:
-    """A reference at the commit it was opened at; a local one stays as it is.
+    """Return a reference pinned to the opened commit; a local reference is unchanged.
 
     Args:
         reference: Any.
-        commit: What `CheckpointInfo.revision` said; two joined by ` + ` for an adapter.
+        commit: The value of `CheckpointInfo.revision`; two joined by ` + ` for an adapter.
     """
     reference = parse_reference(reference)
     if isinstance(reference, AdapterReference):
@@ -181,7 +181,7 @@ def split_hub_id(reference: str) -> tuple[str, str | None]:
 
 
 def resolve_reference(reference: str) -> str:
-    """A reference that any program understands: `specimen:rl` becomes a folder.
+    """Return a reference that any program understands: `specimen:rl` becomes a folder.
 
     Raises:
         SurgeryError: If the specimen has no such stage.
@@ -212,11 +212,11 @@ def _local_folder(reference: str) -> Path | None:
 
 
 def _expanded(reference: str) -> Path:
-    """A path with its home folder filled in, if the system can look there at all."""
+    """Return a path with the home folder expanded, if the system can resolve it."""
     try:
         path = Path(reference).expanduser()
         path.exists()
     except (OSError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{reference[:80]!r}: no such folder ({why}).") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{reference[:80]!r}: no such folder ({reason}).") from error
     return path

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def from_bytes(raw: bytearray, dtype: DType) -> Tensor:
     """Elements from their bytes, `Float[Tensor, "count"]`, in float32 (float64 stays)."""
-    found = torch.frombuffer(raw, dtype=getattr(torch, dtype.torch_name))
-    return found if found.dtype == torch.float64 else found.to(torch.float32)
+    values = torch.frombuffer(raw, dtype=getattr(torch, dtype.torch_name))
+    return values if values.dtype == torch.float64 else values.to(torch.float32)
 
 
 def to_bytes(values: Tensor, dtype: DType) -> bytes:
-    """The bytes of `values` after one cast to `dtype`."""
+    """Return the bytes of `values` after one cast to `dtype`."""
     cast = values.to(getattr(torch, dtype.torch_name)).contiguous()
     return cast.reshape(-1).view(torch.uint8).numpy().tobytes()
 
@@ -65,7 +65,7 @@ def changed(weight: Tensor, left: Tensor, right: Tensor, scaling: float) -> Tens
 
 
 def rescaled(weight: Tensor, magnitude: Tensor) -> Tensor:
-    """Liu et al. 2024 (arXiv 2402.09353), equation 5: rows of `weight` at learnt magnitudes.
+    """Rescale the rows of `weight` to learned magnitudes (arXiv 2402.09353, equation 5).
 
     Args:
         weight: `Float[Tensor, "rows width"]`, V.

@@ -1,4 +1,4 @@
-"""How long work tells how far it is: one call for every piece that is done."""
+"""The callback through which long operations report progress."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from surgery.checkpoint.spans import PartialFile
 
 CONNECTIONS: Final = 8
-"""As many requests are under way at once, in the whole process."""
+"""Maximum number of concurrent requests in the process."""
 
 PIECE: Final = 32 << 20
 """Bytes of one request at most; what an interruption loses is smaller."""
 
 _ATTEMPTS: Final = 6
-"""Answers in a row that bring nothing before a range is given up."""
+"""Consecutive responses without data after which a range fails."""
 _PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 8.0
 _LONGEST_WISH: Final = 600.0
@@ -39,21 +39,21 @@ _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _free: Final = Semaphore(CONNECTIONS)
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: nobody wants the range any more
-    """Nobody waits for the range any more: another one failed, or the checkpoint is closed."""
+class Stopped(Exception):  # noqa: N818 - not an error: the range is no longer needed
+    """The range is no longer needed: another range failed, or the checkpoint is closed."""
 
 
 class _Broken(Exception):  # noqa: N818 - not an error: it is tried again
     """An answer that ended early, or that says to come again later.
 
     Args:
-        said: What the Hub did, as the rest of a sentence.
-        wish: Seconds after which it wants to be asked again.
+        event: The Hub's response, as the rest of a sentence.
+        delay: Seconds after which the Hub asks for a retry.
     """
 
-    def __init__(self, said: str, wish: float = 0.0) -> None:
-        super().__init__(said)
-        self.wish = wish
+    def __init__(self, event: str, delay: float = 0.0) -> None:
+        super().__init__(event)
+        self.delay = delay
 
 
 class _WrongError(CheckpointError):
@@ -63,12 +63,12 @@ class _WrongError(CheckpointError):
 class RangedFile:
     """A file of which the ranges asked for are fetched, each once.
 
-    When one cannot be, the others end, too, and whoever waits is told why.
+    When one range fails, the others stop too, and waiting threads get the error.
 
     Args:
         file: Which file.
         part: Where what is fetched is kept.
-        threads: How many of its ranges may wait for a connection at once.
+        threads: Maximum number of ranges that wait for a connection.
     """
 
     def __init__(self, file: HubFile, part: PartialFile, threads: int = CONNECTIONS) -> None:
@@ -96,15 +96,15 @@ class RangedFile:
             missing = self.part.missing(start, end)
             if missing and self._stop.is_set():
                 raise self._ended()
-            self._coming = [each for each in self._coming if not each[2].done()]
+            self._coming = [piece for piece in self._coming if not piece[2].done()]
             # What arrived since it was looked up is here now.
             for begin, stop in self.part.missing(start, end) if missing else ():
-                at = begin
-                for other, until, _ in sorted(self._coming, key=lambda each: each[0]):
-                    if other < stop and until > at:
-                        self._send(at, min(other, stop))
-                        at = max(at, until)
-                self._send(at, stop)
+                position = begin
+                for other, until, _ in sorted(self._coming, key=lambda piece: piece[0]):
+                    if other < stop and until > position:
+                        self._send(position, min(other, stop))
+                        position = max(position, until)
+                self._send(position, stop)
             return [f for begin, stop, f in self._coming if begin < end and stop > start]
 
     def ensure_local(self, start: int, end: int) -> None:
@@ -121,8 +121,8 @@ class RangedFile:
                 raise self._ended() from None
 
     def _ended(self) -> BaseException:
-        """Why nothing is fetched any more."""
-        closed = f"{self.file}: was closed before all of it that is wanted was here."
+        """Return the error that stopped fetching."""
+        closed = f"{self.file}: was closed before all requested bytes arrived."
         return self._failure or CheckpointError(closed)
 
     def _send(self, start: int, end: int) -> None:
@@ -135,7 +135,7 @@ class RangedFile:
             self._coming.append((begin, stop, self._pool.submit(self._fetch, begin, stop)))
 
     def _fetch(self, start: int, end: int) -> None:
-        """Bring one piece here; if that fails, the rest of the file is given up, too."""
+        """Fetch one piece; a failure stops the rest of the file."""
         try:
             self._bring(start, end)
         except Stopped:
@@ -148,7 +148,7 @@ class RangedFile:
             raise
 
     def _bring(self, start: int, end: int) -> None:
-        """Bring one piece here, over as many answers as it takes, and keep what came of it."""
+        """Fetch one piece with as many requests as necessary, and store what arrives."""
         done, idle = start, 0
         try:
             while done < end:
@@ -167,10 +167,10 @@ class RangedFile:
                 if idle == _ATTEMPTS:
                     raise CheckpointError(
                         f"{self.file}: the Hub {trouble} {idle} times in a row at byte {done:,} of "
-                        f"{self.file.size:,}. Try again later: what was fetched is kept."
+                        f"{self.file.size:,}. Try again later: fetched ranges stay cached."
                     ) from trouble
-                # Not asleep: whoever closes the file does not want to wait for that.
-                self._stop.wait(max(trouble.wish, min(_PAUSE * 2**idle, _LONGEST_PAUSE)))
+                # An event instead of sleep: closing the file ends the pause.
+                self._stop.wait(max(trouble.delay, min(_PAUSE * 2**idle, _LONGEST_PAUSE)))
         except _WrongError:
             done = start  # who sends what was not asked for may have done so before
             raise
@@ -178,7 +178,7 @@ class RangedFile:
             self.part.keep(start, done)
 
     def _answer(self, start: int, end: int) -> Iterator[int]:
-        """One request; lengths of what comes of it, as it comes, until it is all or it breaks off.
+        """Send one request; yield the length of each chunk until the end or a failure.
 
         Raises:
             _Broken: If it may go better the next time.
@@ -209,7 +209,7 @@ class RangedFile:
                 if self._stop.is_set():
                     raise Stopped
                 if done + len(chunk) > end:
-                    raise _WrongError(f"{self.file}: more bytes came than were announced.")
+                    raise _WrongError(f"{self.file}: the Hub sent more bytes than announced.")
                 self.part.write(done, chunk)
                 done += len(chunk)
                 with self._lock:
@@ -255,19 +255,19 @@ class RangedFile:
                 f"{self.file}: asked for plain bytes, a server or proxy sends them as "
                 f"{packed[:40]}. Fetch the model whole: --remote cache."
             )
-        told = response.headers.get("content-range", "")
-        match = _RANGE.fullmatch(told.strip())
+        header = response.headers.get("content-range", "")
+        match = _RANGE.fullmatch(header.strip())
         first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
         if not (first == start <= last < end and size == self.file.size):
             raise _WrongError(
                 f"{self.file}: asked for bytes {start}-{end - 1} of {self.file.size}, the server "
-                f"answers with {told[:80] or 'no range'!r}. It changed, or a proxy stands between; "
+                f"answers with {header[:80] or 'no range'!r}. It changed, or a proxy interferes; "
                 f"start again, or fetch it whole: --remote cache."
             )
         return last + 1
 
     def stop(self) -> None:
-        """End what is on its way as soon as may be; who waits for it is told. Does not wait."""
+        """Cancel fetches in flight. Waiting threads get an error. Returns immediately."""
         self._stop.set()
 
     def close(self) -> None:
@@ -282,7 +282,7 @@ class RangedFile:
 
 @contextmanager
 def _mended(client: Any) -> Iterator[Any]:
-    """The client, with whatever a connection may break with turned into `_Broken`."""
+    """Yield the client; connection errors inside the block become `_Broken`."""
     from huggingface_hub import errors
 
     try:
@@ -306,18 +306,18 @@ def _wish(response: Any) -> float:
     limit = parse_ratelimit_headers(response.headers)
     if limit is not None and limit.remaining == 0:
         return min(1.0 + limit.reset_in_seconds, _LONGEST_WISH)
-    told = response.headers.get("retry-after", "").strip()
-    return min(float(told), _LONGEST_WISH) if told.isascii() and told.isdecimal() else 0.0
+    header = response.headers.get("retry-after", "").strip()
+    return min(float(header), _LONGEST_WISH) if header.isascii() and header.isdecimal() else 0.0
 
 
 def _content(answers: list[Any]) -> str | None:
-    """What the Hub itself says the file's content is, in a chain of redirections; else None.
+    """Return the Hub's content id of a file from a chain of redirections, or None.
 
     A storage host behind it has names of its own for the same bytes.
     """
     for answer in answers:
         headers: Mapping[str, str] = answer.headers
         if "x-repo-commit" in headers or "x-linked-etag" in headers:
-            found = headers.get("x-linked-etag") or headers.get("etag")
-            return found.removeprefix("W/").strip('"') if found else None
+            content = headers.get("x-linked-etag") or headers.get("etag")
+            return content.removeprefix("W/").strip('"') if content else None
     return None

@@ -1,4 +1,4 @@
-"""A checkpoint on the Hub of which only headers are here, and whatever else is asked for."""
+"""A checkpoint on the Hub with local headers, and bytes fetched on request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIRST: Final = 64 << 10
 
 
 def range_folder(snapshot: Snapshot) -> Path:
-    """Where ranges of a model are kept: in the folder the Hub's client gives to other programs.
+    """Return the folder of cached ranges, in the Hub client's folder for other programs.
 
     It is `assets/vlm-surgery` in HF_HOME, and HF_ASSETS_CACHE moves it.
 
@@ -43,10 +43,10 @@ def range_folder(snapshot: Snapshot) -> Path:
             "vlm-surgery", snapshot.repo.replace("/", "--"), snapshot.commit, assets_dir=place
         )
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "a file is in the way"
+        reason = getattr(error, "strerror", None) or "a file is in the way"
         raise CheckpointError(
-            f"{snapshot.repo}: parts of it cannot be kept in {place}: {why}. Set HF_ASSETS_CACHE "
-            f"to a folder you may write to."
+            f"{snapshot.repo}: parts of it cannot be kept in {place}: {reason}. Set "
+            f"HF_ASSETS_CACHE to a folder you may write to."
         ) from error
 
 
@@ -72,9 +72,9 @@ class RemoteCheckpoint(Closing):
         self._folder = folder = range_folder(snapshot)
         with ExitStack() as undo:
             self._files: dict[str, RangedFile] = {}
-            found = weight_files(snapshot)
-            threads = min(CONNECTIONS, 2 * CONNECTIONS // max(len(found), 1)) or 1
-            for name, file in found.items():
+            files = weight_files(snapshot)
+            threads = min(CONNECTIONS, 2 * CONNECTIONS // max(len(files), 1)) or 1
+            for name, file in files.items():
                 part = PartialFile(folder / name, file.size, file.content)
                 ranged = RangedFile(file, part, threads)
                 undo.callback(ranged.close)
@@ -128,7 +128,7 @@ class RemoteCheckpoint(Closing):
         (self._whole or self._ranged).read_into(name, start, buffer)
 
     def file_range(self, name: str) -> tuple[int, int] | None:
-        """File descriptor and absolute offset of a tensor's bytes; `ensure_local` brings them."""
+        """Return descriptor and absolute offset of a tensor; `ensure_local` fetches its bytes."""
         return (self._whole or self._ranged).file_range(name)
 
     def ensure_local(self, name: str) -> None:
@@ -142,11 +142,11 @@ class RemoteCheckpoint(Closing):
             self._files[header.shard].ensure_local(header.offset, header.offset + header.nbytes)
 
     def fetch_cost(self, names: Collection[str]) -> Fetch | None:
-        """What it takes to have the bytes of these tensors here; None where all are."""
+        """Return the cost of fetching these tensors; None if all are local."""
         if self._whole is not None:
             return None
         ranges = requests = 0
-        for shard, start, end in self._wanted(names):
+        for shard, start, end in self._missing_ranges(names):
             for begin, stop in self._files[shard].part.missing(start, end):
                 ranges += stop - begin
                 requests += -(-(stop - begin) // PIECE)
@@ -184,28 +184,28 @@ class RemoteCheckpoint(Closing):
                 )
                 return
             _check_room(self._folder, cost)
-            for shard, start, end in self._wanted(names):
+            for shard, start, end in self._missing_ranges(names):
                 self._files[shard].want(start, end)
 
-    def _wanted(self, names: Collection[str]) -> Iterator[tuple[str, int, int]]:
-        """Where these tensors stand: file, first byte, end; neighbours taken together."""
+    def _missing_ranges(self, names: Collection[str]) -> Iterator[tuple[str, int, int]]:
+        """Return the byte ranges of these tensors: file, start, end; adjacent ranges joined."""
         headers = [self.info.tensors[name] for name in set(names)]
-        held: tuple[str, int, int] | None = None
+        current: tuple[str, int, int] | None = None
         for header in sorted(headers, key=lambda h: (h.shard, h.offset)):
             end = header.offset + header.nbytes
-            if held is not None and held[0] == header.shard and held[2] == header.offset:
-                held = (header.shard, held[1], end)
+            if current is not None and current[0] == header.shard and current[2] == header.offset:
+                current = (header.shard, current[1], end)
                 continue
-            if held is not None:
-                yield held
-            held = (header.shard, header.offset, end)
-        if held is not None:
-            yield held
+            if current is not None:
+                yield current
+            current = (header.shard, header.offset, end)
+        if current is not None:
+            yield current
 
     def check_unchanged(self) -> None:
         """Check that configuration, and weights in the cache, are what they were when opened.
 
-        Ranges stay what they are: whatever the Hub sends is held against the file's content id.
+        Ranges never go stale: each response is compared with the content id of the file.
 
         Raises:
             CheckpointError: If a file was written to, replaced, moved or removed.
@@ -221,7 +221,7 @@ class RemoteCheckpoint(Closing):
         return " ".join(ranged.file.content for ranged in self._files.values())
 
     def cancel(self) -> None:
-        """End what is on its way as soon as may be; who waits for it is told. Does not wait."""
+        """Cancel fetches in flight. Waiting threads get an error. Returns immediately."""
         for ranged in self._files.values():
             ranged.stop()
 
@@ -241,7 +241,7 @@ def _hold_header(ranged: RangedFile) -> None:
 
 
 def _check_room(folder: Path, cost: Fetch) -> None:
-    """Refuse to fetch what the disk has no room for."""
+    """Refuse to fetch more than the disk can hold."""
     free = free_bytes(folder)
     if cost.ranges > free:
         raise CheckpointError(

@@ -30,7 +30,7 @@ _NO_KERNEL_COPY = frozenset(
 
 
 class TensorSpec(Protocol):
-    """What a header needs to know of a tensor; `TensorHeader` and `TensorOp` both do."""
+    """The properties of a tensor that a header needs; `TensorHeader` and `TensorOp` have them."""
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class TensorSpec(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands in a safetensors file.
+    """The byte positions of the parts of a safetensors file.
 
     Attributes:
         header: Length prefix and JSON, padded to a multiple of eight bytes.
@@ -114,24 +114,24 @@ class ShardWriter:
     Args:
         path: Where the file is made; nothing may stand there.
         layout: What it will hold.
-        shown: Its path as messages name it; `path` when absent.
+        shown_path: Its path as messages name it; `path` when absent.
 
     Raises:
         ExecutionError: If the disk has no room for all of it, or the file cannot be made.
     """
 
-    def __init__(self, path: Path, layout: Layout, shown: Path | None = None) -> None:
+    def __init__(self, path: Path, layout: Layout, shown_path: Path | None = None) -> None:
         self._path = path
-        self._shown = shown or path
+        self._shown_path = shown_path or path
         self._layout = layout
         self._written = dict.fromkeys(layout.spans, 0)
         self._lock = Lock()
-        with filesystem_errors(self._shown, layout.size):
+        with filesystem_errors(self._shown_path, layout.size):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
         try:
-            with filesystem_errors(self._shown, layout.size):
-                # All the room at once: a full disk shows before hours of work, not after.
+            with filesystem_errors(self._shown_path, layout.size):
+                # Reserve all space first: a full disk is reported before hours of work.
                 _reserve(self._descriptor, layout.size)
                 _write_all(self._descriptor, memoryview(layout.header), 0)
         except BaseException:
@@ -140,12 +140,12 @@ class ShardWriter:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         return self._path
 
     @property
     def layout(self) -> Layout:
-        """What the file holds, and where."""
+        """Contents of the file and their positions."""
         return self._layout
 
     @property
@@ -169,7 +169,7 @@ class ShardWriter:
         offset, size = self._layout.spans[name]
         if start < 0 or start + len(view) > size:
             raise ValueError(f"bytes {start}..{start + len(view)} do not fit {name} of {size}")
-        with filesystem_errors(self._shown, self._layout.size):
+        with filesystem_errors(self._shown_path, self._layout.size):
             _write_all(self._descriptor, view, offset + start)
         self._count(name, len(view))
 
@@ -185,7 +185,7 @@ class ShardWriter:
         Args:
             names: The tensors, in the order of this file.
             descriptor: The open source file.
-            offset: Where the first one's bytes begin in it.
+            offset: First byte of the first tensor in it.
             progress: Called with the number of bytes after every piece.
 
         Raises:
@@ -225,7 +225,7 @@ class ShardWriter:
             progress(copied)
 
     def _kernel_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
-        with filesystem_errors(self._shown, self._layout.size):
+        with filesystem_errors(self._shown_path, self._layout.size):
             try:
                 return os.copy_file_range(descriptor, self._descriptor, count, source, target)
             except OSError as error:
@@ -236,17 +236,17 @@ class ShardWriter:
     def _plain_copy(self, descriptor: int, source: int, target: int, count: int) -> int:
         buffer = memoryview(bytearray(min(count, _BUFFER)))
         try:
-            found = os.preadv(descriptor, [buffer], source)
+            result = os.preadv(descriptor, [buffer], source)
         except OSError as error:
             raise CheckpointError(f"an input of {self._path.name}: {error.strerror}.") from error
-        if found == 0:
+        if result == 0:
             raise CheckpointError(
                 f"an input of {self._path.name} ended at byte {source}, where {count} more were "
                 "expected. It became shorter while it was being read."
             )
-        with filesystem_errors(self._shown, self._layout.size):
-            _write_all(self._descriptor, buffer[:found], target)
-        return found
+        with filesystem_errors(self._shown_path, self._layout.size):
+            _write_all(self._descriptor, buffer[:result], target)
+        return result
 
     def _count(self, name: str, count: int) -> None:
         with self._lock:
@@ -274,24 +274,24 @@ class ShardWriter:
         Raises:
             ExecutionError: If the disk fails.
         """
-        with filesystem_errors(self._shown, self._layout.size):
+        with filesystem_errors(self._shown_path, self._layout.size):
             os.fdatasync(self._descriptor)
 
     def finish(self) -> None:
         """Check that every byte was written once, sync, and close; a second call does nothing.
 
         Raises:
-            ExecutionError: If a tensor was left out or written twice, or the disk fails.
+            ExecutionError: If a tensor is missing or was written twice, or the disk fails.
         """
         if self._descriptor < 0:
             return
         for name, (_, size) in self._layout.spans.items():
             if self._written[name] != size:
                 raise ExecutionError(
-                    f"{self._shown}: {self._written[name]} bytes of tensor {name!r} were written, "
-                    f"expected {size}. Nothing is kept of an incomplete file."
+                    f"{self._shown_path}: {self._written[name]} bytes of tensor {name!r} were "
+                    f"written, expected {size}. The incomplete file was removed."
                 )
-        with filesystem_errors(self._shown, self._layout.size):
+        with filesystem_errors(self._shown_path, self._layout.size):
             os.fsync(self._descriptor)
         self.abandon()
 

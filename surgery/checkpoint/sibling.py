@@ -24,7 +24,7 @@ _NO_EXCHANGE = frozenset(
 
 
 def put(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write beside the path, then put it in place: whoever looks sees all of it or nothing.
+    """Write to a temporary sibling, then rename: readers see the whole file or none.
 
     Args:
         path: Where it goes.

@@ -1,4 +1,4 @@
-"""What every checkpoint offers, wherever its bytes come from."""
+"""The interface of all checkpoints: local folders, Hub repositories and adapters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """What a safetensors header says of one tensor.
+    """The entry of one tensor in a safetensors header.
 
     Attributes:
         name: The tensor's name as the file spells it.
@@ -93,7 +93,7 @@ class AdapterReference:
 
 
 class Remote(StrEnum):
-    """How the bytes of a checkpoint on the Hub come here."""
+    """The method of reading a checkpoint on the Hub."""
 
     AUTO = "auto"
     RANGES = "ranges"
@@ -102,7 +102,7 @@ class Remote(StrEnum):
 
 @dataclass(frozen=True)
 class Fetch:
-    """What it takes to have some tensors of a checkpoint on the Hub here.
+    """The cost of fetching some tensors of a checkpoint on the Hub.
 
     Attributes:
         repo: `org/name`.
@@ -174,13 +174,13 @@ class Checkpoint(Protocol):
         """
 
     def fetch_cost(self, names: Collection[str]) -> Fetch | None:
-        """What it takes to have the bytes of these tensors here; None where they all are."""
+        """Return the cost of fetching these tensors; None if all are local."""
 
     def prefetch(self, names: Collection[str]) -> None:
         """Begin to fetch the bytes of these tensors, if they are not here.
 
         Later changes of those that are here show in the times of the files. Reading the others
-        waits until they are here. Nobody has to call this: what is read without it is
+        waits for their bytes. Calling it is optional: tensors that were not prefetched are
         fetched when it is read.
 
         Raises:
@@ -188,7 +188,7 @@ class Checkpoint(Protocol):
         """
 
     def cancel(self) -> None:
-        """Let what is on its way go; who waits for it is told soon. Does not wait."""
+        """Cancel fetches in flight. Waiting threads get an error. Returns immediately."""
 
     @property
     def fetched(self) -> int:
@@ -213,7 +213,7 @@ class Checkpoint(Protocol):
         """Release the files."""
 
     def __enter__(self) -> Self:
-        """The checkpoint itself, closed at the end of the block."""
+        """Return the checkpoint; it is closed at the end of the block."""
 
     def __exit__(
         self,

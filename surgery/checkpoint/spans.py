@@ -1,7 +1,7 @@
 """Parts of a file: which of its bytes are here, and a file that remembers that.
 
-A part of a large file on the Hub is kept in a sparse file of the whole one's length, so that every
-byte stands where it stands there; a list beside it says which bytes are real.
+Parts of a large file on the Hub are stored in a sparse file of the same length and at the same
+positions; a list next to it records which bytes are valid.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class Spans:
         self._ends[first:last] = [end]
 
     def missing(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """What of the bytes `start` to `end` is not in the set, in order."""
-        at = start
+        """Yield the ranges between `start` and `end` that are not in the set, in order."""
+        position = start
         for index in range(bisect_right(self._ends, start), len(self._starts)):
             if self._starts[index] >= end:
                 break
-            if self._starts[index] > at:
-                yield at, self._starts[index]
-            at = self._ends[index]
-        if at < end:
-            yield at, end
+            if self._starts[index] > position:
+                yield position, self._starts[index]
+            position = self._ends[index]
+        if position < end:
+            yield position, end
 
 
 class PartialFile:
@@ -69,7 +69,7 @@ class PartialFile:
     stands in it survives a kill of the process at any point, and a crash of the machine.
 
     Args:
-        path: Where; the list of its parts stands beside it.
+        path: Path of the sparse file; the list of its valid parts is next to it.
         size: Length of the whole file in bytes.
         content: Text that names the content; parts of another one are thrown away.
 
@@ -80,14 +80,14 @@ class PartialFile:
     def __init__(self, path: Path, size: int, content: str) -> None:
         self.path = path
         self.size = size
-        self._held = Spans()
+        self._valid = Spans()
         self._lock = Lock()
         self._list = path.with_name(path.name + _LIST)
         self._head = f"{content} {size}"
         with filesystem_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._listed() as told:
-                self._recall(told)
+            with self._listed() as list_file:
+                self._recall(list_file)
                 self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 try:
                     os.ftruncate(self._descriptor, size)
@@ -97,35 +97,35 @@ class PartialFile:
 
     @contextmanager
     def _listed(self) -> Iterator[IO[bytes]]:
-        """The list, open for appending, for this process alone."""
+        """Yield the list, open for appending and locked for this process."""
         with self._list.open("ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
 
-    def _recall(self, told: IO[bytes]) -> None:
+    def _recall(self, list_file: IO[bytes]) -> None:
         """Believe the list as far as it fits this content, or begin a new one."""
-        told.seek(0)
-        lines = told.read().decode("ascii", "replace").split("\n")
+        list_file.seek(0)
+        lines = list_file.read().decode("ascii", "replace").split("\n")
         whole = self.path.is_file() and self.path.stat().st_size == self.size
         if not whole or lines[0] != self._head:
             self.path.unlink(missing_ok=True)
-            told.truncate(0)
-            told.write(f"{self._head}\n".encode())
+            list_file.truncate(0)
+            list_file.write(f"{self._head}\n".encode())
             return
         # What follows the last line's end was cut off by a crash. A line that a crash cut off and
         # another process continued has three numbers, or says less than is true.
         for line in lines[1:-1]:
             start, _, end = line.partition(" ")
             if start.isdecimal() and end.isdecimal():
-                self._held.add(int(start), min(int(end), self.size))
+                self._valid.add(int(start), min(int(end), self.size))
 
     def missing(self, start: int, end: int) -> list[tuple[int, int]]:
-        """What of the bytes `start` to `end` is not here, in order."""
+        """Return the ranges between `start` and `end` that are not stored, in order."""
         with self._lock:
-            return list(self._held.missing(start, end))
+            return list(self._valid.missing(start, end))
 
     def write(self, start: int, data: bytes) -> None:
-        """Put bytes in their place; they count only when `keep` was told.
+        """Write bytes at their position. They become valid when `keep` records them.
 
         Raises:
             ExecutionError: If the disk fails.
@@ -145,17 +145,17 @@ class PartialFile:
             return
         with filesystem_errors(self.path):
             os.fdatasync(self._descriptor)
-            with self._listed() as told:
-                # Somebody may have thrown this file away, and another process begun anew.
+            with self._listed() as list_file:
+                # Another process may have deleted this file and started a new one.
                 if self.path.is_file() and (
                     self.path.stat().st_ino == os.fstat(self._descriptor).st_ino
                 ):
-                    told.write(f"{start} {end}\n".encode())
+                    list_file.write(f"{start} {end}\n".encode())
             with self._lock:
-                self._held.add(start, end)
+                self._valid.add(start, end)
 
     def is_open_as(self, descriptor: int) -> bool:
-        """Whether another descriptor is open on this very file, not on one that took its name."""
+        """Check for another open descriptor of this file, not of a file that took its name."""
         return os.path.sameopenfile(self._descriptor, descriptor)
 
     def close(self) -> None:

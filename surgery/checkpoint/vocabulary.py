@@ -1,4 +1,4 @@
-"""What the ids of a checkpoint's embedding rows mean."""
+"""The tokens behind the ids of a checkpoint's embedding rows."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def vocabulary(info: CheckpointInfo) -> Mapping[str, int] | None:
         return dict(value) if path.name == "vocab.json" else _tokenizer_json(value)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} is not a tokenizer file ({type(error).__name__}: {error}). Restore it "
-            f"from where the checkpoint came from."
+            f"{path} is not a tokenizer file ({type(error).__name__}: {error}). Restore it from "
+            f"the checkpoint's source."
         ) from error
 
 
@@ -56,7 +56,7 @@ def _vocabulary_file(info: CheckpointInfo) -> Path | None:
 
 
 def _tokenizer_json(parsed: Mapping[str, Any]) -> dict[str, int]:
-    """The tokens of a `tokenizer.json`: its model's, then those added to it."""
+    """Return the tokens of a `tokenizer.json`: the model's, then the added tokens."""
     listed = parsed["model"]["vocab"]
     if isinstance(listed, list):  # a Unigram model lists [token, score] in the order of the ids
         tokens = {token: index for index, (token, _) in enumerate(listed)}

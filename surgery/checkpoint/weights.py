@@ -34,7 +34,7 @@ class WeightFile(Closing):
         name: The file's name in it.
 
     Raises:
-        CheckpointError: If it cannot be opened, leads out of the folder, or is malformed.
+        CheckpointError: If it cannot be opened, points outside the folder, or is malformed.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -93,8 +93,8 @@ class WeightFile(Closing):
     def stamp(self) -> str:
         """Text that changes when the file does: device, inode, size and times."""
         stat = os.fstat(self._descriptor)
-        told = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        return ":".join(map(str, told))
+        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return ":".join(map(str, identity))
 
     def settle(self) -> None:
         """Make every later change of the file visible in its times.
@@ -102,7 +102,7 @@ class WeightFile(Closing):
         A program that writes through a memory map changes the times only with its first write to a
         page that is clean on disk; `fdatasync` makes all pages clean.
         """
-        with suppress(OSError):  # on a read-only file system nobody writes
+        with suppress(OSError):  # a read-only file system has nothing to sync
             os.fdatasync(self._descriptor)
 
     def check_unchanged(self) -> None:
@@ -153,7 +153,7 @@ class WeightFile(Closing):
 def _outlast_tick(stat: os.stat_result) -> None:
     """Wait until a further change of a file would change its times; only new files need it."""
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
-    tick = _TICK_NS if any(each % 10**9 for each in times) else _COARSE_NS
+    tick = _TICK_NS if any(item % 10**9 for item in times) else _COARSE_NS
     wait = max(times) + tick - time.time_ns()
     if 0 < wait <= tick:  # a clock that runs ahead of ours cannot be waited for
         time.sleep(wait / 10**9)

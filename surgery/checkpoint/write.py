@@ -1,6 +1,6 @@
 """The only writer: a model folder appears whole or not at all.
 
-Everything goes to a temporary folder beside the target. Only when all of it is there and synced are
+All files go to a temporary folder next to the target. Only when all are complete and synced are
 the index and, last of all, `config.json` added, without which nothing loads a folder; then the
 folder takes its name in one rename.
 """
@@ -67,7 +67,7 @@ class FolderWriter:
         self._shards: dict[str, ShardWriter] = {}
         self._late: dict[str, bytes] = {}
         self._names: set[str] = set()
-        self._made: list[Path] = []
+        self._created: list[Path] = []
         self._handlers: dict[int, Any] = {}
         self._draft: Draft | None = None
 
@@ -80,7 +80,7 @@ class FolderWriter:
 
     def __enter__(self) -> Self:
         target = self._real
-        self._made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
+        self._created = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
         self._catch_signals()
         try:
             with filesystem_errors(target):
@@ -107,24 +107,24 @@ class FolderWriter:
             return
         if os.path.ismount(target):
             raise ExecutionError(
-                f"{self._target}: is a mount point, which cannot be put in place in one step. "
+                f"{self._target}: is a mount point, which a rename cannot replace. "
                 f"Name a folder inside it, for example {self._target / 'merged'}."
             )
-        there = sorted(path.name for path in target.iterdir())
-        if not there or (self._overwrite and LEDGER in there):
+        entries = sorted(path.name for path in target.iterdir())
+        if not entries or (self._overwrite and LEDGER in entries):
             return
         hint = (
             f"It has no {LEDGER}, so it was not written by this toolkit and is not overwritten"
             if self._overwrite
             else "Choose another name, remove it, or say --overwrite if an earlier merge made it"
         )
-        shown = first_names(there)
-        raise ExecutionError(f"{self._target}: exists and is not empty ({shown}). {hint}.")
+        listing = first_names(entries)
+        raise ExecutionError(f"{self._target}: exists and is not empty ({listing}). {hint}.")
 
     def shard(
         self, name: str, tensors: Sequence[TensorSpec], metadata: Mapping[str, str] | None = None
     ) -> ShardWriter:
-        """Make a weight file of known content, with room on disk for all of it.
+        """Create a weight file of known content, with all its disk space reserved.
 
         Args:
             name: Its file name.
@@ -212,7 +212,7 @@ class FolderWriter:
             else:
                 self._rename(target)
         _sync_folder(target.parent)
-        self._made = []
+        self._created = []
 
     def _rename(self, target: Path) -> None:
         try:
@@ -220,8 +220,8 @@ class FolderWriter:
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise ExecutionError(
-                    f"{self._target}: was made by somebody else while this ran. "
-                    "It was left alone; choose another name."
+                    f"{self._target}: another process created it during the merge. It was not "
+                    f"changed; choose another name."
                 ) from error
             raise
 
@@ -251,7 +251,7 @@ class FolderWriter:
         """Remove the folder that is being made; what it was to replace stands again."""
         if self._draft is not None:
             self._draft.end()
-        for parent in self._made:
+        for parent in self._created:
             # Somebody else may have put something there since.
             with suppress(OSError):
                 parent.rmdir()
@@ -291,7 +291,7 @@ def _is_plain(part: str) -> bool:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Remove what is not whole, then die of the signal as if nobody had caught it.
+    """Remove incomplete output, then die of the signal as without a handler.
 
     Nothing is raised: the main thread may be anywhere, and an exception in the middle of an import
     or of a lock's own code leaves them held, with other threads waiting for ever.
@@ -303,8 +303,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os.kill(os.getpid(), number)
 
 
-def _write_synced(path: Path, data: bytes, shown: Path) -> None:
-    with filesystem_errors(shown, len(data)), path.open("xb") as file:
+def _write_synced(path: Path, data: bytes, shown_path: Path) -> None:
+    with filesystem_errors(shown_path, len(data)), path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

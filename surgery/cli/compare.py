@@ -13,11 +13,11 @@ from surgery.cli.options import GainFrom, GainTo, Json
 
 def command(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The --out of 'surgery eval' or 'surgery sweep'.")
+        Path, typer.Argument(metavar="RUN", help="Run folder of 'surgery eval' or 'surgery sweep'.")
     ],
     against: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Compare with this variant; as in the run by default."),
+        typer.Option(metavar="NAME", help="Variant to compare with; the run's own by default."),
     ] = None,
     base: GainFrom = None,
     donor: GainTo = None,
@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Compare variants on identical samples: differences, intervals, exact p, recovery, power.
 
-    Reads the run's records; asks no model anything.
+    Reads the records of the run; loads no model.
     """
     from eval import compare
     from surgery.report.scores.terminal import pair_table, rows
@@ -33,8 +33,8 @@ def command(
     results = compare(run, against=against, base=base, donor=donor)
     if json:
         names = ("scores", "pairs", "recovery", "power")
-        found = {name: plain_rows(results.table(name)) for name in names}
-        print_json({"against": results.summary.get("against"), **found})
+        tables = {name: plain_rows(results.table(name)) for name in names}
+        print_json({"against": results.summary.get("against"), **tables})
         return
     console = stdout()
     if len(results.pairs):

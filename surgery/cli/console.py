@@ -1,4 +1,4 @@
-"""Where a command's text goes: results to stdout, everything about the run to stderr."""
+"""Output of commands: results to stdout, everything about the run to stderr."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST: Final = 2000  # characters of an error
 
 
 def stdout() -> Console:
-    """The console for results.
+    """Return the console for results.
 
     A pipe has no width: there, nothing is folded, so that no line depends on where it was made.
     """
@@ -32,7 +32,7 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """The console for progress, warnings and errors."""
+    """Return the console for progress, warnings and errors."""
     return _console(sys.stderr)
 
 
@@ -59,7 +59,7 @@ def print_text(text: str) -> None:
 
 
 def plain_json(value: Any) -> Any:
-    """A value as JSON can hold it: null where a number is not one."""
+    """Return a value that JSON can represent: null for numbers that are not finite."""
     if isinstance(value, dict):
         return {key: plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -68,7 +68,7 @@ def plain_json(value: Any) -> Any:
 
 
 def plain_rows(table: DataFrame) -> Any:
-    """A table as JSON can hold it: one object per row."""
+    """Return a table that JSON can represent: one object per row."""
     return plain_json(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 
@@ -87,7 +87,7 @@ def print_scores(results: RunTables, folder: Path | None) -> None:
     for line in notes(results):
         console.print(line.replace("\n", " "), soft_wrap=True)
     if folder is not None:
-        console.print(f"tables, records and pictures are in {folder}")
+        console.print(f"tables, records and figures are in {folder}")
 
 
 def show_error(error: SurgeryError) -> None:
@@ -103,25 +103,25 @@ def show_error(error: SurgeryError) -> None:
 
 
 def program() -> str:
-    """How to call this program from here: by its name if the shell finds it, else by its path."""
+    """Return this program's command: its name if it is on the PATH, else its path."""
     import shutil
 
-    here = Path(sys.executable).with_name("surgery")
-    found = shutil.which("surgery")
-    if (found and Path(found).resolve() == here.resolve()) or not here.exists():
+    script = Path(sys.executable).with_name("surgery")
+    on_path = shutil.which("surgery")
+    if (on_path and Path(on_path).resolve() == script.resolve()) or not script.exists():
         return "surgery"
-    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
+    return str(script.relative_to(Path.cwd())) if script.is_relative_to(Path.cwd()) else str(script)
 
 
-_shown: set[str] = set()
+_warnings: set[str] = set()
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning in one line, each text once; stands in for `warnings.showwarning`."""
     text = one_line(without_credentials(str(message)))
-    if text in _shown:
+    if text in _warnings:
         return
-    _shown.add(text)
+    _warnings.add(text)
     from rich.text import Text
 
     console = stderr()

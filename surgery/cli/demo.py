@@ -26,20 +26,22 @@ VARIANTS: Final = ("in-rl-rl", "rl-in-in", "in-in-rl", "rl-rl-in", "in-rl-in", "
 
 def command(
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the merged models go.")
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")
     ] = Path("out/demo"),
     samples: Annotated[
         int, typer.Option(min=1, max=400, metavar="N", help="Held-out questions per task.")
     ] = 50,
-    seed: Annotated[int, typer.Option(min=0, metavar="S", help="Which questions.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="S", help="Seed of the selection of questions.")
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Merge, load and question six variants of the specimen.
+    """Merge and evaluate six variants of the specimen.
 
-    Takes the tiny Base, IN and RL models that ship with this program, makes the six splices of
-    arXiv 2602.12395 from the recipes specimen/*, asks every model the same held-out questions,
-    prints what they score with intervals, measures what each stage of training did to the
-    weights, and finds out at which depth RL reads an image. Takes about a minute or two.
+    Uses the bundled tiny Base, IN and RL models. Merges the six splices of arXiv 2602.12395,
+    evaluates all nine models on the same held-out questions with intervals, measures the weight
+    updates of each training stage, and locates the layers at which RL reads an image. Takes one
+    to two minutes on two CPU cores.
     """
     from surgery.runs import RunKind, claimed, end_header, hardware, versions
 
@@ -85,10 +87,10 @@ def _merge(name: str, folder: Path) -> MergePlan:
 
     start = time.monotonic()
     plan = make_plan(f"specimen/{name}")
-    kept = _is_made(folder, plan)
-    if not kept:
+    is_complete = _is_made(folder, plan)
+    if not is_complete:
         plan.merge(folder, overwrite=True)
-    done = "verified, kept" if kept else f"merged in {time.monotonic() - start:.1f} s"
+    done = "verified, kept" if is_complete else f"merged in {time.monotonic() - start:.1f} s"
     _say_plain(f"      {name}  {_layers(plan)}  {done}")
     return plan
 
@@ -105,7 +107,7 @@ def _is_made(folder: Path, plan: MergePlan) -> bool:
         ledger = read_ledger(folder)
         same = ledger.recipe == to_yaml(plan.recipe) and ledger.engine == "surgery"
         return same and verify(folder).ok
-    except SurgeryError:  # damaged or of another version: it will be made anew
+    except SurgeryError:  # damaged or of another version: merge it again
         return False
 
 
@@ -171,7 +173,7 @@ def _print_updates(stats: RunTables, out: Path) -> None:
 
 
 def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
-    """Swap the image of RL, on the two tasks of seeing that it was trained on."""
+    """Swap the image of RL, on the two vision tasks of its training."""
     from eval.asking.settings import EvalSettings
     from eval.probes.pairs import load_pairs
     from eval.probes.run import run_swap
@@ -182,13 +184,13 @@ def _swap_images(out: Path, samples: int, seed: int) -> RunTables:
     pairs = [pair for pair in load_pairs("specimen", out, samples, seed)
              if pair.target.task in ("counting", "ocr")]  # fmt: skip
     with AnswerProgress(among=None) as progress:
-        found = run_swap(
+        run = run_swap(
             plain("rl", PROBED), pairs, EvalSettings(), out, Mode.FROM,
             progress=progress,
             details={"pairs": "specimen", "samples": samples, "seed": seed},
         )  # fmt: skip
-    write_figures(found, out)
-    return found
+    write_figures(run, out)
+    return run
 
 
 def _print_probe(probe: RunTables, out: Path) -> None:
@@ -198,7 +200,7 @@ def _print_probe(probe: RunTables, out: Path) -> None:
     console.print()
     for part in bars(probe, ascii_only=console.options.ascii_only, width=console.width):
         console.print(part)
-    console.print(f"\nthe picture is {out / 'vision-swap.png'}; next: {program()} probe --help")
+    console.print(f"\nthe figure is {out / 'vision-swap.png'}; next: {program()} probe --help")
 
 
 def _sources(plan: MergePlan) -> list[str]:
@@ -226,12 +228,12 @@ def _print(results: RunTables, plans: Mapping[str, MergePlan], out: Path) -> Non
             console.print(table)
             console.print()
     lines = [
-        "B base, I in, R rl: where each decoder layer comes from; all else comes from in.",
-        "No model was trained on combine, nor on images in words: M_v2r, "
-        "which asks for both, is low for all.",
+        "Source of each decoder layer: B base, I in, R rl. All other tensors come from in.",
+        "No model was trained on combine or on image descriptions, so M_v2r, which needs both, is "
+        "low for all.",
         *notes(results),
         "",
-        f"models, scores and pictures are in {out}; next: {program()} compare {out / 'scores'}",
+        f"models, scores and figures are in {out}; next: {program()} compare {out / 'scores'}",
     ]
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -16,7 +16,6 @@ from surgery.cli.options import (
     Dtype,
     GainFrom,
     GainTo,
-    Given,
     GraderName,
     Json,
     Judged,
@@ -34,6 +33,7 @@ from surgery.cli.options import (
     StyleName,
     SuiteNames,
     Temperature,
+    Variants,
     bindings,
     parse_endpoint,
 )
@@ -43,7 +43,7 @@ from surgery.errors import check_choice
 
 
 def command(
-    models: Given = None,
+    models: Variants = None,
     *,
     suite: SuiteNames = None,
     samples: Samples = None,
@@ -73,10 +73,10 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score models and recipes on perception, alignment and reasoning, with error bars.
+    """Evaluate models and recipes on perception, alignment and reasoning, with intervals.
 
-    Recipes are swapped into the model that is in memory: nothing is merged to disk. Responses are
-    kept in RUN as they come; run the same command again to go on, or with other models to add.
+    Recipes are swapped into the model in memory; no checkpoint is written. Responses are
+    stored in RUN as they arrive: run the same command again to resume or to add models.
     """
     if power is not None:
         _print_power(power, json)

@@ -1,4 +1,4 @@
-"""`surgery freeze`: what another trainer needs to hold a region still."""
+"""`surgery freeze`: a frozen region in the format of another trainer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a region is told."""
+    """Output format of a frozen region."""
 
     NAMES = "names"
     REGEX = "regex"
@@ -29,8 +29,8 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A folder, org/name@revision or specimen:STAGE. Only its config.json and headers "
-            "are read.",
+            help="Local folder, org/name@revision or specimen:STAGE; only config.json and "
+            "headers are read.",
             show_default=False,
         ),
     ],
@@ -38,35 +38,35 @@ def command(
         list[str],
         typer.Argument(
             metavar="SELECTOR...",
-            help="What stands still, such as 'language[late]' or vision; several are united.",
+            help="Frozen region, such as 'language[late]' or vision; repeatable.",
             show_default=False,
         ),
     ],
     *,
     train: Annotated[
         bool,
-        typer.Option("--train", help="SELECTOR is what learns; all else stands still."),
+        typer.Option("--train", help="Train SELECTOR and freeze everything else."),
     ] = False,
     form: Annotated[
         Format,
         typer.Option(
             "--format",
-            help="names: one parameter per line, as named_parameters() has them. regex: one "
-            "pattern for re.search. peft: arguments of a LoraConfig, as JSON. json: all of it.",
+            help="Output: parameter names, a regex for re.search, LoraConfig arguments "
+            "(peft), or all (json).",
         ),
     ] = Format.NAMES,
 ) -> None:
-    """Say which parameters of MODEL to freeze, for any trainer."""
+    """Print the parameters of MODEL to freeze, in the form that a trainer needs."""
     from surgery.checkpoint.open import open_checkpoint
     from surgery.recipe import parse_selector
     from surgery.train.outline import load_outline
     from surgery.train.region import frozen_region
 
-    chosen = [parse_selector(text) for text in selectors]
+    parsed = [parse_selector(text) for text in selectors]
     with open_checkpoint(model, Remote.RANGES) as checkpoint:
         config = checkpoint.info.config
     outline = load_outline(config)
-    region = frozen_region(outline, chosen, inverse=train)
+    region = frozen_region(outline, parsed, inverse=train)
     for note in region.notes():
         stderr().print(note, soft_wrap=True)
     match form:
@@ -90,13 +90,13 @@ def _lora(outline: ModelOutline, region: FrozenRegion) -> dict[str, Any]:
     from surgery.errors import PlanError
     from surgery.train.export import as_lora
 
-    found = as_lora(outline, region)
-    if not found:
+    arguments = as_lora(outline, region)
+    if not arguments:
         raise PlanError(
-            "no linear layer learns outside the frozen region, so there is nothing to put a LoRA "
-            "adapter on. Freeze less, or use --format names with a trainer of all weights."
+            "no linear layer learns outside the frozen region, so no layer remains for a LoRA "
+            "adapter. Freeze less, or use --format names with a trainer of all weights."
         )
-    return found
+    return arguments
 
 
 def _record(outline: ModelOutline, region: FrozenRegion) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`surgery inspect`: what a checkpoint is made of."""
+"""`surgery inspect`: components, layers and sizes of a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A folder, org/name@revision, or specimen:base, specimen:in, specimen:rl, ...",
+            help="Local folder, org/name@revision, or specimen:base, specimen:in, specimen:rl, ...",
             show_default=False,
         ),
     ],
     tensors: Annotated[
-        bool, typer.Option("--tensors", help="List every tensor with its place.")
+        bool, typer.Option("--tensors", help="List every tensor with its site.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show a checkpoint's parts, layers, sizes and regions. Reads no weight."""
+    """Show a checkpoint's components, layers, sizes and regions. Reads headers only."""
     from surgery.arch import resolve
     from surgery.checkpoint.open import open_checkpoint
     from surgery.report.record import inspect_record
@@ -82,7 +82,7 @@ def _print_summary(console: Console, record: dict[str, Any]) -> None:
         )
     )
     _print_components(console, record)
-    lines = [f"regions of {told}" for told in _regions(record)]
+    lines = [f"regions of {text}" for text in _regions(record)]
     if record["tied_head"]:
         has_head = "head" in record["components"]
         lines.append(
@@ -117,7 +117,7 @@ def _print_components(console: Console, record: dict[str, Any]) -> None:
 
 
 def _regions(record: dict[str, Any]) -> list[str]:
-    """Regions with inclusive layer numbers; empty ones are left out."""
+    """Yield regions with inclusive layer numbers; empty regions are omitted."""
     return [
         f"{name}: "
         + ", ".join(

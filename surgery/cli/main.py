@@ -1,4 +1,4 @@
-"""`surgery`: the commands, and what becomes of errors.
+"""`surgery`: the table of commands, and error handling.
 
 Commands import what they need inside their functions, so that `surgery --help` stays instant.
 """
@@ -59,15 +59,15 @@ if TYPE_CHECKING:
 _HELP = """\
 Move, measure and score layers between checkpoints of a vision-language model.
 
-MODEL is a folder, a Hub repository org/name@revision, or specimen:base, specimen:in, specimen:rl,
-specimen:rl-frozen-mid (-early, -late), the tiny models that ship with this program. RECIPE is a
-YAML file or the name of a bundled one.
+MODEL is a folder, a Hub repository org/name@revision, or a bundled tiny model: specimen:base,
+specimen:in, specimen:rl, specimen:rl-frozen-mid (-early, -late). RECIPE is a YAML file or the name
+of a bundled recipe.
 """
 _START = "Start with: surgery demo, or surgery recipe list"
 
 
 _USAGE_ERROR: Final[Any] = typer.BadParameter.__base__
-"""What typer prints itself, with the words of the command line in it; it has no public name."""
+"""The errors that typer prints itself; the class has no public name."""
 
 
 class _Commands(TyperGroup):
@@ -85,7 +85,7 @@ class _Commands(TyperGroup):
 
 
 def build() -> typer.Typer:
-    """The application, from an explicit table of commands."""
+    """Return the application, built from an explicit table of commands."""
     # Without markup typer loads no rich for its help, which halves the time it takes.
     app = typer.Typer(
         name="surgery",
@@ -117,8 +117,8 @@ def build() -> typer.Typer:
     return app
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"surgery {__version__}")
         raise typer.Exit
 
@@ -127,7 +127,7 @@ def _options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=_print_version, help="Print the version and stop."
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -135,13 +135,13 @@ def _options(
 
 
 def main(early: Callable[..., NoReturn] | None = None) -> None:
-    """The console script.
+    """Run the console script.
 
     Args:
         early: The handler of interrupts that was set while this module was being imported; while
             a command runs, an interrupt is a KeyboardInterrupt.
 
-    Exits with 0 when done, 2 when the user can mend it, 1 with a traceback for a bug of ours, and
+    Exits with 0 when done, 2 for an error in the input, 1 with a traceback for a bug, and
     130 when interrupted.
     """
     sys.excepthook = _report_bug
@@ -214,11 +214,10 @@ def _leave(code: int) -> NoReturn:
 def _report_bug(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """What the interpreter calls before it exits with 1."""
+    """Print an uncaught exception; the interpreter calls this before it exits with 1."""
     lines = "".join(traceback.format_exception(kind, error, trace))
     print(printable(without_credentials(lines)), file=sys.stderr)
-    print("\nThis is a bug in surgery, not a mistake of yours. Please report it, with the lines "
-          "above.", file=sys.stderr)  # fmt: skip
+    print("\nThis is a bug in vlm-surgery. Please report it with the lines above.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -29,20 +29,18 @@ if TYPE_CHECKING:
 
 def command(
     recipe: RecipeArgument,
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)
-    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder.", show_default=False)],
     *,
     model: Models = None,
     remote: RemoteOption = Remote.AUTO,
     workers: Workers = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if an earlier merge made it.")
+        bool, typer.Option("--overwrite", help="Replace OUT if an earlier merge wrote it.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the model that a recipe describes. OUT appears whole at the end, or not at all."""
+    """Write the model that a recipe describes. OUT is complete or absent, even after a crash."""
     from surgery.execute.fetch import fetches
     from surgery.execute.published import is_same_as_published
     from surgery.execute.run import execute
@@ -53,8 +51,8 @@ def command(
     loaded = load_recipe(recipe, models=bindings(model))
     if str(out).startswith(("specimen:", "hf:/")):
         raise ExecutionError(
-            f"OUT is {str(out)!r}, which is spelled like a model that exists, not like a folder to "
-            f"make. Name a folder, for example out/{loaded.name}."
+            f"OUT is {str(out)!r}, which is the name of an existing model, not of a new folder. "
+            f"Name a folder, for example out/{loaded.name}."
         )
     with opened(loaded, remote) as checkpoints:
         plan = make_plan(loaded, checkpoints)
@@ -71,14 +69,14 @@ def command(
                 overwrite=overwrite,
                 progress=progress,
             )
-        came = sum(checkpoint.fetched for checkpoint in checkpoints.values())
+        fetched_bytes = sum(checkpoint.fetched for checkpoint in checkpoints.values())
     if recipe.startswith("hf://") and not is_same_as_published(ledger, recipe):
         show_warning(
             f"these are not the weights that {recipe} has: a model bound with --model is another "
             "one, or other versions computed them"
         )
     summary = _summary(plan, ledger, out, progress.seconds) | {
-        "fetched_bytes": came,
+        "fetched_bytes": fetched_bytes,
         "fetch": {name: fetch_record(cost) for name, cost in fetched.items()},
     }
     if json:
@@ -88,7 +86,7 @@ def command(
 
 
 def _print_plan(plan: Plan, fetched: dict[str, Fetch]) -> None:
-    """The short form of `surgery plan`, on stderr: the result is the folder."""
+    """Print the short form of `surgery plan` on stderr: the result is the folder."""
     from surgery.report.overview import fetch_line, title
     from surgery.report.picture import picture
 
@@ -132,15 +130,15 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["fetch"]:
         costs = list(summary["fetch"].values())
         headers = sum(cost["headers"] for cost in costs)
-        said = sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
+        planned = sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
         whole = sum(cost["whole"] for cost in costs if cost["way"] == "cache")
         fetched = size_text(summary["fetched_bytes"])
-        told = f"fetched {fetched} by range: the plan said {size_text(said)}"
-        told += f", headers {size_text(headers)}" if headers else ""
-        console.print(told + (f"; and {size_text(whole)} whole" if whole else ""), soft_wrap=True)
+        text = f"fetched {fetched} by range: planned were {size_text(planned)}"
+        text += f", headers {size_text(headers)}" if headers else ""
+        console.print(text + (f"; and {size_text(whole)} whole" if whole else ""), soft_wrap=True)
     if summary["custom_code"]:
         show_warning(
-            f"{summary['out']} names Python code of its own ({', '.join(summary['custom_code'])}). "
+            f"{summary['out']} names custom Python code ({', '.join(summary['custom_code'])}). "
             "A library without a class for this type of model loads it only with "
             "trust_remote_code=True; nothing here runs it"
         )

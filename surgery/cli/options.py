@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, and what they turn into."""
+"""Arguments and options shared by several commands, and their parsing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe file, the name of a bundled one ('surgery recipe list'), or a published "
-        "merge, hf://org/name.",
+        help="Recipe file, bundled recipe ('surgery recipe list'), or published merge "
+        "hf://org/name.",
         show_default=False,
     ),
 ]
@@ -26,90 +26,99 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="NAME=REF",
-        help="Which checkpoint a model of the recipe is: a folder, org/name@revision or "
-        "specimen:STAGE. May be given several times.",
+        help="Checkpoint of a recipe's model: folder, org/name@revision or "
+        "specimen:STAGE; repeatable.",
     ),
 ]
 RemoteOption = Annotated[
     Remote,
     typer.Option(
         "--remote",
-        help="How models on the Hub come here, if they are not in its cache: only the byte ranges "
-        "that are used, whole, or whichever is less; 'surgery plan' tells what both cost.",
+        help="Fetch only the byte ranges in use, the whole model, or whichever is smaller.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and only JSON, on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="Threads; one per processor by default.", show_default=False
+        min=1,
+        metavar="N",
+        help="Number of threads; one per processor by default.",
+        show_default=False,
     ),
 ]
 
 
 # Of eval, sweep, compare and probe.
-Given = Annotated[
+Variants = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="MODEL_OR_RECIPE...",
-        help="Folders, org/name@revision, specimen:STAGE, recipe files or names of bundled "
-        "recipes; NAME=... gives one another name.",
+        help="Folder, org/name@revision, specimen:STAGE or recipe; NAME=... sets its name.",
         show_default=False,
     ),
 ]
 SuiteNames = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A suite's name, or a YAML of your own; repeatable."),
+    typer.Option(metavar="NAME", help="Suite name, or YAML file of a custom suite; repeatable."),
 ]
 Samples = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Samples per task; the suite's own number by default."),
 ]
-Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Which samples are drawn.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Seed of the selection of samples.")]
 Data = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=DIR", help="A local folder of a benchmark, instead of the Hub."),
+    typer.Option(metavar="NAME=DIR", help="Local folder of a benchmark, instead of the Hub."),
 ]
 Against = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Compare all with this one; the first by default."),
+    typer.Option(
+        metavar="NAME", help="Variant that all others are compared with; the first by default."
+    ),
 ]
 GainFrom = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Where a gain starts, for recovery.")
+    str | None,
+    typer.Option(metavar="NAME", help="Baseline of recovery, (variant - base) / (donor - base)."),
 ]
 GainTo = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Where a gain ends, for recovery.")
+    str | None,
+    typer.Option(metavar="NAME", help="Donor of recovery, (variant - base) / (donor - base)."),
 ]
 StyleName = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Prompt style: plain, think-answer, think-boxed, paper-base, paper-reasoner, "
-        "paper-revisual, paper-api, template, or a YAML of your own.",
+        help="Prompt style: plain, think-answer, think-boxed, template, paper-*, or a YAML file.",
     ),
 ]
 GraderName = Annotated[
-    str, typer.Option(metavar="NAME", help="How answers are read: strict or paper.")
+    str,
+    typer.Option(
+        metavar="NAME", help="Grading rules: strict, or paper for those of arXiv 2602.12395."
+    ),
 ]
 Longest = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Longest answer; the suite's own limit if absent."),
+    typer.Option(
+        min=1, metavar="N", help="Maximum tokens of a response; the suite's own limit by default."
+    ),
 ]
 Temperature = Annotated[
-    float, typer.Option(min=0.0, metavar="T", help="0 is greedy; above 0 samples.")
+    float, typer.Option(min=0.0, metavar="T", help="Sampling temperature; 0 is greedy.")
 ]
 Repeats = Annotated[
-    int, typer.Option(min=1, metavar="K", help="Answers per question when sampling.")
+    int, typer.Option(min=1, metavar="K", help="Responses per question when sampling.")
 ]
 Server = Annotated[
     str | None,
     typer.Option(
-        metavar="URL", help="Ask an OpenAI-compatible server; MODELs are its models' names."
+        metavar="URL", help="OpenAI-compatible server to evaluate; MODELs are model names on it."
     ),
 ]
 Concurrency = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Questions to the server at once.")
+    int, typer.Option(min=1, metavar="N", help="Maximum number of concurrent requests.")
 ]
 PowerFor = Annotated[
     float | None,
@@ -117,19 +126,19 @@ PowerFor = Annotated[
         min=0.0001,
         max=1.0,
         metavar="D",
-        help="Say how many samples show a difference of D (0.03 is 3 points), and stop.",
+        help="Print the samples needed to detect a difference of D (0.03 = 3 points), then exit.",
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="RUN", help="Folder of the run; run again to go on."),
+    typer.Option("--out", metavar="RUN", help="Run folder; run the same command again to resume."),
 ]
 Key = Annotated[
     str | None,
     typer.Option(
         "--key-variable",
         metavar="NAME",
-        help="Environment variable that holds the key of the endpoints; no key is sent without it.",
+        help="Environment variable with the API key of the endpoints; no key by default.",
         show_default=False,
     ),
 ]
@@ -138,8 +147,7 @@ Judged = Annotated[
     typer.Option(
         "--judge",
         metavar="MODEL@URL",
-        help="A model at an OpenAI-compatible endpoint that reads every response, too; reported "
-        "beside the rule.",
+        help="LLM judge at an OpenAI-compatible endpoint; reported next to the rule-based grade.",
     ),
 ]
 Describe = Annotated[
@@ -147,13 +155,12 @@ Describe = Annotated[
     typer.Option(
         "--describe",
         metavar="MODEL@URL",
-        help="A model at an OpenAI-compatible endpoint that describes images which have no "
-        "description; cached in RUN.",
+        help="Model at an OpenAI-compatible endpoint that describes images; cached in RUN.",
     ),
 ]
 Descriptions = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Descriptions of images, one JSON object per line."),
+    typer.Option(metavar="FILE", help="Image descriptions, one JSON object per line."),
 ]
 Processes = Annotated[
     int | None,
@@ -161,48 +168,44 @@ Processes = Annotated[
         "--processes",
         min=1,
         metavar="N",
-        help="Models in memory at once, each in a process of its own. On a CPU as many as there "
-        "are processors and memory for; 1 with CUDA.",
+        help="Number of model processes; as many as processors and memory allow by "
+        "default, 1 with CUDA.",
         show_default=False,
     ),
 ]
-Batch = Annotated[
-    int, typer.Option("--batch", min=1, metavar="N", help="Most questions answered at once.")
-]
-Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="Where models answer: auto, cpu, cuda.")
-]
+Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Maximum batch size.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="Device: auto, cpu or cuda.")]
 Dtype = Annotated[
     str,
     typer.Option(
         metavar="DTYPE",
-        help="Element type models compute in; auto is float32 on a CPU and bfloat16 with CUDA.",
+        help="Computation type; auto is float32 on a CPU and bfloat16 with CUDA.",
     ),
 ]
 
 
-def bindings(given: list[str] | None) -> dict[str, str]:
+def bindings(texts: list[str] | None) -> dict[str, str]:
     """Return the references of `NAME=REF` texts by name.
 
     Raises:
         typer.BadParameter: If one is not of that form, or names a model twice.
     """
-    found: dict[str, str] = {}
-    for text in given or ():
+    references: dict[str, str] = {}
+    for text in texts or ():
         name, equals, reference = text.partition("=")
         if not (name.strip() and equals and reference.strip()):
             raise typer.BadParameter(
                 f"{text!r} is not NAME=REF. Example: --model rl=OpenMMReasoner/OpenMMReasoner-RL",
                 param_hint="--model",
             )
-        if name.strip() in found:
+        if name.strip() in references:
             raise typer.BadParameter(
-                f"model {name.strip()!r} is given twice: {found[name.strip()]!r} and "
+                f"model {name.strip()!r} is given twice: {references[name.strip()]!r} and "
                 f"{reference.strip()!r}",
                 param_hint="--model",
             )
-        found[name.strip()] = reference.strip()
-    return found
+        references[name.strip()] = reference.strip()
+    return references
 
 
 def parse_endpoint(text: str, option: str, key: str | None) -> Endpoint:
@@ -213,8 +216,8 @@ def parse_endpoint(text: str, option: str, key: str | None) -> Endpoint:
     """
     from eval.endpoint import Endpoint
 
-    name, at, url = text.partition("@http")
-    if not (name and at):
+    name, separator, url = text.partition("@http")
+    if not (name and separator):
         raise typer.BadParameter(
             f"{text!r} is not MODEL@URL. Example: {option} qwen3@http://localhost:8000/v1",
             param_hint=option,

@@ -1,4 +1,4 @@
-"""`surgery plan`: what a recipe would do, as a picture or as JSON."""
+"""`surgery plan`: the effect of a recipe, as a picture or as JSON."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def command(
         typer.Option("--out-svg", metavar="FILE", help="Also write the picture as an SVG file."),
     ] = None,
 ) -> None:
-    """Show what a recipe would do, layer by layer. Reads headers only, writes nothing."""
-    made, memory, fetched = _plan(recipe, bindings(model), remote)
+    """Show the effect of a recipe by layer. Reads headers only, writes nothing."""
+    plan, memory, fetched = _plan(recipe, bindings(model), remote)
     if json:
         from surgery.report.record import plan_record
 
-        print_json(plan_record(made, memory, fetched))
+        print_json(plan_record(plan, memory, fetched))
         if out_svg is None:
             return
     from surgery.report.export import write_svg
     from surgery.report.overview import overview
 
     if not json:
-        stdout().print(overview(made, memory, fetched))
+        stdout().print(overview(plan, memory, fetched))
     if out_svg is not None:
-        write_svg(overview(made, memory, fetched), out_svg, title=f"surgery plan {recipe}")
+        write_svg(overview(plan, memory, fetched), out_svg, title=f"surgery plan {recipe}")
 
 
 def _plan(
@@ -60,6 +60,6 @@ def _plan(
 
     loaded = load_recipe(recipe, models=models)
     with opened(loaded, remote) as checkpoints:
-        made = make_plan(loaded, checkpoints)
-        fetched = fetches(made, checkpoints)
-    return made, projected_memory(made, default_workers()), fetched
+        plan = make_plan(loaded, checkpoints)
+        fetched = fetches(plan, checkpoints)
+    return plan, projected_memory(plan, default_workers()), fetched

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from surgery.api.results import RunResult
 
 app = typer.Typer(
-    help="Find where seeing and reasoning live: switch layers off, swap images, follow attention.",
+    help="Locate vision and reasoning: ablate layers, swap images, follow attention.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
 
 
-class What(StrEnum):
-    """What of a layer is switched off."""
+class LayerPart(StrEnum):
+    """The part of a layer that is disabled."""
 
     LAYER = "layer"
     ATTENTION = "attention"
@@ -48,7 +48,7 @@ class What(StrEnum):
 
 
 class ScoreBy(StrEnum):
-    """How a layer's absence is judged."""
+    """The measure of a layer's importance."""
 
     ACCURACY = "accuracy"
     METRIC = "metric"
@@ -66,7 +66,7 @@ class Boxes(StrEnum):
 
 
 class Swap(StrEnum):
-    """Which layers read the source's image."""
+    """The layers that read the source image."""
 
     FROM = "from"
     ONLY = "only"
@@ -76,7 +76,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A folder, org/name@revision, specimen:STAGE, a recipe file or a bundled recipe.",
+        help="Folder, org/name@revision, specimen:STAGE, recipe file or bundled recipe.",
         show_default=False,
     ),
 ]
@@ -84,26 +84,27 @@ SeveralModels = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="Models or recipes; all are compared with the first. NAME=... gives another name.",
+        help="Models or recipes, compared with the first; NAME=... sets a name.",
         show_default=False,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go; run again to "
-                                   "go on.")]  # fmt: skip
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Run folder; run the same command again to resume."),
+]
 OneSuite = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A suite's name, or a YAML of your own. Required, and one."),
+    typer.Option(metavar="NAME", help="Suite name, or YAML file of a custom suite. Required."),
 ]
 Layers = Annotated[
     str,
-    typer.Option(
-        metavar="SPAN", help="Which decoder layers, as in a selector: 0:9, early, '3, 5'."
-    ),
+    typer.Option(metavar="SPAN", help="Decoder layers, as in a selector: 0:9, early, '3, 5'."),
 ]
 Sequential = Annotated[
     bool,
     typer.Option(
-        "--sequential", help="One question and one layer at a time: slow, and what all must equal."
+        "--sequential",
+        help="Run one question and one layer at a time: slow; a check of the batched result.",
     ),
 ]
 
@@ -116,16 +117,17 @@ def ablation(
     out: Out,
     samples: Samples = None,
     seed: Seed = 123,
-    what: Annotated[
-        list[What] | None,
-        typer.Option(help="What is switched off: the layer, or one branch; repeatable.",
+    branches: Annotated[
+        list[LayerPart] | None,
+        typer.Option(
+            "--what",help="Ablated part: the layer, or one branch; repeatable.",
                      show_default="layer"),
     ] = None,
     score: Annotated[
         ScoreBy,
         typer.Option(
-            help="By accuracy; by the suite's own metrics; or by the log-probability of right "
-            "answers, which generates nothing and is several times faster."
+            help="Measure: accuracy, the suite's metric, or log-probability of right answers "
+            "(fastest)."
         ),
     ] = ScoreBy.ACCURACY,
     layers: Layers = ":",
@@ -141,9 +143,9 @@ def ablation(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Switch off every layer in turn, and see which tasks need it.
+    """Ablate each layer in turn and measure the loss per task.
 
-    All layers go through one batch: a row per layer, computed once for as long as rows are equal.
+    All layers run in one batch, with a row per layer; rows are computed once while they are equal.
     """
     from eval import run_probe
     from eval.grading.grade import GRADERS
@@ -155,7 +157,7 @@ def ablation(
         run = run_probe(
             "ablation", [model], suite=suite[0] if suite else None, out=out, layers=layers,
             samples=samples, seed=seed, data=bindings(data), bindings=bindings(bound),
-            branches=what or [What.LAYER], score_by=score, style=style, grader=grader,
+            branches=branches or [LayerPart.LAYER], score_by=score, style=style, grader=grader,
             max_new_tokens=max_new_tokens, sequential=sequential, batch_size=batch, device=device,
             dtype=dtype, progress=progress,
         )  # fmt: skip
@@ -169,22 +171,21 @@ def vision_swap(
     pairs: Annotated[
         str,
         typer.Option(
-            metavar="FOLDER", help="Pairs of images with one question; or 'specimen', which draws "
-            "them. The folder's format is told in eval/README.md."
+            metavar="FOLDER",
+            help="Folder of image pairs (eval/probes/README.md has the format), or 'specimen'.",
         ),
     ],
     out: Out,
     samples: Samples = None,
     seed: Seed = 123,
     mode: Annotated[
-        Swap, typer.Option(help="Whether the image is the source's from a layer on, or only there.")
+        Swap, typer.Option(help="Swap from a layer on, or at that layer only.")
     ] = Swap.FROM,
     layers: Layers = ":",
     boxes: Annotated[
         Boxes | None,
         typer.Option(
-            help="Scale of the boxes in responses: pixels of the image, pixels of the image as the "
-            "processor resizes it, thousandths (yx: y first), or parts of one.",
+            help="Scale of boxes in responses; default: that of the model family.",
             show_default="the family's own",
         ),
     ] = None,
@@ -193,7 +194,7 @@ def vision_swap(
     max_new_tokens: Longest = None,
     resize_source: Annotated[
         bool,
-        typer.Option("--resize-source", help="Bring the source image to the target's size first."),
+        typer.Option("--resize-source", help="Resize the source image to the target's size."),
     ] = False,
     sequential: Sequential = False,
     batch: Batch = 128,
@@ -202,9 +203,9 @@ def vision_swap(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Let a layer read another image, and see whose answer comes out.
+    """Swap the image in a layer's KV cache and count the answers that follow it.
 
-    The image tokens' keys and values are the source's during prefill; nothing else is changed.
+    Keys and values of image tokens come from a source image during prefill only.
     """
     from eval import run_probe
 
@@ -230,8 +231,9 @@ def attention(
     text: Annotated[
         str,
         typer.Option(
-            metavar="WHOSE", help="Over which responses: each model's 'own', those of one model by "
-            "its name, or a jsonl file with task, sample and text."
+            metavar="WHOSE",
+            help="Responses: each model's 'own', those of one model by name, or a JSON Lines "
+"file."
         ),
     ] = "own",
     data: Data = None,
@@ -244,18 +246,18 @@ def attention(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Follow attention from the response to image, prompt, earlier response and first token."""
+    """Measure attention from the response to image, prompt, earlier response and first token."""
     from eval import run_probe
     from eval.probes.attention import MINUS
-    from eval.probes.run import OWN
+    from eval.probes.run import OWN_TEXTS
     from eval.variants import named
 
     _check_suite(suite)
     variants = named(models, bindings(bound))
     for name in (variant.name for variant in variants):
-        if name == OWN or MINUS in name:
+        if name == OWN_TEXTS or MINUS in name:
             raise typer.BadParameter(
-                f"{name!r} would be taken for something else. Name it otherwise: NAME=MODEL.",
+                f"{name!r} is a reserved name. Rename the model: NAME=MODEL.",
                 param_hint="MODEL",
             )
     quiet_libraries()
@@ -284,20 +286,20 @@ def _check_suite(names: list[str] | None) -> None:
         )
 
 
-def _finish(found: RunResult, out: Path, *, json: bool, quiet: bool) -> None:
+def _finish(run: RunResult, out: Path, *, json: bool, quiet: bool) -> None:
     """Print what a probe returned."""
     from surgery.report.probes.terminal import bars
 
-    for note in () if quiet else found.summary["notes"]:
+    for note in () if quiet else run.summary["notes"]:
         stderr().print(note, soft_wrap=True, markup=False)
     if json:
-        print_json(plain_rows(found.layers))
+        print_json(plain_rows(run.layers))
         return
     if quiet:
         return
     console = stdout()
-    for part in bars(found, ascii_only=console.options.ascii_only, width=console.width):
+    for part in bars(run, ascii_only=console.options.ascii_only, width=console.width):
         console.print(part)
-    files = [f"{name}.png" for name in found.figures if (out / f"{name}.png").is_file()]
-    drawn = ", ".join(files)
-    console.print(f"layers.csv, records.jsonl, run.json and {drawn} are in {out}")
+    files = [f"{name}.png" for name in run.figures if (out / f"{name}.png").is_file()]
+    panels = ", ".join(files)
+    console.print(f"layers.csv, records.jsonl, run.json and {panels} are in {out}")

@@ -66,8 +66,8 @@ def check_endpoint() -> None:
     endpoint = os.environ.get("HF_ENDPOINT", "")
     if endpoint and not is_address(endpoint):
         raise ExecutionError(
-            f"HF_ENDPOINT is {one_line(without_credentials(endpoint))!r}, which is no address of "
-            "a server. Unset it, or set it to an address such as https://huggingface.co."
+            f"HF_ENDPOINT is {one_line(without_credentials(endpoint))!r}, which is not a server "
+            f"address. Unset it, or set it to an address such as https://huggingface.co."
         )
 
 
@@ -115,7 +115,7 @@ class Stream(io.FileIO):
 
 
 def open_streams() -> None:
-    """Make the standard streams usable: open ones, that print any text in any locale."""
+    """Make the standard streams open, and able to print any text in any locale."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -153,7 +153,7 @@ def unwritten() -> ExecutionError | None:
         return None
     return ExecutionError(
         f"standard output could not be written: {raw.failure.strerror}. What the command writes "
-        "to files is complete; send its output to a place with room."
+        "to files is complete; send its output to a disk with free space."
     )
 
 

@@ -23,47 +23,48 @@ def command(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Folders of 'surgery stats', 'surgery probe', and sweeps of single layers.",
+            help="Run folders of 'surgery stats', 'surgery probe' and sweeps of single layers.",
             show_default=False,
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where tables and figures go.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of tables and figures.")
+    ],
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Line up what was found of every layer: update, ablation, swap, attention, transplant.
+    """Align all results by layer: update, ablation, swap, attention, transplant.
 
-    Says with rank correlations and their intervals whether the size of an update predicts its
-    effect.
+    Rank correlations with intervals show whether the size of an update predicts its effect.
     """
     from eval import run_profile
 
-    made = run_profile(runs, out=out)
+    run = run_profile(runs, out=out)
     if json:
-        print_json(
-            {"layers": plain_rows(made.layers), "correlations": plain_rows(made.correlations)}
-        )
+        print_json({"layers": plain_rows(run.layers), "correlations": plain_rows(run.correlations)})
     elif not quiet:
         console = stdout()
-        console.print(_table(made))
-        drawn = ", ".join(f"{name}.png" for name in made.figures if (out / f"{name}.png").is_file())
-        console.print(f"profile.csv, correlations.csv and {drawn} are in {out}")
+        console.print(_table(run))
+        figures = ", ".join(
+            f"{name}.png" for name in run.figures if (out / f"{name}.png").is_file()
+        )
+        console.print(f"profile.csv, correlations.csv and {figures} are in {out}")
 
 
-def _table(made: RunResult) -> Table:
+def _table(grid: RunResult) -> Table:
     """Correlations with the update; without one, the strongest."""
     from rich.table import Table
 
     from eval.probes.profile import UPDATE
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(f"over {made.summary['layers']} layers", no_wrap=True)
+    table.add_column(f"over {grid.summary['layers']} layers", no_wrap=True)
     table.add_column("and", no_wrap=True)
     table.add_column("rank correlation", justify="right")
     table.add_column("95% interval", justify="right")
     table.add_column("p (Holm)", justify="right")
-    rows = made.correlations
+    rows = grid.correlations
     about = rows[rows["a"].str.startswith(UPDATE) | rows["b"].str.startswith(UPDATE)]
     strongest = rows.reindex(rows["rho"].abs().sort_values(ascending=False).index)[:_MOST]
     for row in (about if len(about) else strongest).itertuples():

@@ -21,7 +21,7 @@ INTERVAL = 10.0
 
 
 class OnTerminal(ABC):
-    """A bar that stands on stderr for the length of a `with` block, if that is a terminal.
+    """A progress bar on stderr for the length of a `with` block, if stderr is a terminal.
 
     Args:
         quiet: Whether to show nothing.
@@ -32,13 +32,13 @@ class OnTerminal(ABC):
         self._bar: Progress | None = None
 
     @abstractmethod
-    def _drawn(self, console: Console) -> Progress:
-        """The bar with its one task, not yet started."""
+    def _new_bar(self, console: Console) -> Progress:
+        """Return the bar with its one task, not yet started."""
 
     def __enter__(self) -> Self:
         console = stderr()
         if not self._quiet and console.is_terminal:
-            self._bar = self._drawn(console)
+            self._bar = self._new_bar(console)
             self._bar.start()
         return self
 
@@ -53,13 +53,13 @@ class OnTerminal(ABC):
 
 
 class ByteProgress(OnTerminal):
-    """Shows how many bytes are done, how fast, and how long the rest will take.
+    """Shows the bytes done, the rate, and the remaining time.
 
     A context manager and a function: call it with the number of bytes just done, from any thread.
 
     Args:
         label: What is being done.
-        total: Bytes in all, or None where nobody knows.
+        total: Total bytes, or None if unknown.
         quiet: Whether to show nothing.
     """
 
@@ -69,13 +69,13 @@ class ByteProgress(OnTerminal):
         self.done = 0
         super().__init__(quiet=quiet)
         self._lock = Lock()
-        self._start = self._said = time.monotonic()
+        self._start = self._reported_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._start = self._said = time.monotonic()
+        self._start = self._reported_at = time.monotonic()
         return super().__enter__()
 
-    def _drawn(self, console: Console) -> Progress:
+    def _new_bar(self, console: Console) -> Progress:
         bar = _bar(console)
         bar.add_task(self.label, total=self.total)
         return bar
@@ -86,8 +86,8 @@ class ByteProgress(OnTerminal):
             self.done += count
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], completed=self.done)
-            elif not self._quiet and time.monotonic() - self._said >= INTERVAL:
-                self._said = time.monotonic()
+            elif not self._quiet and time.monotonic() - self._reported_at >= INTERVAL:
+                self._reported_at = time.monotonic()
                 stderr().print(self._line(), soft_wrap=True)
 
     @property
@@ -97,12 +97,12 @@ class ByteProgress(OnTerminal):
 
     def _line(self) -> str:
         rate = self.done / max(self.seconds, 1e-9)
-        told = f"{self.label}: {size_text(self.done)}"
+        text = f"{self.label}: {size_text(self.done)}"
         if self.total:
-            left = max(0, self.total - self.done) / max(rate, 1e-9)
-            told += f" of {size_text(self.total)} ({self.done / self.total:.0%})"
-            return f"{told}, {size_text(rate)}/s, {duration_text(left)} left"
-        return f"{told}, {size_text(rate)}/s"
+            seconds = max(0, self.total - self.done) / max(rate, 1e-9)
+            text += f" of {size_text(self.total)} ({self.done / self.total:.0%})"
+            return f"{text}, {size_text(rate)}/s, {duration_text(seconds)} left"
+        return f"{text}, {size_text(rate)}/s"
 
 
 def _bar(console: Any) -> Progress:
@@ -127,13 +127,13 @@ def _bar(console: Any) -> Progress:
 
 
 class AnswerProgress(OnTerminal):
-    """Shows how many responses are in, how fast they come, and how long the rest will take.
+    """Shows the number of responses, the rate, and the remaining time.
 
     A bar on a terminal, a line per variant anywhere else; always on stderr.
 
     Args:
         quiet: Whether to show nothing.
-        among: What is told apart by name, where all of them are known from the start.
+        among: Label of what is counted by name, if all names are known from the start.
     """
 
     def __init__(self, *, quiet: bool = False, among: str | None = "variants") -> None:
@@ -141,22 +141,22 @@ class AnswerProgress(OnTerminal):
         self._among = among
         self._done: dict[str, int] = {}
         self._totals: dict[str, int] = {}
-        self._kept = 0
+        self._stored = 0
         self._start = time.monotonic()
 
-    def _drawn(self, console: Console) -> Progress:
+    def _new_bar(self, console: Console) -> Progress:
         bar = _count_bar(console)
         bar.add_task("loading", total=None, rate="")
         return bar
 
-    def __call__(self, name: str, came: int, total: int) -> None:
-        """Count responses of a variant; what is said of it first was there before."""
+    def __call__(self, name: str, count: int, total: int) -> None:
+        """Count responses of a variant; the first count includes stored responses."""
         name = one_line(name)
         first = name not in self._totals
         self._totals[name] = total
-        self._done[name] = self._done.get(name, 0) + came
+        self._done[name] = self._done.get(name, 0) + count
         if first:
-            self._kept += came
+            self._stored += count
             self._start = time.monotonic()
         if self._quiet:
             return
@@ -166,21 +166,23 @@ class AnswerProgress(OnTerminal):
                 total=sum(self._totals.values()), description=name, rate=self._rate(),
             )  # fmt: skip
         elif self._done[name] >= total:
-            over = sum(self._done[one] >= self._totals[one] for one in self._totals)
-            told = f"      {name}: {total} responses"
+            over = sum(
+                self._done[one_total] >= self._totals[one_total] for one_total in self._totals
+            )
+            text = f"      {name}: {total} responses"
             if first:
-                told += ", kept from before"
+                text += ", kept from before"
             else:
-                of = f"{over} of {len(self._totals)} {self._among}, " if self._among else ""
-                told += f"; {of}{self._rate()}"
-            stderr().print(told, soft_wrap=True)
+                finished = f"{over} of {len(self._totals)} {self._among}, " if self._among else ""
+                text += f"; {finished}{self._rate()}"
+            stderr().print(text, soft_wrap=True)
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)
         done, total = sum(self._done.values()), sum(self._totals.values())
-        rate = (done - self._kept) / seconds
-        left = f", {duration_text((total - done) / rate)} left" if rate else ""
-        return f"{rate:.3g} responses/s{left}"
+        rate = (done - self._stored) / seconds
+        remaining = f", {duration_text((total - done) / rate)} left" if rate else ""
+        return f"{rate:.3g} responses/s{remaining}"
 
 
 def _count_bar(console: Any) -> Progress:

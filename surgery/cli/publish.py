@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 _BRANCH = re.compile(r"[A-Za-z0-9][\w./-]{0,99}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
-What = Annotated[
+MergeFolder = Annotated[
     str | None,
     typer.Argument(
         metavar="OUT",
-        help="What 'surgery merge' wrote; with --sweep left out.",
+        help="Output folder of 'surgery merge'; omitted with --sweep.",
         show_default=False,
     ),
 ]
-Where = Annotated[
+Repository = Annotated[
     str | None,
-    typer.Argument(metavar="NAMESPACE/NAME", help="Where it goes; with --sweep, NAMESPACE alone."),
+    typer.Argument(
+        metavar="NAMESPACE/NAME", help="Repository NAMESPACE/NAME; with --sweep, NAMESPACE alone."
+    ),
 ]
 Sweep = Annotated[
     Path | None,
@@ -44,46 +46,45 @@ Picks = Annotated[
     typer.Option(
         "--pick",
         metavar="TEXT",
-        help="With --sweep: only variants of which this is true, such as 'M_v2r >= in' or "
-        "'gsm8k > in + 2%'; may be given several times.",
+        help="With --sweep: condition on variants, such as 'M_v2r >= in' or 'gsm8k > in "
+        "+ 2%'; repeatable.",
     ),
 ]
 Scores = Annotated[
     Path | None,
-    typer.Option("--run", metavar="RUN", help="A run that scored it, for the card."),
+    typer.Option("--run", metavar="RUN", help="Evaluation run with scores for the card."),
 ]
 Private = Annotated[
-    bool, typer.Option("--private/--public", help="Who may see it, if it has to be made.")
+    bool, typer.Option("--private/--public", help="Visibility of the repository if it is created.")
 ]
 Dry = Annotated[
     bool,
-    typer.Option("--dry-run", help="Check everything, show card and files, write nothing."),
+    typer.Option("--dry-run", help="Run all checks, show card and files, and write nothing."),
 ]
 Revision = Annotated[
     str | None,
-    typer.Option("--revision", metavar="B", help="The branch it goes to; made if need be."),
+    typer.Option("--revision", metavar="B", help="Target branch; created if missing."),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace another merge that is there.")
+    bool, typer.Option("--overwrite", help="Replace a different merge in the repository.")
 ]
 Collection = Annotated[
     str | None,
-    typer.Option("--collection", metavar="TITLE", help="Put it into this collection, too."),
+    typer.Option("--collection", metavar="TITLE", help="Collection to add the repository to."),
 ]
 License = Annotated[
     str | None,
     typer.Option(
         "--license",
         metavar="ID",
-        help="The licence it carries, where its parents' leave a doubt: an id of the Hub, or "
-        "other:NAME:LINK.",
+        help="License of the merge if its parents' licenses differ: a Hub id, or other:NAME:LINK.",
     ),
 ]
 
 
 def command(
-    what: What = None,
-    where: Where = None,
+    out: MergeFolder = None,
+    location: Repository = None,
     *,
     sweep: Sweep = None,
     pick: Picks = None,
@@ -99,11 +100,11 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Publish a merge on the Hub, with a card that tells what it is made of and how it scores.
+    """Publish a merge on the Hub, with a card that states its parents, recipe and scores.
 
-    First everything is checked: the merge against its ledger and its parents, that it loads, that
-    its parents' licences allow it. Then it is sent in one commit, and what the Hub has is compared
-    with what was sent. Log in with 'hf auth login' before.
+    Verifies the merge against its ledger and parents, loads it, and checks the parents' licenses.
+    Then sends it in one commit and compares the repository with the local files. Log in first:
+    hf auth login.
     """
     from surgery.hub.merge import PublishOptions
 
@@ -115,7 +116,7 @@ def command(
     )  # fmt: skip
     if revision is not None and not _BRANCH.fullmatch(revision):
         raise typer.BadParameter(
-            f"{revision!r} is no name of a branch. Expected letters, digits, '-', '_', '.', '/'.",
+            f"{revision!r} is not a branch name. Expected letters, digits, '-', '_', '.', '/'.",
             param_hint="--revision",
         )
     if quiet or not sys.stderr.isatty():
@@ -123,19 +124,21 @@ def command(
 
         disable_progress_bars()
     if sweep is None:
-        records = _one(what, where, options, run, pick, quiet=quiet)
+        records = _publish_merge(out, location, options, run, pick, quiet=quiet)
     else:
         for value, option in ((run, "--run"), (revision, "--revision")):
             if value is not None:
-                raise typer.BadParameter("goes with one merge, not --sweep.", param_hint=option)
-        records = _several(what, where, options, sweep, pick, quiet=quiet)
+                raise typer.BadParameter(
+                    "applies to a single merge, not to --sweep.", param_hint=option
+                )
+        records = _publish_sweep(out, location, options, sweep, pick, quiet=quiet)
     if json:
         print_json(records)
 
 
-def _one(
-    what: str | None,
-    where: str | None,
+def _publish_merge(
+    merge_folder: str | None,
+    target: str | None,
     options: PublishOptions,
     run: Path | None,
     pick: list[str] | None,
@@ -146,14 +149,14 @@ def _one(
     from eval.publishing import publish_model
 
     if pick:
-        raise typer.BadParameter("picks among the variants of a --sweep.", param_hint="--pick")
-    if what is None or where is None:
+        raise typer.BadParameter("applies to --sweep only.", param_hint="--pick")
+    if merge_folder is None or target is None:
         raise typer.BadParameter(
-            "give a merge and where it goes: surgery publish OUT me/my-merge",
+            "needs a merge and its target: surgery publish OUT me/my-merge",
             param_hint="OUT NAMESPACE/NAME",
         )
-    repo = _repo(where)
-    package, published = publish_model(Path(what), repo, options, run)
+    repo = _repo(target)
+    package, published = publish_model(Path(merge_folder), repo, options, run)
     files = {name: package.bundle.size(name) for name in package.bundle.files}
     if not quiet:
         if published is None:
@@ -165,9 +168,9 @@ def _one(
     return _record(published)
 
 
-def _several(
-    what: str | None,
-    where: str | None,
+def _publish_sweep(
+    merge_folder: str | None,
+    target: str | None,
     options: PublishOptions,
     sweep: Path,
     pick: list[str] | None,
@@ -177,12 +180,12 @@ def _several(
     """Publish the variants of a sweep."""
     from eval.publishing import publish_sweep
 
-    if what is None or where is not None or not _NAME.fullmatch(what):
+    if merge_folder is None or target is not None or not _NAME.fullmatch(merge_folder):
         raise typer.BadParameter(
             "with --sweep give the namespace alone: surgery publish --sweep RUN NAMESPACE",
             param_hint="NAMESPACE",
         )
-    done = publish_sweep(sweep, what, options, pick or ())
+    done = publish_sweep(sweep, merge_folder, options, pick or ())
     if not quiet:
         for repo, files in done.planned.items():
             _print_files(repo, files)
@@ -197,7 +200,7 @@ def _several(
         "dry_run": options.dry_run,
         "card": done.card,
         "planned": done.planned,
-        "published": [_record(each) for each in done.published],
+        "published": [_record(item) for item in done.published],
         "left_out": list(done.left_out),
         "collection": done.collection,
     }
@@ -234,7 +237,7 @@ def _record(published: Published) -> dict[str, Any]:
 
 
 def _print_dry(repo: str, card: str, files: dict[str, int]) -> None:
-    """The card and the files, as they would be."""
+    """Print the card and the files that would be published."""
     stdout().print(card, soft_wrap=True)
     _print_files(repo, files)
     stderr().print("nothing was written: this was a dry run", soft_wrap=True)
@@ -254,9 +257,9 @@ def _print_done(published: Published) -> None:
     from surgery.text import quantity, size_text
 
     console = stdout()
-    seen = "private" if published.private else "public"
-    told = f"{quantity(published.files, 'file')}, {size_text(published.nbytes)}, {seen}"
-    console.print(f"{published.url}: {told}", soft_wrap=True)
+    visibility = "private" if published.private else "public"
+    text = f"{quantity(published.files, 'file')}, {size_text(published.nbytes)}, {visibility}"
+    console.print(f"{published.url}: {text}", soft_wrap=True)
     if published.copied:
         copied = quantity(len(published.copied), "file")
         console.print(f"  {copied} copied from a parent by the Hub itself", soft_wrap=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from surgery.recipe import Recipe
 
 app = typer.Typer(
-    help="Find, start and translate recipes.",
+    help="List, show, start and translate recipes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -35,9 +35,9 @@ base: in                       # every tensor comes from here unless a step says
 
 # regions: {{cuts: [3, 6]}}      # first layer of mid and of late; thirds when absent
 
-# A selector is component[layers].module.leaf; every part but the component may be left out.
+# A selector is component[layers].module.leaf; every part but the component is optional.
 #   components  vision, projector, embedding, language, norm, head, or "*" for everything
-#   layers      9:18 (the end is left out), 5, -4:, early, mid, late, or several: [early, 20:24]
+#   layers      9:18 (without 18), 5, -4:, early, mid, late, or several: [early, 20:24]
 #   modules     attention, mlp, mixer, norm
 #   leaf        a tensor's name, with * as wildcard: language[:].attention.q_proj
 # A comma unites; a leading ! takes away: "language[mid], !language[:].norm"
@@ -65,7 +65,7 @@ steps:
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List the recipes that come with this program."""
+    """List the bundled recipes."""
     from surgery.recipe import bundled_recipes
 
     recipes = bundled_recipes()
@@ -88,10 +88,10 @@ def list_(json: Json = False) -> None:
 
 def _groups(names: dict[str, Recipe]) -> dict[str, list[str]]:
     """Names by their first folder; the specimen first, since it runs as it is."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(name.partition("/")[0], []).append(name)
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "specimen", item[0])))
+        groups.setdefault(name.partition("/")[0], []).append(name)
+    return dict(sorted(groups.items(), key=lambda item: (item[0] != "specimen", item[0])))
 
 
 def _described(recipe: Recipe) -> str:
@@ -117,7 +117,7 @@ def _entry(name: str, recipe: Recipe) -> dict[str, Any]:
 def show(
     recipe: RecipeArgument,
     resolved: Annotated[
-        bool, typer.Option("--resolved", help="With everything it extends written out.")
+        bool, typer.Option("--resolved", help="Print it with everything it extends.")
     ] = False,
     model: Models = None,
 ) -> None:
@@ -142,10 +142,12 @@ def show(
 def new(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Where to; printed when absent.", show_default=False),
+        typer.Argument(
+            metavar="[FILE]", help="Output file; stdout by default.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Write a recipe to start from, with comments that tell the language."""
+    """Write a commented recipe template."""
     text = _SCAFFOLD.format(file=file or "my-recipe.yaml", name=file.stem if file else "my-recipe")
     if file is None:
         print_text(text)
@@ -156,7 +158,7 @@ def new(
         with file.open("x", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
     except FileExistsError:
-        raise ExecutionError(f"{file} exists already; it was left as it is.") from None
+        raise ExecutionError(f"{file} already exists and was not changed.") from None
     except OSError as error:
         raise ExecutionError(f"cannot write {file}: {error.strerror}.") from error
     stdout().print(f"wrote {file}; next: surgery plan {file}", soft_wrap=True)
@@ -164,7 +166,7 @@ def new(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of recipes, for editors that complete and check."""
+    """Print the JSON schema of recipes, for completion and checks in an editor."""
     from surgery.recipe.jsonschema import recipe_schema
 
     print_json(recipe_schema())
@@ -173,17 +175,15 @@ def schema() -> None:
 @app.command("from-mergekit")
 def from_mergekit_(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A mergekit YAML file, or - for stdin.")
+        str, typer.Argument(metavar="FILE", help="mergekit YAML file, or - for stdin.")
     ],
     model: Annotated[
         list[str] | None,
         typer.Option(
             "--model",
             metavar="[NAME=]REF",
-            help="A model of the file's architecture, whose headers say what filters pick and how "
-            "many layers there are: a folder, org/name@revision or specimen:STAGE. With NAME, the "
-            "recipe's model of that name becomes REF. The first of the file's models that is a "
-            "folder here when absent.",
+            help="Model that defines the architecture, as a folder or org/name; NAME=REF "
+            "also binds NAME.",
             show_default=False,
         ),
     ] = None,
@@ -193,7 +193,7 @@ def from_mergekit_(
     from surgery.recipe.mergekit import architecture_of, bound, from_mergekit, local_model
 
     text = _read(file)
-    references = [_binding(each) for each in model or ()]
+    references = [_binding(item) for item in model or ()]
     reference = references[0][1] if references else local_model(text, file)
     architecture = None if reference is None else architecture_of(reference)
     recipe = from_mergekit(text, file=file, architecture=architecture)

@@ -1,4 +1,4 @@
-"""`surgery stats`: what training did to the weights."""
+"""`surgery stats`: statistics of weight updates."""
 
 from __future__ import annotations
 
@@ -21,59 +21,60 @@ if TYPE_CHECKING:
     from surgery.stats.options import Options
     from surgery.stats.study import Study
 
-_MODEL = "a folder, org/name@revision or specimen:STAGE"
-
-
 Base = Annotated[
-    str | None, typer.Option("--base", metavar="REF", help=f"Before training: {_MODEL}.")
+    str | None, typer.Option("--base", metavar="REF", help="Checkpoint before training.")
 ]
 In = Annotated[
-    str | None, typer.Option("--in", metavar="REF", help="After the supervised cold start.")
+    str | None,
+    typer.Option("--in", metavar="REF", help="Checkpoint after the supervised cold start."),
 ]
 Rl = Annotated[
-    str | None, typer.Option("--rl", metavar="REF", help="After reinforcement learning.")
+    str | None, typer.Option("--rl", metavar="REF", help="Checkpoint after reinforcement learning.")
 ]
 Named = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         metavar="NAME=REF",
-        help="A checkpoint under another name; two or three in all, in the order of training.",
+        help="Checkpoint with another name; two or three in all, in the order of training.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Run folder; run the same command again to resume."),
+]
 Pairs = Annotated[
     list[str] | None,
     typer.Option(
         "--pair",
         metavar="A..B",
-        help="What to compare; may be given several times. The first two are also compared with "
-        "each other. Neighbours, and first with last, by default.",
+        help="Pair to compare, repeatable; neighbors, and first with last, by default.",
     ),
 ]
 Select = Annotated[
     str | None,
-    typer.Option("--select", metavar="SELECTOR", help="Which tensors, as in a recipe."),
+    typer.Option(
+        "--select", metavar="SELECTOR", help="Tensors to measure, as a recipe's selector."
+    ),
 ]
 CutsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--cuts",
         metavar="A,B",
-        help="First layer of mid and of late, instead of thirds: 8,20 for language, or "
-        "vision=8,20.",
+        help="First layers of mid and late instead of thirds: 8,20 for language, or vision=8,20.",
     ),
 ]
 Spectrum = Annotated[
     SpectrumKind,
     typer.Option(
-        help="Singular values: none, the largest ones (fast), or all of them (exact, slow for "
-        "large models without a GPU)."
+        help="Singular values: none, top (the largest, fast) or full (exact, slow for "
+        "large models)."
     ),
 ]
 Top = Annotated[
     int,
-    typer.Option(min=1, max=65536, metavar="K", help="How many of the largest are looked at."),
+    typer.Option(min=1, max=65536, metavar="K", help="Number of leading singular values."),
 ]
 Memory = Annotated[
     float | None,
@@ -81,15 +82,14 @@ Memory = Annotated[
         min=0.1,
         max=1e6,
         metavar="GB",
-        help="What spectra may take at once. By default what the largest needs, and little more; "
-        "with more, more matrices are done side by side.",
+        help="Memory budget for spectra; enough for the largest matrix by default.",
         show_default=False,
     ),
 ]
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="Where spectra are worked out: auto, cpu, cuda.")
+    str, typer.Option(metavar="DEVICE", help="Device of spectra: auto, cpu or cuda.")
 ]
-Svg = Annotated[bool, typer.Option("--svg", help="Figures as SVG, too.")]
+Svg = Annotated[bool, typer.Option("--svg", help="Also write figures as SVG.")]
 
 
 def command(
@@ -112,10 +112,10 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what training changed, layer by layer: norms, angles, sparsity, spectra.
+    """Measure weight updates by layer: norms, angles, sparsity, spectra.
 
-    Reads two or three checkpoints side by side, once, in little memory; writes tables, figures and
-    a summary into DIR. An interrupted run goes on where it was.
+    Reads two or three checkpoints (a folder, org/name@revision or specimen:STAGE) side by side,
+    once, in bounded memory. Writes tables and figures into DIR. Run the same command to resume.
     """
     from surgery.stats.options import Options
 
@@ -140,8 +140,8 @@ def command(
 
 
 def _named(base: str | None, in_: str | None, rl: str | None) -> list[str]:
-    given = {"base": base, "in": in_, "rl": rl}
-    return [f"{name}={reference}" for name, reference in given.items() if reference is not None]
+    stages = {"base": base, "in": in_, "rl": rl}
+    return [f"{name}={reference}" for name, reference in stages.items() if reference is not None]
 
 
 def _selector(text: str | None) -> Any:
@@ -150,7 +150,7 @@ def _selector(text: str | None) -> Any:
     return None if text is None else parse_selector(text)
 
 
-def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
+def _cuts(texts: list[str] | None) -> dict[Component, tuple[int, int]]:
     """`8,20` and `vision=8,20`.
 
     Raises:
@@ -160,8 +160,8 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
     from surgery.errors import did_you_mean
 
     names = [component.value for component in Component]
-    found: dict[Component, tuple[int, int]] = {}
-    for text in given or ():
+    cuts: dict[Component, tuple[int, int]] = {}
+    for text in texts or ():
         name, _, numbers = text.rpartition("=")
         name = name.strip() or Component.LANGUAGE
         if name not in names:
@@ -175,8 +175,8 @@ def _cuts(given: list[str] | None) -> dict[Component, tuple[int, int]]:
                 f"{text!r} is not A,B, the first layer of mid and of late; for example 8,20.",
                 param_hint="--cuts",
             )
-        found[Component(name)] = (int(first), int(second))
-    return found
+        cuts[Component(name)] = (int(first), int(second))
+    return cuts
 
 
 def _measure(
@@ -196,18 +196,18 @@ def _measure(
             stats = study.run(progress)
         files = write_run(stats, out)
         files += write_figures(stats, out, formats=("png", "svg") if svg else ("png",))
-    why = "holds NaN or infinity; its metrics are empty and not pooled"
-    for told in _some([f"{name} {why}" for name in stats.summary["nonfinite"]]):
-        show_warning(told)
+    reason = "holds NaN or infinity; its metrics are empty and not pooled"
+    for line in _some([f"{name} {reason}" for name in stats.summary["nonfinite"]]):
+        show_warning(line)
     return stats, files, (progress.seconds, nbytes)
 
 
 def _say_what(study: Study, *, quiet: bool) -> None:
-    """What will be read, and what had to be left out; on stderr."""
+    """Print on stderr what will be read and what is omitted."""
     from surgery.text import quantity, size_text
 
-    for told in _some([f"left out: {each}" for each in study.subject.alignment.unmatched]):
-        show_warning(told)
+    for line in _some([f"not compared: {item}" for item in study.subject.alignment.unmatched]):
+        show_warning(line)
     if quiet:
         return
     pieces = study.subject.pieces
@@ -222,7 +222,7 @@ def _say_what(study: Study, *, quiet: bool) -> None:
 
 
 def _some(sentences: Sequence[str], most: int = 5) -> list[str]:
-    """The first few, and how many more."""
+    """Yield the first few lines, and the number of the others."""
     more = len(sentences) - most
     return [*sentences[:most], *([f"{more:,} more, see run.json"] if more > 0 else [])]
 
@@ -233,5 +233,5 @@ def _print(stats: RunTables, out: Path, seconds: float, nbytes: int) -> None:
 
     console = stdout()
     console.print(bars(stats))
-    told = f"measured {size_text(nbytes)} in {duration_text(seconds)}; " if nbytes else ""
-    console.print(f"{told}tables, figures and run.json are in {out}")
+    text = f"measured {size_text(nbytes)} in {duration_text(seconds)}; " if nbytes else ""
+    console.print(f"{text}tables, figures and run.json are in {out}")

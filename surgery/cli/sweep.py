@@ -25,10 +25,18 @@ from surgery.cli.progress import AnswerProgress
 
 
 def command(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="A YAML; see eval/README.md.")],
+    sweep: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SWEEP", help="YAML file of the sweep; eval/sweep/README.md lists its keys."
+        ),
+    ],
     *,
     out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="Folder of the run; run again to go on.")
+        Path,
+        typer.Option(
+            "--out", metavar="RUN", help="Run folder; run the same command again to resume."
+        ),
     ],
     judge: Judged = None,
     describe: Describe = None,
@@ -40,10 +48,10 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score every variant of a sweep without writing a checkpoint.
+    """Evaluate every variant of a sweep without writing a checkpoint.
 
-    One model is in memory and becomes each variant in turn. Responses are kept in RUN as they
-    come: what was interrupted goes on where it was, and what changed is asked anew.
+    Variants are swapped into one model in memory. Responses are stored in RUN as they arrive: run
+    the same command again to resume. Questions whose inputs changed are asked again.
     """
     from eval import run_sweep
 

@@ -1,4 +1,4 @@
-"""`surgery train`: supervised training and reinforcement with regions held still."""
+"""`surgery train`: SFT and GRPO with frozen regions."""
 
 from __future__ import annotations
 
@@ -18,36 +18,48 @@ if TYPE_CHECKING:
     from surgery.train.run import Trained
 
 app = typer.Typer(
-    help="Train a checkpoint with regions held still, and prove that they were.",
+    help="Train a checkpoint with frozen regions, and verify that they did not change.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 ConfigFile = Annotated[
     Path,
-    typer.Argument(metavar="CONFIG", help="The training's YAML.", show_default=False),
+    typer.Argument(
+        metavar="CONFIG",
+        help="YAML configuration; surgery/train/README.md lists its keys.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path,
-    typer.Option("--out", metavar="RUN", help="Folder of the run; run again to go on."),
+    typer.Option("--out", metavar="RUN", help="Run folder; run the same command again to resume."),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="REF", help="Start here, not at the file's model.")
+    str | None,
+    typer.Option("--model", metavar="REF", help="Initial model, instead of the configuration's."),
 ]
 Freeze = Annotated[
     list[str] | None,
-    typer.Option("--freeze", metavar="SELECTOR", help="Hold this still, not what the file says."),
+    typer.Option(
+        "--freeze",
+        metavar="SELECTOR",
+        help="Frozen selector, instead of the configuration's; repeatable.",
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(min=0, metavar="S", help="The run's seed, not the file's.")
+    int | None, typer.Option(min=0, metavar="S", help="Seed, instead of the configuration's.")
 ]
 Steps = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Optimizer steps, not the file's.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Optimizer steps, instead of the configuration's."),
 ]
 RewardNames = Annotated[
     list[str] | None,
     typer.Option(
-        "--reward", metavar="NAME[=WEIGHT]", help="Reward this, not what the file says; repeatable."
+        "--reward",
+        metavar="NAME[=WEIGHT]",
+        help="Reward, instead of the configuration's; repeatable.",
     ),
 ]
 
@@ -64,7 +76,7 @@ def sft(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on demonstrations: the assistant's turns of your samples."""
+    """Train on demonstrations (SFT): the assistant turns of the samples."""
     from eval.training import train_on_demonstrations
 
     _quiet_libraries()
@@ -86,7 +98,7 @@ def grpo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Reinforce by rewards: several responses to each prompt, compared with each other."""
+    """Train with rewards (GRPO): several responses to each prompt, compared with each other."""
     from eval.training import train_on_rewards
 
     _quiet_libraries()
@@ -100,23 +112,23 @@ def grpo(
 def _changes(
     model: str | None, freeze: list[str] | None, seed: int | None, steps: int | None
 ) -> dict[str, Any]:
-    given = {"model": model, "freeze": freeze, "seed": seed, "steps": steps}
-    return {key: value for key, value in given.items() if value is not None}
+    options = {"model": model, "freeze": freeze, "seed": seed, "steps": steps}
+    return {key: value for key, value in options.items() if value is not None}
 
 
-def _weights(given: list[str]) -> dict[str, float]:
+def _weights(texts: list[str]) -> dict[str, float]:
     """`NAME=WEIGHT` texts to weights by name; 1 where none is given."""
-    found = {}
-    for text in given:
+    weights = {}
+    for text in texts:
         name, _, weight = text.partition("=")
         try:
-            found[name] = float(weight or 1)
+            weights[name] = float(weight or 1)
         except ValueError:
             raise typer.BadParameter(
                 f"{text!r} is not NAME or NAME=WEIGHT. Example: --reward length=0.5",
                 param_hint="--reward",
             ) from None
-    return found
+    return weights
 
 
 def _quiet_libraries() -> None:
@@ -131,19 +143,19 @@ class _Lines:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._said = 0.0
+        self._reported_at = 0.0
 
     def __call__(self, row: Mapping[str, str], steps: int) -> None:
         step = int(row["step"])
-        if self._quiet or (time.monotonic() - self._said < 10 and step < steps):
+        if self._quiet or (time.monotonic() - self._reported_at < 10 and step < steps):
             return
-        self._said = time.monotonic()
-        told = [
+        self._reported_at = time.monotonic()
+        lines = [
             f"{name} {float(row[name]):.3g}"
             for name in ("loss", "reward", "length", "kl", "token_accuracy")
             if row.get(name)
         ]
-        stderr().print(f"step {step} of {steps}: {', '.join(told)}", soft_wrap=True)
+        stderr().print(f"step {step} of {steps}: {', '.join(lines)}", soft_wrap=True)
 
 
 def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
@@ -157,14 +169,14 @@ def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     write_figures(read_run(out, RunKind.TRAINING), out)
     for note in trained.region.notes():
         stderr().print(note, soft_wrap=True)
-    for names, told in (
+    for names, line in (
         (trained.unmoved, "could learn and did not change"),
         (trained.rounded, "could learn and are what they were as far as their element type tells"),
         (trained.left_out, "are no part of the model in memory, and not of the result"),
     ):
         if names:
             stderr().print(
-                f"{quantity(len(names), 'tensor')} {told}: {first_names(names)}", soft_wrap=True
+                f"{quantity(len(names), 'tensor')} {line}: {first_names(names)}", soft_wrap=True
             )
     if json:
         print_json(
@@ -180,11 +192,11 @@ def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
             }
         )
     elif not quiet:
-        kept = len(trained.region.frozen)
+        frozen = len(trained.region.frozen)
         stdout().print(
             f"{trained.folder}: {quantity(len(trained.region.trained), 'parameter')} trained in "
-            f"{duration_text(trained.seconds)}, {quantity(kept, 'parameter')} frozen and bit for "
-            f"bit what they were",
+            f"{duration_text(trained.seconds)}, {quantity(frozen, 'parameter')} frozen and "
+            f"unchanged, bit for bit",
             soft_wrap=True,
         )
         stdout().print(f"log and curves: {out / 'log.csv'}, {out / 'curves.png'}", soft_wrap=True)

@@ -15,7 +15,7 @@ from surgery.text import printable
 if TYPE_CHECKING:
     from surgery.execute.verify import Verification
 
-_SHOWN = 20
+_MOST_FAULTS = 20
 
 
 def command(
@@ -23,7 +23,7 @@ def command(
         str,
         typer.Argument(
             metavar="OUT",
-            help="A folder that a merge wrote, or a published one: org/name@revision.",
+            help="Folder written by a merge, or a published merge org/name@revision.",
             show_default=False,
         ),
     ],
@@ -32,13 +32,13 @@ def command(
         bool,
         typer.Option(
             "--inputs/--no-inputs",
-            help="Prove tensors against the models they came from, or the folder alone.",
+            help="Compare with the input models, or (--no-inputs) with the ledger alone.",
         ),
     ] = True,
     remote: RemoteOption = Remote.AUTO,
     json: Json = False,
 ) -> None:
-    """Prove every tensor of a merge. Exits with 2 if anything does not hold."""
+    """Verify every tensor of a merge. Exits with 2 if any check fails."""
     from surgery.checkpoint.ledger import read_ledger
     from surgery.execute.published import find_merge
     from surgery.execute.verify import verify
@@ -49,12 +49,12 @@ def command(
     nbytes = sum(_nbytes(entry) for entry in ledger.tensors)
     total = nbytes * 2 if inputs else nbytes
     with ByteProgress(f"verifying {out}", total, quiet=json) as progress:
-        found = verify(folder, bound, inputs=inputs, remote=remote, progress=progress)
+        tables = verify(folder, bound, inputs=inputs, remote=remote, progress=progress)
     if json:
-        print_json(_record(out, found))
+        print_json(_record(out, tables))
     else:
-        _print(out, found)
-    if not found.ok:
+        _print(out, tables)
+    if not tables.ok:
         raise typer.Exit(2)
 
 
@@ -65,45 +65,46 @@ def _nbytes(entry: Any) -> int:
     return count
 
 
-def _record(out: str, found: Verification) -> dict[str, Any]:
+def _record(out: str, verification: Verification) -> dict[str, Any]:
     return {
         "out": out,
-        "ok": found.ok,
-        "tensors": found.tensors,
-        "copies": found.copies,
-        "recomputed": found.recomputed,
-        "files": found.files,
-        "inputs": found.inputs,
-        "faults": [{"where": fault.where, "what": fault.what} for fault in found.faults],
+        "ok": verification.ok,
+        "tensors": verification.tensors,
+        "copies": verification.copies,
+        "recomputed": verification.recomputed,
+        "files": verification.files,
+        "inputs": verification.inputs,
+        "faults": [{"where": fault.where, "what": fault.what} for fault in verification.faults],
     }
 
 
-def _print(out: str, found: Verification) -> None:
+def _print(out: str, verification: Verification) -> None:
     from rich.text import Text
 
     from surgery.text import quantity
 
     console = stdout()
-    for fault in found.faults[:_SHOWN]:
+    for fault in verification.faults[:_MOST_FAULTS]:
         text = printable(f"{fault.where} {fault.what}").replace("\n", r"\n")
         line = Text.assemble(("fault ", "bold red"), text)
         console.print(line, soft_wrap=True)
-    if len(found.faults) > _SHOWN:
-        console.print(f"... and {len(found.faults) - _SHOWN:,} more; --json lists all")
-    if not found.ok:
+    if len(verification.faults) > _MOST_FAULTS:
+        console.print(f"... and {len(verification.faults) - _MOST_FAULTS:,} more; --json lists all")
+    if not verification.ok:
         console.print(
-            f"{out} does not hold: {quantity(len(found.faults), 'fault')}", soft_wrap=True
+            f"{out} failed verification: {quantity(len(verification.faults), 'fault')}",
+            soft_wrap=True,
         )
         return
     console.print(
-        f"{out} holds: {quantity(found.tensors, 'tensor')} and {quantity(found.files, 'file')} as "
-        f"the ledger says",
+        f"{out} is intact: {quantity(verification.tensors, 'tensor')} and "
+        f"{quantity(verification.files, 'file')} equal the ledger",
         soft_wrap=True,
     )
-    if found.inputs:
+    if verification.inputs:
         console.print(
-            f"  {found.copies:,} bit-identical to the input tensor they came from, "
-            f"{found.recomputed:,} computed again with the same result"
+            f"  {verification.copies:,} bit-identical to their input tensor, "
+            f"{verification.recomputed:,} recomputed with the same result"
         )
     else:
-        console.print("  the models it was made from were not looked at")
+        console.print("  the input models were not checked")

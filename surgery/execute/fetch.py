@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def fetches(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> dict[str, Fetch]:
-    """Return the cost of fetching what a plan reads, by model; local models are left out.
+    """Return the cost of fetching what a plan reads, by model; local models are omitted.
 
     Args:
         plan: The plan.
         checkpoints: The recipe's models, open.
     """
-    found = {
+    costs = {
         name: checkpoints[name].fetch_cost(tensors)
         for name, tensors in _inputs(plan).items()
         if tensors
     }
-    return {name: cost for name, cost in found.items() if cost is not None}
+    return {name: cost for name, cost in costs.items() if cost is not None}
 
 
 def prefetch(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
@@ -34,7 +34,7 @@ def prefetch(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
         checkpoints: The recipe's models, open.
 
     Raises:
-        CheckpointError: If something cannot be fetched, or there is no room for it.
+        CheckpointError: If a file cannot be fetched, or the disk has too little space.
     """
     for name, tensors in _inputs(plan).items():
         checkpoints[name].prefetch(tensors)
@@ -42,8 +42,8 @@ def prefetch(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> None:
 
 def _inputs(plan: Plan) -> dict[str, list[str]]:
     """Return every model's tensors that the plan reads, each once."""
-    found: dict[str, dict[str, None]] = {name: {} for name in plan.models}
+    result: dict[str, dict[str, None]] = {name: {} for name in plan.models}
     for op in plan.ops:
         for ref in op.inputs:
-            found[ref.model][ref.tensor] = None
-    return {name: list(tensors) for name, tensors in found.items()}
+            result[ref.model][ref.tensor] = None
+    return {name: list(tensors) for name, tensors in result.items()}

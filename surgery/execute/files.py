@@ -1,4 +1,4 @@
-"""The files beside the weights: which ones follow the base, and what changes in them."""
+"""The files next to the weights: the base's files, and the changes in them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 CARD = "README.md"
 PICTURE = "layers.png"
 RESULTS = ".eval_results/"
-MADE = frozenset({CARD, PICTURE, PUBLISHED})
-"""Files that are made for people, and follow no model; beside them what is under `RESULTS`."""
+WRITTEN = frozenset({CARD, PICTURE, PUBLISHED})
+"""Files written for readers, from no model; also everything under `RESULTS`."""
 
 
 def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
-    """Return every file of the output beside weights, index and ledger.
+    """Return every file of the output except weights, index and ledger.
 
     Args:
         plan: What is made.
@@ -36,7 +36,7 @@ def companions(plan: Plan) -> dict[str, tuple[bytes, str | None]]:
         file of the base's adapter, None for the model card; sorted.
 
     Raises:
-        CheckpointError: If a file of the base cannot be read, or leads out of its folder.
+        CheckpointError: If a file of the base cannot be read, or points outside its folder.
     """
     files: dict[str, tuple[bytes, str | None]] = {}
     for name, folder in companion_folders(plan.base).items():
@@ -52,7 +52,7 @@ def copied_files(folder: Path) -> dict[str, bytes]:
     """Return the files of a checkpoint that a model made from it needs for use, by name.
 
     Raises:
-        CheckpointError: If one cannot be read, or leads out of its folder.
+        CheckpointError: If one cannot be read, or points outside its folder.
     """
     return {name: _without_paths(name, read_file(folder, name)) for name in companion_names(folder)}
 

@@ -1,4 +1,4 @@
-"""What a model is, whatever made it: one hash over all its weights and what goes with them.
+"""The fingerprint of a model: one hash over all its weights and the files that matter.
 
 A variant swapped into memory and the same variant merged to disk have the same fingerprint; one
 bit of one weight makes another.
@@ -29,12 +29,12 @@ _SEEING: Final = frozenset({Component.VISION, Component.PROJECTOR})
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A plan's result, known by its content.
+    """A plan's result, identified by its content.
 
     Attributes:
         digests: sha256 of every output tensor's bytes, by its name in the output.
         whole: sha256 over all tensors by canonical name, configuration, tokenizer and processor.
-        seeing: sha256 over the tensors of vision tower and projector alone: equal ones make the
+        seeing: sha256 over the tensors of vision tower and projector: equal hashes mean the
             same features of the same image.
         state: `state_of` the inputs that were hashed.
     """
@@ -48,10 +48,10 @@ class Fingerprint:
 def fingerprint(
     plan: Plan, checkpoints: Mapping[str, Checkpoint], cache: DigestCache | None = None
 ) -> Fingerprint:
-    """Hash what a plan makes, without writing it.
+    """Hash a plan's result without writing it.
 
     Copied tensors are hashed where they come from, and their hashes remembered for as long as the
-    files do not change; computed ones are computed.
+    files do not change; computed tensors are computed.
 
     Args:
         plan: What is made.
@@ -73,16 +73,16 @@ def fingerprint(
     tensors = sorted(
         (op.site.canonical, op.dtype.value, op.shape, digests[op.name]) for op in plan.ops
     )
-    seen = sorted(
+    vision_tensors = sorted(
         (op.site.canonical, op.dtype.value, op.shape, digests[op.name])
         for op in plan.ops
         if op.site.component in _SEEING
     )
-    return Fingerprint(digests, _hash([tensors, files]), _hash([seen, files]), state)
+    return Fingerprint(digests, _hash([tensors, files]), _hash([vision_tensors, files]), state)
 
 
 def state_of(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> str:
-    """Return text that changes when anything does that a fingerprint is of; reads no weight.
+    """Return text that changes with anything in a fingerprint; reads no weights.
 
     Args:
         plan: What is made.
@@ -95,11 +95,11 @@ def state_of(plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> str:
 
 
 def _state(checkpoints: Mapping[str, Checkpoint], files: list[tuple[str, str]]) -> str:
-    return _hash([[each.stamp() for each in checkpoints.values()], files])
+    return _hash([[checkpoint.stamp() for checkpoint in checkpoints.values()], files])
 
 
 def _files(plan: Plan) -> list[tuple[str, str]]:
-    """Return the files beside the weights that a response may depend on, with their sha256."""
+    """Return the files next to the weights that responses may depend on, with their sha256."""
     return [
         (name, sha256(data).hexdigest())
         for name, (data, _) in companions(plan).items()

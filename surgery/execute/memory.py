@@ -11,7 +11,7 @@ def peak_memory() -> int | None:
     """Return the most resident memory this process has had, in bytes; None if no one counts."""
     status = Path("/proc/self/status")
     if status.is_file():
-        # getrusage also counts what stood here before exec: whatever program started this one.
+        # getrusage includes the memory of the program before exec, such as the parent process.
         lines = status.read_text().splitlines()
         return next((int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM:")), None)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

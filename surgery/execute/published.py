@@ -1,4 +1,4 @@
-"""Merges that are on the Hub: where one is, and whether another equals it."""
+"""Published merges: their local snapshot, and comparison with another merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carry a plan out: the one place where a plan meets bytes."""
+"""Execution of a plan: the one place where a plan meets bytes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def execute(
     """Write the model that a plan describes.
 
     The folder appears whole at the end, or not at all. The same plan over the same weights gives
-    the same bytes, whatever the number of threads.
+    the same bytes for any number of threads.
 
     Args:
         plan: The plan.
@@ -59,7 +59,7 @@ def execute(
         out: The folder to make.
         workers: Number of threads; one per processor when absent.
         overwrite: Whether a folder that an earlier merge wrote may be replaced.
-        progress: Told the number of output bytes as they are done; called from several threads.
+        progress: Called with the number of output bytes written; from several threads.
 
     Returns:
         The ledger, as it stands in the folder's `surgery.json`.
@@ -129,7 +129,7 @@ def _uses_mergekit(plan: Plan) -> bool:
 
 
 def _shards(plan: Plan, folder: FolderWriter) -> dict[str, ShardWriter]:
-    """Make every output file, with room for all of its tensors."""
+    """Create every output file, with space for all of its tensors."""
     return {
         name: folder.shard(name, ops, shard_metadata(plan, name))
         for name, ops in shard_ops(plan).items()

@@ -60,7 +60,7 @@ def stream(op: TensorOp, inputs: Sequence[Input], write: Sink, progress: Progres
         op: What to compute; anything but a copy that moves bytes.
         inputs: One for each of the op's inputs.
         write: Takes the output.
-        progress: Told the number of output bytes as they are written.
+        progress: Called with the number of output bytes as they are written.
 
     Returns:
         sha256 of the output in hex.
@@ -167,10 +167,10 @@ class _Run:
         Raises:
             ExecutionError: If finite inputs gave something else.
         """
-        made = ~block.isfinite()
+        overflow = ~block.isfinite()
         for tensor in inputs:
-            made &= tensor.isfinite()
-        if bool(made.any()):
+            overflow &= tensor.isfinite()
+        if bool(overflow.any()):
             raise ExecutionError(
                 f"{self.op.name}: {self.op.method} gives numbers that {self.op.dtype.torch_name} "
                 f"cannot hold. Set another 'output: {{dtype: ...}}', or check the step's weights."
@@ -186,12 +186,12 @@ class _Run:
 
 def _buffer(role: str, dtype: torch.dtype, count: int) -> Tensor:
     """Return this thread's buffer for `role`, made once."""
-    held: dict[tuple[str, torch.dtype], Tensor] | None = getattr(_buffers, "held", None)
-    if held is None:
-        held = _buffers.held = {}
-    if (role, dtype) not in held:
-        held[role, dtype] = torch.empty(count, dtype=dtype)
-    return held[role, dtype]
+    buffers: dict[tuple[str, torch.dtype], Tensor] | None = getattr(_buffers, "held", None)
+    if buffers is None:
+        buffers = _buffers.held = {}
+    if (role, dtype) not in buffers:
+        buffers[role, dtype] = torch.empty(count, dtype=dtype)
+    return buffers[role, dtype]
 
 
 def memory_of(tensor: Tensor) -> memoryview:

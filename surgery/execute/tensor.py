@@ -1,4 +1,4 @@
-"""One op's output as a tensor in memory, for whoever needs it there rather than in a file."""
+"""One operation's output as a tensor in memory instead of a file."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def inputs_of(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[Inpu
         op: Whose inputs.
         checkpoints: The recipe's models, open.
     """
-    found = []
+    tensors = []
     for ref in op.inputs:
         checkpoint = checkpoints[ref.model]
         dtype = checkpoint.info.tensors[ref.tensor].dtype
-        found.append(Input(dtype, partial(checkpoint.read_into, ref.tensor)))
-    return tuple(found)
+        tensors.append(Input(dtype, partial(checkpoint.read_into, ref.tensor)))
+    return tuple(tensors)

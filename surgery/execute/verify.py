@@ -16,7 +16,7 @@ from surgery.checkpoint.open import open_checkpoint, open_recorded
 from surgery.checkpoint.progress import no_progress
 from surgery.errors import CheckpointError, PlanError, SurgeryError
 from surgery.execute.fetch import prefetch
-from surgery.execute.files import CARD, MADE, RESULTS, companions
+from surgery.execute.files import CARD, RESULTS, WRITTEN, companions
 from surgery.execute.inventory import merge_files, unexpected_entries
 from surgery.execute.layout import layout_on_disk, listed_layout, planned_layout
 from surgery.execute.work import copy_place
@@ -46,7 +46,7 @@ _LAYOUT = {
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that does not hold.
+    """A failed check.
 
     Attributes:
         where: A tensor, a file or a model.
@@ -79,7 +79,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether everything holds."""
+        """True if every check passed."""
         return not self.faults
 
 
@@ -91,7 +91,7 @@ def verify(
     remote: Remote | None = None,
     progress: Progress = no_progress,
 ) -> Verification:
-    """Hash everything in a merged folder again, and make again what was made.
+    """Hash everything in a merged folder, and recompute its computed tensors.
 
     Nothing remembered from earlier runs is trusted.
 
@@ -100,7 +100,7 @@ def verify(
         models: Where the recipe's models are now, for those that moved.
         inputs: Whether to read the inputs too; without them only the folder itself is proven.
         remote: How inputs on the Hub come here; as for `open_checkpoint`.
-        progress: Told the number of output bytes as they are checked.
+        progress: Called with the number of output bytes as they are checked.
 
     Returns:
         Counts and faults.
@@ -110,11 +110,14 @@ def verify(
             one of them changes meanwhile.
     """
     ledger = read_ledger(out)
-    with LocalCheckpoint(out) as made:
-        faults = [*_headers(made, ledger), *_contents(made, ledger, progress)]
-        layout = layout_on_disk(made)
-        faults += [*_layout(layout, listed_layout(ledger, made)), *_files(out, ledger)]
-        made.check_unchanged()
+    with LocalCheckpoint(out) as local_checkpoint:
+        faults = [
+            *_headers(local_checkpoint, ledger),
+            *_contents(local_checkpoint, ledger, progress),
+        ]
+        layout = layout_on_disk(local_checkpoint)
+        faults += [*_layout(layout, listed_layout(ledger, local_checkpoint)), *_files(out, ledger)]
+        local_checkpoint.check_unchanged()
     result = Verification(
         tensors=len(ledger.tensors),
         files=len(ledger.files),
@@ -155,8 +158,8 @@ def _provenance(recipe: Recipe, ledger: Ledger, moved: Collection[str]) -> list[
         if entry is None or reference is None:
             faults.append(Fault(name, "is a model of the recipe or of the ledger, but not of both"))
         elif name not in moved and str(reference) != entry.reference:
-            what = f"is {reference} in the recipe and {entry.reference} in the ledger"
-            faults.append(Fault(name, what))
+            difference = f"is {reference} in the recipe and {entry.reference} in the ledger"
+            faults.append(Fault(name, difference))
     return faults
 
 
@@ -194,10 +197,10 @@ def _check_engine(plan: Plan, ledger: Ledger) -> None:
         )
 
 
-def _headers(made: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
+def _headers(checkpoint: LocalCheckpoint, ledger: Ledger) -> list[Fault]:
     """Check that the folder has the ledger's tensors: names, shapes, types and files."""
     faults = []
-    headers = made.info.tensors
+    headers = checkpoint.info.tensors
     entries = {entry.name: entry for entry in ledger.tensors}
     faults += [
         Fault(name, "is in the folder but not in the ledger")
@@ -243,13 +246,13 @@ def _models(
     return faults
 
 
-def _contents(made: LocalCheckpoint, ledger: Ledger, progress: Progress) -> list[Fault]:
+def _contents(checkpoint: LocalCheckpoint, ledger: Ledger, progress: Progress) -> list[Fault]:
     """Check that every tensor's bytes have the ledger's hash."""
     faults = []
     for entry in ledger.tensors:
-        if entry.name not in made.info.tensors:
+        if entry.name not in checkpoint.info.tensors:
             continue
-        digest = digest_tensor(made, entry.name, progress)
+        digest = digest_tensor(checkpoint, entry.name, progress)
         if digest != entry.sha256:
             faults.append(
                 Fault(
@@ -261,7 +264,7 @@ def _contents(made: LocalCheckpoint, ledger: Ledger, progress: Progress) -> list
 
 
 def _files(out: Path, ledger: Ledger) -> list[Fault]:
-    """Check that the files beside the weights are as written, and that there are no others."""
+    """Check that the files next to the weights are as written, and that no others exist."""
     faults = []
     for entry in ledger.files:
         try:
@@ -271,10 +274,10 @@ def _files(out: Path, ledger: Ledger) -> list[Fault]:
             continue
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             faults.append(Fault(entry.name, "was changed after the merge"))
-        if entry.source is None and entry.name not in MADE and not _is_result(entry.name):
+        if entry.source is None and entry.name not in WRITTEN and not _is_result(entry.name):
             faults.append(Fault(entry.name, "follows no model, and is nothing a merge has"))
     unexpected = unexpected_entries(out, merge_files(ledger))
-    return faults + [Fault(name, what) for name, what in unexpected]
+    return faults + [Fault(name, problem) for name, problem in unexpected]
 
 
 def _is_result(name: str) -> bool:
@@ -285,7 +288,7 @@ def _is_result(name: str) -> bool:
 def _as_written(plan: Plan, ledger: Ledger, moved: Collection[str]) -> Plan:
     """Return the plan with the models where they were at the merge: the card names them."""
     references = parse_recipe(ledger.recipe, LEDGER).models
-    models = {n: references[n] if n in moved else each for n, each in plan.recipe.models.items()}
+    models = {n: references[n] if n in moved else model for n, model in plan.recipe.models.items()}
     infos = {
         n: replace(info, revision=ledger.models[n].revision) for n, info in plan.models.items()
     }
@@ -311,7 +314,7 @@ def _companions(plan: Plan, ledger: Ledger) -> list[Fault]:
 
 def _is_published(name: str) -> bool:
     """Check that a file is one that publishing adds for people."""
-    return (name in MADE and name != CARD) or _is_result(name)
+    return (name in WRITTEN and name != CARD) or _is_result(name)
 
 
 def _proof(
@@ -321,7 +324,7 @@ def _proof(
     ledger: Ledger,
     progress: Progress,
 ) -> Verification:
-    """Compare the plan made anew with the ledger, and its results with the hashes."""
+    """Plan the merge again and compare plan and results with the ledger."""
     entries = {entry.name: entry for entry in ledger.tensors}
     faults = list(result.faults)
     faults += [
@@ -345,11 +348,11 @@ def _proof(
 
 
 def _differs(moved: bool, versions: Mapping[str, str]) -> str:
-    """Why a tensor may not come out as it was written."""
+    """Return the reason why a tensor may differ from the written one."""
     if moved:
         return "is not what the input holds now"
-    made = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"comes out differently: an input changed, or other versions made it ({made})"
+    version_text = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"comes out differently: an input changed, or other versions made it ({version_text})"
 
 
 def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
@@ -366,7 +369,7 @@ def _same_op(op: TensorOp, entry: TensorEntry) -> bool:
 
 
 def _digest(op: TensorOp, checkpoints: Mapping[str, Checkpoint], *, moved: bool) -> str:
-    """Hash what an operation gives: a moved tensor at its source, another from its inputs."""
+    """Hash the result of an operation: a moved tensor at its source, others from their inputs."""
     if moved:
         (ref,) = op.inputs
         return digest_tensor(checkpoints[ref.model], ref.tensor)

@@ -1,4 +1,4 @@
-"""Divide a plan into pieces of work, and do them on a few threads."""
+"""Division of a plan into jobs, and their execution on a few threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def default_workers() -> int:
 
 
 class JobStopped(Exception):  # noqa: N818 - not an error: a thread was asked to end
-    """Another thread failed or the user gave up."""
+    """Another thread failed or the user interrupted the work."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CopyRun:
     Attributes:
         ops: The copies, in order.
         descriptor: The open source file.
-        offset: Where the first one's bytes begin in it.
+        offset: First byte of the first tensor in it.
     """
 
     ops: tuple[TensorOp, ...]
@@ -68,28 +68,28 @@ def runs(ops: Sequence[TensorOp], checkpoints: Mapping[str, Checkpoint]) -> Iter
     Yields:
         Runs of at most `LONGEST_RUN` bytes, or of one larger tensor.
     """
-    held: list[TensorOp] = []
+    run: list[TensorOp] = []
     start = (-1, 0)
     end = size = 0
     for op in ops:
         place = copy_place(op, checkpoints)
         follows = (
-            bool(held)
+            bool(run)
             and place == (start[0], end)
-            and op.shard == held[0].shard
+            and op.shard == run[0].shard
             and size + op.nbytes <= LONGEST_RUN
         )
-        if not follows and held:
-            yield CopyRun(tuple(held), *start)
-            held = []
+        if not follows and run:
+            yield CopyRun(tuple(run), *start)
+            run = []
         if place is None:
             continue
-        if not held:
+        if not run:
             start, size = place, 0
-        held.append(op)
+        run.append(op)
         end, size = place[1] + op.nbytes, size + op.nbytes
-    if held:
-        yield CopyRun(tuple(held), *start)
+    if run:
+        yield CopyRun(tuple(run), *start)
 
 
 def copy_place(op: TensorOp, checkpoints: Mapping[str, Checkpoint]) -> tuple[int, int] | None:
@@ -111,10 +111,10 @@ def do_all(
         jobs: Sizes and functions. A function looks at the event it is given now and then, and
             raises `JobStopped` once it is set.
         workers: Number of threads.
-        checkpoints: Where jobs may wait for bytes that are on their way; given up with the jobs.
+        checkpoints: Where jobs may wait for fetched bytes; fetches are canceled with the jobs.
 
     Raises:
-        BaseException: Whatever the first job to fail raised, or an interrupt of this thread; no
+        BaseException: The exception of the first job to fail, or an interrupt of this thread; no
             job runs any more when it leaves.
     """
     stop = Event()
@@ -132,6 +132,6 @@ def do_all(
                     checkpoint.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
     errors = [future.exception() for future in failed]
-    for error in sorted(errors, key=lambda found: isinstance(found, JobStopped)):
+    for error in sorted(errors, key=lambda result: isinstance(result, JobStopped)):
         assert error is not None  # only failed futures were kept
         raise error

@@ -1,1 +1,1 @@
-"""Model cards and publishing: the only room that writes to the network."""
+"""Model cards and publishing: the only package that writes to the network."""

@@ -1,4 +1,4 @@
-"""Who publishes, and where to: the account behind the token, and what stands in the target."""
+"""Account and target of a publication: the account behind the token, the target's contents."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from surgery.text import first_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_OWN = ".gitattributes"
+_HUB_FILE = ".gitattributes"
 _ROLES = frozenset({"write", "admin", "contributor"})
 
 
 def client() -> Any:
-    """The Hub's client; it finds the token itself."""
+    """Return the Hub's client; it finds the token itself."""
     from huggingface_hub import HfApi
 
     redact_signed_urls()
@@ -46,14 +46,14 @@ class Account:
         """Ask the Hub.
 
         Raises:
-            PublishError: If nobody is logged in, or the Hub cannot be asked.
+            PublishError: If no account is logged in, or the Hub does not respond.
         """
         with publish_errors("asking the Hub who you are"):
-            found = api.whoami()
-        access = (found.get("auth") or {}).get("accessToken") or {}
+            result = api.whoami()
+        access = (result.get("auth") or {}).get("accessToken") or {}
         return cls(
-            name=str(found["name"]),
-            roles={str(org["name"]): org.get("roleInOrg") for org in found.get("orgs") or ()},
+            name=str(result["name"]),
+            roles={str(org["name"]): org.get("roleInOrg") for org in result.get("orgs") or ()},
             role=access.get("role"),
         )
 
@@ -64,14 +64,14 @@ class Account:
             PublishError: If the token only reads, or the namespace is somebody else's.
         """
         if self.role == "read":
-            raise PublishError(f"the token of {self.name!r} may only read. {LOG_IN}.")
+            raise PublishError(f"the token of {self.name!r} is read-only. {LOG_IN}.")
         if namespace == self.name:
             return
         if namespace not in self.roles:
-            known = [self.name, *self.roles]
+            names = [self.name, *self.roles]
             raise PublishError(
                 f"{namespace!r} is neither you nor an organization of yours."
-                f"{did_you_mean(namespace, known)}"
+                f"{did_you_mean(namespace, names)}"
             )
         role = self.roles[namespace]
         if role is not None and role not in _ROLES:
@@ -128,7 +128,7 @@ class Target:
             revision: A branch, or None for the default one.
             private: Whether it is to be private, if it has to be made.
             kind: `model` or `dataset`.
-            expected: Names of files that an earlier publication may have put there, beside what
+            expected: Names of files that an earlier publication may have written, in addition to
                 its ledger lists.
 
         Raises:
@@ -151,11 +151,11 @@ class Target:
             else:
                 head = info.sha
             files = frozenset(api.list_repo_files(repo, revision=head, repo_type=kind))
-            ours, content = (
-                _ours(api, repo, head) if LEDGER in files else (frozenset(expected), None)
+            actual, content = (
+                _ledger_files(api, repo, head) if LEDGER in files else (frozenset(expected), None)
             )
         target = cls(
-            repo, revision, True, branch, bool(info.private), head, files, ours, kind, content
+            repo, revision, True, branch, bool(info.private), head, files, actual, kind, content
         )
         target._check()
         return target
@@ -163,32 +163,32 @@ class Target:
     def _check(self) -> None:
         if self.others and LEDGER not in self.files:
             raise PublishError(
-                f"{self.repo} is there already and has files that were not published by this "
-                f"toolkit ({first_names(self.others)}). Choose another name."
+                f"{self.repo} already exists and has files that this toolkit did not publish "
+                f"({first_names(self.others)}). Choose another name."
             )
 
     @property
     def others(self) -> list[str]:
         """Files there that no publication put there."""
-        return sorted(self.files - self.ours - {_OWN, "README.md"})
+        return sorted(self.files - self.ours - {_HUB_FILE, "README.md"})
 
     def check_visibility(self, *, private: bool) -> None:
         """Refuse a repository that more people see, or fewer, than was asked for.
 
         Raises:
-            PublishError: If it is there already and is the other way.
+            PublishError: If it exists with the other visibility.
         """
         if self.exists and self.private != private:
             raise PublishError(
-                f"{self.repo} is there already and is private, which --public does not change. "
-                f"Make it public in its settings on the Hub, or leave --public out."
+                f"{self.repo} already exists and is private, which --public does not change. "
+                f"Make it public in its settings on the Hub, or omit --public."
                 if self.private
-                else f"{self.repo} is there already and is public. Say --public to publish to it "
-                f"all the same, or make it private in its settings on the Hub first."
+                else f"{self.repo} already exists and is public. Use --public to publish to it, or "
+                f"make it private in its settings on the Hub first."
             )
 
     def check_content(self, content: str, *, overwrite: bool) -> None:
-        """Refuse to put one merge in the place of another, unless that is wanted.
+        """Refuse to replace a different merge, unless overwriting is requested.
 
         Args:
             content: Fingerprint of the merge that is to go there.
@@ -199,26 +199,26 @@ class Target:
         """
         if self.content not in (None, content) and not overwrite:
             raise PublishError(
-                f"{self.repo} holds another merge ({str(self.content)[:12]}..., this one is "
-                f"{content[:12]}...). Choose another name or --revision, or say --overwrite to "
+                f"{self.repo} has a different merge ({str(self.content)[:12]}..., this one is "
+                f"{content[:12]}...). Choose another name or --revision, or use --overwrite to "
                 f"replace it."
             )
 
-    def stale(self, wanted: Mapping[str, object]) -> list[str]:
+    def stale(self, expected: Mapping[str, object]) -> list[str]:
         """Files of an earlier publication that the new one does not have."""
-        return sorted((self.ours & self.files) - wanted.keys())
+        return sorted((self.ours & self.files) - expected.keys())
 
 
-def _ours(api: Any, repo: str, head: str) -> tuple[frozenset[str], str]:
+def _ledger_files(api: Any, repo: str, head: str) -> tuple[frozenset[str], str]:
     """Names of the files that the ledger in a repository lists, and the fingerprint it tells."""
     from pathlib import Path
 
     path = Path(api.hf_hub_download(repo, LEDGER, revision=head))
     try:
-        found = read_json(path)
-        names = {each["shard"] for each in found["tensors"]}
-        names |= {each["name"] for each in found["files"]}
-        content = str(found["fingerprint"])
+        document = read_json(path)
+        names = {entry["shard"] for entry in document["tensors"]}
+        names |= {entry["name"] for entry in document["files"]}
+        content = str(document["fingerprint"])
     except (OSError, KeyError, TypeError, ValueError):
         raise PublishError(
             f"{repo} has a {LEDGER} that this version cannot read. Choose another name."

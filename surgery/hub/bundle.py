@@ -1,4 +1,4 @@
-"""Files for one repository, and what the Hub will call their contents."""
+"""Files for one repository, and the hashes that the Hub will give them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PIECE = 8 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """Files that go to one repository; each is hashed once, and taken to stay as it is.
+    """Files for one repository; each is hashed once, and assumed not to change.
 
     Attributes:
         files: Name in the repository to where the file is, or to its bytes.
     """
 
     files: Mapping[str, Path | bytes]
-    _known: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
+    _hashes: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -37,7 +37,7 @@ class Bundle:
         return len(content) if isinstance(content, bytes) else content.stat().st_size
 
     def head(self, name: str, count: int) -> bytes:
-        """The first bytes of a file; of one with weights, its header alone."""
+        """Return the first bytes of a file; of a weight file, its header."""
         content = self.files[name]
         if isinstance(content, bytes):
             return content[:count]
@@ -51,15 +51,15 @@ class Bundle:
         return self._hash(name, hashlib.sha256())
 
     def git_hash(self, name: str) -> str:
-        """What git, and the Hub, call a small file: sha1 over its length and content."""
+        """Return git's blob hash of a small file: sha1 over its length and content."""
         head = f"blob {self.size(name)}\0".encode()
         return self._hash(name, hashlib.sha1(head, usedforsecurity=False))
 
     def _hash(self, name: str, digest: hashlib._Hash) -> str:
         key = name, digest.name
-        if key not in self._known:
-            self._known[key] = self._hashed(name, digest)
-        return self._known[key]
+        if key not in self._hashes:
+            self._hashes[key] = self._hashed(name, digest)
+        return self._hashes[key]
 
     def _hashed(self, name: str, digest: hashlib._Hash) -> str:
         content = self.files[name]
@@ -73,7 +73,7 @@ class Bundle:
 
     @contextmanager
     def staged(self) -> Iterator[Path]:
-        """The files in a temporary folder, which holds links to those that are on disk."""
+        """Yield a temporary folder with the files; files on disk are links in it."""
         with TemporaryDirectory(prefix="surgery-publish-") as name:
             folder = Path(name)
             for path, content in self.files.items():

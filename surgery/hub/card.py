@@ -1,4 +1,4 @@
-"""The card of a published merge: all that somebody needs who has only its page."""
+"""The card of a published merge: everything a reader of its page needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from surgery.card import custom_code, document, made_of, metadata, sources
+from surgery.card import custom_code, describe_origin, document, metadata, sources
 from surgery.checkpoint.source import AdapterReference
 from surgery.execute.files import PICTURE
 from surgery.hub.parents import public_reference
@@ -49,7 +49,7 @@ PAPER = "https://arxiv.org/abs/2602.12395"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation run says of a merge and its parents.
+    """The scores of a merge and its parents in an evaluation run.
 
     Attributes:
         variant: What the run calls the merge.
@@ -72,7 +72,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ProvenMerge:
-    """What a card is about.
+    """The contents of a card.
 
     Attributes:
         repo: `namespace/name`.
@@ -101,7 +101,7 @@ class ProvenMerge:
 
 
 def published_plan(plan: Plan) -> Plan:
-    """A plan without the paths of this machine: a folder is named by its own name alone."""
+    """Return a plan without local paths: a folder appears by its name only."""
     public = {
         name: _public(reference, plan.models[name].revision)
         for name, reference in plan.recipe.models.items()
@@ -111,7 +111,7 @@ def published_plan(plan: Plan) -> Plan:
 
 
 def published_recipe(plan: Plan) -> Recipe:
-    """A plan's recipe with every repository at the commit that was read.
+    """Return a plan's recipe with each repository at the commit that was read.
 
     Models that are in folders have no reference: a folder of that name elsewhere is another model.
     """
@@ -130,7 +130,7 @@ def _pinned(plan: Plan) -> Recipe:
 
 
 def _is_anywhere(reference: str) -> bool:
-    """Whether a pinned reference means the same on any machine."""
+    """Check whether a pinned reference means the same on any machine."""
     return reference.startswith(("hf://", "specimen:"))
 
 
@@ -153,7 +153,7 @@ def card(subject: ProvenMerge) -> str:
     parts = [
         f"# {plain(subject.name)}",
         prose(plan.recipe.description),
-        made_of(plan, _base(subject)),
+        describe_origin(plan, _base(subject)),
         f"![Which layers come from which model]({PICTURE})",
         *_scores(subject.evaluation),
         *_use(subject),
@@ -169,9 +169,9 @@ def card(subject: ProvenMerge) -> str:
 
 
 def _base(subject: ProvenMerge) -> str:
-    """The base by its name in the recipe, and where it is."""
+    """Return the base by its name in the recipe, and its location."""
     name = subject.plan.recipe.base
-    parent = next((each for each in subject.parents if each.name == name), None)
+    parent = next((item for item in subject.parents if item.name == name), None)
     return f"{code(name)} ({_link(parent)})" if parent is not None else code(name)
 
 
@@ -183,7 +183,7 @@ def _link(parent: Parent) -> str:
 
 def _metadata(subject: ProvenMerge) -> dict[str, Any]:
     """Return what the Hub reads, in the order people write it."""
-    parents = [(each.repo, each.commit) for each in subject.parents if each.repo is not None]
+    parents = [(item.repo, item.commit) for item in subject.parents if item.repo is not None]
     fields = metadata(subject.plan, parents)
     licence = subject.licence
     if subject.ledger.engine == "mergekit" or "mergekit" in subject.ledger.versions:
@@ -200,17 +200,17 @@ def _metadata(subject: ProvenMerge) -> dict[str, Any]:
 
 
 def _scores(evaluation: Evaluation | None) -> list[str]:
-    """Scores beside the parents' and differences from them, each with its interval and n."""
+    """Yield scores, the parents' scores, and differences, each with its interval and n."""
     if evaluation is None:
         return []
     models = list(dict.fromkeys(row.variant for row in evaluation.scores))
     table: dict[tuple[str, str, str], dict[str, Any]] = {}
     for score in evaluation.scores:
         table.setdefault((score.suite, score.task, score.measure), {})[score.variant] = score
-    shown = ["this merge" if model == evaluation.variant else plain(model) for model in models]
-    lines = [row("suite", "task", "metric", *shown), row(*["---"] * 3, *["---:"] * len(models))]
-    for where, of in table.items():
-        lines.append(row(*map(plain, where), *(_told(of.get(model)) for model in models)))
+    columns = ["this merge" if model == evaluation.variant else plain(model) for model in models]
+    lines = [row("suite", "task", "metric", *columns), row(*["---"] * 3, *["---:"] * len(models))]
+    for key, by_model in table.items():
+        lines.append(row(*map(plain, key), *(_score_text(by_model.get(model)) for model in models)))
     parts = [
         "## Scores",
         METRICS,
@@ -222,15 +222,15 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
             row("suite", "task", "metric", "against", "difference", "95%", "p", "p (Holm)", "n"),
             row(*["---"] * 4, *["---:"] * 5),
         ]
-        lines += [_difference(each) for each in evaluation.differences]
-        told = (
+        lines += [_difference(difference) for difference in evaluation.differences]
+        text = (
             "This merge less each other model, in percentage points, on samples that both answered:"
         )
-        parts += [told, "\n".join(lines)]
+        parts += [text, "\n".join(lines)]
     return [*parts, evaluation.settings]
 
 
-def _told(score: Any) -> str:
+def _score_text(score: Any) -> str:
     if score is None or isnan(score.value):
         return "-"
     value, low, high = (f"{100 * v:.1f}" for v in (score.value, score.low, score.high))
@@ -238,12 +238,21 @@ def _told(score: Any) -> str:
     return f"{value} ({low} to {high}, n={score.n:,}{lost})"
 
 
-def _difference(apart: Any) -> str:
-    where = map(plain, (apart.suite, apart.task, apart.measure, apart.against))
-    if isnan(apart.difference):
-        return row(*where, "-", "-", "-", "-", f"{apart.n:,}")
-    middle, low, high = (f"{100 * v:+.1f}" for v in (apart.difference, apart.low, apart.high))
-    return row(*where, middle, f"{low} to {high}", _p(apart.p), _p(apart.p_holm), f"{apart.n:,}")
+def _difference(row_values: Any) -> str:
+    cells = map(plain, (row_values.suite, row_values.task, row_values.measure, row_values.against))
+    if isnan(row_values.difference):
+        return row(*cells, "-", "-", "-", "-", f"{row_values.n:,}")
+    middle, low, high = (
+        f"{100 * v:+.1f}" for v in (row_values.difference, row_values.low, row_values.high)
+    )
+    return row(
+        *cells,
+        middle,
+        f"{low} to {high}",
+        _p(row_values.p),
+        _p(row_values.p_holm),
+        f"{row_values.n:,}",
+    )
 
 
 def _p(p: float) -> str:
@@ -253,38 +262,39 @@ def _p(p: float) -> str:
 
 
 def _use(subject: ProvenMerge) -> list[str]:
-    """How to load it."""
+    """Return the section on loading the model."""
     repo = json.dumps(subject.repo)
-    at = f", revision={json.dumps(subject.revision)}" if subject.revision else ""
+    revision = f", revision={json.dumps(subject.revision)}" if subject.revision else ""
     first = "AutoProcessor" if subject.loaded.vision else "AutoTokenizer"
     name = "processor" if subject.loaded.vision else "tokenizer"
     lines = (
         f"from transformers import {subject.loaded.auto}, {first}\n\n"
-        f"{name} = {first}.from_pretrained({repo}{at})\n"
-        f'model = {subject.loaded.auto}.from_pretrained({repo}{at}, dtype="auto")'
+        f"{name} = {first}.from_pretrained({repo}{revision})\n"
+        f'model = {subject.loaded.auto}.from_pretrained({repo}{revision}, dtype="auto")'
     )
     if subject.loaded.vision:
         lines += f"\n\n{ASK}"
     plan = subject.plan
     dtypes = " and ".join(dict.fromkeys(op.dtype.torch_name for op in plan.ops))
-    told = (
+    text = (
         f"It is a `{subject.loaded.model}` with {sum(op.numel for op in plan.ops):,} "
         f"parameters in {dtypes}, {size_text(plan.nbytes)}; no code of its own is needed."
         + (" Processors of some families need torchvision." if subject.loaded.vision else "")
     )
-    return ["## How to load it", fenced(lines, "python"), told, *custom_code(plan)]
+    return ["## How to load it", fenced(lines, "python"), text, *custom_code(plan)]
 
 
 def _again(subject: ProvenMerge) -> list[str]:
-    """How to make it again, as one command."""
-    at = f"@{subject.revision}" if subject.revision else ""
+    """Return the command that repeats the merge."""
+    revision = f"@{subject.revision}" if subject.revision else ""
     local = published_recipe(subject.plan).unbound
     bound = "".join(f" --model {name}={_place(subject.plan, name)}" for name in local)
     version = subject.ledger.versions.get("vlm-surgery", "")
-    told = (
-        f"Made with vlm-surgery {plain(version)}. This makes the same weights again, byte for "
-        f"byte, and {code(f'surgery verify hf://{subject.repo}{at}{bound}')} proves those that are "
-        "here."
+    text = (
+        f"Made with vlm-surgery {plain(version)}. This command makes the same weights, byte for "
+        f"byte; "
+        f"{code(f'surgery verify hf://{subject.repo}{revision}{bound}')} verifies those in this "
+        "repository."
     )
     missing = (
         f"{all_names([*map(code, local)])} {'is' if len(local) == 1 else 'are'} not on the Hub: "
@@ -292,15 +302,15 @@ def _again(subject: ProvenMerge) -> list[str]:
         if local
         else ""
     )
-    command = f"surgery merge hf://{subject.repo}{at} {subject.name}{bound}"
-    return ["## How to make it again", fenced(command, "sh"), told, missing]
+    command = f"surgery merge hf://{subject.repo}{revision} {subject.name}{bound}"
+    return ["## How to make it again", fenced(command, "sh"), text, missing]
 
 
 def _place(plan: Plan, name: str) -> str:
-    """A reference with FOLDER for what is on one machine alone, as a shell wants it."""
+    """Return a reference for a shell, with FOLDER in place of a local folder."""
     parts = sources(_pinned(plan).models[name])
-    told = " + ".join(part if _is_anywhere(part) else "FOLDER" for part in parts)
-    return shlex.quote(told)
+    text = " + ".join(part if _is_anywhere(part) else "FOLDER" for part in parts)
+    return shlex.quote(text)
 
 
 def _parents(subject: ProvenMerge) -> list[str]:
@@ -317,21 +327,21 @@ def _parents(subject: ProvenMerge) -> list[str]:
         stated = plain(str(parent.licence)) if parent.licence else "none stated"
         mark = f"`{subject.plan.models[parent.name].fingerprint[:16]}`"
         lines.append(row(code(parent.name), _link(parent), commit, stated, mark, content))
-    told = (
+    text = (
         "The last two columns are fingerprints: the kind of model (its configuration and the names "
         "and shapes of its tensors), and its very weights, where no commit stands for them."
     )
-    return ["## Parents", "\n".join(lines), told]
+    return ["## Parents", "\n".join(lines), text]
 
 
 def _limits(subject: ProvenMerge) -> list[str]:
-    """What it is not good for, and what is not known of it."""
+    """Return the section on limitations and open questions."""
     limits = [
-        "A merge is an instrument for finding out which layers carry what. Nobody trained it as a "
+        "A merge is an instrument to find the layers behind an ability. It was not trained as a "
         "whole, and nothing was done for its safety: what its parents get wrong it may get wrong "
         "more often.",
         _evaluated(subject.evaluation),
-        *(_settled(subject.licence, doubt) for doubt in subject.licence.doubts),
+        *(_settled(subject.licence, issue) for issue in subject.licence.issues),
         *map(plain, subject.plan.notes),
     ]
     if subject.loaded.unused:
@@ -342,13 +352,13 @@ def _limits(subject: ProvenMerge) -> list[str]:
     return ["## What it is not good for", "\n".join(f"- {limit}" for limit in limits if limit)]
 
 
-def _settled(licence: MergeLicence, doubt: str) -> str:
-    """A doubt about the licence, without the advice to whom it was for."""
-    told = re.sub(r"[:,;.][^:;.]*--license.*$", "", doubt, flags=re.DOTALL)
+def _settled(licence: MergeLicence, issue: str) -> str:
+    """Return an issue of the license, without the advice to the publisher."""
+    text = re.sub(r"[:,;.][^:;.]*--license.*$", "", issue, flags=re.DOTALL)
     stated = licence.name or licence.license
     return (
         f"Its publisher settled the licence as {plain(str(stated))}, knowing this: "
-        f"{plain(told.rstrip('.'))}."
+        f"{plain(text.rstrip('.'))}."
     )
 
 

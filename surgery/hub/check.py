@@ -1,4 +1,4 @@
-"""Whether a merge can be used as people will use it, found out without reading a weight."""
+"""Check that a merge can be loaded by its users, without reading weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What transformers made of a merge.
+    """The result of loading a merge with transformers.
 
     Attributes:
         auto: The auto class that people load it with.
@@ -48,11 +48,11 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> LoadReport:
 
     from surgery.train.model import class_of, load_processing
 
-    shown = logging.is_progress_bar_enabled()
+    was_shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         kind, _ = class_of(config)
-        model, found = load_pretrained(
+        model, report = load_pretrained(
             kind,
             folder,
             device_map="meta",
@@ -63,27 +63,30 @@ def check_loads(folder: Path, config: Mapping[str, Any]) -> LoadReport:
         processor = load_processing(folder)
     except SurgeryError as error:
         raise PublishError(f"{folder} cannot be used: {error}") from error
-    except Exception as error:  # whatever a configuration makes transformers stumble over
+    except Exception as error:  # any error that a configuration causes in transformers
         raise PublishError(
             f"{folder} does not load with transformers: {type(error).__name__}: "
             f"{first_line(error)[:300]}"
         ) from error
     finally:
-        if shown:
+        if was_shown:
             logging.enable_progress_bar()
-    for what, names in (
-        ("has no", found["missing_keys"]),
+    for label, names in (
+        ("has no", report["missing_keys"]),
         (
             "has in another shape than its configuration says",
-            [each[0] if isinstance(each, tuple) else each for each in found["mismatched_keys"]],
+            [
+                entry[0] if isinstance(entry, tuple) else entry
+                for entry in report["mismatched_keys"]
+            ],
         ),
     ):
         if names:
-            raise PublishError(f"{folder} {what} {first_names(sorted(map(str, names)), 1)}.")
+            raise PublishError(f"{folder} {label} {first_names(sorted(map(str, names)), 1)}.")
     return LoadReport(
         auto=kind.__name__,
         model=type(model).__name__,
         processor=type(processor).__name__,
         vision=kind is AutoModelForImageTextToText,
-        unused=tuple(sorted(found["unexpected_keys"])),
+        unused=tuple(sorted(report["unexpected_keys"])),
     )

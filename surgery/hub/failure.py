@@ -1,4 +1,4 @@
-"""What the Hub's client raises when something is written, in sentences of ours.
+"""Errors of the Hub's client while writing, as our own messages.
 
 None of the client's own text is shown: it may hold signed addresses.
 """
@@ -28,11 +28,11 @@ class HubBusyError(PublishError):
 
 
 @contextmanager
-def publish_errors(what: str) -> Iterator[None]:
+def publish_errors(label: str) -> Iterator[None]:
     """Turn the client's errors into one sentence each.
 
     Args:
-        what: What was being done, for example `me/merge: uploading`.
+        label: What was being done, for example `me/merge: uploading`.
 
     Raises:
         PublishError: For every error of the client; `HubBusyError` where trying again may help.
@@ -42,58 +42,60 @@ def publish_errors(what: str) -> Iterator[None]:
     try:
         yield
     except errors.OfflineModeIsEnabled as error:
-        raise PublishError(f"{what}: HF_HUB_OFFLINE forbids it. Unset it to publish.") from error
+        raise PublishError(f"{label}: HF_HUB_OFFLINE forbids it. Unset it to publish.") from error
     except errors.LocalTokenNotFoundError as error:
-        raise PublishError(f"{what}: nobody is logged in to the Hub. {LOG_IN}.") from error
+        raise PublishError(f"{label}: no account is logged in to the Hub. {LOG_IN}.") from error
     except errors.FileDuplicationError as error:
-        raise CopyRefusedError(f"{what}: the Hub does not copy these files.") from error
+        raise CopyRefusedError(f"{label}: the Hub does not copy these files.") from error
     except errors.HFValidationError as error:
         raise PublishError(
-            f"{what}: expected namespace/name of letters, digits, '-', '_' and '.'."
+            f"{label}: expected namespace/name of letters, digits, '-', '_' and '.'."
         ) from error
     except (http_error(), RuntimeError, ValueError, OSError) as error:
-        found = _http_cause(error)
-        if found is None and isinstance(error, OSError):
-            raise PublishError(f"{what}: {error.strerror or 'failed'}.") from error
-        if found is None:
+        cause = _http_cause(error)
+        if cause is None and isinstance(error, OSError):
+            raise PublishError(f"{label}: {error.strerror or 'failed'}.") from error
+        if cause is None:
             raise PublishError(
-                f"{what}: the Hub's client gave up ({type(error).__name__})."
+                f"{label}: the Hub's client stopped ({type(error).__name__})."
             ) from error
-        refusal = _refusal(what, status_of(found))
-        if _DUPLICATE in _address(found) and not isinstance(refusal, HubBusyError):
+        refusal = _refusal(label, status_of(cause))
+        if _DUPLICATE in _address(cause) and not isinstance(refusal, HubBusyError):
             raise CopyRefusedError(*refusal.args) from error
         raise refusal from error
 
 
 def _http_cause(error: BaseException) -> BaseException | None:
-    """The failed request behind an error, which the client may have wrapped in others."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, http_error()):
-        found = found.__cause__ or found.__context__
-    return found
+    """Return the failed request behind an error, which the client may have wrapped."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, http_error()):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _address(error: BaseException) -> str:
-    """Where a request went that was answered with a refusal."""
+    """Return the target of a refused request."""
     request = getattr(getattr(error, "response", None), "request", None)
     return str(getattr(request, "url", ""))
 
 
-def _refusal(what: str, status: int | None) -> PublishError:
-    """A sentence for a status; for none, the connection broke."""
+def _refusal(label: str, status: int | None) -> PublishError:
+    """Return a sentence for a status; without a status, the connection broke."""
     if status is None:
-        return HubBusyError(f"{what}: the connection to the Hub broke off. Try again.")
+        return HubBusyError(f"{label}: the connection to the Hub broke off. Try again.")
     if status in _BUSY:
         return HubBusyError(
-            f"{what}: the Hub answered with status {status}: it is busy. Try again."
+            f"{label}: the Hub answered with status {status}: it is busy. Try again."
         )
-    told = {
+    explanations = {
         400: "the Hub does not take it as it is",
         401: f"the Hub does not know the token. {LOG_IN}",
         403: f"the token may not do that. {LOG_IN} to this namespace",
         404: "there is no such repository, or the token may not see it",
-        409: "it is there already, or somebody else is changing it",
+        409: "it already exists, or somebody else is changing it",
         412: "somebody else changed it meanwhile. Look at it, then publish again",
         413: "the Hub finds it too large",
     }
-    return PublishError(f"{what}: {told.get(status, f'the Hub answered with status {status}')}.")
+    return PublishError(
+        f"{label}: {explanations.get(status, f'the Hub answered with status {status}')}."
+    )

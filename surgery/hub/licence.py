@@ -1,4 +1,4 @@
-"""The licence of a merge, from what its parents' cards state.
+"""The license of a merge, from the cards of its parents.
 
 Parents that all state one licence give it to the merge. Everything else is for a person to settle:
 the parents are listed with their licences, and `--license` names the choice. No rule here says
@@ -50,7 +50,7 @@ class StatedLicence:
 
     Attributes:
         license: The Hub's id, in lower case.
-        name: `license_name`, which cards give beside `other`; otherwise empty.
+        name: `license_name`, which cards give together with `other`; otherwise empty.
         link: `license_link`, likewise.
     """
 
@@ -67,7 +67,7 @@ class StatedLicence:
         value = card.get("license")
         if value in (None, []) or (isinstance(value, str) and not value.strip()):
             return None
-        words = [_word(each) for each in (value if isinstance(value, list) else [value])[:5]]
+        words = [_word(item) for item in (value if isinstance(value, list) else [value])[:5]]
         if not all(words):
             return cls("unknown")
         identifier = ", ".join(words).lower()
@@ -89,13 +89,13 @@ class MergeLicence:
         license: The Hub's id, or None where a person has to choose.
         name: `license_name`, where the licence is `other`.
         link: `license_link`, likewise.
-        doubts: Why a person has to choose, a sentence each; they stay with the choice.
+        issues: Reasons for a manual choice, a sentence each; the card lists them.
     """
 
     license: str | None
     name: str | None
     link: str | None
-    doubts: tuple[str, ...]
+    issues: tuple[str, ...]
 
 
 def combine(parents: Mapping[str, StatedLicence | None]) -> MergeLicence:
@@ -113,18 +113,18 @@ def combine(parents: Mapping[str, StatedLicence | None]) -> MergeLicence:
     groups: dict[StatedLicence | None, list[str]] = {}
     for name in sorted(parents):
         groups.setdefault(parents[name], []).append(name)
-    (first, *others) = groups
-    if first is not None and not others and _is_clear(first):
+    (first, *others_licences) = groups
+    if first is not None and not others_licences and _is_clear(first):
         return MergeLicence(first.license, first.name or None, first.link or None, ())
     listing = "; ".join(_statement(stated, names) for stated, names in groups.items())
-    doubt = f"{listing}: read their terms, then choose with --license ID or other:NAME:LINK."
-    return MergeLicence(None, None, None, (doubt,))
+    issue = f"{listing}: read their terms, then choose with --license ID or other:NAME:LINK."
+    return MergeLicence(None, None, None, (issue,))
 
 
 def confirm(combined: MergeLicence, choice: str) -> MergeLicence:
     """Take the licence that a user names with `--license`.
 
-    A user may hold leave that no card tells of, so no choice is refused; the doubts stay with it,
+    A user may have a permission that no card states, so no choice is refused; the reasons remain,
     for the model card to list.
 
     Args:
@@ -135,14 +135,14 @@ def confirm(combined: MergeLicence, choice: str) -> MergeLicence:
         PublishError: If the id is none of the Hub's, or `other` comes without name and link.
     """
     licence = _parse(choice)
-    doubts = combined.doubts
+    issues = combined.issues
     if combined.license is not None:
         stated = StatedLicence(combined.license, combined.name or "", combined.link or "")
         if licence != stated:
-            doubts += (
+            issues += (
                 f"The merge is published under {licence}, though its parents state {stated}.",
             )
-    return MergeLicence(licence.license, licence.name or None, licence.link or None, doubts)
+    return MergeLicence(licence.license, licence.name or None, licence.link or None, issues)
 
 
 def _word(value: object) -> str:
@@ -177,21 +177,21 @@ def _statement(stated: StatedLicence | None, names: list[str]) -> str:
 def _parse(choice: str) -> StatedLicence:
     """Read an id or `other:NAME:LINK`, whose link may hold colons."""
     identifier, *rest = choice.strip().split(":", 2)
-    known = identifier.lower()
-    if known == "other":
+    lowered = identifier.lower()
+    if lowered == "other":
         if len(rest) < 2 or not all(part.strip() for part in rest):
             raise PublishError(
                 f"--license {choice}: a licence without an id needs a name and a link. "
                 "Expected other:NAME:LINK, for example other:qwen-research:LICENSE."
             )
-        return StatedLicence(known, rest[0].strip(), rest[1].strip())
-    if rest or known not in IDS:
-        hint = _near(known) or " Expected an id of the Hub or other:NAME:LINK."
+        return StatedLicence(lowered, rest[0].strip(), rest[1].strip())
+    if rest or lowered not in IDS:
+        hint = _near(lowered) or " Expected an id of the Hub or other:NAME:LINK."
         raise PublishError(f"--license {choice}: not an id that a licence can be stated by.{hint}")
-    return StatedLicence(known)
+    return StatedLicence(lowered)
 
 
 def _near(word: str) -> str:
-    """Return the nearest id, if one is near; the whole list would help nobody."""
+    """Return a hint at the nearest id, if one is close; the whole list would be too long."""
     hint = did_you_mean(word, IDS)
     return hint if hint.startswith(" Did") else ""

@@ -113,12 +113,10 @@ def find_target(api: Any, repository: str, options: PublishOptions, **kind: Any)
     from huggingface_hub import constants, get_token
 
     if options.dry_run and constants.HF_HUB_OFFLINE:
-        options.report(
-            "HF_HUB_OFFLINE is set: the account and what is at the target are not looked at"
-        )
+        options.report("HF_HUB_OFFLINE is set: account and target are not checked")
         return None
     if options.dry_run and get_token() is None:
-        options.report("nobody is logged in to the Hub: what is at the target is not looked at")
+        options.report("no account is logged in to the Hub: the target is not checked")
         return None
     Account.current(api).check(repository.partition("/")[0])
     target = Target.look(api, repository, options.revision, private=options.private, **kind)
@@ -137,8 +135,8 @@ def prove(folder: Path, repository: str, options: PublishOptions) -> ProvenMerge
             folder, repository, models=options.models, licence=options.licence,
             revision=options.revision, remote=options.remote, progress=progress,
         )  # fmt: skip
-    for doubt in merge.licence.doubts:
-        options.report(f"licence {merge.licence.license}, as you settled it: {doubt}")
+    for issue in merge.licence.issues:
+        options.report(f"license {merge.licence.license}, as set with --license: {issue}")
     return merge
 
 
@@ -151,7 +149,7 @@ def send(
     *,
     draw: Draw,
 ) -> tuple[Package, Published | None]:
-    """Put the files together and, unless it is a dry run, send them.
+    """Collect the files and, unless it is a dry run, send them.
 
     Raises:
         PublishError: If the Hub refuses, cannot be reached, or has something else than was sent.
@@ -177,7 +175,7 @@ def send(
 def _replaced(target: Target, merge: ProvenMerge) -> str:
     """Describe the effect on the publication that is there."""
     same = target.content == merge.ledger.fingerprint
-    message = f"{target.repo} is there already, " + (
-        "with these weights; its card is written anew" if same else "and is replaced"
+    message = f"{target.repo} already exists, " + (
+        "with these weights; its card is rewritten" if same else "and is replaced"
     )
     return message if merge.evaluation else f"{message}, without scores: --run gives them"

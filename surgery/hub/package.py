@@ -1,4 +1,4 @@
-"""Everything that goes to the Hub for one merge, put together before a byte leaves."""
+"""The complete contents of a publication, collected before the first byte is sent."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Package:
 
 
 def pack(out: Path, subject: ProvenMerge, picture: bytes) -> Package:
-    """Put a publication together; the merge's folder is left as it is.
+    """Collect the files of a publication; the merge's folder does not change.
 
     Weights, configuration, tokenizer and processor go as they are. Card, picture, recipe and scores
-    are made anew, and the ledger lists them.
+    are written again, and the ledger lists them.
 
     Args:
         out: The merge.
@@ -56,7 +56,7 @@ def pack(out: Path, subject: ProvenMerge, picture: bytes) -> Package:
     """
     ledger, plan = subject.ledger, subject.plan
     text = card(subject)
-    made: dict[str, bytes] = {
+    written: dict[str, bytes] = {
         CARD: text.encode(),
         PICTURE: picture,
         PUBLISHED: to_yaml(published_recipe(plan)).encode(),
@@ -64,13 +64,13 @@ def pack(out: Path, subject: ProvenMerge, picture: bytes) -> Package:
     if subject.evaluation is not None:
         for name, entries in subject.evaluation.results.items():
             content = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
-            made[RESULTS + name] = content.encode()
-    kept = [entry for entry in ledger.files if entry.source is not None]
-    for entry in kept:
-        if entry.name in made:
+            written[RESULTS + name] = content.encode()
+    copied = [entry for entry in ledger.files if entry.source is not None]
+    for entry in copied:
+        if entry.name in written:
             raise PlanError(f"{out}: {entry.name!r} follows a model and would be replaced.")
     listed = [
-        FileEntry(name, hashlib.sha256(data).hexdigest(), None) for name, data in made.items()
+        FileEntry(name, hashlib.sha256(data).hexdigest(), None) for name, data in written.items()
     ]
     new = replace(
         ledger,
@@ -83,15 +83,15 @@ def pack(out: Path, subject: ProvenMerge, picture: bytes) -> Package:
             )
             for name, entry in ledger.models.items()
         },
-        files=tuple(sorted([*kept, *listed], key=lambda entry: entry.name)),
+        files=tuple(sorted([*copied, *listed], key=lambda entry: entry.name)),
     )
     files: dict[str, Path | bytes] = {
         shard: out / shard for shard in dict.fromkeys(t.shard for t in ledger.tensors)
     }
     if (out / INDEX).is_file():
         files[INDEX] = out / INDEX
-    files |= {entry.name: out / entry.name for entry in kept}
-    files |= made
+    files |= {entry.name: out / entry.name for entry in copied}
+    files |= written
     files[LEDGER] = new.to_json()
     bundle = Bundle(dict(sorted(files.items())))
     _check_private(out, bundle, plan)

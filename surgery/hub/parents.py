@@ -1,4 +1,4 @@
-"""The models that a merge descends from, as its card tells of them."""
+"""The parents of a merge, as its card lists them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SPECIMEN = StatedLicence("apache-2.0")  # this project's own
 
 @dataclass(frozen=True)
 class Parent:
-    """One checkpoint that tensors of a merge come from; an adapter counts by itself.
+    """One checkpoint that supplies tensors of a merge; an adapter counts separately.
 
     Attributes:
         name: The model's name in the recipe.
@@ -59,7 +59,7 @@ class Parent:
 
 
 def parents_of(plan: Plan) -> tuple[Parent, ...]:
-    """The models that a plan reads tensors of, with what their cards state.
+    """Return the models that a plan reads tensors of, with the contents of their cards.
 
     Cards of repositories are read at the commit whose weights were.
 
@@ -74,7 +74,7 @@ def parents_of(plan: Plan) -> tuple[Parent, ...]:
 
 
 def content_of(folder: Path) -> str:
-    """The content fingerprint of a model's folder, by which evaluation runs know it, too.
+    """Return the content fingerprint of a model's folder, as evaluation runs record it.
 
     Raises:
         SurgeryError: If it cannot be read.
@@ -86,7 +86,7 @@ def content_of(folder: Path) -> str:
 
 
 def public_reference(reference: str, commit: str | None) -> str:
-    """A reference without what it tells of this machine: of a folder, its own name alone.
+    """Return a reference without local details: a folder appears by its name only.
 
     Args:
         reference: One folder, repository or `specimen:STAGE`.
@@ -108,8 +108,8 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
             card = _metadata(folder / _CARD)
             stated = _SPECIMEN if reference.startswith("specimen:") else StatedLicence.of(card)
             content = content_of(folder) if index == 0 else _adapter_content(folder)
-            told = public_reference(reference, None)
-            yield Parent(name, told, None, None, stated, _languages(card), content)
+            text = public_reference(reference, None)
+            yield Parent(name, text, None, None, stated, _languages(card), content)
             continue
         repo, _ = split_hub_id(reference)
         path = fetch_file(repo, commit, _CARD)
@@ -119,7 +119,7 @@ def _parents(plan: Plan, name: str) -> Iterator[Parent]:
 
 
 def _linked(stated: StatedLicence | None, repo: str, commit: str) -> StatedLicence | None:
-    """A licence whose link leads there from anywhere, not only from its own repository."""
+    """Return a license whose link works outside its repository."""
     if stated is None or not stated.link or "://" in stated.link:
         return stated
     link = f"https://huggingface.co/{repo}/blob/{commit}/{stated.link.lstrip('/')}"
@@ -140,7 +140,7 @@ def _folder(reference: str) -> Path:
 
 
 def _metadata(card: Path) -> Mapping[str, Any]:
-    """The metadata block of a card; empty where there is no card, or none in it."""
+    """Return the metadata block of a card; empty without a card or block."""
     from huggingface_hub import metadata_load
 
     try:
@@ -151,14 +151,18 @@ def _metadata(card: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _is_short(said: object) -> bool:
-    """Whether it is a word, and not a structure that grows when it is written out."""
-    return said is False or (isinstance(said, str) and len(said) < 20)
+def _is_short(value: object) -> bool:
+    """Check for plain text, not a structure that grows when it is written as text."""
+    return value is False or (isinstance(value, str) and len(value) < 20)
 
 
 def _languages(card: Mapping[str, Any]) -> tuple[str, ...]:
-    said = card.get("language")
-    told = said[:50] if isinstance(said, list) else [said]
+    languages = card.get("language")
+    language_list = languages[:50] if isinstance(languages, list) else [languages]
     # YAML takes Norwegian for a refusal. The Hub takes no cards with other than ISO 639 codes.
-    codes = ("no" if each is False else str(each).lower() for each in told if _is_short(each))
+    codes = (
+        "no" if language is False else str(language).lower()
+        for language in language_list
+        if _is_short(language)
+    )
     return tuple(code for code in codes if _LANGUAGE.fullmatch(code))

@@ -51,7 +51,7 @@ def prepare(
         licence: What the user confirmed with `--license`.
         revision: The branch it goes to.
         remote: How parents on the Hub come here.
-        progress: Told the number of bytes as they are proven.
+        progress: Called with the number of verified bytes.
 
     Returns:
         What its card is to tell; no scores yet.
@@ -68,24 +68,24 @@ def prepare(
             f"be proven is published."
         )
     ledger = read_ledger(out)
-    found = verify(out, models, remote=remote, progress=progress)
-    if not found.ok:
-        first = found.faults[0]
-        more = f" ({len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
+    verification = verify(out, models, remote=remote, progress=progress)
+    if not verification.ok:
+        first = verification.faults[0]
+        more = f" ({len(verification.faults) - 1} more)" if len(verification.faults) > 1 else ""
         raise PublishError(
-            f"{out} does not hold, so it is not published: {first.where} {first.what}{more}. "
-            f"'surgery verify {out}' tells all."
+            f"{out} failed verification, so it is not published: {first.where} {first.what}{more}. "
+            f"'surgery verify {out}' lists all."
         )
     plan = plan_again(out, ledger, models or {})
-    with open_checkpoint(str(out.resolve())) as made:
-        loaded = check_loads(out, made.info.config)
+    with open_checkpoint(str(out.resolve())) as checkpoint:
+        loaded = check_loads(out, checkpoint.info.config)
     parents = parents_of(plan)
     settled = settle(parents, licence)
     return ProvenMerge(repo, published_plan(plan), ledger, loaded, parents, settled, None, revision)
 
 
 def check_still_holds(out: Path) -> None:
-    """See that what was sent is what was proven: the folder has not changed meanwhile.
+    """Check that the folder has not changed between verification and sending.
 
     Args:
         out: The merge, whose files on the Hub are those here.
@@ -93,12 +93,12 @@ def check_still_holds(out: Path) -> None:
     Raises:
         PublishError: If a tensor or file is not as the ledger says.
     """
-    found = verify(out, inputs=False)
-    if not found.ok:
-        first = found.faults[0]
+    verification = verify(out, inputs=False)
+    if not verification.ok:
+        first = verification.faults[0]
         raise PublishError(
             f"{out} changed while it was being published: {first.where} {first.what}. Do not use "
-            f"what is on the Hub; mend the merge, and publish it again."
+            f"what is on the Hub; correct the merge, and publish it again."
         )
 
 
@@ -115,13 +115,13 @@ def check_parents_may_be_seen(api: Any, parents: Sequence[Parent], target: Targe
             private = bool(api.model_info(repo).private)
         if private:
             raise PublishError(
-                f"{repo} is private, and {target.repo} would show its weights to everybody. Leave "
-                f"--public out, or make {repo} public first."
+                f"{repo} is private, and {target.repo} would publish its weights. Omit --public, "
+                f"or make {repo} public first."
             )
 
 
 def settle(parents: Sequence[Parent], licence: str | None) -> MergeLicence:
-    """The licence that a merge carries.
+    """Return the license of a merge.
 
     Args:
         parents: The models it descends from.
@@ -134,13 +134,13 @@ def settle(parents: Sequence[Parent], licence: str | None) -> MergeLicence:
     combined = combine({str(parent): parent.licence for parent in parents})
     if licence is not None:
         return confirm(combined, licence)
-    if combined.doubts:
-        raise PublishError("the licence is for you to settle. " + " ".join(combined.doubts))
+    if combined.issues:
+        raise PublishError("the license must be set. " + " ".join(combined.issues))
     return combined
 
 
 def plan_again(out: Path, ledger: Ledger, models: Mapping[str, str]) -> Plan:
-    """The plan of a merge, from its ledger and its parents' headers."""
+    """Return the plan of a merge, from its ledger and its parents' headers."""
     recipe = parse_recipe(ledger.recipe, str(out / LEDGER), models)
     with ExitStack() as stack:
         infos = {}

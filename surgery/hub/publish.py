@@ -1,4 +1,4 @@
-"""Send a merge to the Hub, and prove that what is there is what was sent."""
+"""Send a merge to the Hub, and verify that the repository equals the local files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ServerCopy:
 
 @dataclass(frozen=True)
 class Published:
-    """A publication that is on the Hub, every file compared with what was sent.
+    """A completed publication, with every file compared after sending.
 
     Attributes:
         repo: `namespace/name`.
@@ -73,8 +73,8 @@ def publish(
 ) -> Published:
     """Make the repository if need be, send everything in one commit, and compare.
 
-    What was interrupted goes on when it is done again: large files that arrived are not sent a
-    second time, and a publication that is there already is left as it is.
+    Publishing again resumes an interrupted publication: large files that arrived are not sent a
+    second time, and an existing publication is not changed.
 
     Args:
         api: The Hub's client.
@@ -94,10 +94,10 @@ def publish(
             api.create_repo(repo, private=target.private, repo_type=target.kind, exist_ok=True)
         if revision is not None and not target.branch:
             api.create_branch(repo, branch=revision, repo_type=target.kind, exist_ok=True)
-    others = [name for name in target.others if name not in bundle.files]
-    if others and merge is not None:
+    obsolete = [name for name in target.others if name not in bundle.files]
+    if obsolete and merge is not None:
         report(
-            f"{repo} has files of its own ({first_names(others)}), which are left as they are; "
+            f"{repo} has files of its own ({first_names(obsolete)}), which are left as they are; "
             f"'surgery verify {repo}' will name them"
         )
     copies = () if merge is None else unchanged(api, *merge)
@@ -106,38 +106,38 @@ def publish(
     compare(api, bundle, target, commit)
     place = repo if target.kind == "model" else f"{target.kind}s/{repo}"
     url = f"{api.endpoint}/{place}" + (f"/tree/{revision}" if revision else "")
-    copied = tuple(each.name for each in delivery.copies)
+    copied = tuple(copy.name for copy in delivery.copies)
     return Published(repo, commit, url, len(bundle.files), bundle.nbytes, copied, target.private)
 
 
 def unchanged(api: Any, package: Package, parents: Sequence[Parent]) -> tuple[ServerCopy, ...]:
-    """The weight files that are, bit for bit, a file of a parent on the Hub.
+    """Return the weight files that are equal to a file of a parent on the Hub.
 
     Raises:
         PublishError: If the Hub cannot be asked.
     """
-    there: dict[tuple[int, str], ServerCopy] = {}
+    hub_files: dict[tuple[int, str], ServerCopy] = {}
     for repo, commit in dict.fromkeys((p.repo, p.commit) for p in parents if p.repo and p.commit):
         with publish_errors(f"{repo}: looking at its files"):
-            found = _weights(api, str(repo), str(commit))
-        for name, (digest, nbytes) in found.items():
-            there.setdefault((nbytes, digest), ServerCopy("", str(repo), str(commit), name))
-    sizes = {nbytes for nbytes, _ in there}
+            weights = _weights(api, str(repo), str(commit))
+        for name, (digest, nbytes) in weights.items():
+            hub_files.setdefault((nbytes, digest), ServerCopy("", str(repo), str(commit), name))
+    sizes = {nbytes for nbytes, _ in hub_files}
     bundle = package.bundle
     return tuple(
-        replace(there[key], name=shard)
+        replace(hub_files[key], name=shard)
         for shard in dict.fromkeys(tensor.shard for tensor in package.ledger.tensors)
         if bundle.size(shard) in sizes
-        and (key := (bundle.size(shard), bundle.sha256(shard))) in there
+        and (key := (bundle.size(shard), bundle.sha256(shard))) in hub_files
     )
 
 
 def _weights(api: Any, repo: str, commit: str) -> dict[str, tuple[str, int]]:
     """sha256 and size of a repository's large files that the Hub can copy, by name."""
     return {
-        each.path: (each.lfs.sha256, each.lfs.size)
-        for each in api.list_repo_tree(repo, revision=commit)
-        if getattr(each, "lfs", None) and each.xet_hash
+        item.path: (item.lfs.sha256, item.lfs.size)
+        for item in api.list_repo_tree(repo, revision=commit)
+        if getattr(item, "lfs", None) and item.xet_hash
     }
 
 
@@ -161,9 +161,7 @@ class _Delivery:
                 return self._send()
             except HubBusyError as error:
                 if attempt == _ATTEMPTS:
-                    raise HubBusyError(
-                        f"{error} What has arrived is not sent a second time."
-                    ) from error
+                    raise HubBusyError(f"{error} Files that arrived are not sent again.") from error
                 wait = _WAIT * 2 ** (attempt - 1)
                 self.report(
                     f"{error.args[0].removesuffix(' Try again.')} Trying again in {wait:.0f} s"
@@ -172,9 +170,9 @@ class _Delivery:
                 attempt += 1
 
     def _send(self) -> str:
-        there = self._there()
-        if there is not None:
-            return there
+        commit = self._published_commit()
+        if commit is not None:
+            return commit
         if self.copies:
             try:
                 return self._with_copies()
@@ -195,18 +193,20 @@ class _Delivery:
             )
         return str(info.oid)
 
-    def _there(self) -> str | None:
-        """The branch's last commit, if everything is in it already."""
+    def _published_commit(self) -> str | None:
+        """Return the branch's last commit, if it has all files."""
         repo, kind = self.target.repo, self.target.kind
         with publish_errors(f"{repo}: looking at what is there"):
             info = self.api.repo_info(repo, revision=self.target.revision, repo_type=kind)
             if bool(info.private) != self.target.private:
-                seen = "private" if info.private else "public"
-                raise PublishError(f"{repo} is {seen} by now, and nothing was sent. Look at it.")
+                visibility = "private" if info.private else "public"
+                raise PublishError(
+                    f"{repo} is {visibility} now, and nothing was sent. Check the repository."
+                )
             self.head = head = str(info.sha)
-            there = _files(self.api, self.target, head)
-        whole = there.keys().isdisjoint(self._stale()) and not any(
-            _wrong(self.bundle, name, there) for name in self.bundle.files
+            files = _files(self.api, self.target, head)
+        whole = files.keys().isdisjoint(self._stale()) and not any(
+            _wrong(self.bundle, name, files) for name in self.bundle.files
         )
         return head if whole else None
 
@@ -214,16 +214,16 @@ class _Delivery:
         """Files of parents copied by the Hub itself, all others sent, in the same commit."""
         from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
-        copied = {each.name for each in self.copies}
+        copied = {copy.name for copy in self.copies}
         operations: list[Any] = [
             CommitOperationCopy(
-                each.source,
-                each.name,
-                src_revision=each.commit,
-                src_repo_id=each.repo,
+                copy.source,
+                copy.name,
+                src_revision=copy.commit,
+                src_repo_id=copy.repo,
                 src_repo_type="model",
             )
-            for each in self.copies
+            for copy in self.copies
         ]
         operations += [
             CommitOperationAdd(name, content)
@@ -246,21 +246,21 @@ class _Delivery:
 
 
 def _exactly(name: str) -> str:
-    """A pattern that matches one file name and no other."""
+    """Return a pattern that matches one file name and no other."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def compare(api: Any, bundle: Bundle, target: Target, commit: str) -> None:
-    """Hold every file that the Hub has against what was sent.
+    """Compare every file on the Hub with the local file.
 
     Raises:
         PublishError: If one is not there or is another, or the Hub cannot be asked.
     """
     repo = target.repo
     with publish_errors(f"{repo}: comparing what is there with what was sent"):
-        there = _files(api, target, commit)
+        files = _files(api, target, commit)
     for name in bundle.files:
-        wrong = _wrong(bundle, name, there)
+        wrong = _wrong(bundle, name, files)
         if wrong:
             raise PublishError(
                 f"{repo}@{commit[:12]}: {name!r} {wrong}. Publish again; if it stays so, do not "
@@ -269,21 +269,25 @@ def compare(api: Any, bundle: Bundle, target: Target, commit: str) -> None:
 
 
 def _files(api: Any, target: Target, commit: str) -> dict[str, Any]:
-    """The files of a commit, by name."""
+    """Return the files of a commit, by name."""
     tree = api.list_repo_tree(target.repo, revision=commit, recursive=True, repo_type=target.kind)
-    return {each.path: each for each in tree if hasattr(each, "blob_id")}
+    return {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
 
 
-def _wrong(bundle: Bundle, name: str, there: Mapping[str, Any]) -> str:
-    """What does not hold of one file; empty where everything does."""
-    found = there.get(name)
-    if found is None:
+def _wrong(bundle: Bundle, name: str, files: Mapping[str, Any]) -> str:
+    """Return the difference of one file from its expected state; empty without one."""
+    kind = files.get(name)
+    if kind is None:
         return "is not there"
-    if found.size != bundle.size(name):
-        return f"has {found.size:,} bytes there, {bundle.size(name):,} here"
-    told, own = (
-        (found.lfs.sha256, bundle.sha256(name))
-        if found.lfs
-        else (found.blob_id, bundle.git_hash(name))
+    if kind.size != bundle.size(name):
+        return f"has {kind.size:,} bytes there, {bundle.size(name):,} here"
+    text, local_hash = (
+        (kind.lfs.sha256, bundle.sha256(name))
+        if kind.lfs
+        else (kind.blob_id, bundle.git_hash(name))
     )
-    return "" if told == own else f"has the hash {told[:16]}... there, {own[:16]}... here"
+    return (
+        ""
+        if text == local_hash
+        else f"has the hash {text[:16]}... there, {local_hash[:16]}... here"
+    )

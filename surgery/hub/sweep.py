@@ -50,11 +50,11 @@ class Selection:
     """
 
     picks: Sequence[str] = ()
-    others: Sequence[str] = ()
+    rest: Sequence[str] = ()
 
 
 def slug(text: str) -> str:
-    """A name as a repository may have it."""
+    """Return a name that is valid for a repository."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
     return re.sub(r"[-.]{2,}", "-", plain).strip("-.")[:96].strip("-.")
 
@@ -69,7 +69,7 @@ def index_card(
     licence: str = "",
     selection: Selection = Selection(),
 ) -> str:
-    """The card of a sweep: every published variant with what it is made of and what it scores.
+    """Return the card of a sweep: each published variant with its recipe and scores.
 
     Args:
         name: The sweep's.
@@ -80,7 +80,7 @@ def index_card(
         differences: Their paired differences: `variant`, `against`, `suite`, `measure`,
             `difference`, `low`, `high`; none where the run compares nothing.
         licence: The Hub's id, or "" where the variants do not share one.
-        selection: The choice of the published ones.
+        selection: The rule that selected the published variants.
     """
     metadata: dict[str, Any] = {
         "license": licence,
@@ -120,17 +120,17 @@ def index_card(
 
 
 def _choice(selection: Selection, count: int) -> str:
-    """That some were chosen by their scores, which makes these scores look better than they are."""
-    if not selection.others:
+    """Return the warning that selection by score makes scores look better than they are."""
+    if not selection.rest:
         return ""
-    others = ", ".join(map(code, selection.others))
-    told = f"{count} of {count + len(selection.others)} variants are published; not {others}."
+    other_names = ", ".join(map(code, selection.rest))
+    text = f"{count} of {count + len(selection.rest)} variants are published; not {other_names}."
     if not selection.picks:
-        return told
+        return text
     picks = " and ".join(map(code, selection.picks))
     return (
-        f"{told} They were chosen by {picks} on the very scores below, by the numbers as they are "
-        "and not by their intervals: what is best of several by chance looks better than it is."
+        f"{text} They were chosen by {picks} on the scores below, by point estimates and not by "
+        "their intervals: the best of several by chance looks better than it is."
     )
 
 
@@ -139,25 +139,25 @@ def _default(table: str) -> dict[str, bool]:
 
 
 def _differences(rows: Sequence[Any]) -> str:
-    """The paired differences, where the run compared with something."""
+    """Return the paired differences, if the run compared variants."""
     if not rows:
         return ""
-    against = ", ".join(dict.fromkeys(code(each.against) for each in rows))
+    against = ", ".join(dict.fromkeys(code(row.against) for row in rows))
     heading = f"Less {against}, on the samples that both answered, in percentage points:"
     return f"{heading}\n\n{_table(rows, _difference)}"
 
 
 def _table(rows: Sequence[Any], cell: Callable[[Any], str]) -> str:
     """One line per variant, one column per suite and metric."""
-    columns = list(dict.fromkeys((each.suite, each.measure) for each in rows))
-    found = {(each.variant, each.suite, each.measure): each for each in rows}
+    columns = list(dict.fromkeys((item.suite, item.measure) for item in rows))
+    tables = {(item.variant, item.suite, item.measure): item for item in rows}
     lines = [
         row("variant", *(plain(f"{suite} {measure}") for suite, measure in columns)),
         row("---", *["---:"] * len(columns)),
     ]
-    for name in dict.fromkeys(each.variant for each in rows):
-        cells = [found.get((name, *column)) for column in columns]
-        lines.append(row(code(name), *("-" if each is None else cell(each) for each in cells)))
+    for name in dict.fromkeys(item.variant for item in rows):
+        cells = [tables.get((name, *column)) for column in columns]
+        lines.append(row(code(name), *("-" if item is None else cell(item) for item in cells)))
     return "\n".join(lines)
 
 
@@ -184,7 +184,7 @@ def collect(
     *,
     private: bool,
 ) -> str:
-    """Put repositories into a collection, which is made if it is not there.
+    """Add repositories to a collection, which is created if missing.
 
     Args:
         api: The Hub's client.
@@ -201,20 +201,20 @@ def collect(
         PublishError: If the Hub refuses or cannot be reached.
     """
     with publish_errors(f"collection {title!r}"):
-        made = api.create_collection(
+        collection = api.create_collection(
             title=title[:_TITLE],
             namespace=namespace,
             description=description[:_DESCRIPTION] or None,
             private=private,
             exists_ok=True,
         )
-        if private and made.private is False:
+        if private and collection.private is False:
             raise PublishError(
-                f"the collection {title!r} is there already and is public, and what goes into it "
-                f"is private. Choose another title, or make it private on the Hub."
+                f"the collection {title!r} already exists and is public, and what goes into it is "
+                f"private. Choose another title, or make it private on the Hub."
             )
         for repo, kind, note in items:
             api.add_collection_item(
-                made.slug, repo, kind, note=note[:_NOTE] or None, exists_ok=True
+                collection.slug, repo, kind, note=note[:_NOTE] or None, exists_ok=True
             )
-    return f"{api.endpoint}/collections/{made.slug}"
+    return f"{api.endpoint}/collections/{collection.slug}"

@@ -1,4 +1,4 @@
-"""Causal probes: a loaded model changed for the length of a `with` block, many changes at once.
+"""Causal probes: temporary changes of a loaded model, many changes in one batch.
 
 A block changes the model object itself, so no other thread may run that model meanwhile. Other
 models in the process are not touched.
@@ -10,18 +10,18 @@ from surgery.intervene.ablation import Ablation, Branch, Off
 from surgery.intervene.blocks import Blocks, Intact
 from surgery.intervene.decoder import Decoder
 from surgery.intervene.images import ImageTokens, seen_once
-from surgery.intervene.swap import Mode, Seen, VisionSwap, Watch
+from surgery.intervene.swap import ImageCache, Mode, VisionSwap, Watch
 
 __all__ = [
     "Ablation",
     "Blocks",
     "Branch",
     "Decoder",
+    "ImageCache",
     "ImageTokens",
     "Intact",
     "Mode",
     "Off",
-    "Seen",
     "VisionSwap",
     "Watch",
     "seen_once",

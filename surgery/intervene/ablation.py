@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Branch(StrEnum):
-    """What of a layer is switched off."""
+    """The part of a layer that is disabled."""
 
     LAYER = "layer"
     ATTENTION = "attention"
@@ -58,7 +58,7 @@ class Ablation(Blocks):
         self.offs = tuple(offs)
 
     def _blocks(self, off: Off) -> list[int]:
-        return [block for block, its in enumerate(self.offs) if its == off]
+        return [block for block, item in enumerate(self.offs) if item == off]
 
     def _inside(self, layer: int, decoder: Decoder) -> Iterator[RemovableHandle]:
         parts = ((Branch.ATTENTION, decoder.attention), (Branch.MLP, decoder.mlp))
@@ -98,7 +98,7 @@ class Ablation(Blocks):
 
 
 def _start(off: Off | None) -> int:
-    """A whole layer that is off need not be computed at all; of a branch the rest must be."""
+    """Check whether the layer must run: only if just a branch of it is disabled."""
     if off is None:
         return NEVER
     return off.layer + 1 if off.branch is Branch.LAYER else off.layer

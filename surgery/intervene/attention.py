@@ -1,7 +1,7 @@
-"""Where attention goes: shares by kind of token, from queries and keys, a few queries at a time.
+"""Attention shares by kind of token, from queries and keys, a few queries at a time.
 
-The model computes its attention as it always does; beside that, the weights of the queries that are
-asked about are worked out once more from the same queries and keys, in float32, summed by kind of
+The model computes its attention as usual; in addition, the weights of the observed queries are
+computed again from the same queries and keys, in float32, summed by kind of
 token, and forgotten. Memory grows with the length of the sequence, not with its square.
 """
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 _Observer = Callable[[nn.Module, torch.Tensor, torch.Tensor, Any, Any], None]
 
 CHUNK: Final = 1 << 26
-"""Bytes of attention weights that are held at once."""
+"""Maximum bytes of attention weights in memory."""
 
 
 class TokenKind(StrEnum):
-    """What a token is that attention goes to."""
+    """The kinds of tokens that receive attention."""
 
     SINK = "sink"  # the first token of the sequence
     IMAGE = "image"
@@ -63,7 +63,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Regions:
-    """What the tokens of one sequence are.
+    """The kinds of the tokens of one sequence.
 
     Attributes:
         kinds: Places in `KINDS`: `Int[Tensor, "tokens"]`.
@@ -75,7 +75,7 @@ class Regions:
 
 
 def kinds_of(ids: Tensor, image_token: int, prompt: int) -> Tensor:
-    """What each token of a sequence is.
+    """Return the kind of each token of a sequence.
 
     Args:
         ids: `Int[Tensor, "tokens"]`, without padding.
@@ -102,10 +102,10 @@ def observed(
     another thread, nor be observed twice, inside the block.
 
     Args:
-        model: A transformers model, whatever attention implementation it uses.
+        model: A transformers model with any attention implementation.
         decoder: Its decoder layers.
         regions: What its tokens are.
-        chunk: Bytes of attention weights to hold at once.
+        chunk: Maximum bytes of attention weights in memory.
 
     Yields:
         What will be filled when the `with` block ends.
@@ -114,10 +114,10 @@ def observed(
         ExecutionError: If no attention was computed the way transformers dispatches it.
     """
     layers = {module: layer for layer, module in enumerate(decoder.attention)}
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    observers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def observe(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: Any) -> None:
-        found[layers[module]] = _shares(
+        observers[layers[module]] = _shares(
             query, key, mask, regions, chunk,
             scale=options.get("scaling"), softcap=options.get("softcap"),
             window=options.get("sliding_window"),
@@ -134,20 +134,20 @@ def observed(
         config._attn_implementation = before
         for module in layers:
             _observers.pop(module, None)
-    if not found:
+    if not observers:
         raise ExecutionError(
             f"{type(model).__name__} does not compute its attention through transformers' "
             f"attention interface, so it cannot be observed."
         )
-    some = next(iter(found.values()))
+    some = next(iter(observers.values()))
     nothing = tuple(torch.full_like(part, torch.nan) for part in some)
-    each = [found.get(layer, nothing) for layer in range(len(decoder.attention))]
-    result.shares = torch.stack([shares for shares, _ in each])
-    result.entropy = torch.stack([entropy for _, entropy in each])
+    observer_list = [observers.get(layer, nothing) for layer in range(len(decoder.attention))]
+    result.shares = torch.stack([shares for shares, _ in observer_list])
+    result.entropy = torch.stack([entropy for _, entropy in observer_list])
 
 
 _observers: Final[WeakKeyDictionary[nn.Module, _Observer]] = WeakKeyDictionary()
-"""What looks on at an attention module, while it is observed."""
+"""The observer of an attention module."""
 
 
 def _register(implementation: str) -> str:
@@ -200,7 +200,7 @@ def _shares(
         mask: Boolean (true: seen) or additive, `[1, 1, tokens, tokens]`; None is causal, as with
             flash attention, and within the window.
         regions: What the tokens are.
-        chunk: Bytes of weights at once.
+        chunk: Maximum bytes of attention weights in memory.
         scale: Factor of the products; 1/sqrt(width) when None.
         softcap: c of c * tanh(x / c), where a family has it.
         window: How many tokens a query sees, itself among them; None for all.
@@ -213,11 +213,11 @@ def _shares(
     onehot = torch.nn.functional.one_hot(regions.kinds, len(KINDS))
     onehot = onehot.float().to(query.device)
     spans = regions.spans.to(query.device)
-    wanted = spans.any(0).nonzero()[:, 0]
+    rows = spans.any(0).nonzero()[:, 0]
     shares = torch.zeros(heads, len(spans), len(KINDS), device=query.device)
     entropy = torch.zeros(heads, len(spans), device=query.device)
     places = torch.arange(tokens, device=query.device)
-    for part in torch.split(wanted, max(1, chunk // (4 * heads * tokens))):
+    for part in torch.split(rows, max(1, chunk // (4 * heads * tokens))):
         few = query[0, :, part].float().reshape(groups, -1, width)
         scores = (few @ keys.transpose(1, 2)).reshape(heads, len(part), tokens)
         scores *= width**-0.5 if scale is None else scale
@@ -235,13 +235,13 @@ def _shares(
 def _masked(
     scores: Tensor, mask: Tensor | None, part: Tensor, places: Tensor, window: int | None
 ) -> Tensor:
-    """Scores of what a query does not see are -inf."""
+    """Mask scores of invisible keys with -inf."""
     if mask is None:
         unseen = places > part[:, None]
         if window is not None:
             unseen |= places <= part[:, None] - window
         return scores.masked_fill(unseen, -torch.inf)
-    seen = mask[0, :, part, : len(places)]
-    if seen.dtype == torch.bool:
-        return scores.masked_fill(~seen, -torch.inf)
-    return scores + seen.float()
+    allowed = mask[0, :, part, : len(places)]
+    if allowed.dtype == torch.bool:
+        return scores.masked_fill(~allowed, -torch.inf)
+    return scores + allowed.float()

@@ -1,10 +1,10 @@
-"""Many changed copies of the same rows in one batch, computed once for as long as they are equal.
+"""Many changed copies of the same rows in one batch; equal rows are computed once.
 
 A batch is made of blocks: row r is question r % n in block r // n, and every block is changed in
-its own way from some layer on. In front of that layer a block's rows are what the unchanged ones
-are, so a prefill computes them once: layer j sees only the blocks that differ by then, and its
-output (and its keys and values in the cache) are handed to the others as copies. Code of the model
-outside the layers never notices.
+its way from some layer on. Before that layer a block's rows equal the unchanged rows, so
+a prefill computes them once: layer j sees only the blocks that differ by then, and its
+output (and its keys and values in the cache) are copied to the others. Code of the model
+outside the layers is not affected.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ NEVER: Final = 1 << 30
 """The first layer at which an unchanged block differs."""
 
 _ROWS_OF: Final = {"attention_mask": 0, "position_ids": -2, "position_embeddings": -3}
-"""Dimension of rows in what transformers hands to a layer; for anything else it is the first."""
+"""Dimension of rows in a layer's arguments; the first dimension for all others."""
 
 
 class Blocks(ABC):
     """Blocks of rows, each changed in its own way.
 
     Args:
-        starts: For each block the first layer that must compute its rows apart from the unchanged
-            ones; `NEVER` for an unchanged block.
+        starts: For each block the first layer that computes its rows separately from the unchanged
+            rows; `NEVER` for an unchanged block.
         sharing: Whether equal rows are computed once.
     """
 
@@ -46,14 +46,14 @@ class Blocks(ABC):
         self._root = max(range(len(starts)), key=lambda block: starts[block])
         self._sharing = sharing
         self.prefill = True
-        """Whether the pass that is under way is the first, over the whole prompt."""
+        """True during the first pass, over the whole prompt."""
         self._alive: list[int] = list(range(self.size))
         self._entered: Tensor | None = None
         self._copies: Tensor | None = None
 
     @property
     def size(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return len(self._starts)
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Blocks(ABC):
         """Hooks on a layer's parts; empty where none is needed."""
 
     def _after(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
-        """What leaves a layer, for all blocks.
+        """Return the output of a layer, for all blocks.
 
         Args:
             layer: Which layer.
@@ -93,10 +93,10 @@ class Blocks(ABC):
             yield
 
     def _slice(self, block: int, rows: int) -> slice:
-        """Where a block's rows stand among those that the layer under way computes.
+        """Return the position of a block's rows among those that the current layer computes.
 
         Args:
-            block: One that is computed apart by now.
+            block: A block that is computed separately at this layer.
             rows: How many rows the layer computes.
         """
         count = rows // len(self._alive)
@@ -120,15 +120,15 @@ class Blocks(ABC):
         if len(self._alive) == self.size:
             return None
         rows = len(hidden)
-        each = torch.arange(rows // self.size, device=hidden.device)
-        computed = torch.cat([each + block * len(each) for block in self._alive])
+        row_index = torch.arange(rows // self.size, device=hidden.device)
+        computed = torch.cat([row_index + block * len(row_index) for block in self._alive])
         root = self._alive.index(self._root)
         places = [
             self._alive.index(block) if block in self._alive else root for block in range(self.size)
         ]
-        self._copies = torch.cat([each + place * len(each) for place in places])
-        few = {name: _chosen(name, value, computed, rows) for name, value in kwargs.items()}
-        return tuple(_chosen("", value, computed, rows) for value in args), few
+        self._copies = torch.cat([row_index + place * len(row_index) for place in places])
+        few = {name: _rows_of(name, value, computed, rows) for name, value in kwargs.items()}
+        return tuple(_rows_of("", value, computed, rows) for value in args), few
 
     def _leave(
         self, index: int, _: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -147,7 +147,7 @@ class Blocks(ABC):
 
 
 class Intact(Blocks):
-    """Blocks of which none is changed: the model as it is, so many times.
+    """Unchanged blocks: copies of the intact model.
 
     Args:
         size: How many.
@@ -161,14 +161,14 @@ class Intact(Blocks):
 
 
 def _can_copy(cache: Any, layer: int) -> bool:
-    """Whether what a layer keeps can be handed on to other rows; a linear attention's cannot."""
+    """Check whether a layer's cache can be copied to other rows; linear attention's cannot."""
     return cache is None or hasattr(cache.layers[layer], "batch_select_indices")
 
 
-def _chosen(name: str, value: Any, computed: Tensor, rows: int) -> Any:
-    """The part of an argument that belongs to some rows."""
+def _rows_of(name: str, value: Any, computed: Tensor, rows: int) -> Any:
+    """Return the part of an argument that belongs to some rows."""
     if isinstance(value, tuple):
-        return tuple(_chosen(name, part, computed, rows) for part in value)
+        return tuple(_rows_of(name, part, computed, rows) for part in value)
     dim = _ROWS_OF.get(name, 0)
     if not isinstance(value, torch.Tensor) or value.dim() < max(-dim, dim + 1):
         return value

@@ -41,15 +41,15 @@ class Decoder:
             ArchitectureError: If a layer's attention or MLP is not to be found.
         """
         architecture = resolve(model.config.to_dict(), model.state_dict())  # type: ignore[operator, union-attr]
-        found = decoder_modules(architecture)
+        modules = decoder_modules(architecture)
 
         def part(name: str | None) -> nn.Module | None:
             return None if name is None else model.get_submodule(name)
 
         return cls(
-            layers=tuple(model.get_submodule(names.layer) for names in found),
-            attention=tuple(model.get_submodule(names.attention) for names in found),
-            mlp=tuple(model.get_submodule(names.mlp) for names in found),
-            keys=tuple(part(names.keys) for names in found),
-            values=tuple(part(names.values) for names in found),
+            layers=tuple(model.get_submodule(names.layer) for names in modules),
+            attention=tuple(model.get_submodule(names.attention) for names in modules),
+            mlp=tuple(model.get_submodule(names.mlp) for names in modules),
+            keys=tuple(part(names.keys) for names in modules),
+            values=tuple(part(names.values) for names in modules),
         )

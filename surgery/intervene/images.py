@@ -1,4 +1,4 @@
-"""Image tokens: seen once for all blocks, found in a batch, brought from one grid to another."""
+"""Image tokens: encoded once for all blocks, located in a batch, moved between grids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def seen_once(model: Any, copies: int) -> Iterator[None]:
-    """Run the vision tower once where a batch holds the same images several times over.
+    """Run the vision tower once if a batch has the same images several times.
 
     Not thread-safe: the model's own method is hidden inside the block, for every thread.
 
@@ -55,7 +55,7 @@ def _first(value: Any, copies: int) -> Any:
 
 
 def _repeated(output: Any, copies: int) -> Any:
-    """What the vision tower says of the first part, for all of them."""
+    """Return the vision tower's output for the first part, repeated for all parts."""
     output.pooler_output = _times(output.pooler_output, copies)
     deep = getattr(output, "deepstack_features", None)
     if deep is not None:  # one entry for each layer that they enter
@@ -72,7 +72,7 @@ def _times(features: Any, copies: int) -> Any:
 
 @dataclass(frozen=True)
 class ImageTokens:
-    """Where the image tokens of a batch stand, row by row.
+    """The positions of the image tokens of a batch, row by row.
 
     Attributes:
         rows: `Int[Tensor, "tokens"]`.
@@ -88,7 +88,7 @@ class ImageTokens:
 
     @classmethod
     def of(cls, model: Any, inputs: Mapping[str, Any]) -> Self:
-        """Find them in a batch of which every row has one image.
+        """Find the image tokens in a batch with one image per row.
 
         Args:
             model: A transformers vision-language model.
@@ -101,12 +101,12 @@ class ImageTokens:
         return cls(rows, columns, tuple(counts), tuple(grids or [None] * len(ids)))
 
     def to(self, device: torch.device) -> Self:
-        """The same, with places on a device."""
+        """Return the same tokens with positions on a device."""
         return replace(self, rows=self.rows.to(device), columns=self.columns.to(device))
 
 
 def fitted(values: Sequence[Tensor], source: ImageTokens, target: ImageTokens) -> list[Tensor]:
-    """Bring what belongs to one batch's image tokens to another's, row by row.
+    """Move values of one batch's image tokens to another batch's, row by row.
 
     Where the grids differ, values are interpolated bilinearly on the plane.
 
@@ -131,7 +131,14 @@ def fitted(values: Sequence[Tensor], source: ImageTokens, target: ImageTokens) -
     for value in values:
         parts = torch.split(value, list(source.counts))
         grids = zip(parts, source.grids, target.grids, strict=True)
-        moved.append(torch.cat([_resampled(part, here, there) for part, here, there in grids]))
+        moved.append(
+            torch.cat(
+                [
+                    _resampled(part, target_tokens, source_tokens)
+                    for part, target_tokens, source_tokens in grids
+                ]
+            )
+        )
     return moved
 
 
@@ -141,5 +148,5 @@ def _resampled(
     if source == target or source is None or target is None:
         return value
     plane = value.T.reshape(1, -1, *source).float()
-    there = torch.nn.functional.interpolate(plane, size=target, mode="bilinear")
-    return there.reshape(value.shape[1], -1).T.to(value.dtype)
+    resized = torch.nn.functional.interpolate(plane, size=target, mode="bilinear")
+    return resized.reshape(value.shape[1], -1).T.to(value.dtype)

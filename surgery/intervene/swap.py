@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 class Mode(StrEnum):
-    """Which layers read the source's image."""
+    """The layers that read the source image."""
 
     FROM = "from"  # k and all after it
     ONLY = "only"  # k alone
 
 
 @dataclass
-class Seen:
-    """What image tokens gave as keys and values, layer by layer.
+class ImageCache:
+    """Keys and values of image tokens, layer by layer.
 
     Attributes:
         tokens: Where they stood.
@@ -47,19 +47,19 @@ class Seen:
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
-    def on(self, target: ImageTokens) -> Seen:
-        """The same on another batch's image tokens.
+    def on(self, target: ImageTokens) -> ImageCache:
+        """Return the same values on another batch's image tokens.
 
         Raises:
             ExecutionError: If the numbers of tokens differ and there is no grid.
         """
-        return Seen(
+        return ImageCache(
             target, fitted(self.keys, self.tokens, target), fitted(self.values, self.tokens, target)
         )
 
 
 class Watch(Intact):
-    """Rows as they are, of whose prefill the image tokens' keys and values are kept in `seen`.
+    """Rows as they are, of whose prefill the image tokens' keys and values are kept in `cached`.
 
     Args:
         tokens: Where they stand.
@@ -67,7 +67,7 @@ class Watch(Intact):
 
     def __init__(self, tokens: ImageTokens) -> None:
         super().__init__(1)
-        self.seen = Seen(tokens)
+        self.seen = ImageCache(tokens)
 
     @contextmanager
     def applied(self, decoder: Decoder) -> Iterator[None]:
@@ -81,49 +81,49 @@ class Watch(Intact):
             yield
 
     def _inside(self, layer: int, decoder: Decoder) -> Iterator[RemovableHandle]:
-        for modules, kept in (
+        for modules, cached in (
             (decoder.keys, self.seen.keys), (decoder.values, self.seen.values)
         ):  # fmt: skip
-            yield _hook(modules[layer], partial(self._keep, kept))
+            yield _hook(modules[layer], partial(self._keep, cached))
 
-    def _keep(self, kept: list[Tensor], _: nn.Module, __: Any, output: Tensor) -> None:
+    def _keep(self, cached: list[Tensor], _: nn.Module, __: Any, output: Tensor) -> None:
         if self.prefill:
             tokens = self.seen.tokens.to(output.device)
-            kept.append(output[tokens.rows, tokens.columns])
+            cached.append(output[tokens.rows, tokens.columns])
 
 
 class VisionSwap(Blocks):
-    """One block of rows for each layer at, or from, which the image is the source's.
+    """One block of rows per layer at, or from, which the image is swapped.
 
     Args:
         layers: k of each block; None for a block in which nothing is swapped.
         mode: What k means.
-        seen: The source's keys and values, on the target's tokens.
+        cached: The source's keys and values, on the target's tokens.
         sharing: Whether rows that are still equal are computed once.
     """
 
     def __init__(
-        self, layers: Sequence[int | None], mode: Mode, seen: Seen, *, sharing: bool = True
+        self, layers: Sequence[int | None], mode: Mode, cached: ImageCache, *, sharing: bool = True
     ) -> None:
         super().__init__([NEVER if k is None else k for k in layers], sharing=sharing)
         self._layers = tuple(layers)
         self._mode = mode
-        self._seen = seen
+        self._seen = cached
 
     def _inside(self, layer: int, decoder: Decoder) -> Iterator[RemovableHandle]:
         blocks = [block for block, k in enumerate(self._layers) if self._is_at(k, layer)]
         if not blocks:
             return
-        for modules, given in (
+        for modules, value in (
             (decoder.keys, self._seen.keys), (decoder.values, self._seen.values)
         ):  # fmt: skip
-            yield _hook(modules[layer], partial(self._give, blocks, given[layer]))
+            yield _hook(modules[layer], partial(self._give, blocks, value[layer]))
 
     def _is_at(self, k: int | None, layer: int) -> bool:
         return k is not None and (k <= layer if self._mode is Mode.FROM else k == layer)
 
     def _give(
-        self, blocks: Sequence[int], given: Tensor, _: nn.Module, __: Any, output: Tensor
+        self, blocks: Sequence[int], tensor: Tensor, _: nn.Module, __: Any, output: Tensor
     ) -> Tensor | None:
         if not self.prefill:
             return None
@@ -131,7 +131,7 @@ class VisionSwap(Blocks):
         tokens = self._seen.tokens.to(output.device)
         for block in blocks:
             rows = tokens.rows + self._slice(block, len(output)).start
-            output[rows, tokens.columns] = given.to(output.device)
+            output[rows, tokens.columns] = tensor.to(output.device)
         return output
 
 

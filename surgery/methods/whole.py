@@ -44,16 +44,16 @@ def merge_tensors(name: str, tensors: Sequence[Tensor], merge: MergekitMethod) -
     arguments = dict(merge.shared)
     for spec in method.spec.input_parameters:
         values = {
-            index: given[spec.name]
-            for index, given in enumerate(merge.per_input)
-            if spec.name in given and not (spec.scope == ParameterScope.NON_BASE and index == base)
+            index: value[spec.name]
+            for index, value in enumerate(merge.per_input)
+            if spec.name in value and not (spec.scope == ParameterScope.NON_BASE and index == base)
         }
-        wanted = [
+        names = [
             e.id
             for e in (group.non_base if spec.scope == ParameterScope.NON_BASE else group.entries)
         ]
         if values:
-            arguments[spec.name] = {index: values.get(index, spec.default) for index in wanted}
+            arguments[spec.name] = {index: values.get(index, spec.default) for index in names}
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(merge.seed)
         try:

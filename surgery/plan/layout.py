@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def lay_out(
     ops: Sequence[TensorOp], base: CheckpointInfo, max_shard_size: int | None
 ) -> tuple[tuple[str, ...], tuple[TensorOp, ...]]:
-    """Keep the base's files while they fit; otherwise pack tensors in order into new ones.
+    """Keep the base's files if they fit; otherwise pack tensors in order into new files.
 
     Args:
         ops: In the base's order, each on its base shard.
         base: The model whose files are followed.
-        max_shard_size: Largest weight file in bytes, or None for whatever the base has.
+        max_shard_size: Largest weight file in bytes, or None for the base's sizes.
 
     Returns:
         File names in order, and the ops with their file set. A single tensor larger than the

@@ -1,4 +1,4 @@
-"""Work a recipe out against the headers of its models."""
+"""Resolve a recipe against the headers of its models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def make_plan(recipe: Recipe, models: Mapping[str, Checkpoint | CheckpointInfo]) -> Plan:
-    """Decide for every output tensor where it comes from and how.
+    """Decide origin and operation of every output tensor.
 
     Args:
         recipe: The recipe.
@@ -83,7 +83,7 @@ def _draft(
 
 
 def _clash(recipe: Recipe, site: Site, first: int | None, second: int) -> str:
-    """Two steps want one tensor: name both."""
+    """Refuse two steps that write one tensor, and name both."""
     assert first is not None  # only steps make drafts
     steps = [
         f"step {i + 1} ({recipe.steps[i].selector}"
@@ -115,7 +115,7 @@ def _op(header: TensorHeader, site: Site, draft: DraftOp, output: DType | None) 
 
 
 def _check_ties(recipe: Recipe, ops: list[TensorOp], models: Mapping[str, SiteIndex]) -> None:
-    """Refuse a result in which a tied head and its embedding would come apart."""
+    """Refuse a result in which a tied head and its embedding would differ."""
     base = models[recipe.base]
     if not base.architecture.tied_head:
         return
@@ -154,11 +154,11 @@ def _conserve(
             site = model.architecture.sites[tensor]
             at = "used" if (name, tensor) in used else "left" if site in base_sites else "absent"
             sorted_names[at].append(tensor)
-        left = tuple(sorted_names["left"])
+        unused = tuple(sorted_names["left"])
         result[name] = Conservation(
             used=tuple(sorted_names["used"]),
-            replaced=left if model is base else (),
-            unused=() if model is base else left,
+            replaced=unused if model is base else (),
+            unused=() if model is base else unused,
             absent=tuple(sorted_names["absent"]),
         )
     return result

@@ -52,8 +52,8 @@ def block_memory(plan: Plan, op: TensorOp) -> int:
 def whole_memory(op: TensorOp) -> int:
     """Return the bytes that one of mergekit's methods needs for `op`.
 
-    Every input and its delta in float32, and room for a sort by magnitude: 8-byte indices, twice,
-    beside masks and products. RAM instead holds five products and a mask for each delta, beside
+    Every input and its delta in float32, plus a sort by magnitude: 8-byte indices, twice,
+    masks and products. RAM instead holds five products and a mask for each delta, plus
     two 8-byte counts of them.
     """
     if not isinstance(op.operation, MergekitMethod):

@@ -62,7 +62,7 @@ class TensorOp:
 
     @property
     def is_copy(self) -> bool:
-        """Whether it moves bytes, and computes nothing."""
+        """True if it only moves bytes."""
         return isinstance(self.operation, ByteCopy)
 
     @property
@@ -95,7 +95,7 @@ class Conservation:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe worked out against real headers.
+    """A recipe resolved against real headers.
 
     Attributes:
         recipe: The recipe.

@@ -55,7 +55,7 @@ class DraftOp:
 def draft_step(
     index: int, step: Step, sites: Sequence[Site], models: Mapping[str, SiteIndex], base: str
 ) -> Iterator[tuple[Site, DraftOp]]:
-    """Work one step out.
+    """Resolve one step.
 
     Args:
         index: The step's place in the recipe.
@@ -146,21 +146,21 @@ def _check_tensors(
     missing: list[tuple[SiteIndex, Site]] = []
     shapes: list[str] = []
     for site in sites:
-        own = models[base].find(site)
-        assert own is not None  # sites were matched on the base
+        base_tensor = models[base].find(site)
+        assert base_tensor is not None  # sites were matched on the base
         for name in names:
             other = models[name].find(site)
             if other is None:
                 missing.append((models[name], site))
-            elif other.shape != own.shape:
+            elif other.shape != base_tensor.shape:
                 shapes.append(
-                    f"{own.name} is {list(own.shape)} in {base!r} but {list(other.shape)} in "
-                    f"{name!r}"
+                    f"{base_tensor.name} is {list(base_tensor.shape)} in {base!r} but "
+                    f"{list(other.shape)} in {name!r}"
                 )
             elif not isinstance(step, Transplant) and not other.dtype.is_floating:
                 raise PlanError(
-                    f"{own.name} holds {other.dtype} in {name!r}; only floating-point tensors can "
-                    f"be computed with. Exclude it ('!...') or transplant it."
+                    f"{base_tensor.name} holds {other.dtype} in {name!r}; only floating-point "
+                    f"tensors can be computed with. Exclude it ('!...') or transplant it."
                 )
     if missing:
         raise PlanError(_absent(missing))
@@ -174,11 +174,11 @@ def _check_tensors(
 def _absent(missing: Sequence[tuple[SiteIndex, Site]]) -> str:
     """Say which tensors are missing where, and what is there instead."""
     model, site = missing[0]
-    at = (site.component, site.layer, site.module)
+    key = (site.component, site.layer, site.module)
     instead = [
         name
         for name, at_site in model.architecture.sites.items()
-        if (at_site.component, at_site.layer, at_site.module) == at
+        if (at_site.component, at_site.layer, at_site.module) == key
     ]
     hint = f" In the same place {model.name!r} has {_some(instead)}." if instead else ""
     lines = [f"{site.canonical} in {model.name!r}" for model, site in missing]
@@ -227,7 +227,7 @@ def _add(index: int, weight: float, site: Site, models: Sequence[SiteIndex]) -> 
 def _seed(seed: int, site: Site, tied: bool) -> int:
     """Return a tensor's own 63-bit seed, from the step's seed and the tensor's site.
 
-    A head that is tied to its embedding draws what the embedding draws, or they would come apart.
+    A head that is tied to its embedding uses the embedding's seed, or the two would differ.
     """
     place = "embedding" if tied and site.component in _TIED else site.canonical
     digest = sha256(f"{seed}:{place}".encode()).digest()

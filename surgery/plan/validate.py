@@ -90,20 +90,20 @@ def check_vocabularies(plan: Plan) -> None:
             continue
         other = _embeddings(plan, name)
         sizes = [
-            f"{tensor} has {rows[site][1]} rows in {base!r}, {found} in {name!r}"
-            for site, (tensor, found) in other.items()
-            if site in rows and rows[site][1] != found
+            f"{tensor} has {rows[site][1]} rows in {base!r}, {difference} in {name!r}"
+            for site, (tensor, difference) in other.items()
+            if site in rows and rows[site][1] != difference
         ]
         tokens = differing_tokens(plan.base, info)
         if sizes or tokens:
             listed = first_names([repr(token) for token in tokens], 5)
-            found = [
+            difference = [
                 *sizes,
                 *([f"these tokens have different ids: {listed}"] if tokens else []),
             ]
             raise PlanError(
                 f"the vocabularies of {base!r} ({plan.base.reference}) and {name!r} "
-                f"({info.reference}) differ: {'; '.join(found)}. If only layers move and the "
+                f"({info.reference}) differ: {'; '.join(difference)}. If only layers move and the "
                 f"base's vocabulary is the one you want, say 'vocabulary: ignore' in the recipe."
             )
 
@@ -145,16 +145,16 @@ def _existing(path: Path) -> Path:
 
 def available_memory() -> int | None:
     """Return the bytes this process may still take, or None where the system does not say."""
-    found = []
+    limits = []
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         fields = dict(
             line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line
         )
-        found.append(int(fields["MemAvailable"].split()[0]) << 10)
+        limits.append(int(fields["MemAvailable"].split()[0]) << 10)
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
-        found.append(int(limit.read_text()) - int(used.read_text()))
-    return min(found, default=None)
+        limits.append(int(limit.read_text()) - int(used.read_text()))
+    return min(limits, default=None)

@@ -1,4 +1,4 @@
-"""The steps of a recipe in words, as terminals and model cards show them."""
+"""The steps of a recipe as text for terminals and model cards."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _line(plan: Plan, index: int, step: Step) -> str:
     ops = plan.ops_of(index)
     methods = ", ".join(dict.fromkeys(op.method for op in ops))
     sources = ", ".join(dict.fromkeys(ref.model for op in ops for ref in op.inputs))
-    where = step.selector.describe(plan.architecture, plan.recipe.cuts)
-    return f"{where}: {methods} from {sources} ({len(ops)} tensors)"
+    selector_text = step.selector.describe(plan.architecture, plan.recipe.cuts)
+    return f"{selector_text}: {methods} from {sources} ({len(ops)} tensors)"
 
 
 def step_detail(step: Step, base: str) -> str:

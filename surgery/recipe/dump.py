@@ -34,7 +34,7 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
         "max_shard_size": recipe.output.max_shard_size,
     }
     cuts = {str(component): list(pair) for component, pair in recipe.cuts.items()}
-    found: dict[str, Any] = {
+    mapping: dict[str, Any] = {
         "name": recipe.name,
         "description": recipe.description,
         "models": {name: _reference(ref) for name, ref in recipe.models.items()},
@@ -44,7 +44,7 @@ def to_mapping(recipe: Recipe) -> dict[str, Any]:
         "steps": [_step(step) for step in recipe.steps],
         "output": {key: value for key, value in output.items() if value is not None},
     }
-    return {k: v for k, v in found.items() if v not in (None, "", {}) or k == "steps"}
+    return {k: v for k, v in mapping.items() if v not in (None, "", {}) or k == "steps"}
 
 
 def _reference(reference: Reference | None) -> str | dict[str, str] | None:
@@ -54,7 +54,7 @@ def _reference(reference: Reference | None) -> str | dict[str, str] | None:
 
 
 def step_settings(step: Step) -> dict[str, Any]:
-    """Return what a step says beside its selector, by the keys of recipes."""
+    """Return the keys of a step other than its selector, as in a recipe."""
     match step:
         case Transplant():
             return {"from": step.source}

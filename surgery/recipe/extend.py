@@ -1,4 +1,4 @@
-"""Read recipe files and lay them over the ones they extend."""
+"""Read recipe files and apply them over the recipes that they extend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BY_KEY = ("models", "output", "regions")
 
 
 def bundled_folder() -> Path:
-    """Where the recipes that ship with the project are."""
+    """Folder of the bundled recipes."""
     import merge_recipes
 
     return merge_recipes.folder()
@@ -71,8 +71,10 @@ class Extender:
         bundle = bundled_folder().resolve()
         if folder is None:
             return cls((bundle,))
-        here = folder.resolve()
-        return cls((bundle,) if here.is_relative_to(bundle) else (here.parent, bundle))
+        folder_path = folder.resolve()
+        return cls(
+            (bundle,) if folder_path.is_relative_to(bundle) else (folder_path.parent, bundle)
+        )
 
     def extended(self, node: Node, folder: Path | None, chain: tuple[Path, ...] = ()) -> Node:
         """`node` laid over all that it extends.
@@ -89,13 +91,13 @@ class Extender:
         if extends is None or not isinstance(node.value, dict):
             return node
         rest = {key: value for key, value in node.value.items() if key != "extends"}
-        own = replace(node, value=rest)
+        plain_node = replace(node, value=rest)
         below: Node | None = None
         for item in _texts(extends):
             path = self.find(str(item.value), item.place, folder)
             layer = self.read(path, item.place, chain)
             below = layer if below is None else overlay(below, layer)
-        return own if below is None else overlay(below, own)
+        return plain_node if below is None else overlay(below, plain_node)
 
     def read(self, path: Path, place: Place, chain: tuple[Path, ...]) -> Node:
         """One extended file with all that it extends."""
@@ -104,7 +106,7 @@ class Extender:
             raise RecipeError(f"extends leads to more than {MAX_FILES} files.", place)
         if path in chain:
             loop = " -> ".join(file.name for file in (*chain[chain.index(path) :], path))
-            raise RecipeError(f"extends goes round in a circle: {loop}.", place)
+            raise RecipeError(f"extends forms a cycle: {loop}.", place)
         node = compose(read_text(path, place), str(path))
         if not isinstance(node.value, dict):
             raise RecipeError("expected a mapping with keys such as models and steps.", node.place)
@@ -126,8 +128,8 @@ class Extender:
             if not any(path.is_relative_to(root) for root in self.roots):
                 if start == folder and ".." in pure.parts:
                     raise RecipeError(
-                        f"extends: {name!r} leads out of {self.roots[0]}. A recipe may extend "
-                        f"files in its own folder, in folders beside it, and bundled recipes.",
+                        f"extends: {name!r} points outside {self.roots[0]}. A recipe may extend "
+                        f"files in its own folder, in sibling folders, and bundled recipes.",
                         place,
                     )
                 continue
@@ -154,12 +156,12 @@ def overlay(below: Node, above: Node) -> Node:
             and isinstance(old.value, dict)
             and isinstance(node.value, dict)
         ):
-            kept = {
+            overridden = {
                 name: value
                 for name, value in node.value.items()
                 if not (key == "models" and value.value is None and name in old.value)
             }
-            both = replace(node, value={**old.value, **kept}, keys={**old.keys, **node.keys})
+            both = replace(node, value={**old.value, **overridden}, keys={**old.keys, **node.keys})
         else:
             both = node
         merged[key] = both

@@ -47,7 +47,7 @@ class _Reader:
     text: str
     place: Place | None
     exact: bool
-    at: int = 0
+    position: int = 0
 
     def selector(self) -> Selector:
         """Read the whole text."""
@@ -58,14 +58,14 @@ class _Reader:
         terms = [self.term()]
         while self.take(","):
             terms.append(self.term())
-        if self.at < len(self.text):
+        if self.position < len(self.text):
             self.fail(f"did not expect {self.rest()!r} here; separate parts of a selector with ','")
         return Selector(tuple(terms))
 
     def term(self) -> Term:
         """One term."""
         self.space()
-        start = self.at
+        start = self.position
         exclude = self.take("!")
         component = None if self.take("*") else self.component()
         spans = self.spans(component) if self.take("[") else None
@@ -77,19 +77,21 @@ class _Reader:
         """Read the name of a part of the model."""
         self.space()
         names = [component.value for component in Component]
-        found = _WORD.match(self.text, self.at)
-        if found is None:
-            what = repr(self.rest()) if self.rest() else "nothing"
-            self.fail(f"expected a component here, found {what}. Components: {', '.join(names)}, *")
-        if found[0] not in names:
-            self.fail(f"unknown component {found[0]!r}.{_nearest(found[0], names)}")
-        self.at = found.end()
-        return Component(found[0])
+        match = _WORD.match(self.text, self.position)
+        if match is None:
+            token = repr(self.rest()) if self.rest() else "nothing"
+            self.fail(
+                f"expected a component here, found {token}. Components: {', '.join(names)}, *"
+            )
+        if match[0] not in names:
+            self.fail(f"unknown component {match[0]!r}.{_nearest(match[0], names)}")
+        self.position = match.end()
+        return Component(match[0])
 
     def spans(self, component: Component | None) -> tuple[Span, ...]:
         """Read the layers between brackets."""
         if component is None:
-            self.at -= 1
+            self.position -= 1
             self.fail("'*' has no layers of its own; say which, for example 'language[9:18]'")
         spans = [self.span()]
         while self.take(","):
@@ -101,67 +103,67 @@ class _Reader:
     def span(self) -> Span:
         """One layer, range or region."""
         self.space()
-        word = _WORD.match(self.text, self.at)
+        word = _WORD.match(self.text, self.position)
         if word is not None:
             names = [region.value for region in Region]
             if word[0] not in names:
                 self.fail(f"unknown region {word[0]!r}.{_nearest(word[0], names)}")
-            self.at = word.end()
+            self.position = word.end()
             return Region(word[0])
         start = self.integer()
         if not self.take(":"):
             if start is None:
-                found = repr(self.rest()) if self.rest() else "nothing"
+                token = repr(self.rest()) if self.rest() else "nothing"
                 self.fail(
-                    f"expected layers here, found {found}. Write a layer (5), a range (9:18), or "
+                    f"expected layers here, found {token}. Write a layer (5), a range (9:18), or "
                     f"early, mid, late"
                 )
             return Index(start)
         stop = self.integer()
         if self.take(":"):
-            self.at -= 1
+            self.position -= 1
             self.fail("layer ranges have no step; write 'first:end'")
         return Range(start, stop)
 
     def integer(self) -> int | None:
         """Read a number of at most six digits, if there is one."""
         self.space()
-        found = _INTEGER.match(self.text, self.at)
-        if found is None:
+        match = _INTEGER.match(self.text, self.position)
+        if match is None:
             return None
-        self.at = found.end()
-        return int(found[0])
+        self.position = match.end()
+        return int(match[0])
 
     def inside(self) -> tuple[Module | None, str | None]:
         """Read a module, a leaf pattern, or both, after the first dot."""
         self.space()
-        found = _LEAF.match(self.text, self.at)
-        if found is None:
+        match = _LEAF.match(self.text, self.position)
+        if match is None:
             modules = ", ".join(module.value for module in Module)
-            what = repr(self.rest()) if self.rest() else "nothing"
-            self.fail(f"expected a module ({modules}) or a tensor name after '.', found {what}")
-        self.at = found.end()
-        first, _, rest = found[0].partition(".")
+            token = repr(self.rest()) if self.rest() else "nothing"
+            self.fail(f"expected a module ({modules}) or a tensor name after '.', found {token}")
+        self.position = match.end()
+        first, _, rest = match[0].partition(".")
         if first in {module.value for module in Module}:
             return Module(first), rest or None
-        return None, found[0]
+        return None, match[0]
 
     def take(self, mark: str) -> bool:
         """Step over `mark` if it comes next."""
         self.space()
-        if self.text.startswith(mark, self.at):
-            self.at += len(mark)
+        if self.text.startswith(mark, self.position):
+            self.position += len(mark)
             return True
         return False
 
     def space(self) -> None:
         """Step over blanks."""
-        while self.at < len(self.text) and self.text[self.at].isspace():
-            self.at += 1
+        while self.position < len(self.text) and self.text[self.position].isspace():
+            self.position += 1
 
     def rest(self) -> str:
         """Return the unread rest, shortened."""
-        return abbreviate(self.text[self.at :].rstrip(), 40)
+        return abbreviate(self.text[self.position :].rstrip(), 40)
 
     def point(self, offset: int) -> Place | None:
         """Return the place of a character of the text."""
@@ -171,10 +173,10 @@ class _Reader:
 
     def fail(self, message: str) -> NoReturn:
         """Refuse the text at the current position."""
-        where = f"selector {abbreviate(self.text, 80)!r}, character {self.at + 1}: "
+        place = f"selector {abbreviate(self.text, 80)!r}, character {self.position + 1}: "
         if not message.endswith((".", "?")):
             message += "."
-        raise RecipeError(where + message, self.point(self.at))
+        raise RecipeError(place + message, self.point(self.position))
 
 
 def _nearest(word: str, names: list[str]) -> str:

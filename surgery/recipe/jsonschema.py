@@ -10,7 +10,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of a recipe file.
 
-    A file that extends others may leave out what they give, and a file that others extend may give
+    A file that extends others may omit what they define, and a file that others extend may define
     only some; so only a file with steps and without `extends` must have models and base.
 
     Returns:
@@ -32,6 +32,6 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _tidy(definition: dict[str, Any]) -> None:
-    """Leave out the titles that only repeat a property's name."""
+    """Remove titles that only repeat a property's name."""
     for value in definition.get("properties", {}).values():
         value.pop("title", None)

@@ -41,26 +41,26 @@ def load_recipe(path_or_name: str | Path, models: Mapping[str, str] | None = Non
     path = find_recipe(path_or_name)
     if not str(path_or_name).startswith("hf://"):
         return _parse(read_text(path), str(path), path, models or {})
-    found = _parse(read_text(path), str(path), None, models or {})
+    recipe = _parse(read_text(path), str(path), None, models or {})
     bound = models or {}
     return replace(
-        found,
+        recipe,
         models={
             name: reference if name in bound else _elsewhere(name, reference, str(path_or_name))
-            for name, reference in found.models.items()
+            for name, reference in recipe.models.items()
         },
     )
 
 
 def _elsewhere(name: str, reference: Reference | None, recipe: str) -> Reference | None:
-    """A model of a recipe that somebody else wrote: on the Hub, and no folder of this machine.
+    """Return a model of a published recipe, which is on the Hub and never a local folder.
 
     Raises:
         RecipeError: If it is something else.
     """
     if isinstance(reference, AdapterReference):
         base, adapter = (
-            _elsewhere(name, each, recipe) for each in (reference.base, reference.adapter)
+            _elsewhere(name, part, recipe) for part in (reference.base, reference.adapter)
         )
         return AdapterReference(str(base), str(adapter))
     if reference is None or reference.startswith("specimen:"):
@@ -68,8 +68,8 @@ def _elsewhere(name: str, reference: Reference | None, recipe: str) -> Reference
     bare = reference.removeprefix("hf://")
     if bare.startswith((".", "~", "/")) or "/" not in bare:
         raise RecipeError(
-            f"{recipe}: its model {name!r} is {reference!r}, a folder of somebody else's machine. "
-            f"Say which of yours it is: --model {name}=REF."
+            f"{recipe}: its model {name!r} is {reference!r}, a folder on another machine. Bind it "
+            f"to a model on this one: --model {name}=REF."
         )
     return f"hf://{bare}"
 
@@ -91,7 +91,7 @@ def parse_recipe(
 
 
 def find_recipe(path_or_name: str | Path) -> Path:
-    """The file of a recipe: one's own, a bundled one, or that of a published merge.
+    """Return the file of a recipe: a local file, a bundled recipe, or a published merge's.
 
     Raises:
         RecipeError: If there is none.
@@ -109,15 +109,15 @@ def find_recipe(path_or_name: str | Path) -> Path:
     if is_folder(path):
         raise RecipeError(f"{path} is a folder; name one recipe file in it.")
     near = did_you_mean(name, names)
-    near = near if near.startswith(" Did") else " 'surgery recipe list' shows the bundled ones."
+    near = near if near.startswith(" Did") else " 'surgery recipe list' shows bundled recipes."
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@\S+)?", str(path_or_name)):
         near += f" A published merge is hf://{path_or_name}."
-    what = "file" if path.suffix in SUFFIXES else "file and no bundled recipe"
-    raise RecipeError(f"there is no {what} {str(path_or_name)!r}.{near}")
+    label = "file" if path.suffix in SUFFIXES else "file and no bundled recipe"
+    raise RecipeError(f"there is no {label} {str(path_or_name)!r}.{near}")
 
 
 def _published(reference: str) -> Path:
-    """The recipe that lies beside a merge on the Hub."""
+    """Return the recipe in the repository of a merge on the Hub."""
     from surgery.checkpoint.hub import fetch_file
     from surgery.checkpoint.open import split_hub_id
 
@@ -135,7 +135,7 @@ def bundled_recipes() -> dict[str, Recipe]:
     """Return the bundled recipes that can be run or bound, by name, in alphabetical order.
 
     Returns:
-        Recipes by name; files that only others extend have no steps and are left out.
+        Recipes by name; files without steps, which others extend, are omitted.
 
     Example:
         >>> import surgery
@@ -156,7 +156,7 @@ def bundled_recipes() -> dict[str, Recipe]:
 
 def _parse(text: str, file: str, path: Path | None, models: Mapping[str, str]) -> Recipe:
     """Return the recipe of a text."""
-    # Imported here: whoever only wants a plan's dataclasses does not wait for pydantic.
+    # Imported here, because pydantic is slow to load and plans do not need it.
     from surgery.recipe.lower import lower
 
     root = _extended(text, file, path)
@@ -178,14 +178,14 @@ def _default_name(path: Path | None, file: str) -> str:
     """Return the name of a recipe that gives none: for a bundled one, the name people ask for."""
     if path is None:
         return Path(file).stem.strip("<>") or "recipe"
-    here, bundle = path.resolve(), bundled_folder().resolve()
-    if here.is_relative_to(bundle):
-        return here.relative_to(bundle).with_suffix("").as_posix()
+    resolved, bundle = path.resolve(), bundled_folder().resolve()
+    if resolved.is_relative_to(bundle):
+        return resolved.relative_to(bundle).with_suffix("").as_posix()
     return path.stem
 
 
 def _validate(root: Node) -> RecipeModel:
-    """Hold the plain values against the schema."""
+    """Validate the plain values against the schema."""
     from pydantic import ValidationError
 
     from surgery.recipe.schema import RecipeModel

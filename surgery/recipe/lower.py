@@ -49,7 +49,7 @@ def lower(
             against its rules.
     """
     models = _bind(model, bindings)
-    _known(model.base, models, "base", root.walk(("base",)).place)
+    _check_model(model.base, models, "base", root.walk(("base",)).place)
     return Recipe(
         name=model.name or name,
         description=model.description,
@@ -89,7 +89,7 @@ def _bind(model: RecipeModel, bindings: Mapping[str, str]) -> dict[str, Referenc
     return models
 
 
-def _known(name: str, models: Mapping[str, object], key: str, place: Place) -> None:
+def _check_model(name: str, models: Mapping[str, object], key: str, place: Place) -> None:
     """Refuse a model that the recipe does not name."""
     if name not in models:
         raise RecipeError(f"{key}: no model is called {name!r}.{did_you_mean(name, models)}", place)
@@ -105,7 +105,7 @@ def _step(
     for key in ("from", "plus", "minus", "base"):
         named = node.get(key)
         if named is not None and named.value is not None:
-            _known(str(named.value), models, key, named.place)
+            _check_model(str(named.value), models, key, named.place)
     if isinstance(step, TransplantStep):
         return Transplant(_selector(node, "transplant"), step.source, node.place)
     if isinstance(step, InterpolateStep):
@@ -118,8 +118,8 @@ def _step(
 
 def _selector(node: Node, key: str) -> Selector:
     """Return the selector at `key`: one text, or several to be united."""
-    found = node.walk((key,))
-    items = found.value if isinstance(found.value, list) else [found]
+    child = node.walk((key,))
+    items = child.value if isinstance(child.value, list) else [child]
     terms: list[Term] = []
     for item in items:
         assert isinstance(item.value, str)  # the schema has looked
@@ -134,8 +134,8 @@ def _merge(
     method = METHODS[step.method]
     listed = node.walk(("models",))
     for index, name in enumerate(step.models):
-        at = listed.place_of(name if isinstance(listed.value, dict) else index)
-        _known(name, models, "models", at)
+        place = listed.place_of(name if isinstance(listed.value, dict) else index)
+        _check_model(name, models, "models", place)
     base = step.base
     if base is not None and method.base is BaseRule.IGNORED:
         raise RecipeError(f"base: {method.name} takes no base.", node.place_of("base"))
@@ -167,15 +167,15 @@ def _own_parameters(
     return {
         name: {
             key: value
-            for key, value in {**common, **own}.items()
+            for key, value in {**common, **parameters}.items()
             if name != base or scopes[key] is not Scope.NON_BASE
         }
-        for name, own in step.models.items()
+        for name, parameters in step.models.items()
     }
 
 
 def _of_scope(values: Mapping[str, Scalar], method: Method, *, shared: bool) -> dict[str, Scalar]:
-    """Return the parameters that hold for all models at once, or the others."""
+    """Return the parameters that apply to all models, or the others."""
     names = {p.name for p in method.parameters if (p.scope is Scope.SHARED) == shared}
     return {name: value for name, value in values.items() if name in names}
 
@@ -188,12 +188,12 @@ def _check_inputs(step: MergeStep, method: Method, base: str | None, place: Plac
         least = most = method.beside_base + bool(base)
     if len(names) < least or (most is not None and len(names) > most):
         if most is None:
-            wanted = f"at least {least}"
+            expected = f"at least {least}"
         else:
-            wanted = f"exactly {most}" if most == least else f"{least} to {most}"
+            expected = f"exactly {most}" if most == least else f"{least} to {most}"
         plural = "" if most == 1 else "s"
         raise RecipeError(
-            f"models: {method.name} merges {wanted} model{plural}"
+            f"models: {method.name} merges {expected} model{plural}"
             f"{', the base included' if base else ''}; found {len(names)}: {', '.join(names)}.",
             place,
         )
@@ -201,32 +201,32 @@ def _check_inputs(step: MergeStep, method: Method, base: str | None, place: Plac
 
 def _check_names(step: MergeStep, method: Method, node: Node) -> None:
     """Every parameter must be the method's, of its type, at its level."""
-    known = {parameter.name: parameter for parameter in method.parameters}
+    by_name = {parameter.name: parameter for parameter in method.parameters}
     shared_node = node.walk(("parameters",))
     for name, value in step.parameters.items():
-        _check_value(name, value, known, method, shared_node.place_of(name))
+        _check_value(name, value, by_name, method, shared_node.place_of(name))
     for model, parameters in step.models.items():
         own_node = node.walk(("models", model))
-        own = {n: p for n, p in known.items() if p.scope is not Scope.SHARED}
+        per_model = {n: p for n, p in by_name.items() if p.scope is not Scope.SHARED}
         for name, value in parameters.items():
             place = own_node.place_of(name)
-            if name in known and name not in own:
+            if name in by_name and name not in per_model:
                 raise RecipeError(
-                    f"{name!r} holds for all models of {method.name} at once; put it under "
+                    f"{name!r} applies to all models of {method.name}; put it under "
                     f"parameters: {{{name}: {kind_of(value)}}}.",
                     place,
                 )
-            _check_value(name, value, own, method, place)
+            _check_value(name, value, per_model, method, place)
 
 
 def _check_value(
-    name: str, value: Scalar, known: Mapping[str, Parameter], method: Method, place: Place
+    name: str, value: Scalar, parameters: Mapping[str, Parameter], method: Method, place: Place
 ) -> None:
     """One parameter's name and type."""
-    if name not in known:
-        valid = did_you_mean(name, known) or " It has none."
+    if name not in parameters:
+        valid = did_you_mean(name, parameters) or " It has none."
         raise RecipeError(f"{method.name} has no parameter {name!r}.{valid}", place)
-    kind = known[name].kind
+    kind = parameters[name].kind
     fits = {
         bool: isinstance(value, bool),
         int: isinstance(value, int) and not isinstance(value, bool),
@@ -238,7 +238,7 @@ def _check_value(
 
 
 def _check_required(step: MergeStep, method: Method, base: str | None, listed: Node) -> None:
-    """Refuse a merge that leaves out a parameter without a default."""
+    """Refuse a merge that lacks a parameter without a default."""
     for parameter in method.parameters:
         if not parameter.required or parameter.name in step.parameters:
             continue
@@ -248,8 +248,8 @@ def _check_required(step: MergeStep, method: Method, base: str | None, listed: N
                 f"parameters: {{{parameter.name}: ...}}.",
                 listed.place,
             )
-        for index, (name, own) in enumerate(step.models.items()):
-            if parameter.name in own or (name == base and parameter.scope is Scope.NON_BASE):
+        for index, (name, parameters) in enumerate(step.models.items()):
+            if parameter.name in parameters or (name == base and parameter.scope is Scope.NON_BASE):
                 continue
             raise RecipeError(
                 f"{method.name} needs {parameter.name!r} for {name!r}; give it as "

@@ -64,7 +64,7 @@ class Node:
         return self.value.get(key) if isinstance(self.value, dict) else None
 
     def place_of(self, key: str | int) -> Place:
-        """Where `key` stands; the place of the whole when there is no such key."""
+        """Return the position of `key`, or of the mapping if there is no such key."""
         if isinstance(self.value, list) and isinstance(key, int) and 0 <= key < len(self.value):
             return self.value[key].place
         return self.keys.get(str(key), self.place)
@@ -126,7 +126,7 @@ def _compose(text: str, file: str, *, several: bool) -> list[Node]:
 
 
 def resolve_plain(text: str) -> Scalar:
-    """The value of a scalar written without quotes (YAML 1.2 core schema, decimal numbers)."""
+    """Return the value of an unquoted scalar (YAML 1.2 core schema, decimal numbers)."""
     if text in _NULL:
         return None
     if text in _TRUE or text in _FALSE:
@@ -255,7 +255,7 @@ class _Composer:
         return str(event.value)
 
     def place(self, event: Any) -> Place:
-        """Where an event starts."""
+        """Return the position where an event starts."""
         return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def fail(self, message: str, event: Any) -> NoReturn:
@@ -269,10 +269,10 @@ def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> tuple[str, Pl
     place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
     lines = text.splitlines()
     line = lines[place.line - 1].strip() if place.line <= len(lines) else ""
-    shown = abbreviate(line, 60)
+    excerpt = abbreviate(line, 60)
     hint = ""
     if "\t" in line or "'\\t'" in str(error.problem):
         hint = " Indent with spaces, not tabs."
     elif "!" in line or "*" in line or ("[" in line and "{" in line):
         hint = " Selectors with '*', '!' or brackets need quotes here."
-    return f"not valid YAML: {error.problem or error.context}, at {shown!r}.{hint}", place
+    return f"not valid YAML: {error.problem or error.context}, at {excerpt!r}.{hint}", place

@@ -104,7 +104,7 @@ Step: TypeAlias = Transplant | Interpolate | Add | Merge
 
 @dataclass(frozen=True)
 class Output:
-    """How the result is written.
+    """Format of the output.
 
     Attributes:
         dtype: Element type of floating-point tensors; None keeps the base's.

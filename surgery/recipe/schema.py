@@ -1,4 +1,4 @@
-"""What may stand in a recipe's YAML. The JSON schema for editors comes out of these same classes.
+"""The schema of a recipe's YAML. The JSON schema for editors is generated from these classes.
 
 Every check that can fail in more than one way is one function that says what it found and what it
 wants, so that a person reads one sentence and not a union's worth of alternatives.
@@ -84,9 +84,9 @@ _MERGE_MODELS = {
 }
 
 
-def fail(message: str, *at: str | int) -> NoReturn:
+def fail(message: str, *path: str | int) -> NoReturn:
     """Refuse a value; `at` leads from it to the part that is wrong."""
-    raise PydanticCustomError("recipe", "{message}", {"message": message, "at": at})
+    raise PydanticCustomError("recipe", "{message}", {"message": message, "at": path})
 
 
 def kind_of(value: object) -> str:
@@ -114,11 +114,11 @@ def _one_line(value: str | None) -> str | None:
     return value
 
 
-def _number(value: object, *at: str | int) -> float:
+def _number(value: object, *path: str | int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        fail(f"expected a number, found {kind_of(value)}", *at)
+        fail(f"expected a number, found {kind_of(value)}", *path)
     if abs(value) > _FLOAT32_MAX:
-        fail(f"expected a number that float32 can hold, found {kind_of(value)}", *at)
+        fail(f"expected a number that float32 can hold, found {kind_of(value)}", *path)
     return float(value)
 
 
@@ -146,27 +146,27 @@ def _fractions(value: object) -> tuple[float, ...]:
 
 def _selector(value: object) -> list[str]:
     items: list[Any] = value if isinstance(value, list) else [value]
-    wanted = "expected a selector such as 'language[9:18].mlp'"
+    expectation = "expected a selector such as 'language[9:18].mlp'"
     if not items:
-        fail(f"{wanted}, found an empty list")
+        fail(f"{expectation}, found an empty list")
     for index, item in enumerate(items):
-        at = [index] if isinstance(value, list) else []
+        position = [index] if isinstance(value, list) else []
         if not isinstance(item, str):
-            fail(f"{wanted}, found {kind_of(item)}", *at)
+            fail(f"{expectation}, found {kind_of(item)}", *position)
     return items
 
 
 def _size(value: object) -> int:
-    wanted = "expected a size such as 5GB or 200MB, or a number of bytes"
+    expected = "expected a size such as 5GB or 200MB, or a number of bytes"
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
     else:
-        found = _SIZE.match(value.strip()) if isinstance(value, str) else None
-        if found is None:
-            fail(f"{wanted}, found {kind_of(value)}")
-        size = int(float(found[1]) * _UNITS[found[2].upper()])
+        match = _SIZE.match(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            fail(f"{expected}, found {kind_of(value)}")
+        size = int(float(match[1]) * _UNITS[match[2].upper()])
     if size < 1:
-        fail(f"{wanted}, found {kind_of(value)}")
+        fail(f"{expected}, found {kind_of(value)}")
     return size
 
 
@@ -177,15 +177,15 @@ def _dtype(value: object) -> str:
     return value
 
 
-def _pair(value: object, *at: str | int) -> tuple[int, int]:
-    wanted = "expected two layers, the first of mid and the first of late, such as [8, 20]"
+def _pair(value: object, *path: str | int) -> tuple[int, int]:
+    expected = "expected two layers, the first of mid and the first of late, such as [8, 20]"
     if not isinstance(value, list) or len(value) != 2:
-        fail(f"{wanted}, found {kind_of(value)}", *at)
+        fail(f"{expected}, found {kind_of(value)}", *path)
     for item in value:
         if isinstance(item, bool) or not isinstance(item, int):
-            fail(f"{wanted}, found {kind_of(item)} in it", *at)
+            fail(f"{expected}, found {kind_of(item)} in it", *path)
     if not 0 < value[0] < value[1]:
-        fail(f"{wanted}, in ascending order and above 0, found {value}", *at)
+        fail(f"{expected}, in ascending order and above 0, found {value}", *path)
     return value[0], value[1]
 
 
@@ -199,33 +199,36 @@ def _cuts(value: object) -> dict[Component, tuple[int, int]]:
     return {Component(name): _pair(pair, name) for name, pair in value.items()}
 
 
-def _scalars(value: object, *at: str | int) -> dict[str, float | int | bool]:
+def _scalars(value: object, *path: str | int) -> dict[str, float | int | bool]:
     if not isinstance(value, dict):
-        fail(f"expected parameters such as {{weight: 0.5}}, found {kind_of(value)}", *at)
+        fail(f"expected parameters such as {{weight: 0.5}}, found {kind_of(value)}", *path)
     for name, item in value.items():
         if isinstance(item, list):
             fail(
                 f"{name} takes one number; for other values in other layers, write one merge step "
                 f"per range of layers",
-                *at,
+                *path,
                 name,
             )
         if not isinstance(item, bool):
-            _number(item, *at, name)
+            _number(item, *path, name)
     return dict(value)
 
 
 def _merge_models(value: object) -> dict[str, dict[str, float | int | bool]]:
-    wanted = "expected the names of models, [in, rl], or models with parameters, {rl: {weight: 1}}"
+    expected = (
+        "expected the names of models, [in, rl], or models with parameters, {rl: {weight: 1}}"
+    )
     if isinstance(value, dict) and value:
         return {
-            name: {} if found is None else _scalars(found, name) for name, found in value.items()
+            name: {} if parameters is None else _scalars(parameters, name)
+            for name, parameters in value.items()
         }
     if not isinstance(value, list) or not value:
-        fail(f"{wanted}, found {kind_of(value) if value or value is None else 'none'}")
+        fail(f"{expected}, found {kind_of(value) if value or value is None else 'none'}")
     for index, name in enumerate(value):
         if not isinstance(name, str):
-            fail(f"{wanted}, found {kind_of(name)}", index)
+            fail(f"{expected}, found {kind_of(name)}", index)
         if name in value[:index]:
             fail(f"{name!r} is named twice", index)
     return {name: {} for name in value}
@@ -267,34 +270,34 @@ class Strict(BaseModel):
 class AdapterModel(Strict):
     """A base model with a PEFT LoRA adapter on top."""
 
-    base: str = Field(min_length=1, description="The model the adapter was trained on.")
-    adapter: str = Field(min_length=1, description="Folder or Hub id of the adapter.")
+    base: str = Field(min_length=1, description="Base model of the adapter.")
+    adapter: str = Field(min_length=1, description="Folder or Hub repository of the adapter.")
 
 
 class TransplantStep(Strict):
     """Take the selected tensors from another model, bit for bit."""
 
-    transplant: SelectorField = Field(description="Which tensors.")
-    source: ModelName = Field(alias="from", description="The model they come from.")
+    transplant: SelectorField = Field(description="Selector of the tensors.")
+    source: ModelName = Field(alias="from", description="Source model.")
 
 
 class InterpolateStep(Strict):
     """Put the selected tensors between the base's and another model's."""
 
-    interpolate: SelectorField = Field(description="Which tensors.")
-    source: ModelName = Field(alias="from", description="The model at t = 1; the base is at 0.")
+    interpolate: SelectorField = Field(description="Selector of the tensors.")
+    source: ModelName = Field(alias="from", description="Model at t = 1; the base is at t = 0.")
     method: Annotated[
         Literal["linear", "slerp"], *_checked(_interpolation, {"enum": ["linear", "slerp"]})
-    ] = Field(default="linear", description="Along a line or along a great circle.")
+    ] = Field(default="linear", description="Interpolation along a line or a great circle.")
     t: Fractions = Field(description="One number, or anchors spread over the selected layers.")
 
 
 class AddStep(Strict):
     """Task arithmetic: base + weight * (plus - minus)."""
 
-    add: SelectorField = Field(description="Which tensors.")
-    plus: ModelName = Field(description="The model whose change is wanted.")
-    minus: ModelName = Field(description="The model that change starts from.")
+    add: SelectorField = Field(description="Selector of the tensors.")
+    plus: ModelName = Field(description="Model whose change is added.")
+    minus: ModelName = Field(description="Model from which the change is measured.")
     weight: Anchors = Field(
         default=(1.0,), description="One number, or anchors spread over the selected layers."
     )
@@ -303,27 +306,27 @@ class AddStep(Strict):
 class MergeStep(Strict):
     """Make the selected tensors with any of mergekit's methods."""
 
-    merge: SelectorField = Field(description="Which tensors.")
+    merge: SelectorField = Field(description="Selector of the tensors.")
     method: Annotated[str, *_checked(_method, {"enum": list(METHODS)})] = Field(
         description="The method, by mergekit's name."
     )
     models: Annotated[
         dict[str, dict[str, float | int | bool]], *_checked(_merge_models, _MERGE_MODELS)
-    ] = Field(description="The models, by name, with the parameters each has of its own.")
+    ] = Field(description="Models by name, each with its own parameters.")
     base: ModelName | None = Field(
-        default=None, description="The model deltas are taken from; the recipe's base when absent."
+        default=None, description="Base model of the deltas; the recipe's base by default."
     )
     parameters: Annotated[dict[str, float | int | bool], *_checked(_scalars, _SCALARS)] = Field(
-        default_factory=dict, description="Parameters that hold for all models."
+        default_factory=dict, description="Parameters for all models."
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Where random methods start.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of random methods.")
 
 
 class OutputModel(Strict):
-    """How the result is written."""
+    """Format of the output."""
 
     dtype: Annotated[str, *_checked(_dtype, {"enum": list(DTYPES)})] | None = Field(
-        default=None, description="Element type of the weights; the base's when absent."
+        default=None, description="Element type of the weights; the base's by default."
     )
     max_shard_size: (
         Annotated[
@@ -342,11 +345,11 @@ class OutputModel(Strict):
             ),
         ]
         | None
-    ) = Field(default=None, description="Most bytes in one file, such as 5GB.")
+    ) = Field(default=None, description="Maximum size of a weight file, such as 5GB.")
 
 
 class RegionsModel(Strict):
-    """Where early, mid and late begin and end."""
+    """Boundaries of early, mid and late."""
 
     cuts: Annotated[
         dict[Component, tuple[int, int]],
@@ -400,21 +403,24 @@ class RecipeModel(Strict):
         description="Recipes to start from, as paths next to this file or bundled names.",
     )
     name: Annotated[str | None, AfterValidator(_one_line)] = Field(
-        default=None, min_length=1, max_length=200, description="Its name."
+        default=None, min_length=1, max_length=200, description="Name."
     )
     description: Annotated[str, AfterValidator(_plain)] = Field(
-        default="", description="What it is for."
+        default="", description="Purpose, as free text; it appears on the model card."
     )
     models: dict[ModelName, ModelValue] = Field(
         min_length=1,
-        description="Names to folders, Hub ids or adapters; null is bound with --model NAME=REF.",
+        description="Models by name: folders, Hub repositories or adapters; null is bound with "
+        "--model NAME=REF.",
     )
-    base: ModelName = Field(
-        description="The model every tensor comes from unless a step says otherwise."
+    base: ModelName = Field(description="Model that supplies every tensor that no step selects.")
+    regions: RegionsModel | None = Field(
+        default=None, description="Boundaries of early, mid and late; thirds by default."
     )
-    regions: RegionsModel | None = Field(default=None, description="Where regions are cut.")
-    steps: list[StepModel] = Field(description="What comes from elsewhere.")
-    output: OutputModel = Field(default_factory=OutputModel, description="How it is written.")
+    steps: list[StepModel] = Field(
+        description="Steps that replace tensors of the base; each tensor at most once."
+    )
+    output: OutputModel = Field(default_factory=OutputModel, description="Format of the output.")
     vocabulary: Literal["same", "ignore"] = Field(
-        default="same", description="Whether models with other vocabularies are refused."
+        default="same", description="`ignore` accepts models whose tokenizers differ."
     )

@@ -6,7 +6,7 @@
     span     = layer | [ layer ] ":" [ layer ] | "early" | "mid" | "late"
     leaf     = name { "." name }           a name may hold * wildcards, which never cross a dot
 
-Terms are united; terms with `!` are taken away from the union, whatever their order. A leaf pattern
+Terms are joined; terms with `!` are removed from the union, in any order. A leaf pattern
 matches from the start of what follows the module: `q_proj` matches `q_proj.weight` and
 `q_proj.bias`, `experts.*.up_proj` every expert's. `surgery.recipe.grammar` reads this, this module
 gives it meaning.
@@ -89,7 +89,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Selector:
-    """Which tensors a step is about."""
+    """The tensors that a step changes."""
 
     terms: tuple[Term, ...]
 
@@ -108,18 +108,18 @@ class Selector:
                 stack.
         """
         cuts = cuts or {}
-        kept: set[Site] = set()
+        used: set[Site] = set()
         dropped: set[Site] = set()
         for term in self.terms:
-            (dropped if term.exclude else kept).update(_match_term(term, architecture, cuts))
+            (dropped if term.exclude else used).update(_match_term(term, architecture, cuts))
         if all(term.exclude for term in self.terms):
-            kept = set(architecture.sites.values())
-        kept -= dropped
-        chosen = tuple(site for site in architecture.sites.values() if site in kept)
-        if not chosen:
+            used = set(architecture.sites.values())
+        used -= dropped
+        selected = tuple(site for site in architecture.sites.values() if site in used)
+        if not selected:
             place = self.terms[0].place
             raise RecipeError(f"selector '{self}' excludes everything that it picks.", place)
-        return chosen
+        return selected
 
     def layers(
         self, architecture: Architecture, cuts: Cuts | None = None
@@ -129,14 +129,14 @@ class Selector:
         Raises:
             RecipeError: As `match` does.
         """
-        found: dict[Component, set[int]] = {}
+        result: dict[Component, set[int]] = {}
         for site in self.match(architecture, cuts):
             if site.layer is not None:
-                found.setdefault(site.component, set()).add(site.layer)
-        return {component: tuple(sorted(layers)) for component, layers in found.items()}
+                result.setdefault(site.component, set()).add(site.layer)
+        return {component: tuple(sorted(layers)) for component, layers in result.items()}
 
     def describe(self, architecture: Architecture | None = None, cuts: Cuts | None = None) -> str:
-        """Say it for people, with inclusive layer numbers: `language layers 9-17, mlp`.
+        """Return a readable form with inclusive layer numbers: `language layers 9-17, mlp`.
 
         Args:
             architecture: Resolves names and open ends into layer numbers where given.
@@ -145,9 +145,9 @@ class Selector:
         Raises:
             RecipeError: If a layer lies beyond the architecture's.
         """
-        wanted = [_describe_term(t, architecture, cuts or {}) for t in self.terms if not t.exclude]
+        terms = [_describe_term(t, architecture, cuts or {}) for t in self.terms if not t.exclude]
         without = [_describe_term(t, architecture, cuts or {}) for t in self.terms if t.exclude]
-        text = "; ".join(wanted) or "everything"
+        text = "; ".join(terms) or "everything"
         return f"{text} without {'; '.join(without)}" if without else text
 
 
@@ -157,7 +157,7 @@ def _match_term(term: Term, architecture: Architecture, cuts: Cuts) -> list[Site
     if term.spans is not None and term.component is not None:
         layers = _resolve(term, architecture, cuts)
     leaf = _leaf_pattern(term.leaf)
-    found = [
+    sites = [
         site
         for site in architecture.sites.values()
         if (term.component is None or site.component is term.component)
@@ -165,9 +165,9 @@ def _match_term(term: Term, architecture: Architecture, cuts: Cuts) -> list[Site
         and (term.module is None or site.module is term.module)
         and (leaf is None or leaf.match(site.leaf))
     ]
-    if not found:
+    if not sites:
         raise RecipeError(_nothing(term, architecture), term.place)
-    return found
+    return sites
 
 
 @lru_cache(maxsize=256)
@@ -210,10 +210,10 @@ def _span_layers(span: Span, term: Term, count: int, cuts: Cuts) -> range:
         start = 0 if span.start is None else span.start + (count if span.start < 0 else 0)
         stop = count if span.stop is None else span.stop + (count if span.stop < 0 else 0)
     if not 0 <= start < stop <= count:
-        why = "holds no layer" if 0 <= stop <= start <= count else "is out of range"
+        reason = "holds no layer" if 0 <= stop <= start <= count else "is out of range"
         raise RecipeError(
-            f"'{span}' in '{term}' {why}: {term.component} has {count} layers, 0..{count - 1}; "
-            f"ranges leave out their end, so all of them is '0:{count}'.",
+            f"'{span}' in '{term}' {reason}: {term.component} has {count} layers, 0..{count - 1}; "
+            f"ranges exclude their end, so all layers are '0:{count}'.",
             term.place,
         )
     return range(start, stop)
@@ -236,7 +236,7 @@ def _region(region: Region, term: Term, count: int, cuts: Cuts) -> range:
 
 
 def _nothing(term: Term, architecture: Architecture) -> str:
-    """Say that a term matches nothing, and what there is."""
+    """Return the error for a term without a match, with the available sites."""
     inside = [
         site
         for site in architecture.sites.values()
@@ -250,16 +250,16 @@ def _nothing(term: Term, architecture: Architecture) -> str:
         )
     count = architecture.layers.get(term.component, 0) if term.component else 0
     layers = f"; it has {count} layers, 0..{count - 1}" if count else ""
-    told = f"'{term}' matches no tensor of {term.component or 'this model'}{layers}."
+    text = f"'{term}' matches no tensor of {term.component or 'this model'}{layers}."
     if term.leaf is None:
         modules = dict.fromkeys(site.module.value for site in inside)
-        return f"{told} Its modules: {', '.join(modules)}."
+        return f"{text} Its modules: {', '.join(modules)}."
     if term.module is None and term.leaf not in {module.value for module in Module}:
         near = did_you_mean(term.leaf, [module.value for module in Module])
         if near.startswith(" Did"):
-            return told + near
+            return text + near
     same = [site for site in inside if term.module is None or site.module is term.module]
-    return told + did_you_mean(term.leaf, _leaf_names(same or inside))
+    return text + did_you_mean(term.leaf, _leaf_names(same or inside))
 
 
 def _leaf_names(sites: Iterable[Site]) -> list[str]:

@@ -1,4 +1,4 @@
-"""pydantic's findings to one sentence with a place."""
+"""Translation of pydantic's errors to one sentence with a position."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surgery.recipe.nodes import Node
 
     Holder: TypeAlias = tuple[str, type[BaseModel]]
-    """What a key stands in: its name for people, and what may stand there."""
+    """The container of a key: its name for messages, and the keys it may have."""
 
 _RECIPE: Holder = ("the recipe", RecipeModel)
 _TAGGED: dict[str | int, Holder] = {
@@ -58,18 +58,18 @@ _NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter or '_'"
 def translate(error: ValidationError, root: Node, top: Holder = _RECIPE) -> RecipeError:
     """Return the first error, in the order of the text.
 
-    Unknown keys go before missing ones: a misspelled key is both.
+    Unknown keys are reported before missing keys: a misspelled key is both.
 
     Args:
         error: What pydantic found.
         root: The text with places.
         top: What the text is, and what may stand in it.
     """
-    found = [
+    faults = [
         (_rank(detail), *_explain(detail, root, top)) for detail in error.errors(include_url=False)
     ]
-    found.sort(key=lambda item: (item[0], item[2].line, item[2].column))
-    _, message, place = found[0]
+    faults.sort(key=lambda item: (item[0], item[2].line, item[2].column))
+    _, message, place = faults[0]
     return RecipeError(message if message.endswith((".", "?")) else f"{message}.", place)
 
 
@@ -100,16 +100,16 @@ def _explain(detail: ErrorDetails, root: Node, top: Holder) -> tuple[str, Place]
 
 def _wrong(detail: ErrorDetails, node: Node, key: str) -> tuple[str, Place]:
     """Describe a value of the wrong kind for its key."""
-    context, found = detail.get("ctx", {}), kind_of(detail["input"])
+    context, kind = detail.get("ctx", {}), kind_of(detail["input"])
     if detail["type"] == "recipe":
         return f"{key}: {context['message']}", _inner(node, tuple(context.get("at", ())))
     if detail["type"] == "literal_error":
         near = did_you_mean(str(detail["input"]), _choices(detail))
-        return f"{key}: unknown value {found}.{near}", node.place
+        return f"{key}: unknown value {kind}.{near}", node.place
     patterned = detail["type"] == "string_pattern_mismatch"
-    wanted = _NAME_RULE if patterned else _EXPECTED.get(detail["type"])
-    told = f"expected {wanted.format(**context)}" if wanted else detail["msg"]
-    return f"{key}: {told}, found {found}", node.place
+    template = _NAME_RULE if patterned else _EXPECTED.get(detail["type"])
+    text = f"expected {template.format(**context)}" if template else detail["msg"]
+    return f"{key}: {text}, found {kind}", node.place
 
 
 def _choices(detail: ErrorDetails) -> list[str]:
@@ -129,10 +129,10 @@ def _no_kind(node: Node) -> tuple[str, Place]:
     kinds = ", ".join(STEP_KINDS)
     if not isinstance(node.value, dict):
         return f"a step is a mapping with one of {kinds}; found {kind_of(node.plain())}", node.place
-    given = [kind for kind in STEP_KINDS if kind in node.value]
-    if given:
-        told = " and ".join(repr(kind) for kind in given)
-        return f"one step cannot be {told} at once; write two steps", node.place_of(given[1])
+    value = [kind for kind in STEP_KINDS if kind in node.value]
+    if value:
+        text = " and ".join(repr(kind) for kind in value)
+        return f"one step cannot be {text}; write two steps", node.place_of(value[1])
     for key in node.value:
         near = did_you_mean(key, STEP_KINDS)
         if near.startswith(" Did"):
@@ -156,12 +156,12 @@ def _holder(loc: tuple[str | int, ...], top: Holder) -> Holder:
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
     """Return the model of a field that holds one, or may."""
-    found = [
-        one
-        for one in (annotation, *get_args(annotation))
-        if isinstance(one, type) and hasattr(one, "model_fields")
+    models = [
+        candidate
+        for candidate in (annotation, *get_args(annotation))
+        if isinstance(candidate, type) and hasattr(candidate, "model_fields")
     ]
-    return found[0] if found else None
+    return models[0] if models else None
 
 
 def _fields(holder: type[BaseModel]) -> dict[str, str]:
@@ -180,11 +180,11 @@ def _node(root: Node, loc: tuple[str | int, ...]) -> Node:
     return node
 
 
-def _inner(node: Node, at: tuple[str | int, ...]) -> Place:
+def _inner(node: Node, path: tuple[str | int, ...]) -> Place:
     """Return the place of a part of a value; of its key, when the part is a key."""
-    for step in at[:-1]:
+    for step in path[:-1]:
         node = node.walk((step,))
-    return node.place_of(at[-1]) if at else node.place
+    return node.place_of(path[-1]) if path else node.place
 
 
 def _key(loc: tuple[str | int, ...], top: Holder) -> str:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 MAX_LINES: Final = 58
-"""Lines of a `repr`: more than a screen hides what stands before it."""
+"""Maximum lines of a `repr`, so that it fits on a screen."""
 
 _WIDTH: Final = 100
-_DRAWN: Final = b'<svg class="rich-terminal"'
+_SVG_OPENING: Final = b'<svg class="rich-terminal"'
 _PAGE: Final = '<pre style="line-height:1.2;font-family:monospace;white-space:pre">{code}</pre>'
 
 
@@ -50,8 +50,10 @@ def write_svg(drawing: RenderableType, path: Path, title: str) -> None:
     console.print(drawing)
     # rich numbers its CSS classes by content; a fixed id keeps the file the same every time.
     svg = console.export_svg(title=one_line(title), unique_id="plan")
-    if path.is_file() and not path.read_bytes().startswith(_DRAWN):
-        raise ExecutionError(f"{path} is no picture of a plan, and is not replaced. Name another.")
+    if path.is_file() and not path.read_bytes().startswith(_SVG_OPENING):
+        raise ExecutionError(
+            f"{path} is not a picture of a plan, and is not replaced. Name another."
+        )
     put(path, lambda draft: draft.write_text(svg, encoding="utf-8"))
 
 

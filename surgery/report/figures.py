@@ -73,20 +73,20 @@ def figure(run: RunTables, name: str | None = None) -> Figure:
 
     names = FIGURES.get(run.kind, {})
     if not names:
-        raise SurgeryError(f"a run of kind {run.kind.label} has no figure. Its tables are enough.")
+        raise SurgeryError(f"a run of kind {run.kind.label} has no figure. Use its tables.")
     name = name or next(iter(names))
     if name not in names:
         raise SurgeryError(
             f"a {run.kind.label} run has no figure {name!r}.{did_you_mean(name, names)}"
         )
     with style.context(["default", RC]):  # type: ignore[list-item]
-        drawn = _function(names[name])(run)
-    if drawn is None:
+        chart = _function(names[name])(run)
+    if chart is None:
         raise SurgeryError(
             f"this {run.kind.label} run has nothing that the figure {name!r} shows. "
             f"Figures of such runs: {', '.join(names)}."
         )
-    return literal(drawn)
+    return literal(chart)
 
 
 def write_figures(run: RunTables, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -111,24 +111,24 @@ def write_figures(run: RunTables, folder: Path, formats: Sequence[str] = ("png",
     from surgery.report.literal import literal
     from surgery.report.style import RC
 
-    for wanted in formats:
-        if wanted not in _METADATA:
+    for suffix in formats:
+        if suffix not in _METADATA:
             raise SurgeryError(
-                f"no figure format {wanted!r}. Expected any of {', '.join(_METADATA)}."
+                f"no figure format {suffix!r}. Expected any of {', '.join(_METADATA)}."
             )
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with style.context(["default", RC]):  # type: ignore[list-item]
         for name, home in FIGURES.get(run.kind, {}).items():
-            for wanted in _METADATA:
-                path = folder / f"{name}.{wanted}"
+            for suffix in _METADATA:
+                path = folder / f"{name}.{suffix}"
                 # A figure that was drawn before is laid out a little differently.
-                drawn = _function(home)(run) if wanted in formats else None
-                if drawn is None:
+                chart = _function(home)(run) if suffix in formats else None
+                if chart is None:
                     path.unlink(missing_ok=True)
                     continue
-                how: dict[str, Any] = {"format": wanted, "metadata": _METADATA[wanted]}
-                written.append(put(path, partial(literal(drawn).savefig, **how)))
+                options: dict[str, Any] = {"format": suffix, "metadata": _METADATA[suffix]}
+                written.append(put(path, partial(literal(chart).savefig, **options)))
     return written
 
 

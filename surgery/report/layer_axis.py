@@ -1,4 +1,4 @@
-"""What axes of layers have in common: numbers that do not touch, names that have room."""
+"""Layer axes: tick numbers that do not touch, names that fit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _CHARACTER = 0.05  # inches, in 7 points
 
 
 def numbered(layers: range, inch: float) -> list[int]:
-    """Return the layers whose numbers are shown: round ones, the first and the last.
+    """Return the layers whose numbers are shown: round numbers, the first and the last.
 
     Args:
         layers: All of them.

@@ -70,10 +70,10 @@ def layers_figure(plan: Plan) -> Figure:
             page.text(_EDGE, page.y + 0.1, line, _TITLE, weight="bold")
             page.y += 0.2
         page.y += _UNDER_TITLE
-        drawn = rows(plan)
-        _Stack(page, drawn, key).draw()
+        layer_rows = rows(plan)
+        _Stack(page, layer_rows, key).draw()
         page.y += 0.1
-        _legend(page, list(entries(plan, key, drawn)), key)
+        _legend(page, list(entries(plan, key, layer_rows)), key)
         return page.done()
 
 
@@ -105,13 +105,13 @@ class _Page:
         self.text(x + width / 2, self.y + _ROW / 2, mark, points, ha="center", color="black")
 
     def width(self, text: str, points: float, bold: bool = False) -> float:
-        """How wide a line is."""
+        """Return the width of a line."""
         font = FontProperties(size=points, weight="bold" if bold else "normal")
         width, _, _ = self._renderer.get_text_width_height_descent(text, font, ismath=False)
         return float(width) / self.figure.dpi
 
     def shortened(self, word: str, room: float, points: float, bold: bool = False) -> str:
-        """Return a word without its beginning if it is too long; the end tells references apart."""
+        """Return a word without its beginning if it is too long; references differ in their end."""
         if self.width(word, points, bold) <= room:
             return word
         starts = range(1, len(word))
@@ -142,11 +142,11 @@ class _Page:
 class _Stack:
     """The rows; a component with very many layers is folded into bands of them."""
 
-    def __init__(self, page: _Page, drawn: Sequence[LayerRow], key: Key) -> None:
+    def __init__(self, page: _Page, layer_rows: Sequence[LayerRow], key: Key) -> None:
         self.page = page
-        self.groups = list(components(drawn))
+        self.groups = list(components(layer_rows))
         self.key = key
-        self.left = _EDGE + _GAP + min(_LABELS, max(map(self._extent, drawn), default=0.0))
+        self.left = _EDGE + _GAP + min(_LABELS, max(map(self._extent, layer_rows), default=0.0))
         room = WIDTH - _EDGE - self.left
         longest = max((len(group[0].layers) for group in self.groups), default=1)
         self.bands = max(1, -(-longest // int(room / _NARROWEST)))
@@ -172,7 +172,7 @@ class _Stack:
             yield layers[start : start + self.per_band]
 
     def _row(self, row: LayerRow, band: Sequence[int]) -> None:
-        """Draw a row over some layers; a heading without cells stands beside the layer numbers."""
+        """Draw a row over some layers; a heading without cells is next to the layer numbers."""
         page = self.page
         x, look = _EDGE + row.depth * _INDENT, _weight(row)
         beside_ruler = bool(band) and not row.cells and row.depth == 0
@@ -192,7 +192,7 @@ class _Stack:
         page.y += _ROW + _BETWEEN_ROWS
 
     def _ruler(self, group: Sequence[LayerRow], band: Sequence[int]) -> None:
-        """Layer numbers above their cells; those that would touch are left out."""
+        """Draw layer numbers above their cells; numbers that would touch are omitted."""
         taken: list[tuple[float, float]] = []
         for layer in numbered(group, band):
             middle = self.left + (band.index(layer) + 0.5) * self.cell
@@ -212,24 +212,24 @@ def _weight(row: LayerRow) -> str:
     return "bold" if row.depth == 0 else "normal"
 
 
-def _legend(page: _Page, shown: Sequence[LegendEntry], key: Key) -> None:
+def _legend(page: _Page, legend_entries: Sequence[LegendEntry], key: Key) -> None:
     """Draw the meaning of letters, digits and colours, with tensors and bytes."""
-    counts = [_counts(entry) for entry in shown]
-    right = [max(page.width(told[i], _TEXT) for told in counts) for i in (0, 1)]
+    counts = [_counts(entry) for entry in legend_entries]
+    right = [max(page.width(amount[i], _TEXT) for amount in counts) for i in (0, 1)]
     ends = WIDTH - _EDGE - right[1] - _GAP, WIDTH - _EDGE
-    names = min(_NAMES, max(page.width(entry.name, _TEXT) for entry in shown))
-    left = _EDGE + _SWATCH + _GAP, _EDGE + _SWATCH + names + 2 * _GAP
-    room = ends[0] - right[0] - _GAP - left[1]
-    for entry, told in zip(shown, counts, strict=True):
+    names = min(_NAMES, max(page.width(entry.name, _TEXT) for entry in legend_entries))
+    left_edges = _EDGE + _SWATCH + _GAP, _EDGE + _SWATCH + names + 2 * _GAP
+    room = ends[0] - right[0] - _GAP - left_edges[1]
+    for entry, amount in zip(legend_entries, counts, strict=True):
         page.cell(_EDGE, _SWATCH, key.colour(entry.cell), entry.mark)
         columns = (
             page.wrapped(entry.name, names, _TEXT),
-            page.wrapped(entry.told, room, _TEXT),
+            page.wrapped(entry.meaning, room, _TEXT),
         )
-        for x, lines in zip(left, columns, strict=True):
+        for x, lines in zip(left_edges, columns, strict=True):
             for i, line in enumerate(lines):
                 page.text(x, page.y + _ROW / 2 + i * _LINE, line, _TEXT)
-        for x, text in zip(ends, told, strict=True):
+        for x, text in zip(ends, amount, strict=True):
             page.text(x, page.y + _ROW / 2, text, _TEXT, ha="right")
         page.y += _ROW + (max(map(len, columns)) - 1) * _LINE + 2 * _BETWEEN_ROWS
 

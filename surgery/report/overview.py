@@ -1,4 +1,4 @@
-"""All of a plan for people: picture, steps, what becomes of every tensor, what it needs."""
+"""The printed form of a plan: picture, steps, tensor counts, memory and disk."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def needs(plan: Plan, memory: int) -> Text:
     moved = "all moved byte for byte"
     if computed:
         moved = f"{size_text(computed)} computed, the rest moved byte for byte"
-    told = f"{size_text(plan.nbytes)} in {quantity(len(plan.shards), 'file')}, {dtypes}; {moved}"
-    return Text.assemble(("output ", "bold"), f"{told}; memory at most {size_text(memory)}")
+    output = f"{size_text(plan.nbytes)} in {quantity(len(plan.shards), 'file')}, {dtypes}; {moved}"
+    return Text.assemble(("output ", "bold"), f"{output}; memory at most {size_text(memory)}")
 
 
 def fetch_line(name: str, cost: Fetch) -> Text:
@@ -71,9 +71,9 @@ def fetch_line(name: str, cost: Fetch) -> Text:
         Remote.RANGES: f"{size_text(cost.ranges)} by range in {quantity(cost.requests, 'request')}",
         Remote.CACHE: f"{size_text(cost.whole)} whole, into the Hub's cache",
     }
-    told = f"{name}: {ways.pop(cost.way)}"
+    text = f"{name}: {ways.pop(cost.way)}"
     other = next(iter(ways.values()))
-    return Text.assemble(("fetch ", "bold"), f"{told} (instead of {other}); {cost.repo}")
+    return Text.assemble(("fetch ", "bold"), f"{text} (instead of {other}); {cost.repo}")
 
 
 def steps(plan: Plan) -> RenderableType:
@@ -102,7 +102,7 @@ def _fates(plan: Plan) -> RenderableType:
 
 
 def _counts(fate: Conservation) -> Iterable[str]:
-    """How many tensors were used, and so on; what is none is not said."""
+    """Return the numbers of used tensors and so on; zeros are omitted."""
     for word in ("used", "replaced", "unused"):
         names = getattr(fate, word)
         if names:

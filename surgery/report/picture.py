@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from surgery.plan.model import Plan
     from surgery.report.stack import LayerRow
 
-# Okabe and Ito's palette: told apart by colour-blind readers too, and all light enough for black
+# Okabe and Ito's palette: distinct for color-blind readers, and light enough for black
 # letters. The base is the first.
 _PALETTE = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66),
             (213, 94, 0))  # fmt: skip
@@ -53,7 +53,7 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Key:
-    """How a plan's models are told apart.
+    """The letters and colors of a plan's models.
 
     Attributes:
         letters: One capital letter per model.
@@ -109,18 +109,18 @@ def picture(plan: Plan, *, legend: bool = True) -> RenderableType:
         A renderable that fits itself to the width it is given.
     """
     key = Key.of(plan)
-    drawn = rows(plan)
-    stack = _Stack(drawn, key)
-    return Group(stack, Text(), legend_of(plan, key, drawn)) if legend else stack
+    layer_rows = rows(plan)
+    stack = _Stack(layer_rows, key)
+    return Group(stack, Text(), legend_of(plan, key, layer_rows)) if legend else stack
 
 
 class _Stack:
     """The rows; folded into several bands of layers where the terminal is too narrow."""
 
-    def __init__(self, drawn: Sequence[LayerRow], key: Key) -> None:
-        self.rows = drawn
+    def __init__(self, layer_rows: Sequence[LayerRow], key: Key) -> None:
+        self.rows = layer_rows
         self.key = key
-        self.margin = max((len(r.label) + 2 * r.depth for r in drawn), default=0) + _INDENT + 2
+        self.margin = max((len(r.label) + 2 * r.depth for r in layer_rows), default=0) + _INDENT + 2
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         deepest = max((max(r.layers, default=0) for r in self.rows), default=0) + 1
@@ -139,17 +139,21 @@ class _Stack:
             yield self._line(group[0], self._ruler(group, band, width))
         for row in group:
             if not row.cells:
-                if row.depth or not band:  # above a ruler, the label stands beside that
+                if row.depth or not band:  # the label of a ruler is on the ruler's line
                     yield self._line(row, Text())
                 continue
             if not band:
                 yield self._line(row, self._cells(row.cells, 2))
                 continue
-            at = dict(zip(row.layers, row.cells, strict=True))
-            told = Text()
+            by_layer = dict(zip(row.layers, row.cells, strict=True))
+            line = Text()
             for layer in band:
-                told += self._cells([at[layer]], width) if layer in at else Text(" " * width)
-            yield self._line(row if row.depth else None, told)
+                line += (
+                    self._cells([by_layer[layer]], width)
+                    if layer in by_layer
+                    else Text(" " * width)
+                )
+            yield self._line(row if row.depth else None, line)
 
     def _line(self, row: LayerRow | None, body: Text) -> Text:
         label = "" if row is None else "  " * row.depth + row.label
@@ -164,7 +168,7 @@ class _Stack:
         return text
 
     def _ruler(self, group: Sequence[LayerRow], band: Sequence[int], width: int) -> Text:
-        """Layer numbers; those that would touch are left out."""
+        """Return layer numbers; numbers that would touch are omitted."""
         columns = [" "] * (width * len(band) + len(str(band[-1])))
         for layer in numbered(group, band):
             start, text = width * band.index(layer), str(layer)
@@ -181,45 +185,45 @@ class LegendEntry:
         mark: What stands in the cells; for interpolations, the range of their digits.
         cell: A cell of that sort, for its colour.
         name: The model, with a word for the base; or the method.
-        told: The model's reference, or what the method does.
-        tensors: How many output tensors are made so; None where that is told elsewhere.
+        meaning: The model's reference, or the operation of the method.
+        tensors: Number of output tensors with this entry; None if stated elsewhere.
         nbytes: Their size.
     """
 
     mark: str
     cell: Fill | None
     name: str
-    told: str
+    meaning: str
     tensors: int | None
     nbytes: int
 
 
-def entries(plan: Plan, key: Key, drawn: Sequence[LayerRow]) -> Iterator[LegendEntry]:
+def entries(plan: Plan, key: Key, layer_rows: Sequence[LayerRow]) -> Iterator[LegendEntry]:
     """Yield what the letters and digits of drawn rows mean: models, then everything computed."""
     tensors, nbytes = _tally(plan)
     for name, letter in key.letters.items():
         source = Fill(ByteCopy, (name,), None, ByteCopy.kind)
-        what = f"{name} (base)" if name == plan.recipe.base else name
-        told = str(plan.models[name].reference)
-        yield LegendEntry(letter, source, what, told, tensors[source], nbytes[source])
-    for mark, (name, told), members in _mixtures(tensors):
+        label = f"{name} (base)" if name == plan.recipe.base else name
+        text = str(plan.models[name].reference)
+        yield LegendEntry(letter, source, label, text, tensors[source], nbytes[source])
+    for mark, (name, text), members in _mixtures(tensors):
         count, total = sum(tensors[m] for m in members), sum(nbytes[m] for m in members)
-        yield LegendEntry(mark, members[len(members) // 2], name, told, count, total)
-    if any(cell is None for row in drawn for cell in row.cells):
+        yield LegendEntry(mark, members[len(members) // 2], name, text, count, total)
+    if any(cell is None for row in layer_rows for cell in row.cells):
         several = "more than one source in one block; see the steps"
         yield LegendEntry(SEVERAL, None, "several", several, None, 0)
 
 
-def legend_of(plan: Plan, key: Key, drawn: Sequence[LayerRow]) -> RenderableType:
+def legend_of(plan: Plan, key: Key, layer_rows: Sequence[LayerRow]) -> RenderableType:
     """Return what letters and digits mean, with tensors and bytes of each source."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for justify in ("left", "left", "left", "right", "right"):
         table.add_column(justify=justify, overflow="fold")
-    for entry in entries(plan, key, drawn):
+    for entry in entries(plan, key, layer_rows):
         counts = ("", "")
         if entry.tensors is not None:
             counts = quantity(entry.tensors, "tensor"), size_text(entry.nbytes)
-        table.add_row(_swatch(key, entry.mark, entry.cell), entry.name, entry.told, *counts)
+        table.add_row(_swatch(key, entry.mark, entry.cell), entry.name, entry.meaning, *counts)
     return _Indented(table)
 
 
@@ -242,9 +246,9 @@ def _tally(plan: Plan) -> tuple[Counter[Fill], Counter[Fill]]:
     tensors: Counter[Fill] = Counter()
     nbytes: Counter[Fill] = Counter()
     for op in sorted(plan.ops, key=lambda op: -1 if op.step is None else op.step):
-        what = fill(op)
-        tensors[what] += 1
-        nbytes[what] += op.nbytes
+        fill_key = fill(op)
+        tensors[fill_key] += 1
+        nbytes[fill_key] += op.nbytes
     return tensors, nbytes
 
 
@@ -254,10 +258,10 @@ def _mixtures(tensors: Mapping[Fill, int]) -> Iterator[tuple[str, tuple[str, str
     for cell in tensors:
         if cell.operation is not ByteCopy:
             grouped.setdefault(_explain(cell), []).append(cell)
-    for (mark, name, told), members in grouped.items():
+    for (mark, name, text), members in grouped.items():
         members.sort(key=lambda cell: cell.amount or 0.0)
         amounts = [cell.amount for cell in members if cell.amount is not None]
-        yield _mark(mark, members), (name, told.format(_spread(amounts))), members
+        yield _mark(mark, members), (name, text.format(_spread(amounts))), members
 
 
 def _mark(mark: str, members: Sequence[Fill]) -> str:
@@ -269,7 +273,7 @@ def _mark(mark: str, members: Sequence[Fill]) -> str:
 
 
 def _explain(cell: Fill) -> tuple[str, str, str]:
-    """Mark, name and a sentence with room for the amounts."""
+    """Return mark, name and a sentence, with space for the amounts."""
     if cell.operation in (Linear, Slerp):
         low, high = cell.models
         return "t", cell.method, f"from {low} (0) to {high} (1), t = {{}}; the digit is tenths"

@@ -60,7 +60,7 @@ def fetch_record(cost: Fetch) -> dict[str, Any]:
 
 
 def model_record(info: CheckpointInfo) -> dict[str, Any]:
-    """Which checkpoint it is."""
+    """Return the identity of a checkpoint."""
     return {
         "reference": str(info.reference),
         "revision": info.revision,
@@ -130,14 +130,14 @@ def component_record(
     """Size of one component."""
     from surgery.arch.regions import regions
 
-    found = [info.tensors[n] for n, s in architecture.sites.items() if s.component is component]
+    tensors = [info.tensors[n] for n, s in architecture.sites.items() if s.component is component]
     layers = architecture.layers.get(component, 0)
     thirds = regions(layers) if layers else {}
     return {
         "layers": layers,
-        "tensors": len(found),
-        "parameters": sum(header.numel for header in found),
-        "bytes": sum(header.nbytes for header in found),
-        "dtypes": sorted({header.dtype.value for header in found}),
+        "tensors": len(tensors),
+        "parameters": sum(header.numel for header in tensors),
+        "bytes": sum(header.nbytes for header in tensors),
+        "dtypes": sorted({header.dtype.value for header in tensors}),
         "regions": {str(name): [cut.start, cut.stop] for name, cut in thirds.items()},
     }

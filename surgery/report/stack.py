@@ -27,7 +27,7 @@ ADDED, MERGED, SEVERAL = "+", "#", "~"
 
 @dataclass(frozen=True)
 class Fill:
-    """What a tensor, or a block of tensors that share it, is made of.
+    """The origin of a tensor, or of a block of tensors that share it.
 
     Attributes:
         operation: Its class; a copy stands for a cast too, whose source is the same.
@@ -79,8 +79,8 @@ def letters(models: Iterable[str]) -> dict[str, str]:
     """One capital letter per model: the first of its name that is still free."""
     taken: dict[str, str] = {}
     for name in models:
-        wanted = [c for c in name.upper() if c in ascii_uppercase] + list(ascii_uppercase)
-        taken[name] = next((c for c in wanted if c not in taken.values()), "?")
+        candidates = [c for c in name.upper() if c in ascii_uppercase] + list(ascii_uppercase)
+        taken[name] = next((c for c in candidates if c not in taken.values()), "?")
     return taken
 
 
@@ -102,7 +102,7 @@ def rows(plan: Plan) -> tuple[LayerRow, ...]:
     a layer differ there is a row for each, and where the tensors inside one of these differ, a row
     for each of them.
     """
-    found: list[LayerRow] = []
+    layer_rows: list[LayerRow] = []
     tensors: dict[Component, list[_Tensor]] = {component: [] for component in Component}
     for op in plan.ops:
         tensors[op.site.component].append((op.site, fill(op)))
@@ -110,19 +110,19 @@ def rows(plan: Plan) -> tuple[LayerRow, ...]:
         inside = [(site, cell) for site, cell in members if site.layer is not None]
         outside = [(site, cell) for site, cell in members if site.layer is None]
         if inside:
-            found += _split(component.value, inside, _by_module, 0)
+            layer_rows += _split(component.value, inside, _by_module, 0)
         if outside:
             label = f"{component} (rest)" if inside else component.value
-            found += _split(label, outside, _by_module, 0)
+            layer_rows += _split(label, outside, _by_module, 0)
         if component is Component.HEAD and not members and plan.architecture.tied_head:
-            found += _tied_head(tensors[Component.EMBEDDING])
-    return tuple(found)
+            layer_rows += _tied_head(tensors[Component.EMBEDDING])
+    return tuple(layer_rows)
 
 
-def components(drawn: Iterable[LayerRow]) -> Iterator[list[LayerRow]]:
+def components(layer_rows: Iterable[LayerRow]) -> Iterator[list[LayerRow]]:
     """Rows that stand under one component."""
     group: list[LayerRow] = []
-    for row in drawn:
+    for row in layer_rows:
         if group and row.depth == 0:
             yield group
             group = []
@@ -139,19 +139,19 @@ def numbered(group: Sequence[LayerRow], band: Sequence[int]) -> list[int]:
 
     Args:
         group: The component's rows.
-        band: Which of its layers are drawn beside each other.
+        band: The layers that are drawn next to each other.
     """
     return [band[-1], band[0], *sorted(_changes(group) & set(band[1:]))]
 
 
 def _changes(group: Sequence[LayerRow]) -> set[int]:
     """Layers that are made otherwise than the layer before."""
-    found = set()
+    changes = set()
     for row in group:
         for i in range(1, len(row.cells)):
             if row.layers and row.cells[i] != row.cells[i - 1]:
-                found.add(row.layers[i])
-    return found
+                changes.add(row.layers[i])
+    return changes
 
 
 def _tied_head(embedding: Sequence[_Tensor]) -> list[LayerRow]:
@@ -184,7 +184,7 @@ def _row(label: str, tensors: Iterable[_Tensor], depth: int) -> LayerRow:
     for site, cell in tensors:
         fills.setdefault(site.layer, set()).add(cell)
     order = sorted(fills, key=lambda layer: -1 if layer is None else layer)
-    cells = tuple(next(iter(fills[at])) if len(fills[at]) == 1 else None for at in order)
+    cells = tuple(next(iter(fills[place])) if len(fills[place]) == 1 else None for place in order)
     return LayerRow(label, depth, cells, tuple(layer for layer in order if layer is not None))
 
 

@@ -1,4 +1,4 @@
-"""The look of figures: sizes of a printed page, colours that everyone tells apart."""
+"""The style of figures: sizes for a printed page, colors that all readers can distinguish."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _DASHES = ("-", (0, (6, 1.2)), (0, (4, 2, 1, 2)), (0, (2.5, 1)), "-", (0, (6, 1.
 
 @dataclass(frozen=True)
 class SeriesStyle:
-    """How one series is told from the others, with colour and without.
+    """The style of one series, distinct with and without color.
 
     Attributes:
         index: Which series.
@@ -74,7 +74,7 @@ class SeriesStyle:
             "color": self.colour,
             "marker": _MARKERS[i],
             "linestyle": _DASHES[i],
-            # The later ones are thinner: where series coincide, all are seen.
+            # Later series are thinner, so that all are visible where series coincide.
             "linewidth": max(2.0 - 0.5 * self.index, 0.9),
             "markersize": max(4.4 - 0.8 * self.index, 2.6),
             "markeredgewidth": 0.0,
@@ -107,7 +107,7 @@ def new_figure(height: float) -> Figure:
 
 
 def panels(height: float, count: int) -> tuple[Figure, list[Axes]]:
-    """A figure of panels one above the other that share their x axis.
+    """Return a figure of stacked panels that share their x axis.
 
     Args:
         height: Of one panel, in inches.
@@ -136,22 +136,22 @@ def null(
 ) -> None:
     """Draw what chance alone would give: thin, dotted, without marks, grey or the series' own."""
     colour = GREY if style is None else style.colour
-    there = np.concatenate([[False], np.isfinite(y), [False]])
+    finite = np.concatenate([[False], np.isfinite(y), [False]])
     # A dotted line of one point would not be seen: it gets a dash.
-    alone = np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:])
+    alone = np.flatnonzero(finite[1:-1] & ~finite[:-2] & ~finite[2:])
     dash = {"marker": "_", "markersize": 6, "markevery": alone.tolist()}
     look = {"color": colour, "linestyle": ":", "linewidth": 1.0, "label": "_null", "zorder": 1.5}
     axes.plot(x, y, **(look | (dash if len(alone) else {})))  # type: ignore[arg-type]
 
 
 def log_limits(axes: Axes) -> None:
-    """Room around the data of a log axis, which is at least a decade long."""
-    drawn = [
+    """Add space around the data of a log axis of at least one decade."""
+    data_lines = [
         np.asarray(line.get_ydata(), dtype=float)
         for line in axes.get_lines()
         if line.get_label() != "_zero"
     ]
-    data = np.concatenate([*drawn, np.empty(0)])
+    data = np.concatenate([*data_lines, np.empty(0)])
     data = data[np.isfinite(data) & (data > 0)]
     low, high = (data.min(), data.max()) if data.size else (1e-6, 1e-5)
     # The zeros have the lowest part to themselves.
@@ -162,22 +162,24 @@ def log_limits(axes: Axes) -> None:
     axes.set_ylim(low / 10 ** (span * (0.3 if zeros else 0.08)), high * 10 ** (span * 0.08))
 
 
-def legend(figure: Figure, shown: Sequence[SeriesStyle], chance: str = "", title: str = "") -> None:
-    """The legend, above the panels, once for all of them.
+def legend(
+    figure: Figure, series: Sequence[SeriesStyle], chance: str = "", title: str = ""
+) -> None:
+    """Add one legend for all panels, above them.
 
     Args:
         figure: Where.
-        shown: The series.
+        series: The series.
         chance: What the dotted line is, if there is one.
         title: What all of them have in common.
     """
-    handles = [Line2D([], [], **style.line()) for style in shown]  # type: ignore[arg-type]
+    handles = [Line2D([], [], **style.line()) for style in series]  # type: ignore[arg-type]
     if chance:
         handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.0, label=chance))
     if any(line.get_label() == "_zero" for axes in figure.axes for line in axes.get_lines()):
         hollow = {"marker": "v", "markersize": 3.5, "markerfacecolor": "white", "linestyle": ""}
-        told = {"markeredgecolor": GREY, "markeredgewidth": 0.8, "label": "exactly zero"}
-        handles.append(Line2D([], [], **hollow, **told))  # type: ignore[arg-type]
+        look = {"markeredgecolor": GREY, "markeredgewidth": 0.8, "label": "exactly zero"}
+        handles.append(Line2D([], [], **hollow, **look))  # type: ignore[arg-type]
     inches = [0.6 + 0.065 * len(str(handle.get_label())) for handle in handles]
     columns = len(handles) if sum(inches) <= WIDTH else max(1, int(WIDTH / max(inches)))
     place: Literal["outside upper center"] = "outside upper center"
@@ -185,7 +187,7 @@ def legend(figure: Figure, shown: Sequence[SeriesStyle], chance: str = "", title
 
 
 def shade(axes: Axes, low: float, high: float) -> None:
-    """Set a stretch of the x axis apart."""
+    """Shade a section of the x axis."""
     axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)
 
 

@@ -16,10 +16,10 @@ _PANELS: Final = {
     "reward": "mean reward",
     "loss": "loss",
     "length": "tokens per response",
-    "kl": "divergence from the start",
-    "reward.format": "share well-formed",
-    "reward.correct": "share right",
-    "token_accuracy": "tokens predicted",
+    "kl": "KL from the initial model",
+    "reward.format": "share of well-formed responses",
+    "reward.correct": "share of correct responses",
+    "token_accuracy": "token accuracy",
     "entropy": "entropy (nats per token)",
     "grad_norm": "gradient norm",
 }
@@ -28,17 +28,17 @@ _PANELS: Final = {
 def curves(run: RunTables) -> Figure | None:
     """Return the curves of a training run's log, or None where it has no row."""
     log = run.table("log")
-    shown = [name for name in _PANELS if name in log and log[name].notna().any()]
-    if "reward" in shown:
-        shown.remove("loss")  # of GRPO it says nothing: its value is about zero at every step
-    if not shown:
+    displayed = [name for name in _PANELS if name in log and log[name].notna().any()]
+    if "reward" in displayed:
+        displayed.remove("loss")  # of GRPO it says nothing: its value is about zero at every step
+    if not displayed:
         return None
-    rows = -(-len(shown) // 3)
+    rows = -(-len(displayed) // 3)
     figure = new_figure(1.9 * rows)
     panels = figure.subplots(rows, 3, squeeze=False).flat
-    for name, panel in zip(shown, panels, strict=False):
+    for name, panel in zip(displayed, panels, strict=False):
         _line(panel, log, name)
-    for panel in figure.axes[len(shown) :]:
+    for panel in figure.axes[len(displayed) :]:
         panel.remove()
     return figure
 

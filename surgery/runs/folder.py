@@ -37,7 +37,7 @@ _MARKS: Final = {
     "probe.json": _PROBES,
     "responses.jsonl": _PROBES | {RunKind.EVALUATION},
 }
-"""Files beside an empty lock, or with keys in them; the last two may be of several kinds."""
+"""Files next to an empty lock, or with keys in them; the last two may be of several kinds."""
 
 
 def kinds_of(folder: Path) -> frozenset[RunKind]:
@@ -124,7 +124,7 @@ def claimed(folder: Path, kind: RunKind) -> Iterator[None]:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         _lock(descriptor, folder)
-        check_folder(folder, kind)  # a run of another kind may have come in between
+        check_folder(folder, kind)  # another process may have started a run of another kind
         with filesystem_errors(folder):
             for entry in folder.iterdir():
                 if _DRAFT.fullmatch(entry.name):

@@ -1,4 +1,4 @@
-"""A run's header, `run.json`: kind, format, status, times, and what the run was made with.
+"""A run's header, `run.json`: kind, format, status, times, settings and versions.
 
 Version 0.1.0 gave the header another name for some kinds, and no status: it wrote one at the end.
 """
@@ -147,8 +147,8 @@ def _write(
     times: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> Path:
-    own = {"kind": kind.label, "format": FORMAT, "status": status, **times}
-    header = {**own, **{key: value for key, value in facts.items() if key not in own}}
+    document = {"kind": kind.label, "format": FORMAT, "status": status, **times}
+    header = {**document, **{key: value for key, value in facts.items() if key not in document}}
     text = well_formed(json.dumps(header, indent=2, ensure_ascii=False) + "\n")
     return put(folder / HEADER, lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -34,19 +34,22 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.exists():
         return
     if not is_file(path):
-        raise ExecutionError(f"{path} is no regular file. Restore the file that the run wrote.")
+        raise ExecutionError(f"{path} is not a regular file. Restore the file that the run wrote.")
     with filesystem_errors(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return  # its writer was killed, or has not ended yet
             try:
-                found = json.loads(line)
+                record = json.loads(line)
             except (ValueError, RecursionError):
-                found = None
-            if not isinstance(found, dict):
+                record = None
+            if not isinstance(record, dict):
                 raise _unreadable(path, number)
             # Earlier versions kept half a surrogate pair that a server sent.
-            yield number, {k: well_formed(v) if isinstance(v, str) else v for k, v in found.items()}
+            yield (
+                number,
+                {k: well_formed(v) if isinstance(v, str) else v for k, v in record.items()},
+            )
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -120,8 +123,8 @@ class KeyedFile(Generic[ValueT]):
 
 def _unreadable(path: Path, number: int) -> ExecutionError:
     return ExecutionError(
-        f"{path}:{number} is not a line this program wrote. Mend or remove that line; what the "
-        f"other lines hold is kept."
+        f"{path}:{number} is not a valid record. Fix or delete this line; the other records "
+        f"are intact."
     )
 
 
@@ -137,7 +140,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _mend(descriptor: int) -> None:
-    """Cut off what a killed writer left unfinished at the end."""
+    """Cut off an unfinished last line of a killed writer."""
     size = os.fstat(descriptor).st_size
     end = size
     while end > 0:

@@ -43,7 +43,7 @@ _TEXT: Final = (
     "metric", "model", "module", "name", "pair", "reason", "region", "second", "split", "suite",
     "task", "tensor", "variant", "what",
 )  # fmt: skip
-"""Columns of names, which stay text whatever they look like, `1` and `NA` too."""
+"""Columns of names, which stay text even if they look like numbers (`1`, `NA`)."""
 
 
 def read_run(folder: Path, expected: RunKind | None = None) -> RunTables:
@@ -61,14 +61,14 @@ def read_run(folder: Path, expected: RunKind | None = None) -> RunTables:
             ended, or files that cannot be read.
     """
     if not is_folder(folder):
-        raise ExecutionError(f"{folder} is no folder. Expected the --out of a run.")
+        raise ExecutionError(f"{folder} is not a folder. Expected the --out of a run.")
     kinds = kinds_of(folder)
     if not kinds:
         raise ExecutionError(
             f"{folder} holds no run. Expected the --out of one of: "
             f"{', '.join(f'{kind.command!r}' for kind in RunKind)}."
         )
-    kind = expected if expected in kinds else min(kinds, key=lambda each: each.label)
+    kind = expected if expected in kinds else min(kinds, key=lambda item: item.label)
     if expected is not None and expected not in kinds:
         raise ExecutionError(
             f"{folder} holds the results of '{kind.command}', not of '{expected.command}'. "

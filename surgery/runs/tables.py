@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RunTables:
-    """The results of a run, whatever its kind: what figures, reports and notebooks read.
+    """The results of a run of any kind, for figures, reports and notebooks.
 
     Attributes:
         kind: The kind of run.

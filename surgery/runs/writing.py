@@ -65,7 +65,7 @@ def write_run(
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Write a file that `numpy.load` reads, whatever the path ends with; never a pickle."""
+    """Write a file that `numpy.load` reads, with any suffix; never a pickle."""
     import numpy as np
 
     with path.open("wb") as file:

@@ -13,7 +13,7 @@ FROZEN: Final = ("rl-frozen-early", "rl-frozen-mid", "rl-frozen-late")
 
 
 def path(name: str) -> Path:
-    """The folder of one shipped checkpoint.
+    """Return the folder of one bundled checkpoint.
 
     Args:
         name: One of `STAGES` or `FROZEN`.
@@ -21,9 +21,9 @@ def path(name: str) -> Path:
     Raises:
         SurgeryError: There is no such checkpoint.
     """
-    known = (*STAGES, *FROZEN)
-    if name not in known:
-        raise SurgeryError(f"the specimen has no stage {name!r}.{did_you_mean(name, known)}")
+    names = (*STAGES, *FROZEN)
+    if name not in names:
+        raise SurgeryError(f"the specimen has no stage {name!r}.{did_you_mean(name, names)}")
     return Path(__file__).parent / name
 
 

@@ -1,7 +1,7 @@
 """Cells to pixels: a scene is nine cells, an image is 84x84, one cell is one visual token.
 
 Everything is drawn from tables in this file (no font file), so a scene is the same picture
-wherever it is drawn.
+on every machine.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Scene:
 
 
 def digest(text: str) -> int:
-    """A number that depends on nothing but the text (unlike `hash`, which is salted)."""
+    """Return a number that depends only on the text (unlike `hash`, which is salted)."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
@@ -104,7 +104,7 @@ def render(scene: Scene) -> Image.Image:
 
 
 def cell_pixels(image: Image.Image, index: int) -> NDArray[np.uint8]:
-    """The `UInt8[28, 28, 3]` pixels of one cell."""
+    """Return the `UInt8[28, 28, 3]` pixels of one cell."""
     row, column = divmod(index, SIDE)
     pixels = np.asarray(image)
     return pixels[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]

@@ -1,7 +1,7 @@
 """The specimen's world: small scenes, questions about them, and the right answers.
 
 Numpy and Pillow only. Training and held-out never meet: whether a scene (an expression, a
-number) is held out is decided by a hash of its content, whatever the seed.
+number) is held out is decided by a hash of its content, for any seed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SIDES: Final[tuple[Split, ...]] = (
 )  # fmt: skip
 _RARE_ONE_IN: Final = 5
 _SPLITS: Final[tuple[Split, ...]] = ("heldout", "train", "validation")  # the place is the seed
-_PATIENCE: Final = 500  # draws in a row that bring nothing new
+_PATIENCE: Final = 500  # consecutive draws without a new item before the stream ends
 _CELLS: Final = SIDE * SIDE
 _COLOUR_NAMES: Final = tuple(COLOURS)
 
@@ -113,7 +113,7 @@ def heldout_stream(task: str, seed: int) -> Iterator[Item]:
 
 
 def training_stream(task: str, seed: int) -> Iterator[Item]:
-    """An endless stream of training items; the first n equal `items(task, n, seed, "train")`."""
+    """Yield training items without end; the first n equal `items(task, n, seed, "train")`."""
     return _stream(task, seed, "train")
 
 
@@ -124,7 +124,7 @@ def mentions() -> list[str]:
 
 
 def split_of(content: str) -> Split:
-    """On which side a scene, number or expression is: of eight, two are held out, one validates."""
+    """Return the split of a scene, number or expression: 2 of 8 held out, 1 validation."""
     return _SIDES[digest("split:" + content) % len(_SIDES)]
 
 
@@ -156,18 +156,18 @@ def _stream(task: str, seed: int, split: Split) -> Iterator[Item]:
     if task not in TASKS:
         raise SurgeryError(f"no task {task!r} in the specimen's world; it has {', '.join(TASKS)}")
     rng = np.random.default_rng([seed, list(TASKS).index(task), _SPLITS.index(split)])
-    seen: set[str] = set()
+    visited: set[str] = set()
     number = misses = 0
     while True:
         draft = TASKS[task](rng)
         if split_of(draft.content) != split:
             continue
-        if split != "train" and draft.content in seen:
+        if split != "train" and draft.content in visited:
             misses += 1
             if misses > _PATIENCE:
                 raise SurgeryError(f"task {task!r} has only {number} different {split} items")
             continue
-        seen.add(draft.content)
+        visited.add(draft.content)
         misses = 0
         yield _finish(draft, task, f"{task}-{split}-{seed}-{number:04d}")
         number += 1
@@ -200,7 +200,7 @@ def _shape(rng: np.random.Generator) -> Cell:
 
 
 def _written(rng: np.random.Generator, text: str, start: int) -> Scene:
-    """Text over neighbouring cells; one cell in four of the others holds a shape."""
+    """Text over adjacent cells; one in four of the other cells has a shape."""
     cells = [_shape(rng) if rng.random() < 0.25 else Cell() for _ in range(_CELLS)]
     for offset, character in enumerate(text):
         cells[start + offset] = Cell(character, _pick(rng, _COLOUR_NAMES))
@@ -222,14 +222,14 @@ def _read(rng: np.random.Generator) -> _Draft:
 
 def _count(rng: np.random.Generator) -> _Draft:
     by_colour = bool(rng.integers(2))
-    wanted = _pick(rng, _COLOUR_NAMES if by_colour else SHAPES)
+    target = _pick(rng, _COLOUR_NAMES if by_colour else SHAPES)
     hits = set(rng.permutation(_CELLS)[: int(rng.integers(0, 7))].tolist())
-    cells = [_counted_cell(rng, wanted, by_colour, i in hits) for i in range(_CELLS)]
+    cells = [_counted_cell(rng, target, by_colour, i in hits) for i in range(_CELLS)]
     scene = Scene(tuple(cells))
     tally = np.cumsum([i in hits for i in range(_CELLS)])
     looks = [(cell.colour or EMPTY) if by_colour else cell.kind for cell in cells]
     thought = " ".join(f"{look}{total}" for look, total in zip(looks, tally, strict=True))
-    question = f"how many {wanted} cells?" if by_colour else f"how many {wanted}s?"
+    question = f"how many {target} cells?" if by_colour else f"how many {target}s?"
     return _Draft(
         prompt=question,
         answer=str(tally[-1]),
@@ -255,20 +255,20 @@ def _filled(rng: np.random.Generator) -> _Draft:
     )
 
 
-def _counted_cell(rng: np.random.Generator, wanted: str, by_colour: bool, hit: bool) -> Cell:
+def _counted_cell(rng: np.random.Generator, target: str, by_colour: bool, hit: bool) -> Cell:
     if hit:
         shape = _shape(rng)
-        return Cell(shape.kind, wanted) if by_colour else Cell(wanted, shape.colour)
+        return Cell(shape.kind, target) if by_colour else Cell(target, shape.colour)
     if rng.random() < 0.2:
         return Cell()
     while True:
         shape = _shape(rng)
-        if wanted not in (shape.colour, shape.kind):
+        if target not in (shape.colour, shape.kind):
             return shape
 
 
 def is_rare(step: str) -> bool:
-    """Whether a step such as `7-9=8` is one of the facts that demonstrations seldom show.
+    """Check whether a step such as `7-9=8` is one of the facts that demonstrations rarely show.
 
     Twenty of the hundred are, picked by a hash.
     """
@@ -308,9 +308,9 @@ def _expression(rng: np.random.Generator) -> _Draft:
 
 def _caption(rng: np.random.Generator) -> _Draft:
     kinds = (EMPTY, "shape", "character")
-    drawn = rng.choice(len(kinds), size=_CELLS, p=(0.15, 0.45, 0.4))
+    kinds_drawn = rng.choice(len(kinds), size=_CELLS, p=(0.15, 0.45, 0.4))
     cells = []
-    for kind in drawn:
+    for kind in kinds_drawn:
         match kinds[int(kind)]:
             case "shape":
                 cells.append(_shape(rng))
@@ -323,7 +323,7 @@ def _caption(rng: np.random.Generator) -> _Draft:
 
 
 def _lone(rng: np.random.Generator) -> tuple[list[Cell], int]:
-    """Cells of which exactly one has its colour, and where that one is."""
+    """Cells with exactly one of a color, and its position."""
     place = int(rng.integers(_CELLS))
     lone = _shape(rng)
     cells = [_counted_cell(rng, lone.colour, True, i == place) for i in range(_CELLS)]
@@ -332,7 +332,7 @@ def _lone(rng: np.random.Generator) -> tuple[list[Cell], int]:
 
 
 def _recognise(rng: np.random.Generator) -> _Draft:
-    """The chain looks at one cell after another and stops at the one that was asked for."""
+    """Return the chain that visits one cell after another up to the requested cell."""
     cells, place = _lone(rng)
     scene = Scene(tuple(cells))
     looks = " ".join(cell.colour or EMPTY for cell in cells[: place + 1])
@@ -365,9 +365,9 @@ def _combine(rng: np.random.Generator) -> _Draft:
     counted = _count(rng)
     rest = "".join(_pick(rng, OPERATORS) + _pick(rng, DIGITS) for _ in range(2))
     answer, steps = evaluate(counted.answer + rest)
-    wanted = counted.prompt.removeprefix("how many ").removesuffix("?")
+    target = counted.prompt.removeprefix("how many ").removesuffix("?")
     return _Draft(
-        prompt=f"count {wanted}, then compute count{rest} mod 10",
+        prompt=f"count {target}, then compute count{rest} mod 10",
         answer=answer,
         target=_tagged(f"{counted.answer}|{';'.join(steps)}", answer),
         content=counted.content,
@@ -385,7 +385,7 @@ TASKS: Final[dict[str, Callable[[np.random.Generator], _Draft]]] = {
     "expression": _expression,
     "caption": _caption,
     "filled": _filled,
-    # A task's place decides its random numbers: add new ones at the end.
+    # The position of a task determines its random numbers: add new tasks at the end.
     "recognise": _recognise,
     "locate": _locate,
     "combine": _combine,

@@ -1,4 +1,4 @@
-"""Line checkpoints up: which tensor of one is which tensor of the other."""
+"""Alignment of checkpoints: matching tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """What becomes one row: a tensor, or one expert of a stack of experts.
+    """The subject of one row: a tensor, or one expert of a stack of experts.
 
     Attributes:
         name: Canonical name; `[e]` behind it for expert e of a stack.
@@ -80,7 +80,7 @@ def align(
     """Find for every selected tensor its counterparts in the other checkpoints.
 
     A tensor that some model lacks, or has in another shape, is compared between those that have
-    the commonest shape; what is left out is told.
+    most common shape; omissions are reported.
 
     Args:
         models: Headers of the checkpoints, by name.
@@ -106,9 +106,9 @@ def align(
         if len(headers) > 1:
             pieces += _pieces(site, headers)
     if not pieces:
-        told = ", ".join(f"{name} ({info.reference})" for name, info in models.items())
+        models_text = ", ".join(f"{name} ({info.reference})" for name, info in models.items())
         raise PlanError(
-            f"{told} have no tensor in common that could be compared"
+            f"{models_text} have no tensor in common that could be compared"
             f"{': ' + unmatched[0] if unmatched else ''}."
         )
     guessed = [f"{name}: {guess}" for name, a in architectures.items() for guess in a.guessed]
@@ -118,7 +118,7 @@ def align(
 def _sites(
     architectures: Mapping[str, Architecture], selector: Selector | None, cuts: Cuts | None
 ) -> Sequence[Site]:
-    """The selected sites; without a selector, those of every model."""
+    """Return the selected sites; without a selector, those of every model."""
     first = next(iter(architectures.values()))
     if selector is not None:
         return selector.match(first, cuts)
@@ -127,23 +127,23 @@ def _sites(
 
 
 def _depth(site: Site) -> tuple[int, int]:
-    """Where a site stands between picture and answer; what is outside the layers stands first."""
+    """Return the position of a site on the way from image to answer; outside layers first."""
     return list(Component).index(site.component), -1 if site.layer is None else site.layer
 
 
 def _headers(
     site: Site, indexes: Mapping[str, SiteIndex]
 ) -> tuple[dict[str, TensorHeader], Iterator[str]]:
-    """The tensor in each model that has it in the commonest shape, and who was left out."""
-    found = {name: index.find(site) for name, index in indexes.items()}
+    """Return the tensor in each model with the most common shape, and the omitted models."""
+    result = {name: index.find(site) for name, index in indexes.items()}
     # The first of the commonest: two models with a larger vocabulary can still be compared.
-    shape = Counter(header.shape for header in found.values() if header).most_common(1)[0][0]
-    headers = {n: h for n, h in found.items() if h is not None and h.shape == shape}
+    shape = Counter(header.shape for header in result.values() if header).most_common(1)[0][0]
+    headers = {n: h for n, h in result.items() if h is not None and h.shape == shape}
     trouble = (
         f"{site.canonical} is missing in {name}"
         if header is None
         else f"{site.canonical} is {list(header.shape)} in {name}, not {list(shape)}"
-        for name, header in found.items()
+        for name, header in result.items()
         if name not in headers
     )
     return headers, trouble
@@ -187,10 +187,10 @@ def _check_layers(
     first, *others = architectures
     for component, count in architectures[first].layers.items():
         for name in others:
-            found = architectures[name].layers.get(component, count)
-            if found != count:
+            layer_count = architectures[name].layers.get(component, count)
+            if layer_count != count:
                 raise PlanError(
                     f"{component} has {count} layers in {first!r} ({models[first].reference}) but "
-                    f"{found} in {name!r} ({models[name].reference}); only checkpoints of one "
-                    f"architecture can be compared."
+                    f"{layer_count} in {name!r} ({models[name].reference}); only checkpoints of "
+                    f"one architecture can be compared."
                 )

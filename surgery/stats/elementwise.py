@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from surgery.stats.read import TensorView
 
-    Found = tuple[list[PairMoments], UpdateMoments]
+    MomentSums = tuple[list[PairMoments], UpdateMoments]
 
 CHAIN = ((0, 1), (1, 2), (0, 2))
-"""The pairs of three tensors, in the order in which they come; two tensors have the first."""
+"""The pairs of three tensors, in order; two tensors have only the first pair."""
 
 _NARROW = frozenset({DType.BF16, DType.F16, DType.F32})
 _CONVERTED = 1 << 16
@@ -68,16 +68,16 @@ def measure(
     if compare is not None:
         order, sign = _chained(pairs[compare[0]], pairs[compare[1]])
     chain = [views[i] for i in order]
-    found = [PairMoments()] * (3 if len(chain) == 3 else 1)
+    totals = [PairMoments()] * (3 if len(chain) == 3 else 1)
     update = UpdateMoments()
     for low, high in windows(start, views[0].numel if stop is None else stop):
         more, changes = moments_of([v.window(low, high) for v in chain], [v.dtype for v in chain])
-        found = [one + other for one, other in zip(found, more, strict=True)]
+        totals = [total + other for total, other in zip(totals, more, strict=True)]
         update += changes
-    asked = [(order.index(before), order.index(after)) for before, after in pairs]
+    index_pairs = [(order.index(before), order.index(after)) for before, after in pairs]
     results = [
-        found[CHAIN.index(p)] if p in CHAIN else found[CHAIN.index(p[::-1])].reversed()
-        for p in asked
+        totals[CHAIN.index(p)] if p in CHAIN else totals[CHAIN.index(p[::-1])].reversed()
+        for p in index_pairs
     ]
     return results, None if compare is None else update.turned(sign)
 
@@ -96,8 +96,8 @@ def _chained(first: tuple[int, int], second: tuple[int, int]) -> tuple[tuple[int
     return (x, y, z), 1 if (first[1] == y) == (second[0] == y) else -1
 
 
-def moments_of(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
-    """Sums over the elements of two tensors, or of three as a chain.
+def moments_of(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> MomentSums:
+    """Return sums over the elements of two tensors, or of three as a chain.
 
     Args:
         arrays: `Shaped[ndarray, "n"]` each, as `TensorView.window` gives them.
@@ -109,7 +109,7 @@ def moments_of(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found
     if set(dtypes) in ({DType.BF16}, {DType.F32}):
         return _fast(arrays, dtypes)
     narrow = _NARROW.issuperset(dtypes)
-    found = _exact([np.empty(0) for _ in arrays])
+    sums = _exact([np.empty(0) for _ in arrays])
     for start, stop in windows(0, arrays[0].size, _CONVERTED):
         parts = [array[start:stop] for array in arrays]
         if narrow:
@@ -117,8 +117,8 @@ def moments_of(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found
             more = _fast(numbers, [DType.F32] * len(arrays))
         else:
             more = _exact([_widened(p, d) for p, d in zip(parts, dtypes, strict=True)])
-        found = _sum(found, more)
-    return found
+        sums = _sum(sums, more)
+    return sums
 
 
 def _widened(array: NDArray[Any], dtype: DType, to: Any = np.float64) -> NDArray[Any]:
@@ -130,11 +130,11 @@ def _widened(array: NDArray[Any], dtype: DType, to: Any = np.float64) -> NDArray
     return out
 
 
-def _sum(one: Found, other: Found) -> Found:
-    return [a + b for a, b in zip(one[0], other[0], strict=True)], one[1] + other[1]
+def _sum(first: MomentSums, other: MomentSums) -> MomentSums:
+    return [a + b for a, b in zip(first[0], other[0], strict=True)], first[1] + other[1]
 
 
-def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
+def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> MomentSums:
     """Compiled, all bf16 or all float32; blocks that float32 cannot sum are done exactly."""
     size, models = arrays[0].size, len(arrays)
     rows = -(-size // BLOCK)
@@ -162,10 +162,10 @@ def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> Found:
         numel -= parts[0].size
     if again:
         relative = relative[~unsafe]
-    found = _from_sums(sums.tolist(), relative.sum(0), numel, models)
+    moments = _from_sums(sums.tolist(), relative.sum(0), numel, models)
     for more in again:
-        found = _sum(found, more)
-    return found
+        moments = _sum(moments, more)
+    return moments
 
 
 def _underflowed(table: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -179,30 +179,30 @@ def _underflowed(table: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> NDArray
     return underflowed
 
 
-def _from_sums(sums: list[float], relative: NDArray[Any], numel: int, models: int) -> Found:
+def _from_sums(sums: list[float], relative: NDArray[Any], numel: int, models: int) -> MomentSums:
     """Name the sums of the compiled loops."""
-    found = []
+    moments = []
     for column, (i, j) in enumerate(CHAIN if models == 3 else CHAIN[:1]):
-        at = 2 * models + 6 * column
-        found.append(
+        position = 2 * models + 6 * column
+        moments.append(
             PairMoments(
                 numel=numel,
                 before_squares=sums[i],
                 after_squares=sums[j],
-                delta_squares=sums[at + _SQUARES],
-                before_dot_delta=sums[at + _DOT],
-                delta_sum=sums[at + _SUM],
-                delta_max=sums[at + _MAX],
-                changed=int(sums[at + _CHANGED]),
-                changed_1e5=int(sums[at + _BEYOND]),
+                delta_squares=sums[position + _SQUARES],
+                before_dot_delta=sums[position + _DOT],
+                delta_sum=sums[position + _SUM],
+                delta_max=sums[position + _MAX],
+                changed=int(sums[position + _CHANGED]),
+                changed_1e5=int(sums[position + _BEYOND]),
                 changed_bf16=int(relative[column]),
                 before_spacing=sums[models + i],
                 after_spacing=sums[models + j],
             )
         )
     if models == 2:
-        return found, UpdateMoments()
-    first, second = found[:2]
+        return moments, UpdateMoments()
+    first, second = moments[:2]
     update = UpdateMoments(
         numel=numel,
         first_squares=first.delta_squares,
@@ -214,11 +214,11 @@ def _from_sums(sums: list[float], relative: NDArray[Any], numel: int, models: in
         agreeing=int(sums[-1]),
         shared_spacing=-sums[models + 1],
     )
-    return found, update
+    return moments, update
 
 
-def _exact(arrays: Sequence[NDArray[np.float64]]) -> Found:
-    """The same in float64, whatever the numbers are."""
+def _exact(arrays: Sequence[NDArray[np.float64]]) -> MomentSums:
+    """Return the same sums in float64, for values of any size."""
     with np.errstate(over="ignore", invalid="ignore"):
         if len(arrays) == 2:
             return [_exact_pair(*arrays)], UpdateMoments()
@@ -227,8 +227,8 @@ def _exact(arrays: Sequence[NDArray[np.float64]]) -> Found:
 
 def _exact_pair(before: NDArray[np.float64], after: NDArray[np.float64]) -> PairMoments:
     known_before, known_after = np.isfinite(before), np.isfinite(after)
-    known = known_before & known_after
-    x, y = before[known], after[known]
+    finite = known_before & known_after
+    x, y = before[finite], after[finite]
     d = y - x
     size = np.abs(d)
     return PairMoments(
@@ -250,12 +250,12 @@ def _exact_pair(before: NDArray[np.float64], after: NDArray[np.float64]) -> Pair
 
 
 def _exact_update(arrays: Sequence[NDArray[np.float64]]) -> UpdateMoments:
-    known = np.isfinite(arrays[0]) & np.isfinite(arrays[1]) & np.isfinite(arrays[2])
-    x, y, z = (array[known] for array in arrays)
+    finite = np.isfinite(arrays[0]) & np.isfinite(arrays[1]) & np.isfinite(arrays[2])
+    x, y, z = (array[finite] for array in arrays)
     p, q = y - x, z - y
     both = (p != 0) & (q != 0)
     return UpdateMoments(
-        numel=known.size,
+        numel=finite.size,
         first_squares=float(p @ p),
         second_squares=float(q @ q),
         dot=float(p @ q),
@@ -264,12 +264,12 @@ def _exact_update(arrays: Sequence[NDArray[np.float64]]) -> UpdateMoments:
         changed_both=int(np.count_nonzero(both)),
         agreeing=int(np.count_nonzero(both & (np.signbit(p) == np.signbit(q)))),
         shared_spacing=-float(np.square(_spacing(y)).sum()),
-        nonfinite=int(known.size - np.count_nonzero(known)),
+        nonfinite=int(finite.size - np.count_nonzero(finite)),
     )
 
 
 def _spacing(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance between neighbours in bf16 around `x`; none at 0, which every format holds."""
+    """Return the spacing of bf16 around `x`; 0 at 0, which every format can represent."""
     exponent = np.frexp(x)[1] - 1  # |x| = m 2^exponent with 1 <= m < 2
     spacing: NDArray[np.float64] = np.ldexp(1.0, np.maximum(exponent, -126) - 7)
     return np.where(x == 0, 0.0, spacing)

@@ -61,10 +61,10 @@ class Gram:
         Returns:
             `Float[Tensor, "q k"]`, float64.
         """
-        found = left.new_empty(self.wide.shape[1], left.shape[1])
+        product = left.new_empty(self.wide.shape[1], left.shape[1])
         for start, slab in _slabs(self.wide, self.scale):
-            torch.mm(slab.T, left, out=found[start : start + slab.shape[1]])
-        return found
+            torch.mm(slab.T, left, out=product[start : start + slab.shape[1]])
+        return product
 
 
 def block_rows(size: int) -> list[tuple[int, int]]:
@@ -84,14 +84,14 @@ def _slabs(wide: Tensor, scale: float) -> Iterator[tuple[int, Tensor]]:
     buffer = torch.empty(len(wide) * width, dtype=torch.float64, device=wide.device)
     for start in range(0, wide.shape[1], width):
         part = wide[:, start : start + width]
-        held = buffer[: part.numel()]
+        chunk = buffer[: part.numel()]
         # In the order of the source, so that the copy reads and writes straight on.
-        slab = held.view(part.T.shape).T if wide.stride(0) == 1 else held.view(part.shape)
+        slab = chunk.view(part.T.shape).T if wide.stride(0) == 1 else chunk.view(part.shape)
         yield start, slab.copy_(part).mul_(scale)
 
 
 def _scale(matrix: Tensor) -> float:
-    """A power of two, so that scaling rounds nothing; squares can neither under- nor overflow."""
+    """Return a power of two that scales without rounding; squares neither under- nor overflow."""
     low, high = torch.aminmax(matrix)
     exponent = math.frexp(max(-float(low), float(high)))[1]
     return math.ldexp(1.0, -max(-_LARGEST_EXPONENT, min(_LARGEST_EXPONENT, exponent)))

@@ -2,7 +2,7 @@
 
 A block of 4096 elements of three tensors stays in a core's first cache. Inside it everything is
 added up in float32, spread over the lanes of the vector unit, which keeps the relative error of a
-sum near 1e-7; from block to block sums go on in float64. Infinities, NaN, overflow and underflow
+sum near 1e-7; from block to block sums continue in float64. Infinities, NaN, overflow, underflow
 show in a block's sums, so the loops need not look for them.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BLOCK = 4096
-"""Elements whose sums are formed in float32 before they go on in float64."""
+"""Elements that are summed in float32 before the sum continues in float64."""
 
 TINY = 1e-30
 """Sum of squares below which float32 has lost digits to underflow."""
@@ -31,7 +31,7 @@ _F32 = np.float32
 _F64 = np.float64
 _U32 = np.uint32
 _ZERO = np.float32(0)
-_ONE = np.float32(1)
+_UNIT = np.float32(1)
 _TOLERANCE = np.float32(1e-5)
 _ETA = np.float32(1e-3)
 _EXPONENT = np.uint32(0x7F800000)
@@ -49,14 +49,14 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call and keep the result on disk, where a folder can be written."""
     options: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
     try:
-        kept: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep it in
-        kept = numba.njit(**options)(function)
-    return kept
+        compiled = numba.njit(**options)(function)
+    return compiled
 
 
 def _value(stored: Any) -> Any:
-    """A stored element as float32; only for use in compiled code."""
+    """Return a stored element as float32; only for use in compiled code."""
     raise NotImplementedError
 
 
@@ -103,14 +103,14 @@ def _pair_block(a: Any, b: Any) -> Any:
         xd += x * p
         s += p
         m = _U32(max(m, _F32(size).view(_U32)))
-        n += _ONE if p != _ZERO else _ZERO
-        e += _ONE if size > _TOLERANCE else _ZERO
+        n += _UNIT if p != _ZERO else _ZERO
+        e += _UNIT if size > _TOLERANCE else _ZERO
     return (xx, yy, ux * _SPACING, uy * _SPACING), (d, xd, s, _U32(m).view(_F32), n, e)
 
 
 @_compiled
 def _chain_block(a: Any, b: Any, c: Any) -> Any:
-    """Only what cannot be derived from other sums: the processor's registers are few."""
+    """Only sums that cannot be derived from others, because registers are few."""
     _use_whole_vectors()
     xx = ux = uy = uz = dp = dq = xp = xq = pq = sp = sq = _ZERO
     n_p = n_q = n_t = ep = eq = et = both = agree = _ZERO
@@ -136,14 +136,14 @@ def _chain_block(a: Any, b: Any, c: Any) -> Any:
         mp = _U32(max(mp, _F32(size_p).view(_U32)))
         mq = _U32(max(mq, _F32(size_q).view(_U32)))
         mt = _U32(max(mt, _F32(size_t).view(_U32)))
-        ep += _ONE if size_p > _TOLERANCE else _ZERO
-        eq += _ONE if size_q > _TOLERANCE else _ZERO
-        et += _ONE if size_t > _TOLERANCE else _ZERO
-        changed_p = _ONE if p != _ZERO else _ZERO
-        changed_q = _ONE if q != _ZERO else _ZERO
+        ep += _UNIT if size_p > _TOLERANCE else _ZERO
+        eq += _UNIT if size_q > _TOLERANCE else _ZERO
+        et += _UNIT if size_t > _TOLERANCE else _ZERO
+        changed_p = _UNIT if p != _ZERO else _ZERO
+        changed_q = _UNIT if q != _ZERO else _ZERO
         n_p += changed_p
         n_q += changed_q
-        n_t += _ONE if t != _ZERO else _ZERO
+        n_t += _UNIT if t != _ZERO else _ZERO
         # Signs by their bits: the product of two tiny numbers would be zero. And no `and` of two
         # conditions, which would keep the loop from being vectorised.
         changed = changed_p * changed_q
@@ -184,7 +184,7 @@ def _chain_row(a: Any, b: Any, c: Any) -> Any:
 
 @_compiled
 def pair_sums(a: Any, b: Any, out: Any) -> None:
-    """Sums over each block of two tensors.
+    """Sum over each block of two tensors.
 
     Args:
         a: `UInt16[ndarray, "n"]` (bf16) or `Float32[ndarray, "n"]`.
@@ -205,7 +205,7 @@ def pair_sums(a: Any, b: Any, out: Any) -> None:
 
 @_compiled
 def chain_sums(a: Any, b: Any, c: Any, out: Any) -> None:
-    """Sums over each block of three tensors.
+    """Sum over each block of three tensors.
 
     Args:
         a: `UInt16[ndarray, "n"]` (bf16) or `Float32[ndarray, "n"]`.
@@ -242,7 +242,7 @@ def relative_changes(a: Any, b: Any, out: Any) -> None:
         count = _ZERO
         for i in range(u.size):
             x, y = abs(u[i]), abs(v[i])
-            count += _ONE if abs(v[i] - u[i]) > _ETA * (x if x > y else y) else _ZERO
+            count += _UNIT if abs(v[i] - u[i]) > _ETA * (x if x > y else y) else _ZERO
         out[block] = count
 
 
@@ -257,10 +257,10 @@ def find_nonzero(a: Any, rows: Any) -> None:
     _use_whole_vectors()
     for block in range(rows.shape[0]):
         if rows[block]:
-            found = False
+            has_nonzero = False
             for i in range(block * BLOCK, min((block + 1) * BLOCK, a.size)):
-                found |= _value(a[i]) != _ZERO
-            rows[block] = found
+                has_nonzero |= _value(a[i]) != _ZERO
+            rows[block] = has_nonzero
 
 
 @_compiled
@@ -270,7 +270,7 @@ def add_up(table: Any, models: int, unsafe: Any, sums: Any, largest: Any) -> Non
     Args:
         table: `Float64[ndarray, "blocks columns"]` from `pair_sums` or `chain_sums`.
         models: 2 or 3.
-        unsafe: `Bool[ndarray, "blocks"]`; rows flagged already are left out. Those in which
+        unsafe: `Bool[ndarray, "blocks"]`; flagged rows are omitted. Rows in which
             something is not finite, overflowed or underflowed are flagged, too.
         sums: `Float64[ndarray, "columns"]`, added to.
         largest: `Float64[ndarray, "pairs"]`, raised to the largest |d|.
@@ -281,8 +281,8 @@ def add_up(table: Any, models: int, unsafe: Any, sums: Any, largest: Any) -> Non
         for column in range(table.shape[1]):
             good &= np.isfinite(table[row, column])
         for pair in range(pairs):
-            at = 2 * models + 6 * pair
-            good &= not (table[row, at] < TINY and table[row, at + 3] > 0)
+            position = 2 * models + 6 * pair
+            good &= not (table[row, position] < TINY and table[row, position + 3] > 0)
         unsafe[row] = not good
         if good:
             for column in range(table.shape[1]):

@@ -34,7 +34,7 @@ _BROKEN_DOWN = 1e-14
 
 
 def top(matrix: Tensor, k: int, seed: int = 0) -> Decomposition:
-    """The k largest singular values and their vectors.
+    """Return the k largest singular values and their vectors.
 
     Takes the direct way where that is cheaper, for small matrices and for k beyond a quarter of
     the smaller dimension; the spectrum is then complete.
@@ -51,19 +51,19 @@ def top(matrix: Tensor, k: int, seed: int = 0) -> Decomposition:
 
 
 def smallest_iterated(k: int) -> int:
-    """Smaller dimension up to which the direct way is taken."""
+    """Smaller dimension up to which the direct method is used."""
     return max(_ALWAYS_FULL, 4 * k)
 
 
 def _iterate(gram: Gram, k: int, seed: int) -> Decomposition | None:
-    """The spectrum, or None if the direct way is the better one after all."""
+    """Return the spectrum, or None if the direct method is faster."""
     krylov = _Krylov(gram.square, block_width(k), seed)
     # Beyond half of the space the direct way is cheaper, and it cannot fail.
     while 2 * (krylov.columns + krylov.width) <= len(gram.square):
         krylov.step()
         if krylov.has_found(k, noise_floor(gram.shape)):
-            found = _spectrum(gram, krylov, k)
-            return None if _crowded(found, krylov.width) else found
+            decomposition = _spectrum(gram, krylov, k)
+            return None if _crowded(decomposition, krylov.width) else decomposition
     return None
 
 
@@ -72,9 +72,9 @@ def block_width(k: int) -> int:
     return max(16, k // 4)
 
 
-def _crowded(found: Decomposition, width: int) -> bool:
-    """Whether a whole block's worth of resolved values are close, so that others may be missed."""
-    values = found.values[: found.resolved]
+def _crowded(decomposition: Decomposition, width: int) -> bool:
+    """Check whether a block's worth of resolved values are so close that others may be missed."""
+    values = decomposition.values[: decomposition.resolved]
     last = values[width - 1 :]
     return bool((last >= values[: len(last)] * (1 - _CROWDED)).any())
 
@@ -110,13 +110,13 @@ class _Krylov:
         self._next_look = 0
 
     def step(self) -> None:
-        """Apply G to the newest block; what is new in the result becomes the next block."""
-        known = self.columns + self.width
-        basis = self._basis[:known]
+        """Apply G to the newest block; new directions become the next block."""
+        size = self.columns + self.width
+        basis = self._basis[:size]
         image = basis[self.columns :] @ self.square
         inside = basis @ image.T
-        self._projected[:known, self.columns : known] = inside
-        self._projected[self.columns : known, :known] = inside.T
+        self._projected[:size, self.columns : size] = inside
+        self._projected[self.columns : size, :size] = inside.T
         image -= inside.T @ basis
         self._coupling = torch.eye(self.width, dtype=image.dtype, device=image.device)
         # Thrice: where the space is nearly invariant, what the first pass leaves is rounding noise
@@ -125,14 +125,14 @@ class _Krylov:
             image -= (image @ basis.T) @ basis
             q, r = torch.linalg.qr(image.T)
             image, self._coupling = q.T.contiguous(), r @ self._coupling
-        self._basis[known : known + self.width] = image
-        self.columns = known
+        self._basis[size : size + self.width] = image
+        self.columns = size
 
     def has_found(self, k: int, floor: float) -> bool:
-        """Whether the k largest eigenvalues stand: a look costs an eigh, so not at every step.
+        """Check whether the k largest eigenvalues converged; each check costs an eigh.
 
         An eigenvalue lies within the norm of its residual of every Ritz value (Parlett 1998,
-        theorem 4.5.1); where it stands apart the error is far smaller, about the square of that.
+        theorem 4.5.1); for a well-separated value the error is about the square of that.
 
         Args:
             k: How many.
@@ -152,7 +152,7 @@ class _Krylov:
         return broken_down or bool((residuals <= allowed).all())
 
     def ritz_vectors(self, k: int) -> tuple[Tensor, Tensor]:
-        """The k largest Ritz values, `Float[Tensor, "k"]`, and vectors, `Float[Tensor, "p k"]`."""
+        """Return the k largest Ritz values (`Float[Tensor, "k"]`) and vectors ("p k")."""
         squares, ritz = self._ritz()
         return squares[:k], self._basis[: self.columns].T @ ritz[:, :k]
 

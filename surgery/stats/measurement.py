@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from surgery.stats.options import CheckpointPair, Options
 
 CHUNK = 1 << 24
-"""Elements after which a tensor is cut, so that all threads help with an embedding."""
+"""Elements per piece of a tensor, so that all threads share an embedding."""
 
 
 class Measurement:
@@ -33,15 +33,15 @@ class Measurement:
     Args:
         piece: The tensor.
         checkpoints: The open models.
-        pairs: What is compared; pairs that lack the tensor on one side are left out.
+        pairs: The compared pairs; pairs that lack the tensor on one side are omitted.
     """
 
     def __init__(
         self, piece: Piece, checkpoints: Mapping[str, Checkpoint], pairs: Sequence[CheckpointPair]
     ) -> None:
         self.piece = piece
-        here = set(piece.headers)
-        self.pairs = tuple(p for p in pairs if {p.before, p.after} <= here)
+        available = set(piece.headers)
+        self.pairs = tuple(p for p in pairs if {p.before, p.after} <= available)
         self._compared = compared(self.pairs) if self.pairs[:2] == tuple(pairs[:2]) else None
         names = [n for n in piece.headers if any(n in (p.before, p.after) for p in self.pairs)]
         self._views = {
@@ -50,7 +50,7 @@ class Measurement:
         }
         self._indices = [(names.index(p.before), names.index(p.after)) for p in self.pairs]
         self._lock = Lock()
-        self._found: dict[int, tuple[list[PairMoments], UpdateMoments | None]] = {}
+        self._moments: dict[int, tuple[list[PairMoments], UpdateMoments | None]] = {}
         self.starts = range(0, max(1, piece.numel), CHUNK)
 
     def chunk(self, start: int) -> bool:
@@ -64,17 +64,17 @@ class Measurement:
         """
         stop = min(start + CHUNK, self.piece.numel)
         views = tuple(self._views.values())
-        found = measure(views, self._indices, self._compared, start, stop)
+        moments = measure(views, self._indices, self._compared, start, stop)
         with self._lock:
-            self._found[start] = found
-            return len(self._found) == len(self.starts)
+            self._moments[start] = moments
+            return len(self._moments) == len(self.starts)
 
     def part(self, options: Options) -> PieceResult:
-        """What was found, once every chunk is done; decomposes the matrix if asked to.
+        """Return the result once every chunk is done; decompose the matrix if requested.
 
         Chunks are summed in their own order, so that nothing depends on who was first.
         """
-        chunks = [self._found[start] for start in self.starts]
+        chunks = [self._moments[start] for start in self.starts]
         moments = [reduce(add, column) for column in zip(*(c[0] for c in chunks), strict=True)]
         record: dict[str, Any] = {
             "pairs": {str(p): asdict(m) for p, m in zip(self.pairs, moments, strict=True)}
@@ -100,7 +100,8 @@ class Measurement:
         spectral = Spectral(self.piece.name, shape, self._views, options)
         finite = {p: m.metrics() for p, m in zip(self.pairs, moments, strict=True) if m.finite}
         record["spectra"] = {
-            str(pair): spectral.pair(pair, found["rounding_norm"]) for pair, found in finite.items()
+            str(pair): spectral.pair(pair, result["rounding_norm"])
+            for pair, result in finite.items()
         }
         if self._compared is not None:
             first, second = (self.pairs[i] for i in self._compared)

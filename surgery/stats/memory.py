@@ -1,4 +1,4 @@
-"""How much memory a spectrum takes, from shapes alone."""
+"""Estimates of the memory of a spectrum, from shapes alone."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from surgery.stats.gram import slab_width
 from surgery.stats.krylov import block_width, smallest_iterated
 
 _WORKSPACE = 16 << 20
-"""What BLAS and LAPACK keep for themselves, per thread."""
+"""Memory that BLAS and LAPACK allocate per thread."""
 
 
 def projected_bytes(shape: tuple[int, int], kind: str, k: int, threads: int = 1) -> int:
-    """Most that `full` or `top` holds at a time, beyond the matrix itself.
+    """Return the maximum memory of `full` or `top` beyond the matrix.
 
     With p the smaller dimension: the Gram matrix is p^2 numbers of 8 bytes. Its eigenvalues take a
     copy of it, with eigenvectors the copy and 2 p^2 more (LAPACK's syevd). `top` holds up to p/2
@@ -32,8 +32,8 @@ def projected_bytes(shape: tuple[int, int], kind: str, k: int, threads: int = 1)
     count = min(k, small) if kind != "values" else 0
     sides = 8 * count * (2 * small + 3 * large)
     solved = {"values": 2 * square + square // 8, "full": 4 * square, "top": 5 * square}[kind]
-    held = 2 * square
+    squares = 2 * square
     if kind == "top" and small > smallest_iterated(k):
         columns = small // 2 + block_width(k)
-        held = square + 8 * columns * (small + columns)
-    return max(square + slab, solved, held + slab + sides) + threads * _WORKSPACE
+        squares = square + 8 * columns * (small + columns)
+    return max(square + slab, solved, squares + slab + sides) + threads * _WORKSPACE

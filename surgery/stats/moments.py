@@ -22,7 +22,7 @@ ETA = 1e-3
 class PairMoments:
     """Sums over the elements of a tensor before and after, with d = after - before.
 
-    Elements that are infinite or not a number on either side are counted and left out of the sums.
+    Elements that are infinite or not a number on either side are counted and excluded from sums.
 
     Attributes:
         numel: Number of elements.
@@ -62,11 +62,11 @@ class PairMoments:
 
     @property
     def finite(self) -> bool:
-        """Whether every element is a number on both sides."""
+        """True if every element is finite on both sides."""
         return not (self.nonfinite_before or self.nonfinite_after)
 
     def reversed(self) -> PairMoments:
-        """The sums of the way back, with before and after exchanged."""
+        """Return the sums with before and after exchanged."""
         return replace(
             self,
             before_squares=self.after_squares,
@@ -80,7 +80,7 @@ class PairMoments:
         )
 
     def metrics(self) -> dict[str, float]:
-        """The columns of `tensors.csv` from `norm_before` to `nonfinite_after`.
+        """Return the columns of `tensors.csv` from `norm_before` to `nonfinite_after`.
 
         Shares are 0 to 1, the angle is in degrees. `rounding_norm` is the norm of the error that
         storing after in bf16 adds to the delta, where before is what training started from: an
@@ -95,7 +95,7 @@ class PairMoments:
         rounding = math.sqrt(self.after_spacing / 12)
         cosine, angle = self._direction()
         mean = _ratio(self.delta_sum, self.numel)
-        found = {
+        result = {
             "norm_before": before,
             "norm_after": after,
             "delta_norm": delta,
@@ -116,7 +116,7 @@ class PairMoments:
             "nonfinite_before": self.nonfinite_before,
             "nonfinite_after": self.nonfinite_after,
         }
-        return (found if self.finite else dict.fromkeys(found, nan)) | counts
+        return (result if self.finite else dict.fromkeys(result, nan)) | counts
 
     def _direction(self) -> tuple[float, float]:
         """Cosine and angle in degrees between before and after, exact for tiny angles.
@@ -141,7 +141,7 @@ class PairMoments:
 class UpdateMoments:
     """Sums over the elements of two deltas.
 
-    Elements that are infinite or not a number in one of the models are counted and left out.
+    Elements that are infinite or not a number in one of the models are counted and excluded.
 
     Attributes:
         numel: Number of elements.
@@ -173,11 +173,11 @@ class UpdateMoments:
 
     @property
     def finite(self) -> bool:
-        """Whether every element is a number in every model."""
+        """True if every element is finite in every model."""
         return not self.nonfinite
 
     def turned(self, sign: int) -> UpdateMoments:
-        """The sums with one of the two deltas reversed, if `sign` is -1."""
+        """Return the sums with one of the two deltas reversed, if `sign` is -1."""
         if sign > 0:
             return self
         return replace(
@@ -188,13 +188,13 @@ class UpdateMoments:
         )
 
     def metrics(self) -> dict[str, float]:
-        """The columns of `updates.csv` from `cosine` to `cosine_rounding`.
+        """Return the columns of `updates.csv` from `cosine` to `cosine_rounding`.
 
         `overlap` is the Jaccard index of the two changed sets and `overlap_chance` what it would
         be if they were drawn independently; `overlap_ratio` is 1 there. `cosine_chance` is the
         standard deviation of the cosine of two random directions, 1/sqrt(n). `cosine_rounding` is
-        what rounding the shared tensor to bf16 adds to the cosine if training went on from the
-        unrounded weights: its error, of variance u^2/12, then stands in both deltas. All are NaN
+        the effect on the cosine of rounding the shared tensor to bf16, if training continued from
+        unrounded weights: its error, of variance u^2/12, then is in both deltas. All are NaN
         where an element is not finite.
         """
         first, second, both = (
@@ -202,7 +202,7 @@ class UpdateMoments:
             for count in (self.changed_first, self.changed_second, self.changed_both)
         )
         norms = math.sqrt(self.first_squares) * math.sqrt(self.second_squares)
-        found = {
+        result = {
             "cosine": min(max(self.dot / norms, -1.0), 1.0) if norms else nan,
             "sign_agreement": _ratio(self.agreeing, self.changed_both),
             "changed_first": first,
@@ -214,15 +214,15 @@ class UpdateMoments:
             "cosine_chance": 1 / math.sqrt(self.numel) if self.numel else nan,
             "cosine_rounding": self.shared_spacing / 12 / norms if norms else nan,
         }
-        return found if self.finite else dict.fromkeys(found, nan)
+        return result if self.finite else dict.fromkeys(result, nan)
 
 
 _Sums = TypeVar("_Sums", PairMoments, UpdateMoments)
 
 
-def _added(one: _Sums, other: _Sums) -> _Sums:
-    names = [field.name for field in fields(one)]
-    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})
+def _added(first: _Sums, other: _Sums) -> _Sums:
+    names = [field.name for field in fields(first)]
+    return replace(first, **{name: getattr(first, name) + getattr(other, name) for name in names})
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -1,4 +1,4 @@
-"""What a random delta of the same shape and norm would show: independent Gaussian elements.
+"""Nulls: the measures of a random delta of the same shape and norm, with Gaussian elements.
 
 Singular values of a p x q Gaussian matrix (p <= q) follow the Marchenko-Pastur law (Marchenko &
 Pastur 1967; Bai & Silverstein 2010, eq. 3.1.1), between sqrt(q) - sqrt(p) and sqrt(q) + sqrt(p).
@@ -37,7 +37,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def random_delta(shape: tuple[int, int], norm: float, k: int) -> dict[str, float]:
-    """The `random_*` columns of `tensors.csv`.
+    """Return the `random_*` columns of `tensors.csv`.
 
     Args:
         shape: (m, n).
@@ -49,13 +49,13 @@ def random_delta(shape: tuple[int, int], norm: float, k: int) -> dict[str, float
         Gaussian random matrix of this shape, scaled to this norm; right to about 3%.
     """
     if not norm:
-        found = value_metrics(np.zeros(1), k, 0.0, complete=True, resolved=0)
+        metrics = value_metrics(np.zeros(1), k, 0.0, complete=True, resolved=0)
     else:
-        found = dict(_of_unit_norm(min(shape), max(shape), k))
-        found["spectral_norm"] *= norm
-        found["nuclear_norm"] *= norm
-        found["log_volume"] += min(k, *shape) * math.log(norm)
-    return {f"random_{name}": value for name, value in found.items()}
+        metrics = dict(_of_unit_norm(min(shape), max(shape), k))
+        metrics["spectral_norm"] *= norm
+        metrics["nuclear_norm"] *= norm
+        metrics["log_volume"] += min(k, *shape) * math.log(norm)
+    return {f"random_{name}": value for name, value in metrics.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -67,7 +67,7 @@ def _of_unit_norm(small: int, large: int, k: int) -> dict[str, float]:
 
 
 def expected_values(small: int, large: int) -> Array:
-    """Expected singular values of a Gaussian matrix with variance 1, descending.
+    """Return expected singular values of a Gaussian matrix with variance 1, descending.
 
     Args:
         small: Its smaller dimension, at least 32.
@@ -75,17 +75,17 @@ def expected_values(small: int, large: int) -> Array:
     """
     ratio = small / large
     # Squares of values are large * (1 + ratio + 2 sqrt(ratio) cos(angle)); in the angle the density
-    # has no singularity, whatever the shape.
+    # has no singularity for any shape.
     angles = (np.arange(_GRID) + 0.5) * (math.pi / _GRID)
     density = np.sin(angles) ** 2 / (1 + ratio + 2 * math.sqrt(ratio) * np.cos(angles))
     below = np.cumsum(density) - density / 2
     shares = (np.arange(small) + 0.5) / small
-    at = np.interp(shares, below / density.sum(), angles)
-    values = np.sqrt(large * (1 + ratio + 2 * math.sqrt(ratio) * np.cos(at)))
+    nodes = np.interp(shares, below / density.sum(), angles)
+    values = np.sqrt(large * (1 + ratio + 2 * math.sqrt(ratio) * np.cos(nodes)))
     values[0] = _largest(small, large)
     values[-1] = _smallest(small, large)
-    found: Array = values
-    return found
+    singular_values: Array = values
+    return singular_values
 
 
 def _largest(small: int, large: int) -> float:
@@ -111,34 +111,34 @@ def _median_smallest(small: int, excess: int) -> float:
     """Median over draws of the smallest singular value of a `small` x (`small` + `excess`) matrix.
 
     The values of a bidiagonal matrix B are eigenvalues of the tridiagonal one with a zero diagonal
-    and B's entries in turn beside it (Golub & Kahan 1965, section 3).
+    and B's entries in turn next to it (Golub & Kahan 1965, section 3).
     """
     diagonal, beside = _bidiagonal(small, small + excess, _DRAWS)
     between = np.empty((_DRAWS, 2 * small - 1))
     between[:, ::2], between[:, 1::2] = diagonal, beside
     zeros, least = np.zeros(2 * small), (small, small)
-    found = [
+    smallest = [
         eigh_tridiagonal(zeros, row, eigvals_only=True, select="i", select_range=least)[0]
         for row in between
     ]
-    return float(np.median(found))
+    return float(np.median(smallest))
 
 
 def _simulated(small: int, large: int, k: int) -> dict[str, float]:
     diagonal, beside = _bidiagonal(small, large, _DRAWS)
     matrices = np.zeros((_DRAWS, small, small))
-    at = np.arange(small)
-    matrices[:, at, at], matrices[:, at[1:], at[:-1]] = diagonal, beside
+    index = np.arange(small)
+    matrices[:, index, index], matrices[:, index[1:], index[:-1]] = diagonal, beside
     values = np.linalg.svd(matrices, compute_uv=False)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     draws = [value_metrics(row, k, 1.0, complete=True, resolved=small) for row in values]
-    found = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
-    found["condition_number"] = float(np.median(values[:, 0] / values[:, -1]))
-    return found
+    means = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
+    means["condition_number"] = float(np.median(values[:, 0] / values[:, -1]))
+    return means
 
 
 def _bidiagonal(small: int, large: int, draws: int) -> tuple[Array, Array]:
-    """Diagonal and subdiagonal of matrices whose singular values are those of Gaussian ones.
+    """Return diagonal and subdiagonal of bidiagonal matrices with Gaussian singular values.
 
     Independent chi variables with `large`, `large` - 1, ... and `small` - 1, ... 1 degrees of
     freedom (Silverstein 1985; Dumitriu & Edelman 2002, theorem 3.1 with beta = 1).

@@ -1,4 +1,4 @@
-"""The questions of a study: which checkpoints are compared, and what is measured of them."""
+"""The scope of a study: compared checkpoints and measures."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Options:
         selector: Which tensors; all when None.
         pairs: Pairs as `before..after`; neighbours and then the ends when empty.
         spectrum: No singular values, the largest, or all of them.
-        top: How many singular values and vectors are looked at.
+        top: Number of leading singular values and vectors.
         cuts: First layer of mid and of late per component; thirds where absent.
         workers: Threads; one per processor when None.
-        memory: Most bytes that spectra may take at once, beyond which one waits for another; what
-            the largest needs and 200 MB when None.
-        device: Where spectra are worked out: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+        memory: Memory budget of spectra in bytes; a spectrum waits until it fits. None: enough for
+            the largest and 200 MB.
+        device: Device of spectra: `cpu`, `cuda`, or `auto` for a GPU if there is one.
     """
 
     selector: Selector | None = None
@@ -83,19 +83,19 @@ def parse_pair(text: str, models: Sequence[str]) -> CheckpointPair:
     for name in (before, after):
         if name not in models:
             raise PlanError(
-                f"pair {text!r} names {name!r}, which is no model.{did_you_mean(name, models)}"
+                f"pair {text!r} names {name!r}, which is not a model.{did_you_mean(name, models)}"
             )
     if before == after:
         raise PlanError(f"pair {text!r} compares {before!r} with itself.")
     return CheckpointPair(before, after)
 
 
-def choose_pairs(models: Sequence[str], chosen: Sequence[str] = ()) -> tuple[CheckpointPair, ...]:
+def choose_pairs(models: Sequence[str], texts: Sequence[str] = ()) -> tuple[CheckpointPair, ...]:
     """Return the pairs to measure; the first two are the updates that are compared with each other.
 
     Args:
         models: Names of two or three checkpoints, in the order of training.
-        chosen: Pairs as the user wrote them; neighbours and then the ends when empty.
+        texts: Pairs as the user wrote them; neighbours and then the ends when empty.
 
     Raises:
         PlanError: If there are not two or three models, or a pair makes no sense.
@@ -109,11 +109,11 @@ def choose_pairs(models: Sequence[str], chosen: Sequence[str] = ()) -> tuple[Che
     for name in models:
         if not _NAME.fullmatch(name) or ".." in name:
             raise PlanError(
-                f"{name!r} cannot be a model's name here: it goes into column values and figures. "
+                f"{name!r} cannot be a model name here: names appear in columns and figures. "
                 f"Expected letters, digits, '_', '-' and single dots, such as rl-step200."
             )
-    if chosen:
-        return tuple(dict.fromkeys(parse_pair(text, models) for text in chosen))
+    if texts:
+        return tuple(dict.fromkeys(parse_pair(text, models) for text in texts))
     neighbours = [CheckpointPair(models[i], models[i + 1]) for i in range(len(models) - 1)]
     ends = [
         CheckpointPair(a, b)

@@ -1,4 +1,4 @@
-"""What is already measured, kept tensor by tensor so that an interrupted run goes on."""
+"""Measured tensors, stored one by one so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ class PieceStore:
         self._folder = self._inputs / sha256(options.encode()).hexdigest()[:16]
 
     def load(self, name: str) -> PieceResult | None:
-        """A piece measured earlier, or None; a damaged file counts as none."""
+        """Return a stored piece, or None; a damaged file counts as missing."""
         path = self._path(name)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}
             record = parse_json(arrays.pop(_RECORD).tobytes())
-        except Exception:  # noqa: BLE001 - whatever zipfile says of damaged bytes, measure again
+        except Exception:  # noqa: BLE001 - any error that zipfile raises for damaged bytes
             return None
         if not isinstance(record, dict) or record.get("piece") != name:
             return None
         return PieceResult(record, arrays)
 
     def save(self, name: str, part: PieceResult) -> None:
-        """Keep a piece. Whoever looks sees all of it or nothing.
+        """Store a piece. Readers see the whole file or none.
 
         Raises:
             ExecutionError: If it cannot be written.

@@ -96,7 +96,7 @@ class TensorView:
         """Elements [start, stop) of the flattened tensor, read-only.
 
         Pages of the file are mapped, not copied, and unmapped with the last reference to the
-        array: who lets go of one window before taking the next holds little memory.
+        array: release one window before requesting the next to keep memory small.
 
         Args:
             start: First element.
@@ -140,7 +140,7 @@ class TensorView:
 
 
 def working_dtype(*dtypes: DType) -> np.dtype[Any]:
-    """What to compute in: float32, or float64 where float32 would lose digits."""
+    """Return the computation type: float32, or float64 where float32 would lose digits."""
     return np.dtype(np.float64 if _WIDE.intersection(dtypes) else np.float32)
 
 
@@ -163,7 +163,7 @@ def widen(array: NDArray[Any], dtype: DType, out: NDArray[Any]) -> None:
 
 
 def load(view: TensorView, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-    """The whole tensor in its shape.
+    """Return the whole tensor in its shape.
 
     Args:
         view: What to read.
@@ -183,7 +183,7 @@ def load(view: TensorView, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
 
 
 def load_delta(before: TensorView, after: TensorView) -> NDArray[Any]:
-    """The whole of after - before, holding no more than a window beside it.
+    """Return all of after - before, with one further window in memory.
 
     Args:
         before: What to subtract.
@@ -200,7 +200,7 @@ def load_delta(before: TensorView, after: TensorView) -> NDArray[Any]:
     delta = _difference(before, after, working_dtype(before.dtype, after.dtype))
     if np.isfinite(delta).all():
         return delta
-    # Two numbers at the far ends of float32 lie further apart than it can say.
+    # The difference of two numbers at opposite ends of float32 overflows it.
     return _difference(before, after, np.dtype(np.float64))
 
 
@@ -218,5 +218,5 @@ def _difference(before: TensorView, after: TensorView, dtype: np.dtype[Any]) -> 
 
 def windows(start: int, stop: int, size: int = WINDOW) -> Iterator[tuple[int, int]]:
     """Cut [start, stop) into windows of at most `size` elements."""
-    for at in range(start, stop, size):
-        yield at, min(at + size, stop)
+    for begin in range(start, stop, size):
+        yield begin, min(begin + size, stop)

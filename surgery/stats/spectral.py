@@ -1,4 +1,4 @@
-"""Everything about one matrix that takes singular values: its updates, its drift, their overlap."""
+"""Spectral measures of one matrix: its updates, its drift, their overlap."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def projected_bytes(shape: tuple[int, int], kind: SpectrumKind, k: int) -> int:
         k: How many vectors.
     """
     rows, columns = shape
-    kept = 6 * 8 * min(k, rows, columns) * (rows + columns)
-    return 4 * rows * columns + memory.projected_bytes(shape, str(kind), k) + kept
+    vectors = 6 * 8 * min(k, rows, columns) * (rows + columns)
+    return 4 * rows * columns + memory.projected_bytes(shape, str(kind), k) + vectors
 
 
 def choose_device(name: str) -> str:
-    """The device to compute on: a GPU where there is one for `auto`.
+    """Return the device to compute on: for `auto`, a GPU if there is one.
 
     Raises:
         ExecutionError: If it is not there, or cannot compute in float64.
@@ -53,9 +53,9 @@ def choose_device(name: str) -> str:
     try:
         torch.zeros(1, dtype=torch.float64, device=name).item()
     except (RuntimeError, AssertionError, TypeError) as error:
-        why = str(error).splitlines()[0].partition(". ")[0].rstrip(".")[:200]
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")[:200]
         raise ExecutionError(
-            f"device {name!r} cannot be used here: {why}. Expected auto, cpu, or a GPU that "
+            f"device {name!r} cannot be used here: {reason}. Expected auto, cpu, or a GPU that "
             f"computes in float64, such as cuda or cuda:1."
         ) from error
     return name
@@ -64,7 +64,7 @@ def choose_device(name: str) -> str:
 class Spectral:
     """Spectra of one matrix in all models.
 
-    Every matrix is read, decomposed and let go before the next; what stays are singular values and
+    Every matrix is read, decomposed and released before the next; the result is singular values and
     the leading vectors.
 
     Args:
@@ -90,7 +90,7 @@ class Spectral:
         self._deltas: dict[CheckpointPair, Decomposition] = {}
 
     def pair(self, pair: CheckpointPair, rounding: float) -> dict[str, Any]:
-        """The columns of `tensors.csv` that need singular values.
+        """Return the columns of `tensors.csv` that need singular values.
 
         Args:
             pair: Which.
@@ -98,9 +98,9 @@ class Spectral:
         """
         delta = self._delta(pair)
         if not delta.frobenius:  # nothing changed: what is known of one side holds for both
-            known = self._weights.get(pair.after) or self._weight(pair.before)
+            spectrum_before = self._weights.get(pair.after) or self._weight(pair.before)
             for model in (pair.before, pair.after):
-                self._keep(model, known)
+                self._keep(model, spectrum_before)
         before, after = self._weight(pair.before), self._weight(pair.after)
         turned = rotation(before, after)
         for side in ("left", "right"):
@@ -119,25 +119,25 @@ class Spectral:
         }
 
     def update(self, first: CheckpointPair, second: CheckpointPair) -> dict[str, Any]:
-        """The columns of `updates.csv` that need singular vectors."""
+        """Return the columns of `updates.csv` that need singular vectors."""
         return overlap(self._delta(first), self._delta(second))
 
     def _weight(self, model: str) -> Decomposition:
         if model not in self._weights:
-            found = self._decompose(load(self._views[model]))
-            self._keep(model, found)
+            decomposition = self._decompose(load(self._views[model]))
+            self._keep(model, decomposition)
         return self._weights[model]
 
-    def _keep(self, model: str, found: Decomposition) -> None:
-        self.arrays[f"{self._name}/{model}/weight"] = found.values
-        self._weights[model] = found
+    def _keep(self, model: str, decomposition: Decomposition) -> None:
+        self.arrays[f"{self._name}/{model}/weight"] = decomposition.values
+        self._weights[model] = decomposition
 
     def _delta(self, pair: CheckpointPair) -> Decomposition:
         if pair not in self._deltas:
             delta = load_delta(self._views[pair.before], self._views[pair.after])
-            found = self._decompose(delta)
-            self.arrays[f"{self._name}/{pair}/delta"] = found.values
-            self._deltas[pair] = found
+            decomposition = self._decompose(delta)
+            self.arrays[f"{self._name}/{pair}/delta"] = decomposition.values
+            self._deltas[pair] = decomposition
         return self._deltas[pair]
 
     def _decompose(self, array: NDArray[Any]) -> Decomposition:

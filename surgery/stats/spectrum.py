@@ -1,4 +1,4 @@
-"""Singular values and leading singular vectors of a matrix, and what they say about a delta.
+"""Singular values and leading singular vectors of a matrix, and measures of a delta.
 
 The values are the square roots of the eigenvalues of the smaller Gram matrix, in float64. An
 eigenvalue of it is found to within about `4 sqrt(max(m, n)) eps` of the largest one (rounding of
@@ -32,7 +32,7 @@ _NAN = math.nan
 
 @dataclass(frozen=True)
 class Decomposition:
-    """What is known of the singular value decomposition of an m x n matrix A.
+    """The computed part of the singular value decomposition of an m x n matrix A.
 
     Attributes:
         shape: (m, n).
@@ -82,11 +82,11 @@ def decompose(gram: Gram, k: int) -> Decomposition:
 
 
 def from_eigenpairs(gram: Gram, squares: Tensor, basis: Tensor, residuals: Tensor) -> Decomposition:
-    """A spectrum from eigenvalues and leading eigenvectors of a Gram matrix.
+    """Return a spectrum from eigenvalues and leading eigenvectors of a Gram matrix.
 
     Args:
         gram: The Gram matrix G.
-        squares: `Float[Tensor, "r"]`, float64, descending: all eigenvalues, or the leading ones.
+        squares: `Float[Tensor, "r"]`, float64, descending: all eigenvalues, or the leading r.
         basis: `Float[Tensor, "p k"]`, float64: the eigenvectors u of the first k.
         residuals: `Float[Tensor, "k"]`: ||A v - s u|| of these, scaled as G is.
     """
@@ -111,23 +111,23 @@ def from_eigenpairs(gram: Gram, squares: Tensor, basis: Tensor, residuals: Tenso
 
 
 def noise_floor(shape: tuple[int, int]) -> float:
-    """The floor as a share of the largest singular value; see the head of this module."""
+    """Noise floor as a share of the largest singular value; see the module docstring."""
     noise = 4 * math.sqrt(max(shape)) * torch.finfo(torch.float64).eps
     return math.sqrt(noise / (2 * ACCURACY))
 
 
 def _other_side(gram: Gram, basis: Tensor, values: Tensor) -> Tensor:
-    """The v = A^T u / s, made orthonormal again: for small s they are so only to 1e-4."""
+    """Return v = A^T u / s, orthonormalized: for small s they are orthonormal only to 1e-4."""
     far = gram.across(basis) / values[: basis.shape[1]]
     if not basis.shape[1]:
         return far
-    found = torch.linalg.qr(far)
-    signed: Tensor = found.Q.mul_(found.R.diagonal().sign())
+    q = torch.linalg.qr(far)
+    signed: Tensor = q.Q.mul_(q.R.diagonal().sign())
     return signed
 
 
 def delta_metrics(spectrum: Decomposition, k: int) -> dict[str, float]:
-    """The spectral columns of `tensors.csv` for a delta.
+    """Return the spectral columns of `tensors.csv` for a delta.
 
     Stable rank is ||A||_F^2 / s_1^2 (Rudelson & Vershynin 2007, arXiv math/0503442, section 1).
     Effective rank is the exponential of the entropy of s_i / sum(s) (Roy & Vetterli 2007,
@@ -143,15 +143,15 @@ def delta_metrics(spectrum: Decomposition, k: int) -> dict[str, float]:
         delta does not have: all but norms.
     """
     count = min(k, *spectrum.shape)
-    found: dict[str, float] = {"top": count, "resolved": spectrum.resolved}
+    metrics: dict[str, float] = {"top": count, "resolved": spectrum.resolved}
     every = spectrum.complete
-    return found | value_metrics(spectrum.values, k, spectrum.frobenius, every, spectrum.resolved)
+    return metrics | value_metrics(spectrum.values, k, spectrum.frobenius, every, spectrum.resolved)
 
 
 def value_metrics(
     values: Array, k: int, frobenius: float, complete: bool, resolved: int
 ) -> dict[str, float]:
-    """What `delta_metrics` says, from the bare values (descending)."""
+    """Return the columns of `delta_metrics` from singular values (descending)."""
     largest = float(values[0])
     if not largest:
         names = ("stable_rank", "effective_rank", "condition_number", "log_volume", "top_energy")

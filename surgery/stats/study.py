@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from surgery.stats.parts import PieceResult
 
 FORMAT = 1
-"""Part of what a measured tensor is kept under: raise it when a number would come out otherwise."""
+"""Part of the storage key of measured tensors: increase it when measures change."""
 
 SLACK = 200 << 20
-"""Bytes that spectra may take beyond what the largest needs, so that small ones run beside it."""
+"""Memory beyond the largest spectrum's in bytes, so that small spectra run in parallel."""
 
 
 class Study:
@@ -47,7 +47,7 @@ class Study:
         checkpoints: Two or three open checkpoints, by name, in the order of training.
         options: What to measure.
         out: Folder in which measured tensors are kept as they come, so that an interrupted run
-            goes on; None keeps them in memory.
+            resumes; None keeps them in memory.
 
     Raises:
         PlanError: If the checkpoints cannot be compared, or a pair makes no sense.
@@ -73,7 +73,7 @@ class Study:
         # Before parts are looked for: how bytes come here decides what names their files.
         for name, checkpoint in checkpoints.items():
             checkpoint.prefetch([p.headers[name].name for p in self.subject.pieces])
-        self._parts = None if out is None else self._kept(out)
+        self._parts = None if out is None else self._piece_store(out)
         self._done: dict[str, PieceResult] = {}
         for piece in self.subject.pieces:
             part = None if self._parts is None else self._parts.load(piece.name)
@@ -89,7 +89,7 @@ class Study:
         """Measure what is left and make the tables.
 
         Args:
-            progress: Told the number of bytes as they are done; called from several threads.
+            progress: Called with the number of bytes done; called from several threads.
 
         Raises:
             CheckpointError: If an input breaks off, or changed since it was opened.
@@ -103,7 +103,7 @@ class Study:
             self._parts.forget_others()
         return assemble(self.subject, self._done)
 
-    def _kept(self, out: Path) -> PieceStore:
+    def _piece_store(self, out: Path) -> PieceStore:
         """Return the store for all that a tensor's numbers depend on."""
         inputs = [(n, c.info.fingerprint, c.stamp()) for n, c in self.checkpoints.items()]
         pairs = [str(pair) for pair in self.subject.pairs]
@@ -214,20 +214,22 @@ class Budget:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held = 0
+        self._reserved = 0
         self._change = Condition()
 
     @contextmanager
     def hold(self, nbytes: int) -> Iterator[None]:
-        """Wait until there is room, and keep it for the length of the block."""
+        """Wait until the memory is free, and reserve it for the length of the block."""
         with self._change:
-            self._change.wait_for(lambda: not self._held or self._held + nbytes <= self._limit)
-            self._held += nbytes
+            self._change.wait_for(
+                lambda: not self._reserved or self._reserved + nbytes <= self._limit
+            )
+            self._reserved += nbytes
         try:
             yield
         finally:
             with self._change:
-                self._held -= nbytes
+                self._reserved -= nbytes
                 self._change.notify_all()
 
 

@@ -1,4 +1,4 @@
-"""Angles between subspaces: how far singular vectors turned, how much two updates share."""
+"""Angles between subspaces: rotation of singular vectors, overlap of updates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def principal_angles(first: Tensor, second: Tensor) -> Array:
     """Principal angles between two subspaces.
 
-    Large ones come from the cosines (Björck & Golub 1973, theorem 1), which say nothing of angles
-    below 1e-8; small ones from the sines (Knyazev & Argentati 2002, section 3).
+    Large angles come from the cosines (Björck & Golub 1973, theorem 1), which cannot resolve angles
+    below 1e-8; small angles from the sines (Knyazev & Argentati 2002, section 3).
 
     Args:
         first: `Float[Tensor, "d k1"]`, orthonormal columns.
@@ -40,8 +40,8 @@ def principal_angles(first: Tensor, second: Tensor) -> Array:
     left_over = torch.linalg.qr(small - large @ shared, mode="r").R
     sines = _padded(torch.linalg.svdvals(left_over), len(cosines)).clamp(max=1).flip(0)
     angles = torch.where(cosines**2 < 0.5, cosines.acos(), sines.asin())
-    found: Array = angles.rad2deg().cpu().numpy()
-    return found
+    result: Array = angles.rad2deg().cpu().numpy()
+    return result
 
 
 def _padded(values: Tensor, count: int) -> Tensor:
@@ -50,7 +50,7 @@ def _padded(values: Tensor, count: int) -> Tensor:
 
 
 def rotation(before: Decomposition, after: Decomposition) -> dict[str, Any]:
-    """How far the leading singular subspaces of a weight turned.
+    """Return the rotation of a weight's leading singular subspaces.
 
     Args:
         before: Spectrum of the weight before, with vectors.
@@ -60,18 +60,18 @@ def rotation(before: Decomposition, after: Decomposition) -> dict[str, Any]:
         `rotation_left_mean`, `rotation_left_max` and the same for `right`, in degrees, NaN where
         there are no vectors; `angles_left` and `angles_right`, the principal angles themselves.
     """
-    found: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     sides = {"left": (before.left, after.left), "right": (before.right, after.right)}
     for side, (first, second) in sides.items():
         angles = principal_angles(first, second)
-        found[f"angles_{side}"] = angles
-        found[f"rotation_{side}_mean"] = float(angles.mean()) if angles.size else math.nan
-        found[f"rotation_{side}_max"] = float(angles.max()) if angles.size else math.nan
-    return found
+        metrics[f"angles_{side}"] = angles
+        metrics[f"rotation_{side}_mean"] = float(angles.mean()) if angles.size else math.nan
+        metrics[f"rotation_{side}_max"] = float(angles.max()) if angles.size else math.nan
+    return metrics
 
 
 def overlap(first: Decomposition, second: Decomposition) -> dict[str, float]:
-    """How much of their leading singular subspaces two updates share.
+    """Return the overlap of the leading singular subspaces of two updates.
 
     The overlap is ||U1^T U2||_F^2 / min(r1, r2), the mean squared cosine of the principal angles
     (Hu et al. 2021, arXiv 2106.09685, eq. 4). For two random subspaces of R^d its expectation is
@@ -87,10 +87,10 @@ def overlap(first: Decomposition, second: Decomposition) -> dict[str, float]:
     """
     ranks = first.left.shape[1], second.left.shape[1]
     rank = min(ranks)
-    found: dict[str, float] = {"subspace_rank": rank}
+    metrics: dict[str, float] = {"subspace_rank": rank}
     sides = {"left": (first.left, second.left), "right": (first.right, second.right)}
-    for side, (one, other) in sides.items():
-        shared = float((one.double().T @ other.double()).square().sum())
-        found[f"subspace_overlap_{side}"] = min(1.0, shared / rank) if rank else math.nan
-        found[f"subspace_chance_{side}"] = max(ranks) / len(one) if rank else math.nan
-    return found
+    for side, (basis, other) in sides.items():
+        shared = float((basis.double().T @ other.double()).square().sum())
+        metrics[f"subspace_overlap_{side}"] = min(1.0, shared / rank) if rank else math.nan
+        metrics[f"subspace_chance_{side}"] = max(ranks) / len(basis) if rank else math.nan
+    return metrics

@@ -56,9 +56,9 @@ def summarize(
 
 def _totals(regions: Sequence[Mapping[str, Any]], pair: str) -> dict[str, dict[str, Any]]:
     """Return pooled norms of whole components and of the whole model."""
-    wanted = ("numel", "delta_norm", "relative_delta", "cosine", "changed", "rounding_ratio")
+    columns = ("numel", "delta_norm", "relative_delta", "cosine", "changed", "rounding_ratio")
     return {
-        row["component"]: {name: _plain(row.get(name)) for name in wanted}
+        row["component"]: {name: _plain(row.get(name)) for name in columns}
         for row in regions
         if row["region"] == "all" and row["group"] == "all" and row["pair"] == pair
     }

@@ -113,7 +113,7 @@ class MeasuredTensor:
 
     @property
     def finite(self) -> bool:
-        """Whether every number in it is one."""
+        """Check whether every value in it is a number."""
         return self.moments.finite
 
 
@@ -131,7 +131,7 @@ def assemble(subject: StudySubject, parts: Mapping[str, PieceResult]) -> RunTabl
     layers = {name: count for name, count in first.layers.items() if name in present}
     bounds = region_bounds(layers, subject.options.cuts)
     regions = region_rows(measured, pool_pairs, bounds)
-    nonfinite = sorted({each.piece.name for each in measured if not each.finite})
+    nonfinite = sorted({item.piece.name for item in measured if not item.finite})
     return RunTables(
         kind=RunKind.STATISTICS,
         summary=summarize(subject, nonfinite, bounds, regions),
@@ -175,20 +175,20 @@ def tensor_rows(
 ) -> pd.DataFrame:
     """`tensors.csv`."""
     rows = []
-    for each in measured:
-        pair = pairs[each.label["pair"]]
-        headers = each.piece.headers
+    for piece in measured:
+        pair = pairs[piece.label["pair"]]
+        headers = piece.piece.headers
         rows.append(
-            _place(each.piece)
-            | dict(each.label)
+            _place(piece.piece)
+            | dict(piece.label)
             | {
-                "shape": "x".join(map(str, each.piece.shape)),
-                "numel": each.piece.numel,
+                "shape": "x".join(map(str, piece.piece.shape)),
+                "numel": piece.piece.numel,
                 "dtype_before": headers[pair.before].dtype.torch_name,
                 "dtype_after": headers[pair.after].dtype.torch_name,
             }
-            | each.moments.metrics()
-            | dict(each.spectral)
+            | piece.moments.metrics()
+            | dict(piece.spectral)
         )
     return frame(rows, TENSOR_COLUMNS)
 
@@ -196,12 +196,12 @@ def tensor_rows(
 def update_rows(measured: Sequence[MeasuredTensor]) -> pd.DataFrame:
     """Return `updates.csv`."""
     rows = [
-        _place(each.piece)
-        | dict(each.label)
-        | {"numel": each.piece.numel}
-        | each.moments.metrics()
-        | dict(each.spectral)
-        for each in measured
+        _place(piece.piece)
+        | dict(piece.label)
+        | {"numel": piece.piece.numel}
+        | piece.moments.metrics()
+        | dict(piece.spectral)
+        for piece in measured
     ]
     return frame(rows, UPDATE_COLUMNS)
 
@@ -227,10 +227,10 @@ def layer_rows(
         pool: What to make of those that belong together.
     """
     groups: dict[tuple[Any, ...], list[MeasuredTensor]] = defaultdict(list)
-    for each in measured:
-        site = each.piece.site
+    for piece in measured:
+        site = piece.piece.site
         for group in (ALL, str(site.module)):
-            groups[str(site.component), site.layer, group, *each.label.items()].append(each)
+            groups[str(site.component), site.layer, group, *piece.label.items()].append(piece)
     return [
         {"component": component, "layer": layer, "group": group, **dict(label), **pool(members)}
         for (component, layer, group, *label), members in groups.items()
@@ -250,16 +250,16 @@ def region_rows(
         bounds: Half-open layers of every region of every component that has some.
     """
     groups: dict[tuple[Any, ...], list[MeasuredTensor]] = defaultdict(list)
-    for each in measured:
-        site = each.piece.site
+    for piece in measured:
+        site = piece.piece.site
         component = str(site.component)
-        told = [(component, ALL), (ALL, ALL)]
+        wholes = [(component, ALL), (ALL, ALL)]
         for region, (first, end) in bounds.get(component, {}).items():
             if site.layer is not None and first <= site.layer < end:
-                told.append((component, region))
-        for component_, region in told:
+                wholes.append((component, region))
+        for component_, region in wholes:
             for group in (ALL, str(site.module)):
-                groups[component_, region, group, *each.label.items()].append(each)
+                groups[component_, region, group, *piece.label.items()].append(piece)
     ordered = sorted(groups.items(), key=lambda item: _rank(item[0], list(bounds)))
     return [
         {
@@ -291,21 +291,21 @@ def pool_pairs(members: Sequence[MeasuredTensor]) -> dict[str, Any]:
     """Return one row of many tensors under one pair.
 
     Norms pool as the root of the sum of squares, cosines from pooled dot products: as if the
-    tensors were one long vector. Singular values pool as those of the block-diagonal matrix. Beside
-    them stand plain means over tensors, which is what the scripts of arXiv 2602.12395 give.
+    tensors were one long vector. Singular values pool as those of the block-diagonal matrix. The
+    plain means over tensors are those that the scripts of arXiv 2602.12395 print.
     """
-    finite = [each for each in members if each.finite]
-    moments = reduce(add, (each.moments for each in finite)) if finite else None
-    each_one = [each.moments.metrics() for each in finite]
+    finite = [member for member in members if member.finite]
+    moments = reduce(add, (member.moments for member in finite)) if finite else None
+    metrics = [member.moments.metrics() for member in finite]
     row = dict(moments.metrics()) if moments is not None else {}
     row |= {
         "tensors": len(members),
-        "numel": sum(each.piece.numel for each in members),
+        "numel": sum(member.piece.numel for member in members),
         "nonfinite_tensors": len(members) - len(finite),
     }
     for name in ("delta_norm", "relative_delta", "cosine"):
-        row[f"mean_tensor_{name}"] = _mean(found[name] for found in each_one)
-    return row | _pool_spectra([each.spectral for each in finite if each.spectral])
+        row[f"mean_tensor_{name}"] = _mean(values[name] for values in metrics)
+    return row | _pool_spectra([member.spectral for member in finite if member.spectral])
 
 
 def _pool_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -313,38 +313,38 @@ def _pool_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not spectra:
         return {}
     row = {
-        "spectral_norm": max(found["spectral_norm"] for found in spectra),
-        "nuclear_norm": sum(found["nuclear_norm"] for found in spectra),
-        "mean_rotation_left": _mean(found["rotation_left_mean"] for found in spectra),
-        "mean_rotation_right": _mean(found["rotation_right_mean"] for found in spectra),
-        "mean_spectral_shift": _mean(found["spectral_shift"] for found in spectra),
+        "spectral_norm": max(values["spectral_norm"] for values in spectra),
+        "nuclear_norm": sum(values["nuclear_norm"] for values in spectra),
+        "mean_rotation_left": _mean(values["rotation_left_mean"] for values in spectra),
+        "mean_rotation_right": _mean(values["rotation_right_mean"] for values in spectra),
+        "mean_spectral_shift": _mean(values["spectral_shift"] for values in spectra),
     }
     for name in ("stable_rank", "effective_rank"):
         # The null of the same matrices: where only the largest values are known, some lack a rank.
-        known = [found for found in spectra if not math.isnan(found[name])]
-        row[f"mean_{name}"] = _mean(found[name] for found in known)
-        row[f"mean_random_{name}"] = _mean(found[f"random_{name}"] for found in known)
+        finite = [values for values in spectra if not math.isnan(values[name])]
+        row[f"mean_{name}"] = _mean(values[name] for values in finite)
+        row[f"mean_random_{name}"] = _mean(values[f"random_{name}"] for values in finite)
     return row
 
 
 def pool_updates(members: Sequence[MeasuredTensor]) -> dict[str, Any]:
     """Return one row of many tensors under two updates, pooled like one long vector."""
-    finite = [each for each in members if each.finite]
+    finite = [member for member in members if member.finite]
     row: dict[str, Any] = {}
     if finite:
-        row = dict(reduce(add, (each.moments for each in finite)).metrics())
-    row |= {"tensors": len(members), "numel": sum(each.piece.numel for each in members)}
-    spectra = [each.spectral for each in finite if each.spectral]
+        row = dict(reduce(add, (member.moments for member in finite)).metrics())
+    row |= {"tensors": len(members), "numel": sum(member.piece.numel for member in members)}
+    spectra = [member.spectral for member in finite if member.spectral]
     for side in ("left", "right"):
         for name in (f"subspace_overlap_{side}", f"subspace_chance_{side}"):
-            row[f"mean_{name}"] = _mean(found[name] for found in spectra)
+            row[f"mean_{name}"] = _mean(values[name] for values in spectra)
     return row
 
 
 def _mean(values: Iterable[float]) -> float:
     """Return the mean of the values that are numbers; NaN where there is none."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    finite = [value for value in values if not math.isnan(value)]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 def region_bounds(

@@ -1,1 +1,1 @@
-"""Training with parts of a model held still: supervised, and by reinforcement."""
+"""Training with frozen parts of a model: SFT and GRPO."""

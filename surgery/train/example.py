@@ -1,4 +1,4 @@
-"""What a trainer is handed: questions, demonstrations and rewards."""
+"""The inputs of a trainer: questions, demonstrations and rewards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Example:
         messages: Turns as chat templates take them: a role, and content of texts and of places
             for images, `{"type": "text", "text": ...}` and `{"type": "image"}`.
         images: Encoded files, one per place, in order.
-        demonstration: The assistant's turn; "" where nobody gave one.
+        demonstration: The assistant's turn; "" without one.
     """
 
     name: str
@@ -29,15 +29,15 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Said:
+class SampledResponse:
     """One sampled response, to be rewarded.
 
     Attributes:
         example: Which of the examples it answers.
-        text: What the model said.
+        text: The model's response.
         tokens: How long that is, its end token included.
         limit: The most tokens there may be.
-        chance: A number from 0 to 1, drawn anew for every response from the run's seed.
+        chance: A number from 0 to 1, drawn for every response from the run's seed.
     """
 
     example: int
@@ -47,24 +47,24 @@ class Said:
     chance: float
 
 
-Reward: TypeAlias = "Callable[[Said], float]"
-"""What a response is worth."""
+Reward: TypeAlias = "Callable[[SampledResponse], float]"
+"""A function that scores a response."""
 
 
 def columns(examples: Sequence[Example]) -> dict[str, list[Any]]:
     """Examples as the columns of TRL's prompt-completion format.
 
-    The column of images is left out where no example has one: TRL takes its presence for a data
+    The column of images is omitted if no example has one: TRL treats its presence as a data
     set of images.
     """
-    found: dict[str, list[Any]] = {
-        "prompt": [list(one.messages) for one in examples],
-        "completion": [_assistant(one.demonstration) for one in examples],
+    table: dict[str, list[Any]] = {
+        "prompt": [list(example.messages) for example in examples],
+        "completion": [_assistant(example.demonstration) for example in examples],
         "example": list(range(len(examples))),
     }
-    if any(one.images for one in examples):
-        found["images"] = [[{"bytes": data} for data in one.images] for one in examples]
-    return found
+    if any(example.images for example in examples):
+        table["images"] = [[{"bytes": data} for data in example.images] for example in examples]
+    return table
 
 
 def _assistant(text: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from surgery.train.region import FrozenRegion
 
 
-def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
+def as_regex(names: Sequence[str], other_names: Iterable[str]) -> str:
     """One pattern that `re.search` finds in exactly these names.
 
     Names behind a wrapper's (`module.`, `base_model.model.`) are found as well, unless a name ends
@@ -23,17 +23,17 @@ def as_regex(names: Sequence[str], others: Iterable[str]) -> str:
 
     Args:
         names: What is to be found; at least one.
-        others: What is not.
+        other_names: What is not.
 
     Returns:
         The pattern, in what regular expressions of Python, Rust, Java and JavaScript share.
     """
     if not names:
         return "(?!)"  # found in nothing
-    others = list(others)
-    body = _pattern(_tree(names), _tree([*names, *others]))
+    other_names = list(other_names)
+    body = _pattern(_tree(names), _tree([*names, *other_names]))
     anywhere = rf"(?:^|\.){body}$"
-    return rf"^{body}$" if any(re.search(anywhere, name) for name in others) else anywhere
+    return rf"^{body}$" if any(re.search(anywhere, name) for name in other_names) else anywhere
 
 
 _Tree = dict[str, Any]  # first part of the names to what follows it; a whole name ends in {}
@@ -48,15 +48,15 @@ def _tree(names: Iterable[str]) -> _Tree:
     return root
 
 
-def _pattern(wanted: _Tree, whole: _Tree | None = None) -> str:
-    """Alternatives for what follows a dot; parts with the same ending stand together.
+def _pattern(tree: _Tree, whole: _Tree | None = None) -> str:
+    """Build regex alternatives after a dot; parts with the same ending are grouped.
 
     Args:
-        wanted: The names.
+        tree: The names.
         whole: All names; where everything below a part is wanted, `.+` says so. None spells all.
     """
     endings: defaultdict[str, list[str]] = defaultdict(list)
-    for part, below in wanted.items():
+    for part, below in tree.items():
         inner = None if whole is None else whole[part]
         if not below:
             ending = ""
@@ -65,15 +65,15 @@ def _pattern(wanted: _Tree, whole: _Tree | None = None) -> str:
         else:
             ending = rf"\.{_pattern(below, inner)}"
         endings[ending].append(re.escape(part))
-    found = [
+    branches = [
         (parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})") + ending
         for ending, parts in endings.items()
     ]
-    return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
+    return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
 
 def as_lora(model: Any, region: FrozenRegion) -> dict[str, Any]:
-    """What a `peft.LoraConfig` needs to put adapters on all that learns and on nothing else.
+    """Return the arguments of a `peft.LoraConfig` with adapters on all trained layers only.
 
     LoRA freezes every weight it does not adapt, so a frozen region is one without adapters. Adapted
     are the linear layers that learn, the head only where it is all that learns.
@@ -88,31 +88,31 @@ def as_lora(model: Any, region: FrozenRegion) -> dict[str, Any]:
         Arguments of `peft.LoraConfig`; empty where no linear layer learns.
     """
     outline = model if isinstance(model, ModelOutline) else ModelOutline.of(model)
-    wanted = _learning_layers(outline, region)
-    if not wanted:
+    layers = _learning_layers(outline, region)
+    if not layers:
         return {}
-    for guess in _by_layer(region, wanted):
-        if [name for name in outline.modules if _peft_takes(name, guess)] == wanted:
+    for guess in _by_layer(region, layers):
+        if [name for name in outline.modules if _peft_takes(name, guess)] == layers:
             return guess
-    return {"target_modules": _pattern(_tree(wanted))}
+    return {"target_modules": _pattern(_tree(layers))}
 
 
 def _learning_layers(outline: ModelOutline, region: FrozenRegion) -> list[str]:
-    """Names of the linear layers that learn, the head left out if there are others."""
+    """Return the names of the trained linear layers, without the head if there are others."""
     learns, sites = frozenset(region.trained), region.architecture.sites
-    found = [name for name in outline.linear if f"{name}.weight" in learns]
-    bodies = [name for name in found if sites[f"{name}.weight"].component is not Component.HEAD]
-    return bodies or found
+    layers = [name for name in outline.linear if f"{name}.weight" in learns]
+    bodies = [name for name in layers if sites[f"{name}.weight"].component is not Component.HEAD]
+    return bodies or layers
 
 
-def _by_layer(region: FrozenRegion, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """What PEFT's own words could say, most readable first."""
-    leaves = sorted({name.rpartition(".")[2] for name in wanted})
+def _by_layer(region: FrozenRegion, expected: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the candidates in PEFT's syntax, most readable first."""
+    leaves = sorted({name.rpartition(".")[2] for name in expected})
     yield {"target_modules": leaves}
-    sites = [region.architecture.sites[f"{name}.weight"] for name in wanted]
+    sites = [region.architecture.sites[f"{name}.weight"] for name in expected]
     layers = sorted({site.layer for site in sites if site.layer is not None})
     stacks = {
-        name.partition(f".{site.layer}.")[0] for name, site in zip(wanted, sites, strict=True)
+        name.partition(f".{site.layer}.")[0] for name, site in zip(expected, sites, strict=True)
     }
     if len(stacks) == 1:
         path = stacks.pop().split(".")
@@ -133,5 +133,5 @@ def _peft_takes(name: str, config: Mapping[str, Any]) -> bool:
         return False
     if "layers_to_transform" not in config:
         return True
-    found = re.match(rf"(?:^|.*?\.){config['layers_pattern']}\.(\d+)\.", name)
-    return found is not None and int(found[1]) in config["layers_to_transform"]
+    match = re.match(rf"(?:^|.*?\.){config['layers_pattern']}\.(\d+)\.", name)
+    return match is not None and int(match[1]) in config["layers_to_transform"]

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, where it stands, and which checkpoint to go on from."""
+"""A training's run folder: its owner, its state, and the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 
 
 def is_first() -> bool:
-    """Whether this process is the one of several, as a launcher starts them, that writes."""
+    """Check whether this is the one process of a launcher that writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps things.
+    """The files of a training run.
 
     Attributes:
         path: The folder.
@@ -44,12 +44,12 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """Where the result goes."""
+        """Folder of the trained model."""
         return self.path / MODEL
 
     @property
     def checkpoints(self) -> Path:
-        """Where the trainer keeps what it goes on from."""
+        """Folder of the trainer's checkpoints."""
         return self.path / "checkpoints"
 
     @contextmanager
@@ -125,16 +125,16 @@ class RunFolder:
                 self.checkpoints.rmdir()
 
     def last(self) -> int:
-        """The step of the last whole checkpoint; 0 without one."""
-        found = [
+        """Return the step of the last complete checkpoint; 0 without one."""
+        steps = [
             (int(match[1]), path)
             for path in self.checkpoints.glob("checkpoint-*")
             if (match := _CHECKPOINT.fullmatch(path.name)) is not None
         ]
-        return next((step for step, path in sorted(found, reverse=True) if _is_whole(path)), 0)
+        return next((step for step, path in sorted(steps, reverse=True) if _is_whole(path)), 0)
 
     def checkpoint(self, step: int) -> Path:
-        """The trainer's checkpoint of a step."""
+        """Return the trainer's checkpoint of a step."""
         return self.checkpoints / f"checkpoint-{step}"
 
 
@@ -151,7 +151,7 @@ def _stored(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether everything is there that a run goes on from, and can be read as what it is."""
+    """Check that all files needed to resume exist and are readable."""
     weights = sorted(folder.glob("*.safetensors"))
     states = [folder / name for name in _STATE] + sorted(folder.glob("rng_state*.pth"))
     if not weights or len(states) == len(_STATE):
@@ -166,12 +166,12 @@ def _is_whole(folder: Path) -> bool:
     return all(path.is_file() and zipfile.is_zipfile(path) for path in states)
 
 
-def _difference(found: Any, wanted: Any, at: str = "") -> str:
-    """The first thing in which two records differ; "" where there is none."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        told = (
-            _difference(found.get(key), wanted.get(key), f"{at}.{key}" if at else key)
-            for key in dict.fromkeys([*found, *wanted])
+def _difference(value: Any, expected: Any, path: str = "") -> str:
+    """Return the first difference of two records; "" without one."""
+    if isinstance(value, dict) and isinstance(expected, dict):
+        differences = (
+            _difference(value.get(key), expected.get(key), f"{path}.{key}" if path else key)
+            for key in dict.fromkeys([*value, *expected])
         )
-        return next((one for one in told if one), "")
-    return "" if found == wanted else f"{at} was {found!r} and is {wanted!r}"
+        return next((difference for difference in differences if difference), "")
+    return "" if value == expected else f"{path} was {value!r} and is {expected!r}"

@@ -43,12 +43,12 @@ class Config(Generic[Model]):
 
     @property
     def cuts(self) -> Mapping[Component, tuple[int, int]]:
-        """Where early, mid and late are cut."""
+        """Boundaries of early, mid and late."""
         return self.model.regions.cuts if self.model.regions else {}
 
-    def place(self, *at: str | int) -> Place:
-        """Where a part stands in the file."""
-        return self._root.walk(at[:-1]).place_of(at[-1])
+    def place(self, *path: str | int) -> Place:
+        """Return the position of a key in the file."""
+        return self._root.walk(path[:-1]).place_of(path[-1])
 
 
 def load_sft(path: Path, changes: Mapping[str, Any] | None = None) -> Config[SftModel]:
@@ -85,9 +85,9 @@ def _load(path: Path, kind: type[Model], changes: Mapping[str, Any]) -> Config[M
                   path.parent, root)  # fmt: skip
 
 
-def _selectors(model: TrainModel, root: Node, key: str, given: bool) -> tuple[Selector, ...]:
-    found = root.get(key)
-    if given or found is None or getattr(model, key) is None:
+def _selectors(model: TrainModel, root: Node, key: str, is_given: bool) -> tuple[Selector, ...]:
+    child = root.get(key)
+    if is_given or child is None or getattr(model, key) is None:
         return tuple(map(parse_selector, getattr(model, key) or ()))
-    items = found.value if isinstance(found.value, list) else [found]
+    items = child.value if isinstance(child.value, list) else [child]
     return tuple(parse_selector(str(item.value), item.place, exact=item.exact) for item in items)

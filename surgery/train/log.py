@@ -32,16 +32,16 @@ _GRPO: Final = {
     "clipped": "clip_ratio/region_mean",
 }
 REWARD: Final = "reward."
-"""What columns of single rewards begin with."""
+"""Prefix of the columns of single rewards."""
 
 
 def sft_columns() -> dict[str, str]:
-    """Columns of supervised training, and what TRL calls them."""
+    """Columns of SFT's log, with TRL's names."""
     return _SFT | _SHARED
 
 
 def grpo_columns(rewards: Sequence[str]) -> dict[str, str]:
-    """Columns of reinforcement, one per reward among them, and what TRL calls them."""
+    """Columns of GRPO's log, with TRL's names; one per reward."""
     return _GRPO | {f"{REWARD}{name}": f"rewards/{name}/mean" for name in rewards} | _SHARED
 
 
@@ -66,15 +66,17 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._last = time.monotonic()
 
     def start(self, step: int) -> None:
-        """Keep the rows up to a step, which training goes on from."""
+        """Keep the rows up to a step, from which training resumes."""
         self._last = time.monotonic()
         rows = read_log(self._path) if step else []
-        kept = [row for row in rows if row.keys() == set(self._names) and _is_before(row, step)]
+        rows_kept = [
+            row for row in rows if row.keys() == set(self._names) and _is_before(row, step)
+        ]
         draft = self._path.with_suffix(".tmp")
         with draft.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._names, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(kept)
+            writer.writerows(rows_kept)
         draft.replace(self._path)
 
     @property
@@ -84,7 +86,7 @@ class CsvLog(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """What the trainer calls; its last words, on the whole run, are not a step."""
+        """Handle the trainer's log call; its last call covers the whole run and is not a step."""
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
         now = time.monotonic()

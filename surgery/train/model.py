@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def skeleton(config: Mapping[str, Any]) -> Any:
-    """The model of a `config.json` on the meta device: names and shapes, no weight.
+    """Return the model of a `config.json` on the meta device: names and shapes, no weights.
 
     Raises:
         CheckpointError: If transformers has no such model.
@@ -31,7 +31,7 @@ def skeleton(config: Mapping[str, Any]) -> Any:
 
 
 def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
-    """A checkpoint's model with its weights in float32, in training mode.
+    """Return a checkpoint's model with its weights in float32, in training mode.
 
     Raises:
         CheckpointError: If transformers has no such model, or the files do not hold all of it.
@@ -67,7 +67,7 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
 
 
 def class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The auto class that builds it, and its configuration."""
+    """Return the auto class that builds the model, and its configuration."""
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
@@ -92,7 +92,7 @@ def class_of(config: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def load_processing(folder: Path) -> Any:
-    """A checkpoint's processor, or its tokenizer where it takes no images; padding on the left.
+    """Return a checkpoint's processor, or its tokenizer if it takes no images; left padding.
 
     Raises:
         SurgeryError: If neither can be built.
@@ -105,7 +105,7 @@ def load_processing(folder: Path) -> Any:
         kind = type(load_pretrained(AutoConfig, folder))
     if kind in AutoModelForImageTextToText._model_mapping:
         processor = load_processor(folder)
-        # TRL pads by itself, and takes every token that it is given for a token of the prompt.
+        # TRL adds its padding, and treats every given token as part of the prompt.
         processor.pads = False
         return processor
     with loading(folder):

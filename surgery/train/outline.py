@@ -1,4 +1,4 @@
-"""The names in a model, without the model: what dividing it into regions takes."""
+"""An outline of a model: the names needed to divide it into regions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT: Final = 1
-"""Part of what an outline is cached under: raise it when an outline would come out otherwise."""
+"""Part of the cache key of outlines: increase it when outlines change."""
 _LARGEST: Final = 64 << 20
 
 

@@ -1,4 +1,4 @@
-"""The proof that what was to stand still did, and that what was to learn did."""
+"""Verification that frozen parameters did not change and that trained parameters did."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_still(before: Mapping[str, str], model: Any, region: FrozenRegion) -> 
         Names of parameters that were to learn and did not change.
 
     Raises:
-        ExecutionError: If a frozen parameter changed, or one that learnt is no number any more.
+        ExecutionError: If a frozen parameter changed, or a trained one is no longer finite.
     """
     import torch
 
@@ -53,7 +53,7 @@ def check_still(before: Mapping[str, str], model: Any, region: FrozenRegion) -> 
     if broken:
         raise ExecutionError(
             f"training diverged: {first_names(broken, 1)} hold numbers that are not "
-            "finite. The result is not kept; look at grad_norm in log.csv and lower 'lr'."
+            "finite. The result is not kept; check grad_norm in log.csv and lower 'lr'."
         )
     after = fingerprints(model)
     moved = [name for name in region.frozen if before.get(name) != after.get(name)]
@@ -82,7 +82,7 @@ def check_saved(start: CheckpointInfo, folder: Path, region: FrozenRegion) -> li
         olds, news = _by_site(old), _by_site(new)
 
         def same(site: Site) -> bool:
-            """Whether a tensor is what it was; a tied one is stored once, under its first name."""
+            """Check whether a tensor is unchanged; a tied one is stored under its first name."""
             place = news.get(site) or news.get(region.first.get(site, site))
             if place is None:
                 return False
@@ -90,20 +90,20 @@ def check_saved(start: CheckpointInfo, folder: Path, region: FrozenRegion) -> li
 
         still = _still(region, olds)
         moved = [olds[site] for site in still if not same(site)]
-        kept = [olds[site] for site in olds if region.named.get(site) and same(site)]
+        unchanged = [olds[site] for site in olds if region.named.get(site) and same(site)]
     if moved:
         _refuse(moved, f"in {folder}")
-    return kept
+    return unchanged
 
 
 def left_out(start: CheckpointInfo, region: FrozenRegion) -> list[str]:
     """Tensors of a checkpoint that are no part of the model, such as a prediction layer's."""
-    found = resolve(start.config, start.tensors).names()
-    return [name for site, name in found.items() if _is_foreign(site, region)]
+    names = resolve(start.config, start.tensors).names()
+    return [name for site, name in names.items() if _is_foreign(site, region)]
 
 
 def _is_foreign(site: Site, region: FrozenRegion) -> bool:
-    """Whether a site of a file is unknown in memory, and all of its block with it."""
+    """Check whether a site of a file is unknown in memory, with its whole block."""
     return site not in region.named and _block(site) not in map(_block, region.named)
 
 
@@ -115,7 +115,7 @@ def _by_site(checkpoint: Checkpoint) -> dict[Site, str]:
     return resolve(checkpoint.info.config, checkpoint.info.tensors).names()
 
 
-def _still(region: FrozenRegion, found: Mapping[Site, str]) -> list[Site]:
+def _still(region: FrozenRegion, sites: Mapping[Site, str]) -> list[Site]:
     """Sites of files that must be as they were.
 
     A file may divide or spell what the model in memory has in one piece, as with experts: such a
@@ -125,7 +125,7 @@ def _still(region: FrozenRegion, found: Mapping[Site, str]) -> list[Site]:
     alive = {_block(site) for site, learns in region.named.items() if learns}
     return [
         site
-        for site in found
+        for site in sites
         if site in frozen
         or (
             site not in region.named and _block(site) not in alive and not _is_foreign(site, region)
@@ -133,9 +133,9 @@ def _still(region: FrozenRegion, found: Mapping[Site, str]) -> list[Site]:
     ]
 
 
-def _refuse(moved: Sequence[str], where: str) -> None:
+def _refuse(moved: Sequence[str], location: str) -> None:
     raise ExecutionError(
-        f"{first_names(moved, 1)} was to stand still and differs {where} after training. The "
-        "result is not kept. Something besides the optimizer writes weights; look at the trl: part "
-        "of the configuration, and at callbacks or plugins of accelerate."
+        f"{first_names(moved, 1)} is frozen but differs {location} after training. The "
+        "result is not kept. Something other than the optimizer changes weights; check the trl: "
+        "section of the configuration, and callbacks or plugins of accelerate."
     )

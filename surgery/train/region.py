@@ -1,4 +1,4 @@
-"""Divide a model's parameters into frozen and trained ones, by selectors."""
+"""Divide a model's parameters into frozen and trained parameters, by selectors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrozenRegion:
-    """A model's parameters, divided into frozen and trained ones.
+    """A model's parameters, divided into frozen and trained parameters.
 
     Names are `named_parameters()`'s; a tensor that has two (a tied head) stands under the first.
 
     Attributes:
-        frozen: The frozen ones, in the model's order.
+        frozen: The frozen parameters, in the model's order.
         trained: The others.
         tied: Names of one tensor, for every tensor of which the selectors name one and not the
             other.
@@ -85,16 +85,18 @@ def frozen_region(
     outline = model if isinstance(model, ModelOutline) else ModelOutline.of(model)
     architecture = resolve(outline.config, outline.tensors)
     names = architecture.names()
-    chosen = {names[site] for selector in selectors for site in selector.match(architecture, cuts)}
-    named = {group[0]: bool(chosen.intersection(group)) for group in outline.groups}
+    selected = {
+        names[site] for selector in selectors for site in selector.match(architecture, cuts)
+    }
+    named = {group[0]: bool(selected.intersection(group)) for group in outline.groups}
     frozen = tuple(name for name, hit in named.items() if hit is not inverse)
     trained = tuple(name for name, hit in named.items() if hit is inverse)
     if not trained:
         place = selectors[0].terms[0].place if selectors else None
-        told = ", ".join(map(str, selectors))
-        raise RecipeError(f"'{told}' leaves nothing to learn: every parameter is frozen.", place)
+        text = ", ".join(map(str, selectors))
+        raise RecipeError(f"'{text}' leaves nothing to learn: every parameter is frozen.", place)
     partly = tuple(
-        group for group in outline.groups if 0 < len(chosen.intersection(group)) < len(group)
+        group for group in outline.groups if 0 < len(selected.intersection(group)) < len(group)
     )
     return FrozenRegion(frozen, trained, partly, outline.groups, architecture)
 

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 _FIRST_STEP_ERRORS = (
     TemplateError, TypeError, LookupError, AttributeError, ValueError, RuntimeError,
 )  # fmt: skip
-"""What templates, tokenizers, processors and models raise for files that do not fit each other."""
+"""Errors of templates, tokenizers, processors and models for files that do not match."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run made.
+    """The result of a training run.
 
     Attributes:
         folder: The trained checkpoint.
@@ -55,7 +55,7 @@ class Trained:
         rounded: Tensors of the files that were to learn and are what they were, because their
             element type is too coarse for how far they moved.
         left_out: Tensors of the start that are no part of the model, and so not of the result.
-        resumed: The step it went on from; 0 for a fresh start.
+        resumed: The step from which it resumed; 0 for a fresh start.
         seconds: How long it took, from that step on.
     """
 
@@ -78,8 +78,8 @@ def train_sft(
 
     Args:
         config: How.
-        examples: What is learnt; each has a demonstration.
-        out: The run's folder; a run that was interrupted goes on from its last checkpoint.
+        examples: The training examples; each has a demonstration.
+        out: The run's folder; an interrupted run resumes from its last checkpoint.
         progress: Called with every row of the log and the number of steps.
 
     Raises:
@@ -87,11 +87,11 @@ def train_sft(
             another run.
         ExecutionError: If something that was to stand still did not.
     """
-    bare = next((one.name for one in examples if not one.demonstration), None)
+    bare = next((example.name for example in examples if not example.demonstration), None)
     if bare is not None:
         raise ExecutionError(
-            f"{bare} has no demonstration, and supervised training learns from nothing else. Give "
-            "every sample a 'demonstration', the assistant's turn in full."
+            f"{bare} has no demonstration, which supervised training requires. Give every sample "
+            f"a 'demonstration', the assistant's turn in full."
         )
     run = _Run("sft", config, examples, out, CsvLog(out / LOG, sft_columns(), progress))
     return run.done(lambda parts: make_sft(config, parts))
@@ -129,7 +129,7 @@ class _Run:
     log: CsvLog
 
     def done(self, build: Build) -> Trained:
-        """Train from the last checkpoint, or from the start, and keep what was made."""
+        """Train from the last checkpoint, or from the start, and save the result."""
         trl_module()  # before anything is read or written
         with open_checkpoint(self.config.model.model) as checkpoint:
             info = checkpoint.info
@@ -173,16 +173,16 @@ class _Run:
     def _check_images(self, processor: Any) -> None:
         """Refuse images where the model takes none, and questions where it has no template."""
         seeing = hasattr(processor, "image_processor")
-        shown = next((one.name for one in self.examples if one.images), None)
-        if shown is not None and not seeing:
+        example_name = next((example.name for example in self.examples if example.images), None)
+        if example_name is not None and not seeing:
             raise ExecutionError(
-                f"{shown} has an image, and {self.config.model.model} is a model of text alone."
+                f"{example_name} has an image, and {self.config.model.model} is a text-only model."
             )
         if not (
             processor.chat_template or getattr(processor, "tokenizer", processor).chat_template
         ):
             raise CheckpointError(
-                f"{self.config.model.model} has no chat template, so it cannot be asked anything."
+                f"{self.config.model.model} has no chat template, so it cannot answer questions."
             )
 
     def _train(self, trainer: Any, checkpoint: Path | None) -> None:
@@ -204,12 +204,12 @@ class _Run:
                 f"{trainer.model.config._name_or_path or 'the model'} cannot take its first step: "
                 f"{type(error).__name__}, {first_line(error)[:300]}. Its configuration, tokenizer, "
                 "chat template or processor files are damaged, or do not belong together: restore "
-                "them from where the checkpoint came from."
+                "them from the checkpoint's source."
             ) from error
         except UnpicklingError as error:  # torch reads plain values alone, and runs nothing
             raise ExecutionError(
                 f"{checkpoint} cannot be resumed: a file of the trainer's state holds more than "
-                f"numbers ({first_line(error)}). Remove that folder to go on from the checkpoint "
+                f"numbers ({first_line(error)}). Remove that folder to resume from the checkpoint "
                 "before."
             ) from None
         taken = trainer.state.global_step
@@ -220,12 +220,12 @@ class _Run:
             )
 
     def _record(self, info: CheckpointInfo, before: Mapping[str, str]) -> dict[str, Any]:
-        """What the result depends on."""
-        asked = sha256()
-        for one in self.examples:
-            asked.update(json.dumps([one.messages, one.demonstration]).encode())
-            for image in one.images:
-                asked.update(sha256(image).digest())
+        """Return everything that the result depends on."""
+        digest = sha256()
+        for example in self.examples:
+            digest.update(json.dumps([example.messages, example.demonstration]).encode())
+            for image in example.images:
+                digest.update(sha256(image).digest())
         return {
             "kind": self.kind,
             "config": self.config.model.model_dump(mode="json"),
@@ -234,7 +234,7 @@ class _Run:
                 "revision": info.revision,
                 "weights": sha256(json.dumps(before, sort_keys=True).encode()).hexdigest(),
             },
-            "examples": {"count": len(self.examples), "sha256": asked.hexdigest()},
+            "examples": {"count": len(self.examples), "sha256": digest.hexdigest()},
             "versions": {name: version(name) for name in ("torch", "transformers", "trl")},
         }
 
@@ -244,12 +244,12 @@ def _check_start(info: CheckpointInfo) -> None:
     if info.formed or (info.folder / "adapter_config.json").exists():
         raise CheckpointError(
             f"{info.reference} has an adapter; training starts from whole weights. Merge it "
-            "first, with a recipe that names nothing but this model."
+            "first, with a recipe that has only this model."
         )
     if any(header.dtype is DType.F64 for header in info.tensors.values()):
         raise CheckpointError(
             f"{info.reference} has weights in float64; training computes in float32, which would "
-            "not leave them what they are. Store them in float32 first."
+            f"change them. Store them in float32 first."
         )
 
 

@@ -28,7 +28,7 @@ RECORD: Final = "training.json"
 def save_model(
     model: Any, info: CheckpointInfo, region: FrozenRegion, folder: Path, record: Mapping[str, Any]
 ) -> list[str]:
-    """Write a model beside its place, hold it against its start, and put it in place.
+    """Write a model to a temporary sibling, compare it with its start, and rename it.
 
     Every tensor is stored in the element type it had at the start.
 
@@ -54,8 +54,8 @@ def save_model(
             for name, data in copied_files(info.folder).items():
                 (draft.folder / name).parent.mkdir(exist_ok=True)
                 (draft.folder / name).write_bytes(data)
-            told = {**record, "frozen": list(region.frozen), "trained": list(region.trained)}
-            (draft.folder / RECORD).write_text(json.dumps(told, indent=2) + "\n")
+            record_text = {**record, "frozen": list(region.frozen), "trained": list(region.trained)}
+            (draft.folder / RECORD).write_text(json.dumps(record_text, indent=2) + "\n")
             rounded = check_saved(info, draft.folder, region)
             draft.folder.rename(folder)
         except SafetensorError as error:
@@ -76,11 +76,11 @@ def _stored(model: Any, info: CheckpointInfo, region: FrozenRegion) -> dict[str,
         dtype = usual if stored is None else info.tensors[stored].dtype
         return getattr(torch, dtype.torch_name)
 
-    seen: set[int] = set()  # a tied tensor is stored once, under its first name
-    kept: dict[str, Any] = {}
+    visited: set[int] = set()  # a tied tensor is stored once, under its first name
+    tensors: dict[str, Any] = {}
     for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
+        if tensor.data_ptr() not in visited:
+            visited.add(tensor.data_ptr())
             dtype = kind(name) if tensor.is_floating_point() else tensor.dtype
-            kept[name] = tensor.detach().to("cpu", dtype)
-    return kept
+            tensors[name] = tensor.detach().to("cpu", dtype)
+    return tensors

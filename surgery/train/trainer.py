@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from surgery.errors import RecipeError, SurgeryError, did_you_mean, first_line
-from surgery.train.example import Said, columns
+from surgery.train.example import SampledResponse, columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,12 +36,12 @@ _SCHEDULES: Final = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What a trainer is made of, whatever it does.
+    """The arguments of a trainer.
 
     Attributes:
         model: A transformers model; what may learn is marked on it.
         processor: Its processor, or its tokenizer.
-        examples: What is learnt from.
+        examples: The training examples.
         folder: Where checkpoints go.
         callbacks: Of transformers.
     """
@@ -53,7 +53,7 @@ class Parts:
     callbacks: Sequence[Any]
 
     def built(self, kind: Any, arguments: Any, dataset: Any, **more: Any) -> Any:
-        """A trainer without transformers' own log lines, which the csv replaces."""
+        """Return a trainer without transformers' log lines, which the csv replaces."""
         from transformers import PrinterCallback
 
         with warnings.catch_warnings():
@@ -71,7 +71,7 @@ class Parts:
 
 
 def make_sft(config: Config[SftModel], parts: Parts) -> Any:
-    """A `trl.SFTTrainer`; its loss is that of the demonstrations' tokens alone.
+    """Return a `trl.SFTTrainer`; its loss covers the tokens of demonstrations only.
 
     Raises:
         RecipeError: If `trl:` names a field that does not exist or is set otherwise.
@@ -83,41 +83,41 @@ def make_sft(config: Config[SftModel], parts: Parts) -> Any:
         "completion_only_loss": True,
     }
     arguments = _arguments(trl.SFTConfig, config, settings)
-    with _told(config):
+    with _translated_errors(config):
         return parts.built(trl.SFTTrainer, arguments, _dataset(parts.examples))
 
 
 def make_grpo(config: Config[GrpoModel], rewards: Mapping[str, Reward], parts: Parts) -> Any:
-    """A `trl.GRPOTrainer`; as `make_sft`.
+    """Return a `trl.GRPOTrainer`; see `make_sft`.
 
     Rewards without a weight in the configuration are logged and count for nothing.
     """
     trl = trl_module()
-    chosen = config.model
-    if len(parts.examples) < chosen.batch // chosen.group:
+    keys = config.model
+    if len(parts.examples) < keys.batch // keys.group:
         raise SurgeryError(
-            f"a step needs {chosen.batch // chosen.group} prompts (batch {chosen.batch} of groups "
-            f"of {chosen.group}), and there are {len(parts.examples)} samples."
+            f"a step needs {keys.batch // keys.group} prompts (batch {keys.batch} of groups "
+            f"of {keys.group}), and there are {len(parts.examples)} samples."
         )
-    settings = _settings(chosen, parts.folder) | {
-        "num_generations": chosen.group,
-        "max_completion_length": chosen.max_new_tokens,
-        "temperature": chosen.temperature,
-        "beta": chosen.kl,
-        "epsilon": chosen.clip,
-        "num_iterations": chosen.updates,
-        "loss_type": chosen.loss,
+    settings = _settings(keys, parts.folder) | {
+        "num_generations": keys.group,
+        "max_completion_length": keys.max_new_tokens,
+        "temperature": keys.temperature,
+        "beta": keys.kl,
+        "epsilon": keys.clip,
+        "num_iterations": keys.updates,
+        "loss_type": keys.loss,
         # TRL would gather pictures from all processes, and wait forever for one that has none.
         "log_multimodal": False,
-        "reward_weights": [chosen.rewards.get(name, 0.0) for name in rewards],
+        "reward_weights": [keys.rewards.get(name, 0.0) for name in rewards],
     }
     arguments = _arguments(trl.GRPOConfig, config, settings)
-    told = [
-        _as_trl(name, place, reward, chosen) for place, (name, reward) in enumerate(rewards.items())
+    functions = [
+        _as_trl(name, place, reward, keys) for place, (name, reward) in enumerate(rewards.items())
     ]
     dataset = _dataset(parts.examples).remove_columns("completion")
-    with _told(config):
-        return parts.built(trl.GRPOTrainer, arguments, dataset, reward_funcs=told)
+    with _translated_errors(config):
+        return parts.built(trl.GRPOTrainer, arguments, dataset, reward_funcs=functions)
 
 
 def trl_module() -> Any:
@@ -135,37 +135,37 @@ def trl_module() -> Any:
     return trl
 
 
-def _settings(chosen: TrainModel, folder: Path) -> dict[str, Any]:
-    """What both trainers share, in the words of transformers' TrainingArguments."""
+def _settings(config: TrainModel, folder: Path) -> dict[str, Any]:
+    """Return the arguments that both trainers share, as transformers' TrainingArguments."""
     import torch
 
     cuda = torch.cuda.is_available()
     devices = int(os.environ.get("WORLD_SIZE", "1"))
-    micro = chosen.micro_batch or max(1, chosen.batch // devices)
-    if chosen.batch % (micro * devices):
+    micro = config.micro_batch or max(1, config.batch // devices)
+    if config.batch % (micro * devices):
         raise SurgeryError(
-            f"batch {chosen.batch} cannot be divided into micro-batches of {micro} on {devices} "
+            f"batch {config.batch} cannot be divided into micro-batches of {micro} on {devices} "
             "devices."
         )
     return {
         "output_dir": str(folder),
-        "max_steps": chosen.steps,
+        "max_steps": config.steps,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": chosen.batch // (micro * devices),
-        "learning_rate": chosen.lr,
-        "lr_scheduler_type": _SCHEDULES[chosen.schedule],
-        "warmup_steps": chosen.warmup,
-        "weight_decay": chosen.weight_decay,
-        "max_grad_norm": chosen.max_grad_norm,
-        "seed": chosen.seed,
-        "data_seed": chosen.seed,
-        "save_strategy": "steps" if chosen.checkpoint_every else "no",
-        "save_steps": chosen.checkpoint_every or 500,
-        "save_total_limit": chosen.keep,
+        "gradient_accumulation_steps": config.batch // (micro * devices),
+        "learning_rate": config.lr,
+        "lr_scheduler_type": _SCHEDULES[config.schedule],
+        "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "save_strategy": "steps" if config.checkpoint_every else "no",
+        "save_steps": config.checkpoint_every or 500,
+        "save_total_limit": config.keep,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would show a run that diverges with a loss of 0
-        "report_to": chosen.log_to or "none",
+        "report_to": config.log_to or "none",
         "disable_tqdm": True,
         "use_cpu": not torch.accelerator.is_available(),
         "bf16": cuda and torch.cuda.is_bf16_supported(),
@@ -174,7 +174,7 @@ def _settings(chosen: TrainModel, folder: Path) -> dict[str, Any]:
 
 
 def _arguments(kind: Any, config: Config[Any], settings: dict[str, Any]) -> Any:
-    """TRL's configuration, with what the user adds to it."""
+    """Build TRL's configuration, with the user's additions."""
     for index, service in enumerate(config.model.log_to):
         if find_spec(service) is None:
             raise RecipeError(
@@ -182,29 +182,29 @@ def _arguments(kind: Any, config: Config[Any], settings: dict[str, Any]) -> Any:
                 "log.csv and curves.png are written anyway.",
                 config.place("log_to", index),
             )
-    known = [f.name for f in dataclasses.fields(kind) if f.init and f.name not in _FORBIDDEN]
-    ours = frozenset(settings) - {"bf16", "gradient_checkpointing", "use_cpu"}
+    fields = [f.name for f in dataclasses.fields(kind) if f.init and f.name not in _FORBIDDEN]
+    reserved = frozenset(settings) - {"bf16", "gradient_checkpointing", "use_cpu"}
     for name in config.model.trl:
-        if name in ours:
+        if name in reserved:
             raise RecipeError(
                 f"trl: {name!r} follows from the other keys of this file; set it there.",
                 config.place("trl", name),
             )
-        if name not in known:
-            near = did_you_mean(name, [n for n in known if n not in ours])
+        if name not in fields:
+            near = did_you_mean(name, [n for n in fields if n not in reserved])
             near = near if near.startswith(" Did") else ""
             raise RecipeError(
                 f"trl: {kind.__name__} has no field {name!r} that may be set here.{near}",
                 config.place("trl", name),
             )
-    with _told(config), warnings.catch_warnings():
+    with _translated_errors(config), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return kind(**settings | config.model.trl)
 
 
 @contextmanager
-def _told(config: Config[Any]) -> Iterator[None]:
-    """What TRL refuses of the user's own fields becomes one sentence; other faults stay bugs."""
+def _translated_errors(config: Config[Any]) -> Iterator[None]:
+    """Turn TRL's refusal of the user's fields into one sentence; other errors remain bugs."""
     try:
         yield
     except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
@@ -218,14 +218,14 @@ def _told(config: Config[Any]) -> Iterator[None]:
 def _dataset(examples: Sequence[Example]) -> Any:
     from datasets import Dataset, Image, List
 
-    found = Dataset.from_dict(columns(examples))
-    if "images" in found.column_names:
-        found = found.cast_column("images", List(Image(mode="RGB")))
-    return found
+    dataset = Dataset.from_dict(columns(examples))
+    if "images" in dataset.column_names:
+        dataset = dataset.cast_column("images", List(Image(mode="RGB")))
+    return dataset
 
 
-def _as_trl(name: str, place: int, reward: Reward, chosen: GrpoModel) -> Callable[..., list[float]]:
-    """A reward as TRL calls it."""
+def _as_trl(name: str, place: int, reward: Reward, config: GrpoModel) -> Callable[..., list[float]]:
+    """Return a reward in TRL's form."""
 
     def rewarded(
         completions: list[Any],
@@ -235,11 +235,15 @@ def _as_trl(name: str, place: int, reward: Reward, chosen: GrpoModel) -> Callabl
         **_: Any,
     ) -> list[float]:
         rank = int(os.environ.get("RANK", "0"))
-        source = np.random.default_rng([chosen.seed, trainer_state.global_step, rank, place])
+        source = np.random.default_rng([config.seed, trainer_state.global_step, rank, place])
         draws = source.random(len(completions))
         return [
-            reward(Said(index, _text(said), len(ids), chosen.max_new_tokens, float(draw)))
-            for said, ids, index, draw in zip(
+            reward(
+                SampledResponse(
+                    index, _text(completion), len(ids), config.max_new_tokens, float(draw)
+                )
+            )
+            for completion, ids, index, draw in zip(
                 completions, completion_ids, example, draws, strict=True
             )
         ]
@@ -249,7 +253,7 @@ def _as_trl(name: str, place: int, reward: Reward, chosen: GrpoModel) -> Callabl
 
 
 def _text(completion: Any) -> str:
-    """What was said, from TRL's list of one turn."""
+    """Return the text of a response, from TRL's list of one turn."""
     content = completion if isinstance(completion, str) else completion[-1]["content"]
     if isinstance(content, str):
         return content

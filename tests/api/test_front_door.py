@@ -1,4 +1,4 @@
-"""What `import surgery` and `from eval import ...` offer, and what they cost."""
+"""The public names of `import surgery` and `from eval import ...`, and their import time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_promised_name_is_there_and_tab_completion_shows_it(module: Any) -
 
 @pytest.mark.parametrize("module", [surgery, harness], ids=["surgery", "eval"])
 def test_no_public_name_is_that_of_a_module_beside_it(module: Any) -> None:
-    beside = {each.name for each in pkgutil.iter_modules(module.__path__)}
+    beside = {iter_module.name for iter_module in pkgutil.iter_modules(module.__path__)}
     assert not beside & set(module.__all__)
 
 

@@ -24,12 +24,12 @@ def test_the_readmes_example_runs_in_a_notebook(tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook()
     for cell in cells():
         notebook.cells.append(nbformat.v4.new_code_cell(cell.replace("samples=50", "samples=2")))
-    shown = ["plan", "stats", "scores", "run", "stats.plot('profile')", "scores.plot()"]
-    notebook.cells += [nbformat.v4.new_code_cell(name) for name in shown]
+    displayed = ["plan", "stats", "scores", "run", "stats.plot('profile')", "scores.plot()"]
+    notebook.cells += [nbformat.v4.new_code_cell(name) for name in displayed]
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     outputs: dict[str, Any] = {
-        cell.source: cell.outputs[-1]["data"] for cell in notebook.cells[-len(shown) :]
+        cell.source: cell.outputs[-1]["data"] for cell in notebook.cells[-len(displayed) :]
     }
     assert "<pre" in outputs["plan"]["text/html"] and "language" in outputs["plan"]["text/plain"]
     for name in ("stats", "scores", "run"):

@@ -34,7 +34,7 @@ def deep_models(folder: Path, layers: int) -> dict[str, str]:
     """Two models of the specimen's kind with many decoder layers."""
     from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
-    found = {}
+    result = {}
     for seed, name in enumerate(("in", "rl")):
         torch.manual_seed(seed)
         config = AutoConfig.from_pretrained(path("in"))
@@ -42,8 +42,8 @@ def deep_models(folder: Path, layers: int) -> dict[str, str]:
         config.text_config.layer_types = ["full_attention"] * layers
         model = Qwen2_5_VLForConditionalGeneration(config)
         model.save_pretrained(folder / name)
-        found[name] = str(folder / name)
-    return found
+        result[name] = str(folder / name)
+    return result
 
 
 STEPS = "".join(
@@ -89,12 +89,12 @@ def test_a_result_of_any_size_fits_a_screen() -> None:
 
 def test_a_plan_is_merged_twice_and_verified(tmp_path: Path) -> None:
     plan = surgery.make_plan("specimen/in-rl-in")
-    one, two = plan.merge(tmp_path / "deep" / "one"), plan.merge(tmp_path / "two")
-    assert one.verify().ok and surgery.verify(two.path, inputs=False).ok
-    weights = [(each.path / "model.safetensors").read_bytes() for each in (one, two)]
+    item, two = plan.merge(tmp_path / "deep" / "one"), plan.merge(tmp_path / "two")
+    assert item.verify().ok and surgery.verify(two.path, inputs=False).ok
+    weights = [(entry.path / "model.safetensors").read_bytes() for entry in (item, two)]
     assert weights[0] == weights[1]
     (tmp_path / "two" / "config.json").write_text("{}")
-    with pytest.raises(ExecutionError, match=r"two does not hold: config\.json"):
+    with pytest.raises(ExecutionError, match=r"two failed verification: config\.json"):
         two.verify()
 
 
@@ -171,7 +171,7 @@ def test_a_statistics_run_is_read_back(tmp_path: Path) -> None:
     read = surgery.load_run(tmp_path / "run")
     assert read.kind is RunKind.STATISTICS
     assert written.summary.items() <= read.summary.items()
-    with pytest.raises(ExecutionError, match="with all that it was made from"):
+    with pytest.raises(ExecutionError, match="with its inputs"):
         read.save(tmp_path / "run")
     for name, table in written.tables.items():
         if len(table):
@@ -194,7 +194,7 @@ def test_a_wrong_option_is_one_sentence(options: dict[str, Any], message: str) -
 
 def test_folders_that_are_no_finished_run(tmp_path: Path) -> None:
     for folder, message in (
-        (tmp_path / "none", "is no folder"),
+        (tmp_path / "none", "is not a folder"),
         (tmp_path, "holds no run"),
         (specimen.path("in"), "holds no run"),
     ):

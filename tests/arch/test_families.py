@@ -31,12 +31,12 @@ V4 = sorted(name for name, tiny in FAMILIES.items() if tiny.v4)
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Each family's checkpoint, written once."""
-    root, made = tmp_path_factory.mktemp("tiny"), {}
+    root, output = tmp_path_factory.mktemp("tiny"), {}
 
     def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = save_tiny(family, root / family)
-        return made[family]
+        if family not in output:
+            output[family] = save_tiny(family, root / family)
+        return output[family]
 
     return folder
 
@@ -75,7 +75,7 @@ def test_every_layer_has_attention_mlp_and_nothing_unnamed(family: str, saved: A
         if site.layer is not None:
             modules.setdefault((site.component, site.layer), set()).add(site.module)
     blocks = {Module.ATTENTION, Module.MLP, Module.NORM}
-    assert all(found == blocks for found in modules.values()), modules
+    assert all(module == blocks for module in modules.values()), modules
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -91,11 +91,11 @@ def test_layer_counts_are_the_configurations(family: str, saved: Any) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_of_the_model_are_all_there(family: str, saved: Any) -> None:
     architecture = resolved(saved(family))
-    found = {site.component for site in architecture.sites.values()}
+    result = {site.component for site in architecture.sites.values()}
     expected = {Component.EMBEDDING, Component.LANGUAGE, Component.NORM}
     expected |= {Component.VISION, Component.PROJECTOR} if family in MULTIMODAL else set()
     expected |= set() if architecture.tied_head else {Component.HEAD}
-    assert found == expected
+    assert result == expected
     outside = {
         site.canonical
         for site in architecture.sites.values()
@@ -185,10 +185,10 @@ def test_the_tiny_models_run(family: str) -> None:
 
 
 def test_the_seed_decides_every_tensor() -> None:
-    one, again = TINY["qwen2_5_vl"]().state_dict(), TINY["qwen2_5_vl"]().state_dict()
+    item, again = TINY["qwen2_5_vl"]().state_dict(), TINY["qwen2_5_vl"]().state_dict()
     other = build_tiny("qwen2_5_vl", seed=1).state_dict()
-    assert all(torch.equal(one[name], again[name]) for name in one)
-    assert not [name for name in one if torch.equal(one[name], other[name])]
+    assert all(torch.equal(item[name], again[name]) for name in item)
+    assert not [name for name in item if torch.equal(item[name], other[name])]
 
 
 def test_overrides_are_merged_key_by_key() -> None:
@@ -209,14 +209,14 @@ def test_saved_as_in_memory_lines_up(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava", "glm4v", "idefics3", "qwen3_moe"])
 def test_unknown_family_is_found_by_structure(family: str, saved: Any) -> None:
     config, names = read(saved(family))
-    known = resolve(config, names)
+    known_names = resolve(config, names)
     config["model_type"] = "something_new"
     with pytest.warns(ArchitectureWarning, match="something_new"):
         guessed = resolve(config, names)
     assert guessed.family == "unknown"
-    assert guessed.layers == known.layers
-    assert guessed.tied_head == known.tied_head
-    for name, site in known.sites.items():
+    assert guessed.layers == known_names.layers
+    assert guessed.tied_head == known_names.tied_head
+    for name, site in known_names.sites.items():
         if site.component not in (Component.VISION, Component.PROJECTOR):
             assert guessed.sites[name] == site, name
         elif site.component is Component.VISION:

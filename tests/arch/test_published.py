@@ -41,12 +41,12 @@ class File:
 
     def names(self) -> dict[str, Component]:
         """Return every name and its place."""
-        found = {name: part for part, names in self.rest.items() for name in names}
+        result = {name: part for part, names in self.rest.items() for name in names}
         for part, stack, leaves in ((L, self.language, LLAMA), (V, self.vision, self.towers)):
             if stack:
                 prefix, count = stack
-                found |= {f"{prefix}.{n}.{leaf}": part for n in range(count) for leaf in leaves}
-        return found
+                result |= {f"{prefix}.{n}.{leaf}": part for n in range(count) for leaf in leaves}
+        return result
 
 
 def ends(prefix: str, head: str = "lm_head.weight") -> dict[Component, tuple[str, ...]]:
@@ -366,7 +366,7 @@ def test_every_row_that_transformers_cannot_build_is_published_here() -> None:
     from tests.families import FAMILIES as TINY
 
     families = (find_family(file.config) for file in FILES.values())
-    shown = {family.name for family in families if family is not None}
+    displayed = {family.name for family in families if family is not None}
     built = {tiny.model_type for tiny in TINY.values()} | set(TYPES)
     for family in FAMILIES:
-        assert family.name in shown or built & set(family.model_types), family.name
+        assert family.name in displayed or built & set(family.model_types), family.name

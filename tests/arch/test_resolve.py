@@ -1,4 +1,4 @@
-"""What resolving refuses, and how it says so."""
+"""Checkpoints that resolving refuses, and the messages."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_more_layers_than_the_configuration_says() -> None:
 
 
 def test_layers_missing_in_the_middle() -> None:
-    left = [name for name in names(6) if not re.search(r"layers\.[24]\.", name)]
+    remaining = [name for name in names(6) if not re.search(r"layers\.[24]\.", name)]
     with pytest.raises(ArchitectureError, match=r"layers up to 5 .* no tensor of layers 2, 4\."):
-        resolve({**LLAMA, "num_hidden_layers": 6}, left)
-    left = [name for name in names(6) if ".0." not in name]
+        resolve({**LLAMA, "num_hidden_layers": 6}, remaining)
+    remaining = [name for name in names(6) if ".0." not in name]
     with pytest.raises(ArchitectureError, match=r"no tensor of layer 0\. Expected every layer"):
-        resolve({"model_type": "llama"}, left)
+        resolve({"model_type": "llama"}, remaining)
 
 
 def test_two_spellings_of_one_tensor() -> None:
@@ -220,11 +220,11 @@ def test_the_guess_says_what_it_guessed() -> None:
         ("lm_head.weight", "head.other.lm_head.weight"),
     }
     assert architecture.sites["mm_projector.0.weight"].component is Component.PROJECTOR
-    said = " ".join(architecture.guessed)
-    assert "'qwen2_5_vll' is not in the family table (the nearest is 'qwen2_5_vl')" in said
-    assert "transformer.h.# taken as the 3 layers of language." in said
-    assert "vision_model.blocks.# taken as the 2 layers of vision." in said
-    assert "Taken as projector: 'mlp1.0.weight', 'mm_projector.0.weight'." in said
+    text = " ".join(architecture.guessed)
+    assert "'qwen2_5_vll' is not in the family table (the nearest is 'qwen2_5_vl')" in text
+    assert "transformer.h.# taken as the 3 layers of language." in text
+    assert "vision_model.blocks.# taken as the 2 layers of vision." in text
+    assert "Taken as projector: 'mlp1.0.weight', 'mm_projector.0.weight'." in text
     assert not architecture.tied_head
 
 

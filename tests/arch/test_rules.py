@@ -74,9 +74,9 @@ SITES = [
 
 @pytest.mark.parametrize(("family", "name", "canonical"), SITES)
 def test_sites(family: str, name: str, canonical: str) -> None:
-    found = BOOKS[family].site(name)
-    assert found is not None
-    assert found[0].canonical == canonical
+    result = BOOKS[family].site(name)
+    assert result is not None
+    assert result[0].canonical == canonical
 
 
 @pytest.mark.parametrize(
@@ -103,32 +103,32 @@ def test_a_segment_matches_whole_or_not_at_all(name: str) -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
-def test_layers_are_told_apart(one: int, other: int) -> None:
-    sites = [BOOKS["llama"].site(f"model.layers.{n}.mlp.up_proj.weight") for n in (one, other)]
-    assert [found[0].layer for found in sites if found] == [one, other]
-    assert (sites[0] == sites[1]) == (one == other)
+def test_layers_are_told_apart(lower: int, upper: int) -> None:
+    sites = [BOOKS["llama"].site(f"model.layers.{n}.mlp.up_proj.weight") for n in (lower, upper)]
+    assert [site[0].layer for site in sites if site] == [lower, upper]
+    assert (sites[0] == sites[1]) == (lower == upper)
 
 
 @given(st.lists(st.sampled_from(["model", "layers", "3", "mlp", "", "#", "norm", "weight", "é"])))
 def test_any_name_has_a_site_or_none(segments: list[str]) -> None:
     name = ".".join(segments)
     for book in BOOKS.values():
-        found = book.site(name)
-        assert found is None or isinstance(found[0], Site)
+        result = book.site(name)
+        assert result is None or isinstance(result[0], Site)
 
 
 @given(st.lists(st.sampled_from(["0", "7", "mlp", "attn", "norm1", "proj", "weight"]), min_size=1))
 def test_a_block_drops_no_segment_but_its_container(segments: list[str]) -> None:
     module, leaf = block(tuple(segments))
-    left = leaf.split(".")
-    assert len(segments) - len(left) in (0, 1)
-    assert len(left) == len(segments) or module in (Module.ATTENTION, Module.MLP)
+    parts = leaf.split(".")
+    assert len(segments) - len(parts) in (0, 1)
+    assert len(parts) == len(segments) or module in (Module.ATTENTION, Module.MLP)
     assert leaf
 
 
 def test_a_literal_hash_is_no_layer() -> None:
-    found = BOOKS["llama"].site("model.layers.#.mlp.up_proj.weight")
-    assert found is None
+    result = BOOKS["llama"].site("model.layers.#.mlp.up_proj.weight")
+    assert result is None
 
 
 def test_a_parameter_that_is_a_container_keeps_its_name() -> None:
@@ -147,10 +147,10 @@ def test_the_longest_rule_speaks() -> None:
         Component.VISION,
         Component.PROJECTOR,
     ]
-    found = book.site("tower.layers.4.x")
-    assert found is not None
-    assert found[0].layer == 4
-    assert found[1].certain
+    result = book.site("tower.layers.4.x")
+    assert result is not None
+    assert result[0].layer == 4
+    assert result[1].certain
 
 
 def test_under_repeats_rules_below_each_prefix() -> None:

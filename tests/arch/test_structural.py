@@ -37,9 +37,11 @@ def guess(config: dict[str, Any], *names: str | list[str]) -> Architecture:
 
 def parts(architecture: Architecture, prefix: str) -> set[Component]:
     """Return the components of everything under a prefix."""
-    found = {s.component for n, s in architecture.sites.items() if f"{n}.".startswith(f"{prefix}.")}
-    assert found, prefix
-    return found
+    result = {
+        s.component for n, s in architecture.sites.items() if f"{n}.".startswith(f"{prefix}.")
+    }
+    assert result, prefix
+    return result
 
 
 COUNTED = {"text_config": {"num_hidden_layers": 3}, "vision_config": {"num_hidden_layers": 5}}
@@ -356,8 +358,8 @@ def test_two_blocks_of_a_kind_keep_apart() -> None:
         "moe.up.weight",
     )
     architecture = guess({}, stack("model.layers", 2, leaves))
-    found = {s.leaf for s in architecture.sites.values() if s.module is Module.ATTENTION}
-    assert found == {"q_proj.weight", "cross_attn.q_proj.weight"}
+    result = {s.leaf for s in architecture.sites.values() if s.module is Module.ATTENTION}
+    assert result == {"q_proj.weight", "cross_attn.q_proj.weight"}
     modules = decoder_modules(architecture)
     assert modules[1].attention == "model.layers.1.self_attn"
     assert modules[1].mlp == "model.layers.1.mlp"

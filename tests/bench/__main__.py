@@ -43,12 +43,12 @@ def main() -> None:
 
 
 def tell(text: str) -> None:
-    """A line about what goes on."""
+    """Print a progress line."""
     print(text, flush=True)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return the hardware and versions of the measurement."""
     packages = ("torch", "transformers", "mergekit", "safetensors", "numpy", "numba")
     return {
         "cpus": os.cpu_count(),

@@ -63,14 +63,14 @@ def shapes(size: str, layers: int | None = None) -> tuple[dict[str, Any], dict[s
     config.dtype = "bfloat16"
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(config)
-    found = {}
+    result = {}
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and text["tie_word_embeddings"]:
             continue
         published = name.replace("model.visual.", "visual.", 1)
         published = published.replace("model.language_model.", "model.", 1)
-        found[published] = list(tensor.shape)
-    return json.loads(config.to_json_string(use_diff=False)), found
+        result[published] = list(tensor.shape)
+    return json.loads(config.to_json_string(use_diff=False)), result
 
 
 def family(folder: Path, layers: int = 12, *names: str) -> dict[str, Path]:
@@ -81,7 +81,7 @@ def family(folder: Path, layers: int = 12, *names: str) -> dict[str, Path]:
         layers: Decoder layers.
         names: Which of `base`, `in` and `rl`.
     """
-    config, wanted = shapes("3b", layers)
+    config, expected = shapes("3b", layers)
     pool = torch.randn(1 << 25, generator=torch.Generator().manual_seed(0)) * 0.02
     noise = torch.randn(1 << 25, generator=torch.Generator().manual_seed(1)) * 0.002
     steps = {"base": -1.0, "in": 0.0, "rl": 1.0}
@@ -89,11 +89,14 @@ def family(folder: Path, layers: int = 12, *names: str) -> dict[str, Path]:
     for name, source in pools.items():
         tensors = {}
         start = 0
-        for tensor, shape in wanted.items():
+        for tensor, shape in expected.items():
             count = int(torch.Size(shape).numel())
             start = (start + 977) % source.numel()
             end = start + count
-            parts = [source[max(0, start - at) : end - at] for at in range(0, end, source.numel())]
+            parts = [
+                source[max(0, start - position) : end - position]
+                for position in range(0, end, source.numel())
+            ]
             tensors[tensor] = torch.cat(parts).reshape(shape)
         (folder / name).mkdir(parents=True)
         save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
@@ -113,11 +116,11 @@ def hollow(folder: Path, size: str = "7b", shards: int = 5) -> Path:
 
 
 def hollow_of(
-    folder: Path, config: dict[str, Any], wanted: dict[str, list[int]], shards: int
+    folder: Path, config: dict[str, Any], expected: dict[str, list[int]], shards: int
 ) -> Path:
     """Write a checkpoint of bfloat16 headers for a configuration and shapes, its weights holes."""
     folder.mkdir(parents=True)
-    names = list(wanted)
+    names = list(expected)
     per_shard = -(-len(names) // shards)
     weight_map = {}
     for index in range(shards):
@@ -125,8 +128,8 @@ def hollow_of(
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         end = 0
         for name in names[index * per_shard : (index + 1) * per_shard]:
-            begin, end = end, end + 2 * int(torch.Size(wanted[name]).numel())
-            header[name] = {"dtype": "BF16", "shape": wanted[name], "data_offsets": [begin, end]}
+            begin, end = end, end + 2 * int(torch.Size(expected[name]).numel())
+            header[name] = {"dtype": "BF16", "shape": expected[name], "data_offsets": [begin, end]}
             weight_map[name] = file
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
@@ -146,34 +149,34 @@ def experts(layers: int, count: int) -> tuple[dict[str, Any], dict[str, list[int
         layers: Decoder layers; all but the first have experts.
         count: Experts of a layer, three matrices each.
     """
-    found = {"language_model.model.embed_tokens.weight": [1024, 512]}
+    result = {"language_model.model.embed_tokens.weight": [1024, 512]}
     for block in range(27):
         stem = f"vision_tower.encoder.blocks.{block}"
-        found |= {f"{stem}.{leaf}.weight": [64] for leaf in ("norm0", "norm1")}
-        found |= {
+        result |= {f"{stem}.{leaf}.weight": [64] for leaf in ("norm0", "norm1")}
+        result |= {
             f"{stem}.{leaf}.weight": [64, 64] for leaf in ("wqkv", "wo", "mlp.fc0", "mlp.fc1")
         }
-    found |= {f"mm_projector.{leaf}.weight": [512, 64] for leaf in ("linear_1", "linear_2")}
+    result |= {f"mm_projector.{leaf}.weight": [512, 64] for leaf in ("linear_1", "linear_2")}
     attention = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
     for layer in range(layers):
         stem = f"language_model.model.layers.{layer}"
         norms = ("input_layernorm", "post_attention_layernorm", "self_attn.q_a_layernorm")
-        found |= {f"{stem}.{norm}.weight": [512] for norm in norms}
-        found |= {f"{stem}.self_attn.{leaf}.weight": [512, 512] for leaf in attention}
+        result |= {f"{stem}.{norm}.weight": [512] for norm in norms}
+        result |= {f"{stem}.self_attn.{leaf}.weight": [512, 512] for leaf in attention}
         blocks = [f"experts.{expert}." for expert in range(count)] if layer else [""]
         if layer:
-            found[f"{stem}.mlp.gate.weight"] = [count, 512]
+            result[f"{stem}.mlp.gate.weight"] = [count, 512]
             blocks.append("shared_experts.")
-        found |= {
+        result |= {
             f"{stem}.mlp.{block}{leaf}_proj.weight": [64, 512]
             for block in blocks
             for leaf in ("gate", "up", "down")
         }
-    found |= {
+    result |= {
         "language_model.model.norm.weight": [512],
         "language_model.lm_head.weight": [1024, 512],
     }
     text = {"model_type": "kimi_k2", "num_hidden_layers": layers}
     vision = {"model_type": "moonvit", "num_hidden_layers": 27, "vt_num_hidden_layers": 27}
     config = {"model_type": "kimi_k25", "text_config": text, "vision_config": vision}
-    return {**config, "tie_word_embeddings": False}, found
+    return {**config, "tie_word_embeddings": False}, result

@@ -45,7 +45,7 @@ def updates(size: int) -> dict[str, torch.Tensor]:
 
 
 def ways(square: np.ndarray) -> dict[str, Callable[[], object]]:
-    """What finds eigenpairs: subset and complete, by LAPACK and by ARPACK."""
+    """Ways to find eigenpairs: subset and complete, by LAPACK and by ARPACK."""
     last = [len(square) - _TOP, len(square) - 1]
     matrix = torch.from_numpy(square)
     return {
@@ -73,8 +73,8 @@ def compare(size: int, rounds: int, say: Callable[[str], None]) -> None:
                 start = time.process_time()
                 way()
                 seconds[name].append(time.process_time() - start)
-        told = ", ".join(f"{name} {min(taken):.2f}" for name, taken in seconds.items())
-        say(f"p = {size}, {kind}: {told}")
+        text = ", ".join(f"{name} {min(taken):.2f}" for name, taken in seconds.items())
+        say(f"p = {size}, {kind}: {text}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The harness: batches beside single questions, a switch beside write and reload, overhead."""
+"""The harness: batches and single questions, a switch and write-and-reload, overhead."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
             case = Case({"in": "specimen:in", "rl": "specimen:rl"}, (), 10, 6)
         else:
             say("building two random Qwen2.5-VL models of about 150 million parameters")
-            made = {
+            output = {
                 stage: str(build(folder / stage, seed)) for seed, stage in enumerate(("in", "rl"))
             }
-            case = Case(made, ("read",), 25, 6)
+            case = Case(output, ("read",), 25, 6)
         results[name] = {
             **_batching(case, rounds, say, name),
             **_sweeping(case, folder / f"{name}-run", say, name),
@@ -107,40 +107,40 @@ def _batching(case: Case, rounds: int, say: Callable[[str], None], name: str) ->
 
     reference = case.models["rl"]
     folder = path("rl") if reference == "specimen:rl" else reference
-    asked = list(questions([case.suite(case.compared)], STYLES["plain"], Generation()))
+    requests = list(questions([case.suite(case.compared)], STYLES["plain"], Generation()))
     batched, single, equal = [], [], 0
     for _ in range(rounds):
         engine = TransformersEngine.load(folder, device="cpu")  # nothing encoded, nothing seen
         start = time.perf_counter()
-        together = _together(engine, asked)
+        together = _together(engine, requests)
         batched.append(time.perf_counter() - start)
         start = time.perf_counter()
-        alone = [_alone(engine, question) for question in asked]
+        alone = [_alone(engine, question) for question in requests]
         single.append(time.perf_counter() - start)
-        equal = sum(together[id(q)] == text for q, text in zip(asked, alone, strict=True))
-    times = statistics.median(one / both for one, both in zip(single, batched, strict=True))
+        equal = sum(together[id(q)] == text for q, text in zip(requests, alone, strict=True))
+    times = statistics.median(item / both for item, both in zip(single, batched, strict=True))
     say(
-        f"  {name}: {len(asked)} questions batched in {min(batched):.1f} s, one at a time in "
+        f"  {name}: {len(requests)} questions batched in {min(batched):.1f} s, one at a time in "
         f"{min(single):.1f} s: {times:.1f} times as fast, {equal} answers equal"
     )
     parameters = sum(parameter.numel() for parameter in engine.model.parameters())
     return {
-        "parameters": parameters, "questions": len(asked), "equal": equal,
+        "parameters": parameters, "questions": len(requests), "equal": equal,
         "batched_s": batched, "single_s": single, "times_as_fast": times,
     }  # fmt: skip
 
 
-def _together(engine: TransformersEngine, asked: Sequence[Question]) -> dict[int, str]:
-    found = {}
-    for batch in engine.batches(asked):
+def _together(engine: TransformersEngine, questions: Sequence[Question]) -> dict[int, str]:
+    result = {}
+    for batch in engine.batches(questions):
         for question, _, outcome in engine.answer(batch, [""] * len(batch)):
             assert isinstance(outcome, Response)
-            found[id(question)] = outcome.text
-    return found
+            result[id(question)] = outcome.text
+    return result
 
 
 def _alone(engine: TransformersEngine, question: Question) -> str:
-    """What a script without a harness does: plain transformers, a row at a time."""
+    """Answer as a script without a harness does: plain transformers, a row at a time."""
     turns = question.messages
     images = [part.open() for turn in turns for part in turn.parts if isinstance(part, Picture)]
     inputs = engine.processor(
@@ -162,25 +162,25 @@ def _sweeping(case: Case, folder: Path, say: Callable[[str], None], name: str) -
     warm = ask_variants(splices[:1], few, settings, folder / "warm")  # loads late imports
     score(warm, few, settings, folder / "warm", Comparison())
     start = time.perf_counter()
-    asked = ask_variants([plain("in", case.models["in"]), *splices], suites, settings, folder)
-    score(asked, suites, settings, folder, Comparison("in"))
+    selected = ask_variants([plain("in", case.models["in"]), *splices], suites, settings, folder)
+    score(selected, suites, settings, folder, Comparison("in"))
     wall = time.perf_counter() - start
-    generate = sum(one.timing.generate for one in asked)
-    load_s = sum(one.timing.load for one in asked)
-    swapped = [one.timing for one in asked if one.variant.name != "in"]
+    generate = sum(item.timing.generate for item in selected)
+    load_s = sum(item.timing.load for item in selected)
+    swapped = [item.timing for item in selected if item.variant.name != "in"]
     switch = statistics.median(timing.switch for timing in swapped)
     first = max(timing.switch for timing in swapped)
     share = statistics.mean(timing.switch / timing.total for timing in swapped)
     long_way = _write_and_reload(splices[0].recipe, folder / "merged")
     overhead = (wall - load_s - generate) / wall
     say(
-        f"  {name}: {len(asked)} variants in {wall:.1f} s, {100 * overhead:.1f}% of it beside the "
-        f"model; a switch takes {1000 * switch:.1f} ms, {1000 * first:.0f} ms the slowest, "
-        f"{100 * share:.2f}% of a variant; write and reload {long_way:.1f} s, "
+        f"  {name}: {len(selected)} variants in {wall:.1f} s, {100 * overhead:.1f}% of it "
+        f"outside the model; a switch takes {1000 * switch:.1f} ms, {1000 * first:.0f} ms the "
+        f"slowest, {100 * share:.2f}% of a variant; write and reload {long_way:.1f} s, "
         f"{long_way / switch:.0f} times as long"
     )
     return {
-        "variants": len(asked), "wall_s": wall, "generate_s": generate, "load_s": load_s,
+        "variants": len(selected), "wall_s": wall, "generate_s": generate, "load_s": load_s,
         "overhead": overhead, "switch_s": switch, "slowest_switch_s": first, "switch_share": share,
         "write_and_reload_s": long_way, "reload_over_switch": long_way / switch,
     }  # fmt: skip
@@ -213,4 +213,4 @@ def print_table(results: dict[str, Any]) -> None:
         "everything but the model's work": lambda r: f"{100 * r['overhead']:.1f}%",
     }
     for name, show in rows.items():
-        print(f"| {name} | " + " | ".join(show(found) for found in results.values()) + " |")
+        print(f"| {name} | " + " | ".join(show(result) for result in results.values()) + " |")

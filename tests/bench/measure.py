@@ -50,7 +50,7 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None)
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
-def apart(what: str, *arguments: object) -> None:
+def apart(label: str, *arguments: object) -> None:
     """Call a function of `tests.bench.build` in another process.
 
     What this one grew to would count for the peak memory of its children.
@@ -58,7 +58,7 @@ def apart(what: str, *arguments: object) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.bench import build; "
         "kinds = (Path, *(lambda a: int(a) if a.isdigit() else a,) * 9); "
-        f"build.{what}(*(kind(a) for kind, a in zip(kinds, sys.argv[1:])))"
+        f"build.{label}(*(kind(a) for kind, a in zip(kinds, sys.argv[1:])))"
     )
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True)
 
@@ -81,12 +81,12 @@ def side_by_side(
     for round_ in range(pairs):
         for label, command in commands.items():
             os.sync()
-            found = run(command, out.with_suffix(".log"))
+            result = run(command, out.with_suffix(".log"))
             shutil.rmtree(out)
-            runs[label].append(found)
+            runs[label].append(result)
             tell(
-                f"  {round_ + 1}/{pairs} {label:<28} {found.wall_s:7.2f} s  "
-                f"{found.cpu_s:7.2f} s cpu  {found.peak_mb:7.0f} MB"
+                f"  {round_ + 1}/{pairs} {label:<28} {result.wall_s:7.2f} s  "
+                f"{result.cpu_s:7.2f} s cpu  {result.peak_mb:7.0f} MB"
             )
     return runs
 
@@ -101,7 +101,7 @@ def summary(runs: Sequence[Run]) -> dict[str, float]:
     return medians | {"wall_min_s": round(min(walls), 3), "wall_max_s": round(max(walls), 3)}
 
 
-def times_faster(ours: Sequence[Run], theirs: Sequence[Run]) -> float:
+def times_faster(runs: Sequence[Run], reference: Sequence[Run]) -> float:
     """Median over the rounds of their wall-clock time over ours."""
-    ratios = [b.wall_s / a.wall_s for a, b in zip(ours, theirs, strict=True)]
+    ratios = [b.wall_s / a.wall_s for a, b in zip(runs, reference, strict=True)]
     return round(statistics.median(ratios), 3)

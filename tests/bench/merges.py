@@ -1,4 +1,4 @@
-"""Merges beside `cp -r` and mergekit: whole processes, in turn."""
+"""Merges compared with `cp -r` and mergekit: whole processes, in turn."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def measure(
         say(kind)
         (folder / f"{kind}.yaml").write_text(recipe(kind, models))
         (folder / f"{kind}-mergekit.yaml").write_text(for_mergekit(kind, models, layers))
-        ours = [SURGERY, "merge", str(folder / f"{kind}.yaml"), str(out), "--quiet"]
-        commands: dict[str, list[str]] = {"vlm-surgery": ours}
+        actual = [SURGERY, "merge", str(folder / f"{kind}.yaml"), str(out), "--quiet"]
+        commands: dict[str, list[str]] = {"vlm-surgery": actual}
         if kind == "transplant":
             copy = ["cp", "-r", str(models["in"]), str(out)]
             commands["cp -r"] = copy
@@ -106,17 +106,17 @@ def measure(
 
 def report(runs: dict[str, list[Run]]) -> dict[str, Any]:
     """Summaries, and how many times faster ours was, round by round."""
-    ours = runs["vlm-surgery"]
-    ratios = {k: times_faster(ours, v) for k, v in runs.items() if k != "vlm-surgery"}
+    actual = runs["vlm-surgery"]
+    ratios = {k: times_faster(actual, v) for k, v in runs.items() if k != "vlm-surgery"}
     return {"runs": {k: summary(v) for k, v in runs.items()}, "times_faster_than": ratios}
 
 
 def print_table(results: dict[str, Any]) -> None:
     """Markdown, as it stands in the README."""
     print("\n| merge | by | seconds | peak MB | times faster than |\n|---|---|---|---|---|")
-    for kind, found in results["merges"].items():
-        for label, row in found["runs"].items():
-            ratio = "" if label == "vlm-surgery" else f"{found['times_faster_than'][label]:.2f}"
+    for kind, result in results["merges"].items():
+        for label, row in result["runs"].items():
+            ratio = "" if label == "vlm-surgery" else f"{result['times_faster_than'][label]:.2f}"
             print(f"| {kind} | {label} | {row['wall_s']:.2f} | {row['peak_mb']:.0f} | {ratio} |")
     print(
         f"| plan, 7B headers | vlm-surgery | {results['plan_7b']['wall_s']:.2f} | "

@@ -42,20 +42,20 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     recipe.write_text(_RECIPE)
     results: dict[str, Any] = {}
     for layers in LAYERS:
-        config, wanted = build.experts(layers, 384)
+        config, expected = build.experts(layers, 384)
         models = [
-            f"--model={name}={build.hollow_of(folder / f'{name}-{layers}', config, wanted, 20)}"
+            f"--model={name}={build.hollow_of(folder / f'{name}-{layers}', config, expected, 20)}"
             for name in ("in", "rl")
         ]
         command = [SURGERY, "plan", str(recipe), *models]
-        found = summary([run(command, folder / "log") for _ in range(rounds)])
-        results[str(len(wanted))] = found
-        say(f"  {len(wanted)} tensors: {found['cpu_s']:.2f} s cpu")
+        result = summary([run(command, folder / "log") for _ in range(rounds)])
+        results[str(len(expected))] = result
+        say(f"  {len(expected)} tensors: {result['cpu_s']:.2f} s cpu")
     return results
 
 
 def print_table(results: dict[str, Any]) -> None:
     """Print the figures in Markdown, as in the README."""
     print("\n| plan of two models | processor seconds |\n|---|---|")
-    for tensors, found in results.items():
-        print(f"| {int(tensors):,} tensors each | {found['cpu_s']:.1f} |")
+    for tensors, result in results.items():
+        print(f"| {int(tensors):,} tensors each | {result['cpu_s']:.1f} |")

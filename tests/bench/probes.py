@@ -1,4 +1,4 @@
-"""Probes: all layers in one batch beside one layer at a time, and the screen without generating."""
+"""Probes: all layers in one batch and one layer at a time, and the screen without generating."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     device = "cuda" if cuda else "cpu"
     settings = EvalSettings(Generation(max_new_tokens=NEW), device=device, dtype="float32")
     results: dict[str, Any] = {"device": torch.cuda.get_device_name() if cuda else "cpu"}
-    with subject(model, [suite], settings) as its:
-        switching = Switching(offs_of([Branch.LAYER], range(its.layers)))
+    with subject(model, [suite], settings) as item:
+        switching = Switching(offs_of([Branch.LAYER], range(item.layers)))
         results["ablation"] = _both(
             "ablation", folder, rounds, say,
-            lambda store, slow: _asked(its, switching, store, slow),
+            lambda store, slow: _asked(item, switching, store, slow),
         )  # fmt: skip
-        results["ablation"]["questions_batched_s"] = _question_batches(its, switching, rounds, say)
-        results["screen"] = _screened(its, switching, folder, rounds)
+        results["ablation"]["questions_batched_s"] = _question_batches(item, switching, rounds, say)
+        results["screen"] = _screened(item, switching, folder, rounds)
     slow = statistics.median(results["ablation"]["sequential_s"])
     results["screen"]["times_as_fast"] = slow / statistics.median(results["screen"]["seconds"])
     say(
@@ -68,42 +68,47 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     )
     pairs = [pair for pair in load_pairs("specimen", folder, QUESTIONS, 0)
              if pair.target.task == "ocr"]  # fmt: skip
-    with subject(model, suites_of(pairs), settings) as its:
+    with subject(model, suites_of(pairs), settings) as item:
         for mode in Mode:
             results[f"swap {mode}"] = _both(
                 f"swap {mode}", folder, rounds, say,
-                lambda store, slow, mode=mode: _asked(its, _swapping(its, mode), store, slow),
+                lambda store, slow, mode=mode: _asked(item, _swapping(item, mode), store, slow),
             )  # fmt: skip
     return results
 
 
-def _swapping(its: Subject, mode: Mode) -> Swapping:
-    half = len(its.questions) // 2  # the targets, then the sources
-    sources = {(q.sample.task, q.sample.id): q for q in its.questions[half:]}
-    return Swapping(mode, tuple(range(its.layers)), sources)
+def _swapping(subject: Subject, mode: Mode) -> Swapping:
+    half = len(subject.questions) // 2  # the targets, then the sources
+    sources = {(q.sample.task, q.sample.id): q for q in subject.questions[half:]}
+    return Swapping(mode, tuple(range(subject.layers)), sources)
 
 
 def _question_batches(
-    its: Subject, switching: Switching, rounds: int, say: Callable[[str], None]
+    subject: Subject, switching: Switching, rounds: int, say: Callable[[str], None]
 ) -> list[float]:
     """Seconds of one layer at a time with all questions in one batch, as a careful user would."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         for off in switching.items:
-            its.engine.answer_blocks(its.questions, Ablation([off]))
+            subject.engine.answer_blocks(subject.questions, Ablation([off]))
         seconds.append(time.perf_counter() - start)
-    say(f"  one layer at a time, {len(its.questions)} questions in a batch: {min(seconds):.1f} s")
+    say(
+        f"  one layer at a time, {len(subject.questions)} questions in a batch: "
+        f"{min(seconds):.1f} s"
+    )
     return seconds
 
 
-def _asked(its: Subject, changes: Changes[Any], store: Store, slow: bool) -> list[Response]:
+def _asked(subject: Subject, changes: Changes[Any], store: Store, slow: bool) -> list[Response]:
     """Ask; every response in order."""
-    questions = its.questions
-    its.engine._text = lambda tokens: " ".join(map(str, tokens))  # tokens are compared, not text
+    questions = subject.questions
+    subject.engine._text = lambda tokens: " ".join(
+        map(str, tokens)
+    )  # tokens are compared, not text
     if isinstance(changes, Swapping):
         questions = questions[: len(questions) // 2]
-    model = AnsweringModel(its, changes, sequential=slow)
+    model = AnsweringModel(subject, changes, sequential=slow)
     ask(model, questions, store, lambda *_: None)
     return [
         store.responses[model.key(question, item)]
@@ -119,35 +124,35 @@ def _both(
     say: Callable[[str], None],
     ask: Callable[[Store, bool], list[Response]],
 ) -> dict[str, Any]:
-    """All layers at once and one at a time, in turn, from nothing each time."""
+    """Measure all layers in one batch and one at a time, in turn, from scratch each time."""
     times: dict[bool, list[float]] = {False: [], True: []}
-    said: dict[bool, list[Response]] = {}
+    output: dict[bool, list[Response]] = {}
     for turn in range(rounds):
         for slow, spent in times.items():
             store = Store(folder / f"{name}-{turn}-{slow}")
             start = time.perf_counter()
-            said[slow] = ask(store, slow)
+            output[slow] = ask(store, slow)
             spent.append(time.perf_counter() - start)
-    equal = sum(a == b for a, b in zip(said[False], said[True], strict=True))
+    equal = sum(a == b for a, b in zip(output[False], output[True], strict=True))
     ratios = [slow / fast for fast, slow in zip(times[False], times[True], strict=True)]
     ratio = statistics.median(ratios)
     say(
-        f"  {name}: {len(said[True])} responses of {NEW} tokens, all layers at once in "
+        f"  {name}: {len(output[True])} responses of {NEW} tokens, all layers at once in "
         f"{min(times[False]):.1f} s, one at a time in {min(times[True]):.1f} s: {ratio:.1f} times "
         f"as fast, {equal} equal"
     )
     return {
-        "responses": len(said[True]), "equal": equal, "batched_s": times[False],
+        "responses": len(output[True]), "equal": equal, "batched_s": times[False],
         "sequential_s": times[True], "times_as_fast": ratio,
     }  # fmt: skip
 
 
-def _screened(its: Subject, switching: Switching, folder: Path, rounds: int) -> dict[str, Any]:
+def _screened(subject: Subject, switching: Switching, folder: Path, rounds: int) -> dict[str, Any]:
     seconds = []
     for turn in range(rounds):
         place = folder / f"screen-{turn}"
         start = time.perf_counter()
-        screen(its, switching, place, lambda *_: None)
+        screen(subject, switching, place, lambda *_: None)
         seconds.append(time.perf_counter() - start)
     return {"seconds": seconds}
 
@@ -157,10 +162,10 @@ def print_table(results: dict[str, Any]) -> None:
     print("\n| | all layers at once | one at a time | times as fast | same answers |")
     print("|---|---|---|---|---|")
     for name in ("ablation", *(f"swap {mode}" for mode in Mode)):
-        its = results[name]
+        item = results[name]
         print(
-            f"| {name} | {min(its['batched_s']):.1f} s | {min(its['sequential_s']):.1f} s | "
-            f"{its['times_as_fast']:.1f} | {its['equal']} of {its['responses']} |"
+            f"| {name} | {min(item['batched_s']):.1f} s | {min(item['sequential_s']):.1f} s | "
+            f"{item['times_as_fast']:.1f} | {item['equal']} of {item['responses']} |"
         )
     batched = results["ablation"]
     fast, slow = min(batched["batched_s"]), min(batched["questions_batched_s"])
@@ -168,8 +173,8 @@ def print_table(results: dict[str, Any]) -> None:
         f"| ablation, beside {QUESTIONS} questions in a batch | {fast:.1f} s | {slow:.1f} s | "
         f"{slow / fast:.1f} | |"
     )
-    its, slow = results["screen"], results["ablation"]
+    item, slow = results["screen"], results["ablation"]
     print(
-        f"| log-probability screen | {min(its['seconds']):.2f} s | "
-        f"{min(slow['sequential_s']):.1f} s (generating) | {its['times_as_fast']:.1f} | |"
+        f"| log-probability screen | {min(item['seconds']):.2f} s | "
+        f"{min(slow['sequential_s']):.1f} s (generating) | {item['times_as_fast']:.1f} | |"
     )

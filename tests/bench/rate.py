@@ -1,4 +1,4 @@
-"""The elementwise pass beside numpy's sum of the same bytes, both from page cache."""
+"""The elementwise pass compared with numpy's sum of the same bytes, both from page cache."""
 
 from __future__ import annotations
 
@@ -47,16 +47,18 @@ def rates(paths: Sequence[Path], rounds: int = 7, threads: int | None = None) ->
             "float32": lambda: _sum(rows, np.float32),
             "ours": lambda: _measure(rows, pool),
         }
-        found = [{k: _rate(nbytes, way) for k, way in ways.items()} for _ in range(rounds + 1)][1:]
-    numpy = [max(each["uint64"], each["float32"]) for each in found]
-    ours = [each["ours"] for each in found]
+        results = [{k: _rate(nbytes, way) for k, way in ways.items()} for _ in range(rounds + 1)][
+            1:
+        ]
+    numpy = [max(item["uint64"], item["float32"]) for item in results]
+    actual = [item["ours"] for item in results]
     return {
         "gigabytes": nbytes / 1e9,
         "numpy_best": max(numpy),
         "numpy_median": statistics.median(numpy),
-        "ours_best": max(ours),
-        "ours_median": statistics.median(ours),
-        "ratio": statistics.median(a / b for a, b in zip(ours, numpy, strict=True)),
+        "ours_best": max(actual),
+        "ours_median": statistics.median(actual),
+        "ratio": statistics.median(a / b for a, b in zip(actual, numpy, strict=True)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Merges of a model on the Hub: by range beside whole, over a line of known speed."""
+"""Merges of a model on the Hub: by range and whole, over a line of known speed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measure(
     with serve(hub) as address:
         for line, rate in RATES.items():
             hub.rate = rate
-            for what, selector in STEPS.items():
+            for kind, selector in STEPS.items():
                 recipe = folder / "r.yaml"
                 recipe.write_text(
                     f"models:\n  in: {folder / 'in'}\n  rl: org/rl\nbase: in\nsteps:\n"
@@ -55,11 +55,11 @@ def measure(
                 )
                 for _ in range(pairs):
                     for way in ("ranges", "cache"):
-                        found = _once(folder, hub, address, recipe, way)
-                        row = {"line": line, "what": what, "way": way, **found}
+                        result = _once(folder, hub, address, recipe, way)
+                        row = {"line": line, "what": kind, "way": way, **result}
                         results["merges"].append(row)
-                        say(f"  {line}, {what}, {way}: {found['wall_s']:.1f} s, "
-                            f"{found['fetched'] / 1e9:.2f} GB")  # fmt: skip
+                        say(f"  {line}, {kind}, {way}: {result['wall_s']:.1f} s, "
+                            f"{result['fetched'] / 1e9:.2f} GB")  # fmt: skip
     return results
 
 
@@ -81,8 +81,8 @@ def _once(folder: Path, hub: Hub, address: str, recipe: Path, way: str) -> dict[
     log = folder / "log"
     took = run(command, log, env)
     # The kernel counts what this process holds, the hub, for its children too.
-    told = log.read_text()
-    peak = json.loads(told[told.index("{") :])["peak_memory_bytes"] / 1e6
+    text = log.read_text()
+    peak = json.loads(text[text.index("{") :])["peak_memory_bytes"] / 1e6
     fetched = sum(count for name, count in hub.sent.items() if name.endswith(".safetensors"))
     return {"wall_s": took.wall_s, "peak_mb": peak, "fetched": fetched}
 
@@ -92,11 +92,11 @@ def print_table(results: dict[str, Any]) -> None:
     rows = results["merges"]
     size = results["bytes"] / 1e9
     print(f"\nRL of {size:.2f} GB on the Hub, IN here; medians")
-    for line, what in dict.fromkeys((row["line"], row["what"]) for row in rows):
+    for line, kind in dict.fromkeys((row["line"], row["what"]) for row in rows):
         for way in ("ranges", "cache"):
-            mine = [r for r in rows if (r["line"], r["what"], r["way"]) == (line, what, way)]
-            middle = sorted(mine, key=lambda r: r["wall_s"])[len(mine) // 2]
+            local = [r for r in rows if (r["line"], r["what"], r["way"]) == (line, kind, way)]
+            middle = sorted(local, key=lambda r: r["wall_s"])[len(local) // 2]
             print(
-                f"  {line:9} {what:22} {way:7} {middle['wall_s']:6.1f} s  "
+                f"  {line:9} {kind:22} {way:7} {middle['wall_s']:6.1f} s  "
                 f"{middle['fetched'] / 1e9:5.2f} GB fetched  peak {middle['peak_mb']:.0f} MB"
             )

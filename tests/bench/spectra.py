@@ -1,4 +1,4 @@
-"""Spectra of a delta side by side with `torch.linalg.svdvals`, and two matrices at once."""
+"""Spectra of a delta and `torch.linalg.svdvals`, and two matrices in parallel."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ SHAPE = (2048, 11008)
 
 _TOP = 64
 _CHECKED = (768, 4128)
-"""Where the values are compared with LAPACK's in float64, which would take minutes on `SHAPE`."""
+"""Shape for the comparison with LAPACK in float64, which would take minutes on `SHAPE`."""
 
 
 def delta(shape: tuple[int, int], seed: int = 0) -> torch.Tensor:
     """Noise with a few directions that stand out, as training leaves: `Float[Tensor, "m n"]`."""
     generator = torch.Generator().manual_seed(seed)
     rows, columns = shape
-    left = torch.randn(rows, 32, generator=generator) * torch.logspace(0, -2, 32)
+    remaining = torch.randn(rows, 32, generator=generator) * torch.logspace(0, -2, 32)
     noise = torch.randn(shape, generator=generator)
-    return 1e-4 * (noise + left @ torch.randn(32, columns, generator=generator))
+    return 1e-4 * (noise + remaining @ torch.randn(32, columns, generator=generator))
 
 
 def decaying(shape: tuple[int, int], seed: int = 0) -> torch.Tensor:
     """Singular values from 1 to 1e-6: `Float[Tensor, "m n"]`."""
     generator = torch.Generator().manual_seed(seed)
     rank = min(shape)
-    left = torch.linalg.qr(torch.randn(shape[0], rank, generator=generator)).Q
+    Q = torch.linalg.qr(torch.randn(shape[0], rank, generator=generator)).Q
     right = torch.linalg.qr(torch.randn(shape[1], rank, generator=generator)).Q
-    return (left * torch.logspace(0, -6, rank)) @ right.T
+    return (Q * torch.logspace(0, -6, rank)) @ right.T
 
 
 def spectra(tell: Callable[[str], None], rounds: int = 3) -> dict[str, Any]:
@@ -94,19 +94,19 @@ def _least_of_pair(way: Callable[[], object], rounds: int) -> float:
 
 def _errors(matrix: torch.Tensor, tell: Callable[[str], None], name: str) -> dict[str, float]:
     """Largest relative errors, against LAPACK in float64."""
-    known = torch.linalg.svdvals(matrix.double()).numpy()
+    known_names = torch.linalg.svdvals(matrix.double()).numpy()
     every, leading = full(matrix, _TOP), top(matrix, _TOP)
-    above = known > 1e-4 * known[0]
-    off = np.abs(every.values / known - 1)
+    above = known_names > 1e-4 * known_names[0]
+    off = np.abs(every.values / known_names - 1)
     best = leading.resolved if not leading.complete else _TOP
-    found = {
+    result = {
         "above_1e-4_of_largest": float(off[above].max()),
         "resolved": float(off[: every.resolved].max()),
-        "top": float(np.abs(leading.values[:best] / known[:best] - 1).max()),
-        "unresolved_values": float(len(known) - every.resolved),
+        "top": float(np.abs(leading.values[:best] / known_names[:best] - 1).max()),
+        "unresolved_values": float(len(known_names) - every.resolved),
     }
-    tell(f"  relative errors, {name}: " + ", ".join(f"{k} {v:.2g}" for k, v in found.items()))
-    return found
+    tell(f"  relative errors, {name}: " + ", ".join(f"{k} {v:.2g}" for k, v in result.items()))
+    return result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Update statistics: their rate beside numpy's, spectra beside svdvals, memory of whole runs."""
+"""Update statistics: rate compared with numpy, spectra with svdvals, memory of whole runs."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
     for name, options in RUNS.items():
         out = folder / "out"
         command = [SURGERY, "stats", *models, "--out", str(out), "--quiet", *options]
-        found = summary([run(command, folder / "log")])
+        result = summary([run(command, folder / "log")])
         run(["rm", "-r", str(out)], folder / "log")
-        results["runs"][name] = found
-        say(f"  surgery stats, {name:<26} {found['wall_s']:7.1f} s  {found['peak_mb']:6.0f} MB")
+        results["runs"][name] = result
+        say(f"  surgery stats, {name:<26} {result['wall_s']:7.1f} s  {result['peak_mb']:6.0f} MB")
     from surgery.stats.options import SpectrumKind
     from surgery.stats.spectral import projected_bytes
     from tests.bench.rate import rates
@@ -53,10 +53,10 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
 
     results["rates"] = {}
     for count in (3, 2):
-        found = results["rates"][str(count)] = rates(paths[-count:], max(5, rounds))
+        result = results["rates"][str(count)] = rates(paths[-count:], max(5, rounds))
         say(
-            f"  {count} models, {found['gigabytes']:.1f} GB: {found['ours_median']:.1f} GB/s, "
-            f"numpy sums at {found['numpy_median']:.1f} GB/s, {found['ratio']:.2f} of it"
+            f"  {count} models, {result['gigabytes']:.1f} GB: {result['ours_median']:.1f} GB/s, "
+            f"numpy sums at {result['numpy_median']:.1f} GB/s, {result['ratio']:.2f} of it"
         )
     say("spectra of one matrix, 2048 x 11008")
     results["spectra"] = spectra(say, rounds)
@@ -72,15 +72,15 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, 
 def print_table(results: dict[str, Any]) -> None:
     """Markdown, as it stands in the README."""
     print("\n| elementwise pass | GB/s | numpy's sum, GB/s | ratio |\n|---|---|---|---|")
-    for count, found in results["rates"].items():
+    for count, result in results["rates"].items():
         print(
-            f"| {count} models | {found['ours_median']:.1f} | {found['numpy_median']:.1f} | "
-            f"{found['ratio']:.2f} |"
+            f"| {count} models | {result['ours_median']:.1f} | {result['numpy_median']:.1f} | "
+            f"{result['ratio']:.2f} |"
         )
     seconds = results["spectra"]["seconds"]
     print("\n| a 2048 x 11008 delta | seconds a matrix | times as fast |\n|---|---|---|")
     for name, taken in seconds.items():
         print(f"| {name} | {taken:.2f} | {seconds['svdvals'] / taken:.1f} |")
     print("\n| surgery stats | seconds | peak MB |\n|---|---|---|")
-    for name, found in results["runs"].items():
-        print(f"| {name} | {found['wall_s']:.1f} | {found['peak_mb']:.0f} |")
+    for name, result in results["runs"].items():
+        print(f"| {name} | {result['wall_s']:.1f} | {result['peak_mb']:.0f} |")

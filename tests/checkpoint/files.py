@@ -74,5 +74,5 @@ def write_index(folder: Path, index: object) -> None:
 
 
 def spec(name: str, dtype: DType, *shape: int) -> TensorHeader:
-    """What a writer needs to know of a tensor."""
+    """Properties of a tensor that a writer needs."""
     return TensorHeader(name, dtype, shape, "", 0)

@@ -40,7 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def train(base: Path, out: Path, **options: Any) -> Path:
-    """An adapter with every weight moved, and what PEFT merges it to beside it."""
+    """Return an adapter with every weight changed, and PEFT's merge of it."""
     import peft
     from transformers import AutoModelForImageTextToText
 
@@ -92,11 +92,11 @@ def test_forms_what_peft_merges(options: dict[str, Any], base: Path, tmp_path: P
     merged = load_file(adapter / "merged" / "model.safetensors")
     with opened(base, adapter) as checkpoint:
         assert checkpoint.info.tensors.keys() == merged.keys()
-        for name, wanted in merged.items():
-            found = read(checkpoint, name)
-            torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+        for name, expected in merged.items():
+            result = read(checkpoint, name)
+            torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-7)
             if name not in checkpoint.info.formed:
-                assert torch.equal(found, before[name])
+                assert torch.equal(result, before[name])
                 assert checkpoint.file_range(name) is not None
             else:
                 assert checkpoint.file_range(name) is None
@@ -112,10 +112,10 @@ def test_bfloat16_is_rounded_once(tmp_path: Path) -> None:
     merged = load_file(adapter / "merged" / "model.safetensors")
     with opened(base, adapter) as checkpoint:
         for name in checkpoint.info.formed:
-            found, wanted = read(checkpoint, name).float(), merged[name].float()
+            result, expected = read(checkpoint, name).float(), merged[name].float()
             # PEFT rounds the product and then the sum, so it is off by a unit of the larger.
-            largest = torch.maximum(torch.maximum(found.abs(), wanted.abs()), before[name].abs())
-            assert ((found - wanted).abs() <= largest * 2**-7).all()
+            largest = torch.maximum(torch.maximum(result.abs(), expected.abs()), before[name].abs())
+            assert ((result - expected).abs() <= largest * 2**-7).all()
 
 
 def test_bits_do_not_depend_on_how_they_are_read(
@@ -139,7 +139,7 @@ def test_other_spellings_of_the_base_are_found(base: Path, tmp_path: Path) -> No
         FAMILY, tmp_path / "v5", dtype=torch.float32, as_in_memory=True, tie_word_embeddings=False
     )
     merged = load_file(adapter / "merged" / "model.safetensors")
-    wanted = {round(float(t.double().sum()), 9) for t in merged.values()}
+    expected = {round(float(t.double().sum()), 9) for t in merged.values()}
     spelled = set()
     for folder in (base, old, new):
         with opened(folder, adapter) as checkpoint:
@@ -147,7 +147,7 @@ def test_other_spellings_of_the_base_are_found(base: Path, tmp_path: Path) -> No
             spelled.add(min(checkpoint.info.formed))
             for name in checkpoint.info.formed:
                 total = float(read(checkpoint, name).double().sum())
-                assert min(abs(total - each) for each in wanted) < 1e-4
+                assert min(abs(total - item) for item in expected) < 1e-4
     assert len(spelled) >= 2
 
 

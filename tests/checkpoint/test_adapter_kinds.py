@@ -149,10 +149,10 @@ def test_formed_as_it_was_trained(options, base, tmp_path):
     answer, merged = trained(base, tmp_path / "a", **options)
     with opened(base, tmp_path / "a") as checkpoint:
         assert checkpoint.info.tensors.keys() == merged.keys()
-        for name, wanted in merged.items():
+        for name, expected in merged.items():
             # A converted adapter adds and takes away what it started with.
             slack = 1e-5 if options.get("convert") else 1e-6
-            torch.testing.assert_close(read(checkpoint, name), wanted, rtol=slack, atol=slack)
+            torch.testing.assert_close(read(checkpoint, name), expected, rtol=slack, atol=slack)
     torch.testing.assert_close(answer_of(base, tmp_path / "a"), answer, rtol=1e-4, atol=1e-4)
 
 
@@ -202,9 +202,9 @@ def test_refused_with_a_way_out(options, words, base, tmp_path):
     ("changes", "words"),
     [
         ({"init_lora_weights": "loftq"}, "'loftq', which changes the base's weights"),
-        ({"init_lora_weights": "hosvd"}, "whether that changes the base's weights is not known"),
-        ({"init_lora_weights": 1}, "is not known here"),
-        ({"use_mora": True}, "sets 'use_mora' to 'True'.*is not known here.*merge_and_unload"),
+        ({"init_lora_weights": "hosvd"}, "whether that changes the base's weights is unknown"),
+        ({"init_lora_weights": 1}, "is unknown"),
+        ({"use_mora": True}, "sets 'use_mora' to 'True'.*is unknown.*merge_and_unload"),
         ({"enable_lora": [True, False]}, "sets 'enable_lora'"),
         ({"use_rslora": "false"}, "use_rslora is 'false'; expected true or false"),
         ({"lora_bias": True}, "lora_bias"),
@@ -212,7 +212,11 @@ def test_refused_with_a_way_out(options, words, base, tmp_path):
         ({"use_bdlora": {"nblocks": 2}}, "use_bdlora"),
         ({"arrow_config": {"top_k": 1}}, "arrow_config"),
         ({"megatron_config": {"hidden_size": 8}}, "megatron_config"),
-        *(({"peft_type": each.value}, "only 'LORA'") for each in peft.PeftType if each != "LORA"),
+        *(
+            ({"peft_type": peft_type.value}, "only 'LORA'")
+            for peft_type in peft.PeftType
+            if peft_type != "LORA"
+        ),
         ({"peft_type": None}, "peft_type is None"),
     ],
     ids=str,
@@ -226,9 +230,9 @@ def test_fields_that_are_refused(changes, words, tmp_path):
 
 def test_every_field_of_the_installed_peft_has_its_place():
     tables = (adapter_config.READ, adapter_config.WITHOUT_EFFECT, adapter_config.UNSUPPORTED.keys())
-    known = frozenset().union(*tables)
-    assert {field.name for field in fields(peft.LoraConfig)} <= known
-    assert sum(map(len, tables)) == len(known)
+    known_names = frozenset().union(*tables)
+    assert {field.name for field in fields(peft.LoraConfig)} <= known_names
+    assert sum(map(len, tables)) == len(known_names)
 
 
 @pytest.mark.parametrize(
@@ -253,8 +257,8 @@ def test_a_tied_base_is_untied_first(options, words, tied, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tied, dtype="auto", tie_word_embeddings=False)
     model.lm_head.weight.data = model.get_input_embeddings().weight.data.clone()
     model.save_pretrained(tmp_path / "untied")
-    found = answer_of(tmp_path / "untied", tmp_path / "a")
-    torch.testing.assert_close(found, answer, rtol=1e-4, atol=1e-4)
+    result = answer_of(tmp_path / "untied", tmp_path / "a")
+    torch.testing.assert_close(result, answer, rtol=1e-4, atol=1e-4)
 
 
 def test_an_embedding_that_is_no_head_may_change(tied, tmp_path):

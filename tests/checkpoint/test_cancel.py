@@ -1,4 +1,4 @@
-"""Cancelled transfers: one outcome and no retry, whatever the client breaks with."""
+"""Canceled transfers: one outcome and no retry, with any error of the client."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class Server(httpx.SyncByteStream):
 def ranged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangedFile]:
     monkeypatch.setattr(ranges, "_PAUSE", 0.0)
     file = HubFile("org/big", "0" * 40, "model.safetensors", len(DATA), sha256(DATA).hexdigest())
-    found = RangedFile(file, PartialFile(tmp_path / "part", len(DATA), file.content))
-    yield found
-    found.close()
+    ranged_file = RangedFile(file, PartialFile(tmp_path / "part", len(DATA), file.content))
+    yield ranged_file
+    ranged_file.close()
 
 
-@pytest.mark.parametrize("how", BREAKS)
-def test_a_cancelled_transfer_is_not_tried_again(ranged, monkeypatch, how):
-    server = Server(BREAKS[how])
+@pytest.mark.parametrize("break_name", BREAKS)
+def test_a_cancelled_transfer_is_not_tried_again(ranged, monkeypatch, break_name):
+    server = Server(BREAKS[break_name])
     monkeypatch.setattr("huggingface_hub.utils.get_session", server.session)
     coming = ranged.want(0, len(DATA))
     assert server.reading.wait(60)
@@ -89,15 +89,17 @@ def test_a_cancelled_transfer_is_not_tried_again(ranged, monkeypatch, how):
     server.go.set()
     with pytest.raises(ranges.Stopped):
         coming[0].result()
-    with pytest.raises(CheckpointError, match="was closed before all of it that is wanted"):
+    with pytest.raises(CheckpointError, match="was closed before all requested bytes"):
         ranged.ensure_local(0, len(DATA))
     assert server.asked == 1
     assert list(ranged.part.missing(0, len(DATA))) == [(SOME, len(DATA))]
 
 
-@pytest.mark.parametrize("how", [how for how in BREAKS if how != "more"])
-def test_a_transfer_that_breaks_otherwise_goes_on(ranged, monkeypatch, how):
-    server = Server(BREAKS[how])
+@pytest.mark.parametrize(
+    "break_name", [break_name for break_name in BREAKS if break_name != "more"]
+)
+def test_a_transfer_that_breaks_otherwise_goes_on(ranged, monkeypatch, break_name):
+    server = Server(BREAKS[break_name])
     server.go.set()
     monkeypatch.setattr("huggingface_hub.utils.get_session", server.session)
     ranged.ensure_local(0, len(DATA))

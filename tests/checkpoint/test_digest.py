@@ -49,14 +49,14 @@ def test_hashes_ranges_of_any_size(tmp_path: Path) -> None:
     data = os.urandom(9 * 2**20)
     (tmp_path / "f").write_bytes(data)
     descriptor = os.open(tmp_path / "f", os.O_RDONLY)
-    seen: list[int] = []
+    calls: list[int] = []
     for begin, size in ((0, len(data)), (5, 0), (1, 4 * 2**20), (7, 8 * 2**20 + 1)):
-        wanted = hashlib.sha256(data[begin : begin + size]).hexdigest()
-        assert digest_range(descriptor, begin, size, seen.append) == wanted
+        expected = hashlib.sha256(data[begin : begin + size]).hexdigest()
+        assert digest_range(descriptor, begin, size, calls.append) == expected
     with pytest.raises(CheckpointError, match="ended 1 bytes too early"):
         digest_range(descriptor, 10, len(data) - 9)
     os.close(descriptor)
-    assert max(seen) == 4 * 2**20
+    assert max(calls) == 4 * 2**20
 
 
 def test_hashes_tensors(old: LocalCheckpoint) -> None:
@@ -67,10 +67,10 @@ def test_hashes_tensors(old: LocalCheckpoint) -> None:
 def test_remembers_between_runs(old: LocalCheckpoint, tmp_path: Path) -> None:
     first = DigestCache(tmp_path / "cache")
     assert first.lookup(old, NAME) is None
-    found = first.digest(old, NAME)
+    result = first.digest(old, NAME)
     first.save()
     again = DigestCache(tmp_path / "cache")
-    assert again.lookup(old, NAME) == found == truth(old)
+    assert again.lookup(old, NAME) == result == truth(old)
     assert again.lookup(old, "layers.0.half") is None
 
 
@@ -138,9 +138,10 @@ def test_many_may_save_at_once(old: LocalCheckpoint, tmp_path: Path) -> None:
     (record,) = (tmp_path / "cache").iterdir()
     assert record.suffix == ".json"
     cache = DigestCache(tmp_path / "cache")
-    known = [cache.lookup(old, name) for name in old.info.tensors]
+    known_names = [cache.lookup(old, name) for name in old.info.tensors]
     assert all(
-        found in (None, truth(old, n)) for n, found in zip(old.info.tensors, known, strict=True)
+        result in (None, truth(old, n))
+        for n, result in zip(old.info.tensors, known_names, strict=True)
     )
 
 

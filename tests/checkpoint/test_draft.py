@@ -31,9 +31,9 @@ def test_a_process_that_stands_still_keeps_its_draft(tmp_path: Path) -> None:
     process = start(tmp_path / "m")
     until(lambda: list(tmp_path.glob(".m.tmp-*/tokenizer.json")), process)
     process.send_signal(signal.SIGSTOP)
-    made = traces(tmp_path)
+    output = traces(tmp_path)
     fill(tmp_path / "m")
-    assert traces(tmp_path) == sorted([*made, "m"])
+    assert traces(tmp_path) == sorted([*output, "m"])
     process.send_signal(signal.SIGCONT)
     assert stop(process, signal.SIGTERM) == -signal.SIGTERM
     assert traces(tmp_path) == ["m"]
@@ -71,19 +71,19 @@ def test_nothing_is_cleared_where_there_are_no_locks(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    left = leave(tmp_path / "m")
+    remaining = leave(tmp_path / "m")
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", fail)
         fill(tmp_path / "m")
-        assert traces(tmp_path) == sorted([*left, "m"])
+        assert traces(tmp_path) == sorted([*remaining, "m"])
     clear_drafts(tmp_path / "m")
     assert traces(tmp_path) == ["m"]
 
 
 def test_a_lock_that_is_held_or_is_none_is_let_be(tmp_path: Path) -> None:
-    left = leave(tmp_path / "m")
+    remaining = leave(tmp_path / "m")
     (tmp_path / ".m.tmp-99999999.lock").symlink_to(tmp_path / "elsewhere")
-    with (tmp_path / ".m.tmp-0123abcd.lock").open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with (tmp_path / ".m.tmp-0123abcd.lock").open() as cached:
+        fcntl.flock(cached, fcntl.LOCK_EX)
         fill(tmp_path / "m")
-    assert traces(tmp_path) == sorted([*left, ".m.tmp-99999999.lock", "m"])
+    assert traces(tmp_path) == sorted([*remaining, ".m.tmp-99999999.lock", "m"])

@@ -71,7 +71,7 @@ def test_fetches_only_what_is_needed_and_only_once(hub: Hub, tmp_path: Path) -> 
         "model.safetensors.index.json",
         "tokenizer.json",
     ]
-    hub.asked.clear()
+    hub.requests.clear()
     open_checkpoint("org/in").close()
     assert hub.fetched() == []
 
@@ -79,7 +79,7 @@ def test_fetches_only_what_is_needed_and_only_once(hub: Hub, tmp_path: Path) -> 
 def test_small_files_come_before_weights(hub: Hub, tmp_path: Path) -> None:
     publish(hub, single(tmp_path / "made"))
     open_checkpoint("org/in").close()
-    order = [asked.split("/")[-1] for asked in hub.asked if asked.startswith("GET ")]
+    order = [requests.split("/")[-1] for requests in hub.requests if requests.startswith("GET ")]
     assert order.index("config.json") < order.index("model.safetensors")
 
 
@@ -88,12 +88,12 @@ def test_the_cache_serves_without_a_network(
 ) -> None:
     commit = publish(hub, sharded(tmp_path / "made"))
     open_checkpoint("org/in").close()
-    hub.asked.clear()
+    hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with open_checkpoint("org/in") as checkpoint:
         assert checkpoint.info.revision == commit
     refused("org/other", "HF_HUB_OFFLINE forbids fetching it")
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_an_incomplete_cache_is_said_to_be(
@@ -103,7 +103,7 @@ def test_an_incomplete_cache_is_said_to_be(
     with open_checkpoint("org/in") as checkpoint:
         (checkpoint.info.folder / "model-00002-of-00002.safetensors").unlink()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    refused("org/in", "not (or not wholly) in the Hub's cache")
+    refused("org/in", "not complete in the Hub's cache")
 
 
 def test_no_network_is_said_to_be(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,14 +183,14 @@ def test_a_recorded_commit_is_opened_again(hub: Hub, tmp_path: Path) -> None:
     publish(hub, single(tmp_path / "made"))
     with open_checkpoint("org/in") as first:
         info = first.info
-    hub.asked.clear()
+    hub.requests.clear()
     with open_recorded(info.reference, info.revision) as again:
         assert again.info.fingerprint == info.fingerprint
-    assert not any("/revision/main" in asked for asked in hub.asked)
+    assert not any("/revision/main" in requests for requests in hub.requests)
 
 
 def test_a_folder_that_exists_wins(hub: Hub, tmp_path: Path) -> None:
     single(tmp_path / "org" / "in")
     with open_checkpoint("org/in") as checkpoint:
         assert checkpoint.info.revision is None
-    assert hub.asked == []
+    assert hub.requests == []

@@ -30,25 +30,25 @@ def parse(data: bytes, path: Path) -> ShardHeader:
         os.close(descriptor)
 
 
-def agrees(found: ShardHeader, data: bytes) -> bool:
-    """Whether the reference implementation finds the same tensors at the same places."""
-    theirs = {
+def agrees(shard_header: ShardHeader, data: bytes) -> bool:
+    """Check that the reference implementation finds the same tensors at the same places."""
+    reference = {
         name: (t["dtype"], list(t["shape"]), bytes(t["data"]))
         for name, t in safetensors.deserialize(data)
     }
-    ours = {
+    actual = {
         t.name: (str(t.dtype), list(t.shape), data[t.offset : t.offset + t.nbytes])
-        for t in found.tensors
+        for t in shard_header.tensors
     }
-    return ours == theirs
+    return actual == reference
 
 
 def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
-    found = parse(GOOD, tmp_path / "a.safetensors")
-    assert agrees(found, GOOD)
-    assert found.metadata == {"format": "pt"}
-    assert found.size == len(GOOD)
-    assert [t.offset for t in found.tensors] == sorted(t.offset for t in found.tensors)
+    result = parse(GOOD, tmp_path / "a.safetensors")
+    assert agrees(result, GOOD)
+    assert result.metadata == {"format": "pt"}
+    assert result.size == len(GOOD)
+    assert [t.offset for t in result.tensors] == sorted(t.offset for t in result.tensors)
 
 
 def test_tensors_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
@@ -131,12 +131,12 @@ def edit(header: dict[str, Any], draw: random.Random) -> None:
     # An earlier edit may have left something else here.
     if not isinstance(header[name], dict) or field not in header[name]:
         return
-    found = header[name][field]
-    if isinstance(found, list) and found and draw.random() < 0.7:
-        index = draw.randrange(len(found))
+    result = header[name][field]
+    if isinstance(result, list) and result and draw.random() < 0.7:
+        index = draw.randrange(len(result))
         step = draw.choice([-8, -4, -1, 1, 4, 8])
-        found[index] = draw.choice(
-            [draw.choice(odd), found[index] + step if type(found[index]) is int else 0]
+        result[index] = draw.choice(
+            [draw.choice(odd), result[index] + step if type(result[index]) is int else 0]
         )
     else:
         header[name][field] = draw.choice(odd)
@@ -155,15 +155,15 @@ def mutated(draw: st.DrawFn) -> bytes:
     elif kind == "cut":
         del data[rng.randrange(len(data)) :]
     elif kind == "grow":
-        at = rng.randrange(len(data))
-        data[at:at] = rng.randbytes(rng.randint(1, 9))
+        position = rng.randrange(len(data))
+        data[position:position] = rng.randbytes(rng.randint(1, 9))
     elif kind == "length":
         data[:8] = rng.choice([length + 1, length - 1, 0, 1, 2**63, 10**8, len(data) - 8]).to_bytes(
             8, "little"
         )
     elif kind == "text":
-        at = 8 + rng.randrange(length)
-        data[at : at + 1] = draw(st.text(max_size=3)).encode("utf-8", "surrogatepass")
+        position = 8 + rng.randrange(length)
+        data[position : position + 1] = draw(st.text(max_size=3)).encode("utf-8", "surrogatepass")
     else:
         header = json.loads(data[8 : 8 + length])
         for _ in range(rng.randint(1, 3)):
@@ -183,11 +183,11 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_mutated_files_are_refused_or_read_as_safetensors_does(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = parse(data, Path(folder) / "model.safetensors")
+            result = parse(data, Path(folder) / "model.safetensors")
         except SurgeryError as error:
             assert str(error).endswith((".", "?", "'."))
         else:
-            assert agrees(found, data)
+            assert agrees(result, data)
 
 
 def test_a_header_of_twenty_thousand_tensors_is_quick(tmp_path: Path) -> None:

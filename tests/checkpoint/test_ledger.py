@@ -140,7 +140,7 @@ def test_mutated_ledgers_are_refused_or_whole(
         node = node[key]
     folder = tmp_path_factory.mktemp("ledger")
     try:
-        found = read_ledger(write(folder, json.dumps(parsed).encode()))
+        ledger = read_ledger(write(folder, json.dumps(parsed).encode()))
     except CheckpointError:
         return
-    assert json.loads(found.to_json()) == parsed
+    assert json.loads(ledger.to_json()) == parsed

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ONE = "model-00001-of-00002.safetensors"
+FIRST_SHARD = "model-00001-of-00002.safetensors"
 TWO = "model-00002-of-00002.safetensors"
 
 
@@ -60,8 +60,8 @@ def test_tensors_stand_in_the_order_of_files_and_bytes(tmp_path: Path) -> None:
     with LocalCheckpoint(sharded(tmp_path / "m")) as checkpoint:
         places = [(t.shard, t.offset) for t in checkpoint.info.tensors.values()]
         assert places == sorted(places)
-        assert checkpoint.info.shards == (ONE, TWO)
-        assert checkpoint.info.metadata[ONE] == {"format": "pt"}
+        assert checkpoint.info.shards == (FIRST_SHARD, TWO)
+        assert checkpoint.info.metadata[FIRST_SHARD] == {"format": "pt"}
         assert checkpoint.info.config == CONFIG
 
 
@@ -217,7 +217,7 @@ class TestRefused:
     def test_index_and_shards_of_different_saves(self, tmp_path: Path) -> None:
         folder = sharded(tmp_path / "m")
         index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
-        write_index(folder, {**index, "new": ONE})
+        write_index(folder, {**index, "new": FIRST_SHARD})
         refused(folder, "1 tensors are promised by the index", "'new'")
         write_index(folder, {k: v for k, v in index.items() if k != "embed.weight"})
         refused(folder, "1 tensors stand in a shard but not in the index", "'embed.weight'")
@@ -227,7 +227,7 @@ class TestRefused:
     def test_a_tensor_in_two_shards(self, tmp_path: Path) -> None:
         folder = sharded(tmp_path / "m")
         save_file(tensors(), folder / TWO)
-        refused(folder, "stands in both", ONE, TWO)
+        refused(folder, "is in both", FIRST_SHARD, TWO)
 
     def test_a_file_without_tensors(self, tmp_path: Path) -> None:
         folder = single(tmp_path / "m")
@@ -241,13 +241,13 @@ class TestLinks:
         outside = tmp_path / "secret.safetensors"
         (folder / "model.safetensors").rename(outside)
         (folder / "model.safetensors").symlink_to(outside)
-        refused(folder, "a link that leads out of its folder", str(outside))
+        refused(folder, "a link that points outside its folder", str(outside))
 
     def test_config_too(self, tmp_path: Path) -> None:
         folder = single(tmp_path / "m")
         (folder / "config.json").rename(tmp_path / "config.json")
         (folder / "config.json").symlink_to("../config.json")
-        refused(folder, "a link that leads out of its folder")
+        refused(folder, "a link that points outside its folder")
 
     def test_a_linked_folder_is_fine(self, tmp_path: Path) -> None:
         single(tmp_path / "m")
@@ -264,7 +264,7 @@ class TestLinks:
         (repo / "blobs" / "beef").rename(tmp_path / "beef")
         (folder / "model.safetensors").unlink()
         (folder / "model.safetensors").symlink_to(tmp_path / "beef")
-        refused(folder, "a link that leads out of its folder")
+        refused(folder, "a link that points outside its folder")
 
     def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
         folder = single(tmp_path / "m")
@@ -275,7 +275,7 @@ class TestLinks:
 
 def test_no_descriptor_stays_open_after_an_error(tmp_path: Path) -> None:
     folder = sharded(tmp_path / "m")
-    write_index(folder, {"embed.weight": ONE, "layers.0.none": TWO})
+    write_index(folder, {"embed.weight": FIRST_SHARD, "layers.0.none": TWO})
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     refused(folder, "stand in a shard but not in the index")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

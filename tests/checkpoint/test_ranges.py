@@ -52,7 +52,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(hub: Hub, tmp_path: Path) -> Iterator[Make]:
-    """The file on the Hub, opened here; again for whoever calls again."""
+    """Return a factory that opens the file on the Hub, once per call."""
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / NAME).write_bytes(DATA)
     file = HubFile("org/big", hub.add("org/big", tmp_path / "made"), NAME, SIZE,
@@ -60,9 +60,9 @@ def make(hub: Hub, tmp_path: Path) -> Iterator[Make]:
     opened: list[RangedFile] = []
 
     def make(**other: Any) -> RangedFile:
-        told = replace(file, **other)
-        part = PartialFile(tmp_path / "parts" / NAME, told.size, told.content)
-        opened.append(RangedFile(told, part))
+        text = replace(file, **other)
+        part = PartialFile(tmp_path / "parts" / NAME, text.size, text.content)
+        opened.append(RangedFile(text, part))
         return opened[-1]
 
     yield make
@@ -79,8 +79,8 @@ def settled() -> None:
     until(lambda: not [thread for thread in threads() if "process_request_thread" in thread.name])
 
 
-def told(ranged: RangedFile, start: int, end: int) -> bytes:
-    """What stands in the partial file."""
+def fetch_bytes(ranged: RangedFile, start: int, end: int) -> bytes:
+    """Return the contents of the partial file."""
     with ranged.part.path.open("rb") as file:
         file.seek(start)
         return file.read(end - start)
@@ -88,7 +88,7 @@ def told(ranged: RangedFile, start: int, end: int) -> bytes:
 
 def holds(ranged: RangedFile, start: int = 0, end: int = SIZE) -> None:
     ranged.ensure_local(start, end)
-    assert told(ranged, start, end) == DATA[start:end]
+    assert fetch_bytes(ranged, start, end) == DATA[start:end]
 
 
 def refused(ranged: RangedFile, *words: str, start: int = 0, end: int = SIZE) -> str:
@@ -100,7 +100,7 @@ def refused(ranged: RangedFile, *words: str, start: int = 0, end: int = SIZE) ->
     return str(caught.value)
 
 
-def kept(ranged: RangedFile) -> int:
+def stored_bytes(ranged: RangedFile) -> int:
     return SIZE - sum(end - start for start, end in ranged.part.missing(0, SIZE))
 
 
@@ -128,7 +128,7 @@ def test_random_reads_fetch_each_byte_once(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda read: holds(ranged, *read), reads))
     distinct = len({byte for start, end in reads for byte in range(start, end)})
-    assert hub.sent[COUNTED] == ranged.fetched == kept(ranged) == distinct
+    assert hub.sent[COUNTED] == ranged.fetched == stored_bytes(ranged) == distinct
     ranged.close()
 
 
@@ -175,14 +175,16 @@ def test_a_limit_of_the_hub_is_heeded() -> None:
     assert wish() == 0
 
 
-@pytest.mark.parametrize("how", ["reset_after", "short", "trimmed"])
-def test_answers_that_break_off_go_on_where_they_stopped(how: str, hub: Hub, make: Make) -> None:
+@pytest.mark.parametrize("break_name", ["reset_after", "short", "trimmed"])
+def test_answers_that_break_off_go_on_where_they_stopped(
+    break_name: str, hub: Hub, make: Make
+) -> None:
     for count in (50_000, 1, 30_000, 64_000):
-        hub.fail(STORED, times=2, **{how: count})
+        hub.fail(STORED, times=2, **{break_name: count})
     ranged = make()
     holds(ranged)
     # A reset may throw away what was on the way; anything else loses nothing.
-    assert hub.sent[COUNTED] <= SIZE + (8 * (64 << 10) if how == "reset_after" else 0)
+    assert hub.sent[COUNTED] <= SIZE + (8 * (64 << 10) if break_name == "reset_after" else 0)
     assert ranged.fetched == SIZE
 
 
@@ -207,24 +209,24 @@ def test_who_gives_up_every_time_is_given_up_once(hub: Hub, make: Make) -> None:
     ranged = make()
     refused(ranged, f"org/big@{ranged.file.commit[:12]}/{NAME}: the Hub answered with",
                    "status 503 6 times in a row at byte", "of 300,000",
-                   "Try again later: what was fetched is kept.")  # fmt: skip
+                   "Try again later: fetched ranges stay cached.")  # fmt: skip
     assert refused(ranged, "status 503 6 times in a row") != ""  # so is whoever asks later
-    came = kept(ranged)
-    assert came == ranged.fetched == hub.sent[COUNTED] >= 100_000
+    received = stored_bytes(ranged)
+    assert received == ranged.fetched == hub.sent[COUNTED] >= 100_000
     holds(ranged, *next(iter_held(ranged)))  # what is here can be read
     ranged.close()
     broken.times = 0
     hub.forget()
     holds(make())
-    assert hub.sent[COUNTED] == SIZE - came
+    assert hub.sent[COUNTED] == SIZE - received
 
 
 def iter_held(ranged: RangedFile) -> Iterator[tuple[int, int]]:
-    at = 0
+    position = 0
     for start, end in [*ranged.part.missing(0, SIZE), (SIZE, SIZE)]:
-        if at < start:
-            yield at, start
-        at = end
+        if position < start:
+            yield position, start
+        position = end
 
 
 def test_connections_that_break_every_time(hub: Hub, make: Make) -> None:
@@ -235,7 +237,7 @@ def test_connections_that_break_every_time(hub: Hub, make: Make) -> None:
 def test_one_failure_ends_the_others_at_once(
     hub: Hub, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for the last piece does not wait for every other one to fail."""
+    """A thread that waits for the last piece does not wait until every other piece fails."""
     monkeypatch.setattr(ranges, "PIECE", 1000)
     hub.fail(STORED, times=1, status=403)
     hub.fail(STORED, times=None, drip=(100, 0.05))
@@ -290,12 +292,12 @@ def test_another_content_since_it_was_listed(redirect: bool, hub: Hub, make: Mak
     ranged = make(content="0" * 64)
     text = refused(ranged, CHANGED + " 0000000000000000...", sha256(DATA).hexdigest()[:16])
     assert sha256(DATA).hexdigest() not in text
-    assert kept(ranged) == 0
+    assert stored_bytes(ranged) == 0
 
 
 def test_another_size_behind_the_same_name(hub: Hub, make: Make) -> None:
     refused(make(size=SIZE + 5), "asked for bytes", "the server answers with 'bytes 0-",
-            f"/{SIZE}'", "It changed, or a proxy stands between")  # fmt: skip
+            f"/{SIZE}'", "It changed, or a proxy interferes")  # fmt: skip
     beyond = make(size=SIZE * 2)
     refused(beyond, f"answers with 'bytes */{SIZE}'", start=SIZE + 1, end=SIZE + 9)
     assert hub.sent[COUNTED] < SIZE * 2
@@ -309,11 +311,11 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         honest = files._serve
 
         def serve(request: Any, *rest: Any) -> Answer:
-            kept = {name: text for name, text in request.headers.items() if name != drop}
-            answer = honest(replace(request, headers=kept), *rest)
-            found = {name: headers.get(name.replace("-", ""), text)
+            stored = {name: text for name, text in request.headers.items() if name != drop}
+            answer = honest(replace(request, headers=stored), *rest)
+            result = {name: headers.get(name.replace("-", ""), text)
                      for name, text in answer.headers.items()}  # fmt: skip
-            return replace(answer, status=status or answer.status, headers=found,
+            return replace(answer, status=status or answer.status, headers=result,
                            body=answer.body + b"!" * body)  # fmt: skip
 
         monkeypatch.setattr(files, "_serve", serve)
@@ -328,27 +330,27 @@ def test_a_server_of_whole_files(hub: Hub, make: Make, spoil: Callable[..., None
     refused(ranged, "asked for a range, the server sends whole files only", "--remote cache")
     ranged.close()
     settled()
-    assert hub.sent[COUNTED] < SIZE * len([a for a in hub.asked if STORED.search(a)]) / 2
+    assert hub.sent[COUNTED] < SIZE * len([a for a in hub.requests if STORED.search(a)]) / 2
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fetch_bytes",
     ["bytes 1-9/300000", "bytes 0-10/300000", "bytes 0-9/299999", "bytes 0-9/*", "0-9/300000",
      "bytes 9-0/300000", "bytes \u0660-9/300000", "bytes 0--1/300000", ""],
 )  # fmt: skip
 def test_another_range_than_was_asked_for(
-    told: str, hub: Hub, make: Make, spoil: Callable[..., None]
+    fetch_bytes: str, hub: Hub, make: Make, spoil: Callable[..., None]
 ) -> None:
-    spoil(ContentRange=told.encode().decode("latin-1"))
+    spoil(ContentRange=fetch_bytes.encode().decode("latin-1"))
     ranged = make()
     refused(ranged, "asked for bytes 0-9 of 300000, the server answers with", end=10)
-    assert kept(ranged) == ranged.fetched == 0
+    assert stored_bytes(ranged) == ranged.fetched == 0
 
 
 def test_more_than_was_announced(hub: Hub, make: Make, spoil: Callable[..., None]) -> None:
     spoil(body=5)
     ranged = make()
-    refused(ranged, "more bytes came than were announced", end=10)
+    refused(ranged, "sent more bytes than announced", end=10)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def test_permission_that_ends_on_the_way(hub: Hub, make: Make) -> None:
     holds(ranged, 0, 1000)
     hub.gated.add("org/big")
     refused(ranged, "is gated on the Hub. Accept its conditions")
-    assert kept(ranged) == 1000
+    assert stored_bytes(ranged) == 1000
     hub.gated.clear()
     del hub.store.repos["models", "org/big"]
     ranged.close()
@@ -379,14 +381,14 @@ def test_close_is_quick_and_keeps_what_came(hub: Hub, make: Make) -> None:
     until(lambda: ranged.fetched >= 20_000)
     ranged.close()
     assert all(future.done() for future in coming)
-    came = ranged.fetched
-    assert 20_000 <= kept(ranged) == came < SIZE // 2
-    refused(ranged, "was closed before all of it")
+    fetched = ranged.fetched
+    assert 20_000 <= stored_bytes(ranged) == fetched < SIZE // 2
+    refused(ranged, "was closed before all requested")
     hub.faults.clear()
     settled()
     hub.forget()
     holds(make())
-    assert hub.sent[COUNTED] == SIZE - came
+    assert hub.sent[COUNTED] == SIZE - fetched
 
 
 def test_close_does_not_wait_for_a_server_that_says_later(hub: Hub, make: Make) -> None:
@@ -414,12 +416,12 @@ def test_who_waits_while_it_is_closed_is_told(hub: Hub, make: Make) -> None:
     hub.fail(STORED, times=None, drip=(10, 0.01))
     ranged = make()
     with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(ranged.ensure_local, at, SIZE) for at in (0, 5, 250_000)]
+        waiting = [pool.submit(ranged.ensure_local, position, SIZE) for position in (0, 5, 250_000)]
         until(lambda: ranged.fetched)
         ranged.stop()
-        for each in waiting:
-            with pytest.raises(CheckpointError, match="was closed before all of it"):
-                each.result()
+        for item in waiting:
+            with pytest.raises(CheckpointError, match="was closed before all requested"):
+                item.result()
     assert hub.sent[COUNTED] < SIZE // 4
 
 
@@ -435,18 +437,18 @@ def test_a_full_disk_stops_everything(
     monkeypatch.setattr("surgery.checkpoint.spans.os.pwrite", full)
     with pytest.raises(ExecutionError, match="the disk is full"):
         ranged.ensure_local(0, SIZE)
-    assert kept(ranged) == 10
+    assert stored_bytes(ranged) == 10
 
 
 def test_the_token_goes_to_the_hub_alone(hub: Hub, make: Make) -> None:
     holds(make(), 0, 1000)  # the storage host refuses whoever brings a token
-    pairs = list(zip(hub.asked, hub.headers, strict=True))
-    assert {header for asked, header in pairs if " /cdn/" in asked} == {""}
-    assert {header for asked, header in pairs if " /org/" in asked} == {f"Bearer {TOKEN}"}
+    pairs = list(zip(hub.requests, hub.headers, strict=True))
+    assert {header for requests, header in pairs if " /cdn/" in requests} == {""}
+    assert {header for requests, header in pairs if " /org/" in requests} == {f"Bearer {TOKEN}"}
 
 
 def test_no_descriptor_and_no_thread_is_left(hub: Hub, make: Make, tmp_path: Path) -> None:
-    def here() -> str:
+    def thread_name() -> str:
         links = []
         for path in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
@@ -455,10 +457,10 @@ def test_no_descriptor_and_no_thread_is_left(hub: Hub, make: Make, tmp_path: Pat
 
     ranged = make()
     holds(ranged)
-    assert str(ranged.part.path) in here()
+    assert str(ranged.part.path) in thread_name()
     ranged.close()
     close_session()
-    assert str(tmp_path / "parts") not in here()
+    assert str(tmp_path / "parts") not in thread_name()
     assert not [thread for thread in threads() if thread.name.startswith("surgery-fetch")]
 
 

@@ -1,4 +1,4 @@
-"""A model on the Hub of which only parts come here: which ones, when, and what is said."""
+"""A model on the Hub that is fetched in part: which parts, when, and the messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tests.hub import Hub
 
-ONE = "model.safetensors"
+WEIGHTS = "model.safetensors"
 TWO = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 STORED = "GET /cdn/"
 
@@ -69,9 +69,9 @@ def big(folder: Path, seed: int = 0, count: int = 12, width: int = 1 << 17) -> P
 
 
 def opened(reference: str = "org/in", way: Remote = Remote.RANGES) -> RemoteCheckpoint:
-    found = open_checkpoint(reference, way)
-    assert isinstance(found, RemoteCheckpoint)
-    return found
+    checkpoint = open_checkpoint(reference, way)
+    assert isinstance(checkpoint, RemoteCheckpoint)
+    return checkpoint
 
 
 def read(checkpoint: Checkpoint, name: str, start: int = 0, end: int | None = None) -> bytes:
@@ -87,18 +87,18 @@ def refused(*words: str, reference: str = "org/in") -> None:
     for word in words:
         assert word in str(caught.value)
     assert TOKEN not in str(caught.value)
-    assert not [each for each in threads() if each.name.startswith("surgery-fetch")]
+    assert not [thread for thread in threads() if thread.name.startswith("surgery-fetch")]
     assert "vlm-surgery" not in descriptors()
 
 
 def descriptors() -> str:
-    found = []
+    results = []
     for path in Path("/proc/self/fd").iterdir():
         try:
-            found.append(str(path.readlink()))
+            results.append(str(path.readlink()))
         except OSError:  # the one that looked
             continue
-    return " ".join(found)
+    return " ".join(results)
 
 
 def same(checkpoint: Checkpoint, folder: Path) -> None:
@@ -110,8 +110,8 @@ def same(checkpoint: Checkpoint, folder: Path) -> None:
         names = list(local.info.tensors)
         random.Random(3).shuffle(names)
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda name: read(checkpoint, name), names))
-        assert found == [read(local, name) for name in names]
+            result = list(pool.map(lambda name: read(checkpoint, name), names))
+        assert result == [read(local, name) for name in names]
 
 
 def sent(hub: Hub) -> int:
@@ -195,9 +195,9 @@ def test_random_parts_of_tensors(
                 list(pool.map(look, reads))
             for layer in brought:
                 checkpoint.ensure_local(f"layers.{layer}.weight")
-        wanted = {(layer, byte) for layer in brought for byte in range(4000)}
-        wanted |= {(layer, b) for layer, x, y in reads for b in range(min(x, y), max(x, y))}
-        assert sent(hub) == len(wanted) + headers == checkpoint.fetched
+        expected = {(layer, byte) for layer in brought for byte in range(4000)}
+        expected |= {(layer, b) for layer, x, y in reads for b in range(min(x, y), max(x, y))}
+        assert sent(hub) == len(expected) + headers == checkpoint.fetched
     finally:
         remote._FIRST = 64 << 10  # type: ignore[misc]
 
@@ -221,7 +221,7 @@ def test_fetch_tells_what_bring_then_does(hub: Hub, tmp_path: Path) -> None:
             checkpoint.ensure_local(name)
         assert checkpoint.fetch_cost(names) is None
         assert sent(hub) == cost.ranges == checkpoint.fetched - headers
-        assert len([asked for asked in hub.asked if STORED in asked]) == cost.requests
+        assert len([requests for requests in hub.requests if STORED in requests]) == cost.requests
         checkpoint.prefetch(names)
         checkpoint.prefetch([])
         assert checkpoint.fetch_cost([]) is None
@@ -306,7 +306,7 @@ def test_a_file_that_changes_at_one_commit_is_begun_anew(hub: Hub, tmp_path: Pat
 @pytest.mark.usefixtures("small")
 def test_files_that_are_no_models(data: bytes, words: str, hub: Hub, tmp_path: Path) -> None:
     folder = single(tmp_path / "made")
-    (folder / ONE).write_bytes(data)
+    (folder / WEIGHTS).write_bytes(data)
     hub.add("org/in", folder)
     refused(words)
     if not words.startswith("but the file"):
@@ -391,15 +391,15 @@ def test_the_token_is_nowhere(
             opened("org/no")
     for name in ("huggingface_hub", "httpx2", "httpcore2", "httpx", "httpcore", "surgery"):
         logging.getLogger(name).setLevel(logging.NOTSET)
-    told = f"{caught.value} {caplog.text} {''.join(capfd.readouterr())}"
+    text = f"{caught.value} {caplog.text} {''.join(capfd.readouterr())}"
     assert "GET" in caplog.text
-    assert TOKEN not in told
-    kept = [path for path in (tmp_path / "assets").rglob("*") if path.is_file()]
-    assert len(kept) == 4
-    assert not any(TOKEN.encode() in path.read_bytes() for path in kept)
+    assert TOKEN not in text
+    remaining = [path for path in (tmp_path / "assets").rglob("*") if path.is_file()]
+    assert len(remaining) == 4
+    assert not any(TOKEN.encode() in path.read_bytes() for path in remaining)
     assert f"Bearer {TOKEN}" in hub.headers
-    for asked, header in zip(hub.asked, hub.headers, strict=True):
-        assert (header == "") == asked.startswith(STORED)
+    for requests, header in zip(hub.requests, hub.headers, strict=True):
+        assert (header == "") == requests.startswith(STORED)
 
 
 def test_closing_is_quick_whatever_the_number_of_files(hub: Hub, tmp_path: Path) -> None:
@@ -411,14 +411,14 @@ def test_closing_is_quick_whatever_the_number_of_files(hub: Hub, tmp_path: Path)
     until(lambda: checkpoint.fetched >= headers + 5000)
     checkpoint.close()
     checkpoint.close()
-    came = checkpoint.fetched
+    fetched = checkpoint.fetched
     hub.faults.clear()
     settled()
     hub.forget()
     with opened() as again:
         same(again, tmp_path / "made")
     whole = sum((tmp_path / "made" / shard).stat().st_size for shard in TWO)
-    assert sent(hub) == whole - came > whole // 2
+    assert sent(hub) == whole - fetched > whole // 2
 
 
 def test_giving_up_ends_the_wait(hub: Hub, tmp_path: Path) -> None:
@@ -438,8 +438,8 @@ def test_giving_up_ends_the_wait(hub: Hub, tmp_path: Path) -> None:
 def test_two_at_once(hub: Hub, tmp_path: Path) -> None:
     folder = big(tmp_path / "made", width=300)
     hub.add("org/in", folder)
-    with opened() as one, opened() as two, ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(same, each, folder) for each in (one, two)]:
+    with opened() as item, opened() as two, ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(same, entry, folder) for entry in (item, two)]:
             done.result()
     with opened() as last:
         same(last, folder)
@@ -449,7 +449,7 @@ def test_two_at_once(hub: Hub, tmp_path: Path) -> None:
 def test_a_folder_that_is_removed_is_not_read_as_zeros(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process begins anew in its place while headers are on their way."""
+    """Another process starts again in its place while headers are being fetched."""
     hub.add("org/in", single(tmp_path / "made"))
     hold = remote._hold_header
 

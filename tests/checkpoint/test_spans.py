@@ -1,4 +1,4 @@
-"""Which bytes of a file are here, and a file that remembers it: laws, tears, neighbours."""
+"""Sets of byte ranges, and a file that stores them: laws, torn lines, concurrent processes."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ def bytes_of(pairs: object) -> set[int]:
 
 
 @given(st.lists(PAIR, max_size=20), PAIR)
-def test_spans_are_a_set_of_bytes(added: list[tuple[int, int]], asked: tuple[int, int]) -> None:
-    found = Spans()
+def test_spans_are_a_set_of_bytes(added: list[tuple[int, int]], query: tuple[int, int]) -> None:
+    spans = Spans()
     for start, end in added:
-        found.add(start, end)
-    wanted = bytes_of(added)
-    kept = list(found)
-    assert bytes_of(kept) == wanted
-    assert found.total == len(wanted)
-    assert all(start < end for start, end in kept)
-    assert all(left[1] < right[0] for left, right in pairwise(kept))
-    missing = list(found.missing(*asked))
-    assert bytes_of(missing) == bytes_of([asked]) - wanted
-    assert all(left[1] < right[0] for left, right in pairwise(missing))
+        spans.add(start, end)
+    expected = bytes_of(added)
+    stored = list(spans)
+    assert bytes_of(stored) == expected
+    assert spans.total == len(expected)
+    assert all(start < end for start, end in stored)
+    assert all(remaining[1] < right[0] for remaining, right in pairwise(stored))
+    missing = list(spans.missing(*query))
+    assert bytes_of(missing) == bytes_of([query]) - expected
+    assert all(remaining[1] < right[0] for remaining, right in pairwise(missing))
 
 
 @given(st.lists(PAIR, max_size=12))
 def test_what_was_missing_and_is_added_is_not_missing(added: list[tuple[int, int]]) -> None:
-    found = Spans()
+    spans = Spans()
     for start, end in added:
-        for gap in list(found.missing(start, end)):
-            found.add(*gap)
-        assert list(found.missing(start, end)) == []
+        for gap in list(spans.missing(start, end)):
+            spans.add(*gap)
+        assert list(spans.missing(start, end)) == []
 
 
-def held(part: PartialFile) -> set[int]:
+def valid_bytes(part: PartialFile) -> set[int]:
     return set(range(part.size)) - bytes_of(part.missing(0, part.size))
 
 
@@ -75,7 +75,7 @@ def test_what_was_kept_is_there_again(path: Path) -> None:
     part.close()
     part.close()
     again = PartialFile(path, 100, "abc")
-    assert held(again) == {10, 11, 12, 97, 98, 99}
+    assert valid_bytes(again) == {10, 11, 12, 97, 98, 99}
     assert path.stat().st_size == 100
     assert path.read_bytes()[10:13] + path.read_bytes()[97:] == b"tenend"
     again.close()
@@ -86,9 +86,9 @@ def test_a_torn_list_never_says_too_much(
     cut: int, more: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("torn") / "m"
-    told = [(7, 20), (30, 44)]
+    lines = [(7, 20), (30, 44)]
     part = PartialFile(path, SIZE, "c")
-    for start, end in told:
+    for start, end in lines:
         put(part, start, b"x" * (end - start))
     part.close()
     names = path.with_name("m.spans")
@@ -99,9 +99,9 @@ def test_a_torn_list_never_says_too_much(
             put(other, start, b"x" * (end - start))
     other.close()
     last = PartialFile(path, SIZE, "c")
-    assert held(last) <= bytes_of([*told, *more])
+    assert valid_bytes(last) <= bytes_of([*lines, *more])
     data = path.read_bytes()
-    assert all(data[byte] == ord("x") for byte in held(last))
+    assert all(data[byte] == ord("x") for byte in valid_bytes(last))
     last.close()
 
 
@@ -118,7 +118,7 @@ def test_garbage_in_the_list_is_passed_over(path: Path, line: bytes) -> None:
     with path.with_name(path.name + ".spans").open("ab") as file:
         file.write(line + b"\n20 22\n")
     again = PartialFile(path, 100, "abc")
-    assert held(again) == {10, 11, 12, 20, 21}
+    assert valid_bytes(again) == {10, 11, 12, 20, 21}
     again.close()
 
 
@@ -127,7 +127,7 @@ def test_the_list_cannot_reach_beyond_the_file(path: Path) -> None:
     with path.with_name(path.name + ".spans").open("ab") as file:
         file.write(b"95 " + b"9" * 30 + b"\n300 400\n")
     again = PartialFile(path, 100, "abc")
-    assert held(again) == set(range(95, 100))
+    assert valid_bytes(again) == set(range(95, 100))
     again.close()
 
 
@@ -148,25 +148,25 @@ def test_what_does_not_belong_together_is_begun_anew(path: Path, harm: str) -> N
     else:
         os.truncate(path, 99 if harm == "shorter" else 101)
     again = PartialFile(path, size, content)
-    assert held(again) == set()
+    assert valid_bytes(again) == set()
     assert path.read_bytes() == bytes(size)
     put(again, 3, b"new")
     again.close()
     last = PartialFile(path, size, content)
-    assert held(last) == {3, 4, 5}
+    assert valid_bytes(last) == {3, 4, 5}
     last.close()
 
 
 def test_two_at_once_on_one_path(path: Path) -> None:
-    one, two = PartialFile(path, 100, "abc"), PartialFile(path, 100, "abc")
-    put(one, 0, b"one")
+    partial_file, two = PartialFile(path, 100, "abc"), PartialFile(path, 100, "abc")
+    put(partial_file, 0, b"one")
     put(two, 50, b"two")
     put(two, 0, b"one")
-    assert held(one) == {0, 1, 2}  # each knows its own, and fetches again at worst
-    one.close()
+    assert valid_bytes(partial_file) == {0, 1, 2}  # each knows its own, and fetches again at worst
+    partial_file.close()
     two.close()
     both = PartialFile(path, 100, "abc")
-    assert held(both) == {0, 1, 2, 50, 51, 52}
+    assert valid_bytes(both) == {0, 1, 2, 50, 51, 52}
     both.close()
 
 
@@ -178,7 +178,7 @@ def test_who_was_thrown_away_cannot_speak_for_the_new_file(path: Path) -> None:
     old.close()
     new.close()
     again = PartialFile(path, 100, "abd")
-    assert held(again) == {50, 51, 52}
+    assert valid_bytes(again) == {50, 51, 52}
     assert path.read_bytes()[:3] == bytes(3)
     again.close()
 
@@ -208,12 +208,14 @@ def test_processes_fill_one_file(path: Path) -> None:
         )
         for seed in range(3)
     ]  # fmt: skip
-    told = "".join(process.communicate(timeout=PATIENCE)[0] for process in running)
+    text = "".join(process.communicate(timeout=PATIENCE)[0] for process in running)
     assert [process.returncode for process in running] == [0, 0, 0]
     both = PartialFile(path, 4096, "abc")
-    assert held(both) == bytes_of([tuple(map(int, line.split())) for line in told.splitlines()])
+    assert valid_bytes(both) == bytes_of(
+        [tuple(map(int, line.split())) for line in text.splitlines()]
+    )
     data = path.read_bytes()
-    assert all(data[at] == at % 251 for at in held(both))
+    assert all(data[position] == position % 251 for position in valid_bytes(both))
     both.close()
 
 
@@ -223,7 +225,7 @@ def test_a_full_disk_is_told_and_nothing_counts(path: Path) -> None:
     part._descriptor = os.open("/dev/full", os.O_RDWR)
     with pytest.raises(ExecutionError, match=r"model.safetensors: cannot be written: the disk is"):
         part.write(0, b"more")
-    assert held(part) == set()
+    assert valid_bytes(part) == set()
     part.close()
 
 
@@ -236,10 +238,10 @@ def test_a_disk_that_fails_when_it_is_synced(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(spans.os, "fdatasync", fail)
     with pytest.raises(ExecutionError, match="the disk is full"):
         part.keep(0, 4)
-    assert held(part) == set()
+    assert valid_bytes(part) == set()
     part.close()
     again = PartialFile(path, 100, "abc")
-    assert held(again) == set()
+    assert valid_bytes(again) == set()
     again.close()
 
 

@@ -69,17 +69,17 @@ def copied(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
 
 class TestLayout:
     def test_is_what_safetensors_writes_for_the_same_order(self) -> None:
-        theirs = save(tensors(), {"format": "pt"})
-        length = 8 + int.from_bytes(theirs[:8], "little")
-        header = json.loads(theirs[8:length])
+        reference = save(tensors(), {"format": "pt"})
+        length = 8 + int.from_bytes(reference[:8], "little")
+        header = json.loads(reference[8:length])
         specs = [
             spec(name, DType(value["dtype"]), *value["shape"])
             for name, value in header.items()
             if name != "__metadata__"
         ]
         layout = lay_out(specs, {"format": "pt"})
-        assert layout.header == theirs[:length]
-        assert layout.size == len(theirs)
+        assert layout.header == reference[:length]
+        assert layout.size == len(reference)
 
     def test_does_not_depend_on_the_order_of_metadata(self) -> None:
         assert lay_out(SPECS, {"a": "1", "b": "2"}) == lay_out(SPECS, {"b": "2", "a": "1"})
@@ -90,7 +90,7 @@ class TestLayout:
 
 
 @given(
-    drawn=st.dictionaries(
+    drawn_tensors=st.dictionaries(
         st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8).filter(
             lambda name: name != "__metadata__"
         ),
@@ -108,29 +108,29 @@ class TestLayout:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_what_is_written_is_what_everybody_reads(
-    drawn: dict[str, tuple[torch.dtype, list[int]]],
+    drawn_tensors: dict[str, tuple[torch.dtype, list[int]]],
     seed: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     draw = torch.Generator().manual_seed(seed)
-    made = {
+    output = {
         name: (torch.rand(shape, generator=draw) * 9).to(dtype)
-        for name, (dtype, shape) in drawn.items()
+        for name, (dtype, shape) in drawn_tensors.items()
     }
     folder = tmp_path_factory.mktemp("law") / "m"
     with FolderWriter(folder) as writer:
-        specs = [spec(name, CODES[t.dtype], *t.shape) for name, t in made.items()]
+        specs = [spec(name, CODES[t.dtype], *t.shape) for name, t in output.items()]
         shard = writer.shard("model.safetensors", specs)
-        for name, tensor in made.items():
+        for name, tensor in output.items():
             shard.write(name, 0, tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         writer.file("config.json", b"{}")
     loaded = load_file(folder / "model.safetensors")
-    assert loaded.keys() == made.keys()
-    for name, tensor in made.items():
+    assert loaded.keys() == output.keys()
+    for name, tensor in output.items():
         assert loaded[name].dtype == tensor.dtype
         assert torch.equal(loaded[name], tensor)
     with LocalCheckpoint(folder) as checkpoint:
-        assert list(checkpoint.info.tensors) == list(made) or any(
+        assert list(checkpoint.info.tensors) == list(output) or any(
             t.numel == 0 for t in checkpoint.info.tensors.values()
         )
 
@@ -138,9 +138,9 @@ def test_what_is_written_is_what_everybody_reads(
 class TestFolder:
     def test_holds_everything_and_nothing_else(self, tmp_path: Path) -> None:
         with FolderWriter(tmp_path / "deep" / "er" / "m") as writer:
-            one = writer.shard("model-00001-of-00002.safetensors", SPECS[:1])
+            item = writer.shard("model-00001-of-00002.safetensors", SPECS[:1])
             two = writer.shard("model-00002-of-00002.safetensors", SPECS[1:], {"format": "pt"})
-            one.write("a", 0, BYTES["a"])
+            item.write("a", 0, BYTES["a"])
             two.write("b", 0, BYTES["b"])
             two.write("c", 0, BYTES["c"])
             writer.file("config.json", b"{}")
@@ -166,8 +166,8 @@ class TestFolder:
     def test_gives_the_same_bytes_for_the_same_input(self, tmp_path: Path) -> None:
         for name in ("x", "y"):
             fill(tmp_path / name)
-        one, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("x", "y"))
-        assert one == two
+        item, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("x", "y"))
+        assert item == two
 
     def test_nothing_loads_before_the_end(self, tmp_path: Path) -> None:
         with FolderWriter(tmp_path / "m") as writer:
@@ -232,7 +232,7 @@ class TestFolder:
 
     def test_yields_to_somebody_who_was_faster(self, tmp_path: Path) -> None:
         with (
-            pytest.raises(ExecutionError, match="made by somebody else while this ran"),
+            pytest.raises(ExecutionError, match="another process created it"),
             FolderWriter(tmp_path / "m") as writer,
         ):
             writer.file("config.json", b"ours")
@@ -278,16 +278,16 @@ class TestCopy:
 
     def test_runs_and_single_tensors(self, copied: tuple[int, bytes], tmp_path: Path) -> None:
         descriptor, data = copied
-        seen: list[int] = []
+        calls: list[int] = []
 
         def act(writer: FolderWriter, specs: list[TensorHeader]) -> None:
             shard = writer.shard("model.safetensors", specs)
-            shard.copy_run(["p", "q"], descriptor, 11, seen.append)
-            shard.copy_run(["r"], descriptor, 0, seen.append)
+            shard.copy_run(["p", "q"], descriptor, 11, calls.append)
+            shard.copy_run(["r"], descriptor, 0, calls.append)
 
-        wanted = hashlib.sha256(data[11 : 11 + 200_000] + data[:1]).hexdigest()
-        assert self.write(tmp_path, act) == wanted
-        assert sum(seen) == sum(self.SIZES)
+        expected = hashlib.sha256(data[11 : 11 + 200_000] + data[:1]).hexdigest()
+        assert self.write(tmp_path, act) == expected
+        assert sum(calls) == sum(self.SIZES)
         assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
 
     @pytest.mark.parametrize("code", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, 0])
@@ -449,12 +449,12 @@ class TestFailures:
             text=True,
             check=True,
         )
-        message, left = done.stdout.splitlines()
+        message, remaining = done.stdout.splitlines()
         assert message.startswith(
             f"{tmp_path / 'm' / 'large'}: cannot be written: the disk is full"
         )
         assert "(needed 2.00 MB, " in message
-        assert left == "[]"
+        assert remaining == "[]"
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_a_place_that_may_not_be_written(self, tmp_path: Path) -> None:

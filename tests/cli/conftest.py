@@ -24,8 +24,14 @@ ROOT = Path(__file__).parents[2]
 
 def environment(**extra: str) -> dict[str, str]:
     """A clean one: no colour, no network, this checkout."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
-    return {**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **extra}
+    stored = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
+    return {
+        **stored,
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        **extra,
+    }
 
 
 @pytest.fixture
@@ -60,9 +66,9 @@ def surgery(
         monkeypatch.setattr(sys, "argv", ["surgery", *map(str, arguments)])
         with pytest.raises(SystemExit) as done:
             main()
-        told = capsys.readouterr()
+        text = capsys.readouterr()
         code = done.value.code if isinstance(done.value.code, int) else 0
-        return subprocess.CompletedProcess(sys.argv, code, told.out, told.err)
+        return subprocess.CompletedProcess(sys.argv, code, text.out, text.err)
 
     return run
 
@@ -76,7 +82,7 @@ def bound(pair: Callable[[str], dict[str, Path]]) -> list[str]:
 
 @pytest.fixture
 def sums(tmp_path: Path) -> Path:
-    """Four sums in text; a suite of one's own."""
+    """Four sums as text; a custom suite."""
     rows = [{"prompt": f"{a}+{b}=?", "answer": str(a + b), "id": f"{a}{b}"}
             for a in (1, 4) for b in (2, 5)]  # fmt: skip
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

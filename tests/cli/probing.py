@@ -61,7 +61,7 @@ def layers_of(run: Path) -> pd.DataFrame:
 
 
 def names_in(run: Path) -> set[str]:
-    """Files and folders, those that only the program needs left out."""
+    """Files and folders, without those that only the program needs."""
     return {name for name in (path.name for path in run.iterdir()) if not name.startswith(".")}
 
 
@@ -82,9 +82,9 @@ def bare(done: CompletedProcess[str]) -> str:
     return " ".join(done.stderr.replace("│", " ").split())
 
 
-def refused(done: CompletedProcess[str], told: str) -> None:
-    """It ended as for what the user can mend: one paragraph, and nothing else."""
+def refused(done: CompletedProcess[str], message: str) -> None:
+    """It ended as for an error in the input: one paragraph, and nothing else."""
     assert done.returncode == 2
-    assert told in bare(done)
+    assert message in bare(done)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

@@ -34,14 +34,14 @@ SUMS = "".join(
 )
 
 
-_made: list[Path] = []
+_folders: list[Path] = []
 
 
 def runs(factory: pytest.TempPathFactory) -> Path:
-    """A merge `out`, a run `run` that scored it beside its parents, a sweep `many`; made once."""
-    if not _made:
-        _made.append(_make(factory.mktemp("runs")))
-    return _made[0]
+    """A merge `out`, a run `run` that scored it and its parents, a sweep `many`; made once."""
+    if not _folders:
+        _folders.append(_make(factory.mktemp("runs")))
+    return _folders[0]
 
 
 def _make(room: Path) -> Path:
@@ -50,8 +50,8 @@ def _make(room: Path) -> Path:
     (room / "sweep.yaml").write_text(SWEEP)
     merged(room / "out")
     scored = ("out", "specimen:in", "specimen:rl")
-    one = ("--suite", "mine.yaml", "--out", "run", "--base", "in", "--donor", "rl")
-    lines = (("eval", *scored, *one, "--processes", "1"),
+    item = ("--suite", "mine.yaml", "--out", "run", "--base", "in", "--donor", "rl")
+    lines = (("eval", *scored, *item, "--processes", "1"),
              ("sweep", "sweep.yaml", "--out", "many", "--processes", "1"))  # fmt: skip
     for line in lines:  # not forked: OpenMP's threads, which merging uses, do not survive that
         ok(subprocess.run(

@@ -32,14 +32,14 @@ def test_the_demo_merges_asks_and_prints(
 ) -> None:
     done = process("demo", "--out", "out", "--samples", 2, code=ALONE)
     assert done.returncode == 0, done.stderr
-    said = done.stderr.splitlines()
-    assert said[0] == "[1/4] merging 6 variants of the specimen into out"
-    assert said[1].startswith("      in-rl-rl  IIIRRRRRR  merged in ")
-    assert said[7] == "[2/4] asking 9 models the same questions"
-    assert said[8].startswith("      base: 26 responses; 1 of 9 variants, ")
-    assert "[3/4] measuring what each stage of training changed in the weights" in said
-    assert "[4/4] swapping the image from each layer of specimen:rl on" in said
-    assert said[-1].startswith("      rl swapped: 40 responses; ")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "[1/4] merging 6 variants of the specimen into out"
+    assert lines[1].startswith("      in-rl-rl  IIIRRRRRR  merged in ")
+    assert lines[7] == "[2/4] asking 9 models the same questions"
+    assert lines[8].startswith("      base: 26 responses; 1 of 9 variants, ")
+    assert "[3/4] measuring what each stage of training changed in the weights" in lines
+    assert "[4/4] swapping the image from each layer of specimen:rl on" in lines
+    assert lines[-1].startswith("      rl swapped: 40 responses; ")
 
     scores, _, updates = done.stdout.partition("relative change of every layer")
     assert all(task in scores for task in TASKS)
@@ -64,23 +64,23 @@ def test_the_demo_merges_asks_and_prints(
     assert [s["layer"] for s in swapped] == [None, *range(9)]
     names = list(dict.fromkeys(score["variant"] for score in record["scores"]))
     assert names == ["base", "in", "rl", *VARIANTS]
-    found = {(s["variant"], s["task"], s["measure"]): s for s in record["scores"]}
-    assert found["rl", "read", "m_vis"]["n"] == 2
+    result = {(s["variant"], s["task"], s["measure"]): s for s in record["scores"]}
+    assert result["rl", "read", "m_vis"]["n"] == 2
 
 
 def test_only_what_is_proven_is_kept(process: Process, tmp_path: Path) -> None:
     assert process("demo", "--out", "out", code=NO_QUESTIONS).returncode == 0
     (tmp_path / "out" / "in-rl-rl" / "config.json").write_text("{}")
     (tmp_path / "out" / "rl-in-in" / "surgery.json").write_text("{}")
-    said = process("demo", "--out", "out", code=NO_QUESTIONS).stderr.splitlines()
-    assert ["merged" in line for line in said[1:7]] == [True, True, False, False, False, False]
-    assert all(line.endswith("verified, kept") for line in said[3:7])
+    lines = process("demo", "--out", "out", code=NO_QUESTIONS).stderr.splitlines()
+    assert ["merged" in line for line in lines[1:7]] == [True, True, False, False, False, False]
+    assert all(line.endswith("verified, kept") for line in lines[3:7])
 
 
 def test_a_folder_of_someone_elses_is_left_alone(process: Process, tmp_path: Path) -> None:
-    mine = tmp_path / "out" / "in-rl-rl"
-    mine.mkdir(parents=True)
-    (mine / "thesis.txt").write_text("precious")
+    local = tmp_path / "out" / "in-rl-rl"
+    local.mkdir(parents=True)
+    (local / "thesis.txt").write_text("precious")
     done = process("demo", "--out", "out")
     assert done.returncode == 2
-    assert (mine / "thesis.txt").read_text() == "precious"
+    assert (local / "thesis.txt").read_text() == "precious"

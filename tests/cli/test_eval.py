@@ -35,7 +35,7 @@ suites: [mine.yaml]
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    """Eight sums in text; a suite of one's own, and small."""
+    """Eight sums as text; a small custom suite."""
     rows = [{"prompt": f"{a}+{b}=?", "answer": str(a + b), "size": "ab"[a > 2], "id": f"{a}{b}"}
             for a in (1, 2, 3, 4) for b in (1, 5)]  # fmt: skip
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -63,18 +63,18 @@ def test_eval_scores_and_goes_on(surgery: Surgery, suite: Path, tmp_path: Path) 
     assert lines[0].split() == ["sums"]
     assert lines[1].split() == ["variant", "m_rea"]
     assert [line.split()[0] for line in lines[2:5]] == ["in", "rl", "specimen/in-rl-in"]
-    assert "every variant got the same questions" in done.stdout
+    assert "all variants got the same questions" in done.stdout
     assert "Power (80%, two-sided 5%), sums: n = 8" in done.stdout
     run = tmp_path / "run"
     assert {s["variant"] for s in rows(run / "scores.csv")} == {"in", "rl", "specimen/in-rl-in"}
     assert {p["against"] for p in rows(run / "pairs.csv")} == {"in"}
     assert {p["variant"] for p in rows(run / "recovery.csv")} == {"specimen/in-rl-in"}
     assert (run / "scores.png").read_bytes().startswith(b"\x89PNG")
-    told = json.loads((run / "run.json").read_text())
-    assert told["versions"]["torch"]
-    assert told["seed"] == 123
-    assert told["suites"][0]["tasks"][0]["samples"] == 8
-    assert all(len(variant["fingerprint"]) == 64 for variant in told["variants"])
+    record = json.loads((run / "run.json").read_text())
+    assert record["versions"]["torch"]
+    assert record["seed"] == 123
+    assert record["suites"][0]["tasks"][0]["samples"] == 8
+    assert all(len(variant["fingerprint"]) == 64 for variant in record["variants"])
     splits = {s["split"] for s in rows(run / "scores.csv") if s["measure"] == "m_rea"}
     assert splits == {"", "size=a", "size=b"}
 
@@ -86,9 +86,9 @@ def test_eval_scores_and_goes_on(surgery: Surgery, suite: Path, tmp_path: Path) 
 def test_eval_json_is_json(surgery: Surgery, suite: Path) -> None:
     done = surgery(*EVAL, "--json")
     scores = json.loads(done.stdout)
-    found = next(s for s in scores if s["measure"] == "m_rea" and not s["split"])
-    assert found["n"] == 8
-    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+    result = next(s for s in scores if s["measure"] == "m_rea" and not s["split"])
+    assert result["n"] == 8
+    assert 0 <= result["low"] <= result["value"] <= result["high"] <= 1
     assert done.stderr == ""
 
 
@@ -99,10 +99,10 @@ def test_compare_reads_the_run_alone(surgery: Surgery, suite: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "against in, in percentage points" in done.stdout
     assert "p (Holm)" in done.stdout
-    found = json.loads(surgery("compare", "run", "--against", "rl", "--json").stdout)
-    assert found["against"] == "rl"
-    assert {pair["variant"] for pair in found["pairs"]} == {"in", "specimen/in-rl-in"}
-    assert found["power"][0]["n"] == 8
+    record = json.loads(surgery("compare", "run", "--against", "rl", "--json").stdout)
+    assert record["against"] == "rl"
+    assert {pair["variant"] for pair in record["pairs"]} == {"in", "specimen/in-rl-in"}
+    assert record["power"][0]["n"] == 8
     wrong = surgery("compare", "run", "--against", "lr")
     assert wrong.returncode == 2
     assert "no variant 'lr'. Expected one of: in, rl, specimen/in-rl-in." in wrong.stderr
@@ -123,7 +123,7 @@ def test_sweep(surgery: Surgery, suite: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_processes_at_once(tmp_path: Path) -> None:
-    """What was answered is kept, and nobody goes on answering."""
+    """Responses are kept, and no process continues to answer."""
     code = "from surgery.cli.main import main; main()"
     command = ["eval", "specimen:in", "specimen:rl", "--suite", "specimen", "--samples", "40"]
     with subprocess.Popen(
@@ -133,14 +133,14 @@ def test_ctrl_c_ends_the_processes_at_once(tmp_path: Path) -> None:
         try:
             until((tmp_path / "run" / "responses.jsonl").exists, process)
             os.killpg(process.pid, signal.SIGINT)
-            _, told = process.communicate(timeout=PATIENCE)
+            _, text = process.communicate(timeout=PATIENCE)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert told.strip().splitlines()[-1] == "interrupted"
-    kept = len((tmp_path / "run" / "responses.jsonl").read_text().splitlines())
-    assert 0 < kept < 2 * 40 * 13
+    assert text.strip().splitlines()[-1] == "interrupted"
+    stored = len((tmp_path / "run" / "responses.jsonl").read_text().splitlines())
+    assert 0 < stored < 2 * 40 * 13
 
 
 def test_power_answers_before_anything_is_run(surgery: Surgery) -> None:
@@ -153,7 +153,7 @@ def test_power_answers_before_anything_is_run(surgery: Surgery) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "MODEL_OR_RECIPE"),
         (("specimen:in", "--out", "r"), "--suite"),
@@ -174,11 +174,11 @@ def test_power_answers_before_anything_is_run(surgery: Surgery) -> None:
     ],
 )
 def test_faults_cost_one_paragraph_and_leave_nothing(
-    surgery: Surgery, tmp_path: Path, arguments: tuple[str, ...], told: str
+    surgery: Surgery, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = surgery("eval", *arguments)
     assert done.returncode == 2
-    assert told in " ".join(done.stderr.replace("│", " ").split())
+    assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "r").exists()
 
@@ -215,20 +215,20 @@ def test_missing_descriptions_are_told_and_not_counted_wrong(
 def test_a_style_of_ones_own(
     surgery: Surgery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     monkeypatch.setattr(
         "eval.api.evaluation._results",
-        lambda _, __, settings, *___, **____: asked.append(settings.header()),
+        lambda _, __, settings, *___, **____: calls.append(settings.header()),
     )
     monkeypatch.setattr("surgery.cli.evaluate.print_scores", lambda *_, **__: None)
     (tmp_path / "terse.yaml").write_text("system: Be terse.\n")
     arguments = ("--suite", "specimen", "--samples", "1", "--out", "r", "--style")
     done = surgery("eval", "specimen:in", *arguments, "terse.yaml")
     assert done.returncode == 0, done.stderr
-    assert (asked[0]["style"], asked[0]["prompt"]["system"]) == ("terse", "Be terse.")
+    assert (calls[0]["style"], calls[0]["prompt"]["system"]) == ("terse", "Be terse.")
     (tmp_path / "terse.yaml").write_text("sytem: Be terse.\n")
     done = surgery("eval", "specimen:in", *arguments, "terse.yaml")
     assert done.returncode == 2
     assert "terse.yaml:1:1: unknown key 'sytem' in the style." in done.stderr
     assert "Did you mean 'system'?" in done.stderr
-    assert len(asked) == 1
+    assert len(calls) == 1

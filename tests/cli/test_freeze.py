@@ -25,10 +25,10 @@ def model_of_in() -> Any:
 
 
 def test_names_and_regex_and_json_say_the_same(surgery: Command) -> None:
-    asked = ("freeze", "specimen:in", "language[late]", "vision")
-    names = surgery(*asked).stdout.split()
-    pattern = surgery(*asked, "--format", "regex").stdout.strip()
-    record = json.loads(surgery(*asked, "--format", "json").stdout)
+    selected = ("freeze", "specimen:in", "language[late]", "vision")
+    names = surgery(*selected).stdout.split()
+    pattern = surgery(*selected, "--format", "regex").stdout.strip()
+    record = json.loads(surgery(*selected, "--format", "json").stdout)
     model = model_of_in()
     assert (
         names
@@ -36,16 +36,16 @@ def test_names_and_regex_and_json_say_the_same(surgery: Command) -> None:
         == [name for name, _ in model.named_parameters() if re.search(pattern, name)]
     )
     assert record["regex"] == pattern
-    kept = sum(p.numel() for n, p in model.named_parameters() if n in names)
-    assert record["parameters"]["frozen"] == kept
+    stored = sum(p.numel() for n, p in model.named_parameters() if n in names)
+    assert record["parameters"]["frozen"] == stored
     assert {re.search(r"visual|layers\.[678]\.", name) is not None for name in names} == {True}
 
 
 def test_peft_takes_what_it_is_given(surgery: Command) -> None:
-    told = surgery(
+    text = surgery(
         "freeze", "specimen:in", "--train", "language[mid].attention", "--format", "peft"
     )
-    arguments = json.loads(told.stdout)
+    arguments = json.loads(text.stdout)
     assert arguments["layers_to_transform"] == [3, 4, 5]
     wrapped = peft.get_peft_model(model_of_in(), peft.LoraConfig(**arguments))
     learning = [name for name, p in wrapped.named_parameters() if p.requires_grad]
@@ -59,7 +59,7 @@ def test_a_tie_is_told_beside_the_result(surgery: Command) -> None:
 
 
 def test_what_cannot_be_frozen_is_one_paragraph(surgery: Command) -> None:
-    for arguments, said in (
+    for arguments, output in (
         (("language[9]",), "'9' in 'language[9]' is out of range"),
         (("langauge",), "Did you mean 'language'?"),
         (("*",), "leaves nothing to learn"),
@@ -67,4 +67,4 @@ def test_what_cannot_be_frozen_is_one_paragraph(surgery: Command) -> None:
     ):
         done = surgery("freeze", "specimen:in", *arguments)
         assert done.returncode == 2 and done.stdout == ""
-        assert said in done.stderr and done.stderr.count("\n") == 1
+        assert output in done.stderr and done.stderr.count("\n") == 1

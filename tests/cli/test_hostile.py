@@ -1,4 +1,4 @@
-"""What others wrote reaches the terminal as text, and the run's folder as text that can be read."""
+"""Foreign text reaches the terminal as text, and the run folder as readable text."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def test_a_bug_and_a_log_line_are_text_too(
     monkeypatch: pytest.MonkeyPatch, surgery: Surgery, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert surgery("recipe", "list").returncode == 0
-    made = ("a", logging.INFO, "p", 1, f"%s said http://u:{SECRET}@h", (EVIL,), None)
-    record = logging.getLogRecordFactory()(*made)
+    output = ("a", logging.INFO, "p", 1, f"%s said http://u:{SECRET}@h", (EVIL,), None)
+    record = logging.getLogRecordFactory()(*output)
     assert not obeyed(record.getMessage())
     assert SECRET not in record.getMessage()
     try:
@@ -133,7 +133,7 @@ def test_a_bug_and_a_log_line_are_text_too(
     except ValueError as error:
         sys.excepthook(type(error), error, error.__traceback__)
     printed = capsys.readouterr().err
-    assert "This is a bug in surgery" in printed
+    assert "This is a bug in vlm-surgery" in printed
     assert not obeyed(printed)
     assert SECRET not in printed
 
@@ -153,20 +153,20 @@ def test_wrong_types_in_a_run_are_named_by_file_and_line(surgery: Surgery, sums:
     records, summary = (run / "records.jsonl").read_text(), (run / "run.json").read_text()
     first, rest = records.split("\n", 1)
     refused = 0
-    for field in (found := json.loads(first)):
+    for field in (record := json.loads(first)):
         for value in WRONG:
-            (run / "records.jsonl").write_text(json.dumps(found | {field: value}) + f"\n{rest}")
+            (run / "records.jsonl").write_text(json.dumps(record | {field: value}) + f"\n{rest}")
             try:
                 load_results(run)
             except SurgeryError as error:
                 refused += 1
                 assert f"{run / 'records.jsonl'}" in str(error)
-    assert refused > 9 * len(found)
+    assert refused > 9 * len(record)
     (run / "records.jsonl").write_text(records)
-    told = json.loads(summary)
+    data = json.loads(summary)
     for field in ("variants", "against", "base", "donor", None):
         for value in WRONG:
-            (run / "run.json").write_text(json.dumps(told | {field: value} if field else value))
+            (run / "run.json").write_text(json.dumps(data | {field: value} if field else value))
             if (value is not None or field in ("variants", None)) and value != []:
                 with pytest.raises(SurgeryError):
                     load_results(run)

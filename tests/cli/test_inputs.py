@@ -51,7 +51,7 @@ FILES = {
     "sft.yaml": TRAINING,
     "mergekit.yaml": MERGEKIT,
 }  # fmt: skip
-"""None ends with a newline that a reader might miss, or mend."""
+"""No line ends with a newline that a reader might miss or repair."""
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +124,15 @@ REFUSED = [
         )
         for place in ("in", "recipe.yaml", ".", "eval" if "stats" in command else "stats")
     ),
-    ("plan I/recipe.yaml --out-svg I/recipe.yaml", "is no picture of a plan"),
-    ("plan I/recipe.yaml --out-svg I/in/config.json", "is no picture of a plan"),
-    ("recipe new I/recipe.yaml", "exists already"),
+    ("plan I/recipe.yaml --out-svg I/recipe.yaml", "is not a picture of a plan"),
+    ("plan I/recipe.yaml --out-svg I/in/config.json", "is not a picture of a plan"),
+    ("recipe new I/recipe.yaml", "already exists"),
     ("merge I/recipe.yaml I/in --overwrite", "the model 'in'"),
     ("merge I/recipe.yaml I/eval --overwrite", "not written by this toolkit"),
     ("merge I/recipe.yaml I/. --overwrite", "is, or holds, the model"),
     ("merge I/recipe.yaml I/merged", "exists and is not empty"),
     ("eval I/in --suite I/mine.yaml --out I/eval --describe m@http://localhost:1 --descriptions "
-     "I/eval/descriptions.jsonl", "Leave --descriptions out"),
+     "I/eval/descriptions.jsonl", "Omit --descriptions"),
     ("probe attention I/in --suite I/mine.yaml --text I/attention/records.jsonl --out I/attention",
      "whose files this run replaces"),
 ]  # fmt: skip

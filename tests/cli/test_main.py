@@ -94,8 +94,8 @@ def test_a_users_mistake_is_one_paragraph(process: Process) -> None:
 
 
 def test_an_unbound_model_says_how_to_bind_it(process: Process) -> None:
-    told = _error(process("plan", "splices/in-rl-in", "--model", "in=x"))
-    assert "does not say which checkpoint 'rl' is. Add --model rl=REF" in told
+    text = _error(process("plan", "splices/in-rl-in", "--model", "in=x"))
+    assert "does not say which checkpoint 'rl' is. Add --model rl=REF" in text
 
 
 def test_a_bug_shows_its_traceback(process: Process) -> None:
@@ -104,7 +104,7 @@ def test_a_bug_shows_its_traceback(process: Process) -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ZeroDivisionError" in done.stderr
-    assert "This is a bug in surgery" in done.stderr
+    assert "This is a bug in vlm-surgery" in done.stderr
 
 
 def test_an_interrupt_is_one_line(process: Process) -> None:
@@ -129,8 +129,8 @@ def test_a_closed_pipe_is_quiet(pair: Callable[[str], dict[str, Path]], option: 
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        told = process.stderr.read()
-    assert (process.returncode, told) == (141, b"")
+        text = process.stderr.read()
+    assert (process.returncode, text) == (141, b"")
 
 
 def test_warnings_are_one_line_each_and_leave_json_alone(

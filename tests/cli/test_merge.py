@@ -26,8 +26,8 @@ def test_merge_then_verify(surgery: Surgery, bound: list[str], tmp_path: Path) -
 
     done = surgery("verify", "made")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("made holds: 81 tensors and ")
-    assert "81 bit-identical to the input tensor they came from, 0 computed again" in done.stdout
+    assert done.stdout.startswith("made is intact: 81 tensors and ")
+    assert "81 bit-identical to their input tensor, 0 recomputed" in done.stdout
 
 
 def test_quiet_and_json(surgery: Surgery, process: Surgery, bound: list[str]) -> None:
@@ -58,14 +58,14 @@ def test_nothing_of_the_users_is_replaced_with_a_merge(
     assert surgery("merge", "splices/in-rl-in", "made", "-q", *bound).returncode == 0
     if damaged:
         (tmp_path / "made" / "surgery.json").write_text("{")
-    mine = tmp_path / "made" / name
-    mine.parent.mkdir(exist_ok=True)
-    mine.write_text("extends: splices/rl-in-in\n")
+    local = tmp_path / "made" / name
+    local.parent.mkdir(exist_ok=True)
+    local.write_text("extends: splices/rl-in-in\n")
     before = sorted(path.name for path in (tmp_path / "made").rglob("*"))
     done = surgery("merge", "splices/rl-in-in", "made", "-q", "--overwrite", *bound)
     assert done.returncode == 2
     assert f"{name}: is not part of the merge in made" in done.stderr
-    assert mine.read_text() == "extends: splices/rl-in-in\n"
+    assert local.read_text() == "extends: splices/rl-in-in\n"
     assert sorted(path.name for path in (tmp_path / "made").rglob("*")) == before
 
 
@@ -80,7 +80,7 @@ def test_verify_names_what_does_not_hold(
     done = surgery("verify", "made", "--no-inputs")
     assert done.returncode == 2
     assert done.stdout.splitlines()[0].startswith("fault ")
-    assert done.stdout.splitlines()[-1] == "made does not hold: 1 fault"
+    assert done.stdout.splitlines()[-1] == "made failed verification: 1 fault"
     record = json.loads(surgery("verify", "made", "--json").stdout)
     assert record["ok"] is False
     assert "has sha256" in record["faults"][0]["what"]
@@ -124,7 +124,7 @@ def test_a_reference_is_no_folder_to_make(
     before = set(tmp_path.iterdir())
     done = surgery("merge", "splices/in-rl-in", out, "-q", *bound)
     assert done.returncode == 2
-    assert "spelled like a model" in done.stderr
+    assert "the name of an existing model" in done.stderr
     assert set(tmp_path.iterdir()) == before
 
 

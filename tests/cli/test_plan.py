@@ -16,9 +16,9 @@ def test_the_picture_reads_without_colour(surgery: Surgery, bound: list[str]) ->
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     lines = [line.rstrip() for line in done.stdout.splitlines()]
-    at = next(i for i, line in enumerate(lines) if line.lstrip().startswith("language"))
-    assert lines[at].split() == ["language", "0", "1", "2", "3"]
-    assert lines[at + 1].split() == ["I", "R", "I", "I"]
+    position = next(i for i, line in enumerate(lines) if line.lstrip().startswith("language"))
+    assert lines[position].split() == ["language", "0", "1", "2", "3"]
+    assert lines[position + 1].split() == ["I", "R", "I", "I"]
     assert any("language layer 1" in line and "from rl" in line for line in lines)
     assert any(line.split()[:4] == ["rl", "12", "used,", "69"] for line in lines)
 

@@ -57,7 +57,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     """A probe's run by name, made when it is first asked for."""
     root = tmp_path_factory.mktemp("probes")
     runs: dict[str, Run] = {}
@@ -72,8 +72,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
 
 
 @pytest.fixture(params=COMMANDS)
-def run(request: pytest.FixtureRequest, made: Callable[[str], Run]) -> Run:
-    return made(request.param)
+def run(request: pytest.FixtureRequest, make_run: Callable[[str], Run]) -> Run:
+    return make_run(request.param)
 
 
 # --- what a run leaves
@@ -98,31 +98,31 @@ def test_a_run_leaves_tables_records_and_figures(run: Run) -> None:
 
 
 def test_the_summary_says_how_it_was_done(run: Run) -> None:
-    told = run.summary
-    assert told["probe"] == {"swap": "vision-swap", "attention": "attention"}.get(
+    summary = run.summary
+    assert summary["probe"] == {"swap": "vision-swap", "attention": "attention"}.get(
         run.name, "ablation"
     )
-    assert told["layers"] == 9
-    assert told["regions"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}
-    assert (told["samples"], told["seed"]) == (2, 123)
-    assert set(told["versions"]) >= {"vlm-surgery", "torch", "transformers", "numpy"}
-    assert told["hardware"]["processors"] >= 1
-    assert told["generation"]["temperature"] == 0
-    assert set(told["tasks"].values()) == {2}
-    models = {model["name"]: model["fingerprint"] for model in told["models"]}
+    assert summary["layers"] == 9
+    assert summary["regions"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}
+    assert (summary["samples"], summary["seed"]) == (2, 123)
+    assert set(summary["versions"]) >= {"vlm-surgery", "torch", "transformers", "numpy"}
+    assert summary["hardware"]["processors"] >= 1
+    assert summary["generation"]["temperature"] == 0
+    assert set(summary["tasks"].values()) == {2}
+    models = {model["name"]: model["fingerprint"] for model in summary["models"]}
     assert all(len(fingerprint) == 64 for fingerprint in models.values())
     assert len(set(models.values())) == len(models)
 
 
-def test_settings_stand_in_the_summary(made: Callable[[str], Run]) -> None:
-    assert made("accuracy").summary["score"] == "accuracy"
-    assert made("logprob").summary["score"] == "logprob"
-    assert made("swap").summary["mode"] == "from"
-    assert made("swap").summary["pairs"] == "specimen"
-    assert made("attention").summary["text"] == "in"
+def test_settings_stand_in_the_summary(make_run: Callable[[str], Run]) -> None:
+    assert make_run("accuracy").summary["score"] == "accuracy"
+    assert make_run("logprob").summary["score"] == "logprob"
+    assert make_run("swap").summary["mode"] == "from"
+    assert make_run("swap").summary["pairs"] == "specimen"
+    assert make_run("attention").summary["text"] == "in"
     # One model has one fingerprint, whatever is done with it.
     models = [
-        model for name in COMMANDS for model in made(name).summary["models"]
+        model for name in COMMANDS for model in make_run(name).summary["models"]
         if model["name"] == "in"
     ]  # fmt: skip
     assert len(models) == 3
@@ -150,9 +150,9 @@ def test_again_asks_nothing_and_tells_the_same(
 
 @pytest.mark.parametrize("name", ["logprob", "swap"])
 def test_json_is_the_table_and_nothing_else(
-    made: Callable[[str], Run], surgery: Surgery, tmp_path: Path, name: str
+    make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path, name: str
 ) -> None:
-    run = made(name)
+    run = make_run(name)
     shutil.copytree(run.folder, tmp_path / run.name)
     done = surgery("probe", *COMMANDS[run.name], "--out", run.name, "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -163,28 +163,28 @@ def test_json_is_the_table_and_nothing_else(
     assert rows == expected
 
 
-def test_quiet_is_quiet(made: Callable[[str], Run], surgery: Surgery, tmp_path: Path) -> None:
-    run = made("logprob")
+def test_quiet_is_quiet(make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path) -> None:
+    run = make_run("logprob")
     shutil.copytree(run.folder, tmp_path / run.name)
     done = surgery("probe", *COMMANDS[run.name], "--out", run.name, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(
-    ("name", "kept"), [("accuracy", "responses.jsonl"), ("logprob", "likelihoods.jsonl")]
+    ("name", "remaining_text"), [("accuracy", "responses.jsonl"), ("logprob", "likelihoods.jsonl")]
 )
 def test_what_was_interrupted_goes_on_and_ends_the_same(
-    made: Callable[[str], Run], surgery: Surgery, tmp_path: Path, name: str, kept: str
+    make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path, name: str, remaining_text: str
 ) -> None:
-    run = made(name)
-    lines = (run.folder / kept).read_text().splitlines(keepends=True)
+    run = make_run(name)
+    lines = (run.folder / remaining_text).read_text().splitlines(keepends=True)
     (tmp_path / name).mkdir()
     # The last line is half written.
-    (tmp_path / name / kept).write_text("".join(lines[:97]) + lines[97][:20])
+    (tmp_path / name / remaining_text).write_text("".join(lines[:97]) + lines[97][:20])
     done = surgery("probe", *COMMANDS[name], "--out", name)
     assert done.returncode == 0, done.stderr
-    by_key = {row["key"]: row for row in run.lines(kept)}
-    assert {row["key"]: row for row in records_of(tmp_path / name, kept)} == by_key
+    by_key = {row["key"]: row for row in run.lines(remaining_text)}
+    assert {row["key"]: row for row in records_of(tmp_path / name, remaining_text)} == by_key
     for file in ("layers.csv", "records.jsonl"):
         assert (tmp_path / name / file).read_bytes() == (run.folder / file).read_bytes()
 
@@ -199,8 +199,8 @@ def test_streams_of_a_real_process(process: Surgery, sums: Path) -> None:
 # --- ablation
 
 
-def test_ablation_scores_what_its_records_say(made: Callable[[str], Run]) -> None:
-    run = made("accuracy")
+def test_ablation_scores_what_its_records_say(make_run: Callable[[str], Run]) -> None:
+    run = make_run("accuracy")
     records = pd.DataFrame(run.lines())
     assert len(records) == 10 * 14
     table = layers_of(run.folder)
@@ -222,23 +222,23 @@ def test_ablation_scores_what_its_records_say(made: Callable[[str], Run]) -> Non
 
 
 def test_the_terminal_shows_a_bar_per_layer_and_the_intact_model(
-    made: Callable[[str], Run],
+    make_run: Callable[[str], Run],
 ) -> None:
-    run = made("accuracy")
+    run = make_run("accuracy")
     lines = run.stdout.splitlines()
-    assert lines[0] == "in, layer: lost without it, points, n = 14"
+    assert lines[0] == "in, layer: loss when ablated (percentage points), n = 14"
     assert lines[1].split() == ["layer", "all", *TASKS]
     assert [line.split()[0] for line in lines[2:12]] == [*map(str, range(9)), "intact"]
     assert [line.split()[1] for line in (lines[2], lines[5], lines[8])] == ["early", "mid", "late"]
     table = layers_of(run.folder)
     drops = table[(table["metric"] == "accuracy drop") & (table["task"] == "all")]["value"]
-    told = [float(line.split()[-len(TASKS) - 1]) for line in lines[2:11]]
-    assert told == [round(100 * value + 0, 1) for value in drops]
+    messages = [float(line.split()[-len(TASKS) - 1]) for line in lines[2:11]]
+    assert messages == [round(100 * value + 0, 1) for value in drops]
     assert "in: 140 responses" in run.stderr
 
 
-def test_log_probabilities_generate_nothing(made: Callable[[str], Run]) -> None:
-    run = made("logprob")
+def test_log_probabilities_generate_nothing(make_run: Callable[[str], Run]) -> None:
+    run = make_run("logprob")
     assert not (run.folder / "responses.jsonl").exists()
     records = pd.DataFrame(run.lines())
     assert len(records) == 10 * 14
@@ -306,8 +306,8 @@ def test_layers_are_chosen_as_in_a_selector(
     table = layers_of(tmp_path / "run")
     assert set(table["layer"].dropna()) == layers
     assert table["layer"].isna().any()  # the intact model is always there
-    shown = [line.split()[0] for line in done.stdout.splitlines()[2:-2]]
-    assert shown == [str(layer) for layer in sorted(layers)]
+    displayed = [line.split()[0] for line in done.stdout.splitlines()[2:-2]]
+    assert displayed == [str(layer) for layer in sorted(layers)]
 
 
 def test_branches_are_switched_off_apart(surgery: Surgery, sums: Path, tmp_path: Path) -> None:
@@ -316,10 +316,12 @@ def test_branches_are_switched_off_apart(surgery: Surgery, sums: Path, tmp_path:
     done = surgery(*start, "--out", "run", "--what", "mlp", "--what", "attention", "--what", "mlp")
     assert done.returncode == 0, done.stderr
     heads = [line for line in done.stdout.splitlines() if ":" in line]
-    assert heads == [f"in, {what}: lost without it, nats, n = 4" for what in ("mlp", "attention")]
+    assert heads == [
+        f"in, {kind}: loss when ablated (nats), n = 4" for kind in ("mlp", "attention")
+    ]
     table = layers_of(tmp_path / "run")
     drops = table[table["metric"] == "logprob drop"].set_index(["what", "layer"])["value"]
-    assert set(drops.index) == {(what, n) for what in ("mlp", "attention") for n in (0, 1)}
+    assert set(drops.index) == {(kind, n) for kind in ("mlp", "attention") for n in (0, 1)}
     assert drops["mlp", 0] != drops["attention", 0]
     intact = table[table["layer"].isna()]
     assert list(intact["what"]) == ["mlp", "attention"]
@@ -338,17 +340,17 @@ def test_the_suites_own_metrics_on_request(surgery: Surgery, sums: Path, tmp_pat
 
 
 def test_a_recipe_is_a_model_and_another_than_its_parts(
-    made: Callable[[str], Run], surgery: Surgery, sums: Path, tmp_path: Path
+    make_run: Callable[[str], Run], surgery: Surgery, sums: Path, tmp_path: Path
 ) -> None:
     done = surgery("probe", "ablation", "specimen/in-rl-in", "--suite", "mine.yaml", "--score",
                    "logprob", "--layers", "0", "--out", "run")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("specimen/in-rl-in, layer: lost without it")
+    assert done.stdout.startswith("specimen/in-rl-in, layer: loss when ablated")
     assert set(layers_of(tmp_path / "run")["model"]) == {"specimen/in-rl-in"}
     (model,) = json.loads((tmp_path / "run" / "run.json").read_text())["models"]
     assert model["name"] == "specimen/in-rl-in"
     assert "language[mid]" in model["recipe"]
-    parts = {part["fingerprint"] for part in made("attention").summary["models"]}
+    parts = {part["fingerprint"] for part in make_run("attention").summary["models"]}
     assert model["fingerprint"] not in parts
 
 
@@ -362,8 +364,8 @@ def test_a_model_has_the_name_it_is_given(surgery: Surgery, sums: Path, tmp_path
 # --- swap
 
 
-def test_swap_scores_what_its_records_say(made: Callable[[str], Run]) -> None:
-    run = made("swap")
+def test_swap_scores_what_its_records_say(make_run: Callable[[str], Run]) -> None:
+    run = make_run("swap")
     records = pd.DataFrame(run.lines())
     assert len(records) == 10 * 8
     assert set(records["task"]) == {"counting", "ocr", "recognition", "grounding"}
@@ -373,38 +375,41 @@ def test_swap_scores_what_its_records_say(made: Callable[[str], Run]) -> None:
         rows = table[(table["metric"] == metric) & table["layer"].notna()]
         assert len(rows) == 9 * 5
         for row in rows.itertuples():
-            its = records[records["layer"] == row.layer]
-            its = its if row.task == "all" else its[its["task"] == row.task]
-            assert row.value == its[column].astype(float).mean()
-            assert row.n == len(its)
+            item = records[records["layer"] == row.layer]
+            item = item if row.task == "all" else item[item["task"] == row.task]
+            assert row.value == item[column].astype(float).mean()
+            assert row.n == len(item)
     assert not (table["layer"].isna() & (table["metric"] == "change")).any()
 
 
 def test_a_folder_of_pairs_gives_what_the_specimens_own_give(
-    made: Callable[[str], Run], surgery: Surgery, tmp_path: Path
+    make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path
 ) -> None:
     """Targets, sources and answers go to the disk and come back."""
-    run = made("swap")
-    drawn = [one for one in load_pairs("specimen", tmp_path, 2, 123)
-             if one.target.task == "counting"]  # fmt: skip
+    run = make_run("swap")
+    sampled = [image_pair for image_pair in load_pairs("specimen", tmp_path, 2, 123)
+             if image_pair.target.task == "counting"]  # fmt: skip
     folder = tmp_path / "pairs" / "counting"
     folder.mkdir(parents=True)
     rows = []
-    for place, one in enumerate(drawn):
+    for place, image_pair in enumerate(sampled):
         for side in ("target", "source"):
-            (image,) = getattr(one, side).images
+            (image,) = getattr(image_pair, side).images
             (folder / f"{side}{place}.png").write_bytes(image.data)
         rows.append({
-            "id": one.target.id, "prompt": f"<image>\n{one.target.prompt}",
+            "id": image_pair.target.id, "prompt": f"<image>\n{image_pair.target.prompt}",
             "target_image": f"target{place}.png", "source_image": f"source{place}.png",
-            "meta": {"target_answer": one.target.answer, "source_answer": one.source.answer},
+            "meta": {
+                "target_answer": image_pair.target.answer,
+                "source_answer": image_pair.source.answer,
+            },
         })  # fmt: skip
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = surgery("probe", "vision-swap", "specimen:rl", "--pairs", "pairs", "--out", "run")
     assert done.returncode == 0, done.stderr
-    theirs = layers_of(run.folder)
-    theirs = theirs[theirs["task"] == "counting"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(layers_of(tmp_path / "run"), theirs)
+    layers = layers_of(run.folder)
+    layers = layers[layers["task"] == "counting"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(layers_of(tmp_path / "run"), layers)
     texts = [row["text"] for row in records_of(tmp_path / "run")]
     assert texts == [row["text"] for row in run.lines() if row["task"] == "counting"]
 
@@ -431,19 +436,19 @@ def test_from_the_first_layer_on_the_answer_is_that_about_the_source(
                    "--layers", "0")  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = records_of(tmp_path / "run")
-    said = {(line["sample"], line["layer"]): line["text"] for line in lines}
-    assert said["a", 0] == said["b", None]
-    assert said["b", 0] == said["a", None]
-    assert said["a", None] != said["b", None]
+    output = {(line["sample"], line["layer"]): line["text"] for line in lines}
+    assert output["a", 0] == output["b", None]
+    assert output["b", 0] == output["a", None]
+    assert output["a", None] != output["b", None]
 
 
 def test_only_one_layer_is_another_experiment(
-    made: Callable[[str], Run], surgery: Surgery, tmp_path: Path
+    make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path
 ) -> None:
     done = surgery("probe", *COMMANDS["swap"], "--mode", "only", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("rl, only: the source's answer")
-    only, since = layers_of(tmp_path / "run"), layers_of(made("swap").folder)
+    only, since = layers_of(tmp_path / "run"), layers_of(make_run("swap").folder)
     assert set(only["what"]) == {"only"}
     intact = ["task", "metric", "value"]
     pd.testing.assert_frame_equal(
@@ -471,8 +476,8 @@ def test_samples_are_so_many_pairs_of_each_task(
 # --- attention
 
 
-def test_attention_compares_models_sample_by_sample(made: Callable[[str], Run]) -> None:
-    run = made("attention")
+def test_attention_compares_models_sample_by_sample(make_run: Callable[[str], Run]) -> None:
+    run = make_run("attention")
     table = layers_of(run.folder)
     assert list(dict.fromkeys(table["model"])) == ["in", "rl", "rl - in"]
     assert set(table["what"]) == {"response", "reasoning", "answer"}
@@ -492,16 +497,16 @@ def test_attention_compares_models_sample_by_sample(made: Callable[[str], Run]) 
             model: np.array([line["shares"][kind] for line in lines.values()], float)
             for model, lines in by_model.items()
         }
-        apart = values["rl"] - values["in"]  # the samples are in one order
-        for name, wanted in (*values.items(), ("rl - in", apart)):
-            found = [rows[name, layer] for layer in range(9)]
-            assert found == pytest.approx(np.nanmean(wanted, axis=0).tolist(), abs=1e-5)
+        separate = values["rl"] - values["in"]  # the samples are in one order
+        for name, expected in (*values.items(), ("rl - in", separate)):
+            results = [rows[name, layer] for layer in range(9)]
+            assert results == pytest.approx(np.nanmean(expected, axis=0).tolist(), abs=1e-5)
 
 
 def test_shares_of_attention_are_a_whole_where_there_is_an_image(
-    made: Callable[[str], Run],
+    make_run: Callable[[str], Run],
 ) -> None:
-    for line in made("attention").lines():
+    for line in make_run("attention").lines():
         parts = [line["shares"][kind] for kind in ("sink", "image", "text", "response")]
         if line["task"] == "arithmetic":
             assert parts.pop(1) == [None] * 9  # a share of nothing is no small share
@@ -509,19 +514,19 @@ def test_shares_of_attention_are_a_whole_where_there_is_an_image(
 
 
 def test_all_models_are_shown_the_responses_of_the_one_that_is_named(
-    made: Callable[[str], Run],
+    make_run: Callable[[str], Run],
 ) -> None:
-    run = made("attention")
-    said = {
+    run = make_run("attention")
+    output = {
         model: {line["sample"]: line["text"] for line in run.lines() if line["model"] == model}
         for model in ("in", "rl")
     }
-    assert said["in"] == said["rl"]
+    assert output["in"] == output["rl"]
     assert len(run.lines("responses.jsonl")) == 14  # the other one is not asked
 
 
-def test_single_heads_average_to_their_layer(made: Callable[[str], Run]) -> None:
-    run = made("attention")
+def test_single_heads_average_to_their_layer(make_run: Callable[[str], Run]) -> None:
+    run = make_run("attention")
     heads = pd.read_csv(run.folder / "heads.csv")
     assert list(heads.columns) == [
         "model", "layer", "head", "what", "metric", "value", "low", "high", "n",
@@ -541,8 +546,8 @@ def test_own_responses_are_each_models_own(surgery: Surgery, sums: Path, tmp_pat
                    "--out", "run")  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = records_of(tmp_path / "run")
-    said = [{line["text"] for line in lines if line["model"] == name} for name in ("base", "rl")]
-    assert said[0] != said[1]
+    output = [{line["text"] for line in lines if line["model"] == name} for name in ("base", "rl")]
+    assert output[0] != output[1]
     assert len((tmp_path / "run" / "responses.jsonl").read_text().splitlines()) == 2 * 4
     # No sample has an image, and nothing is said or drawn about one.
     assert "image share" not in set(layers_of(tmp_path / "run")["metric"])
@@ -568,26 +573,26 @@ def test_texts_of_a_file_and_no_question_asked(
 
 
 def test_records_of_another_probe_are_texts(
-    made: Callable[[str], Run], surgery: Surgery, tmp_path: Path
+    make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path
 ) -> None:
-    theirs = made("accuracy")
+    reference = make_run("accuracy")
     done = surgery("probe", "attention", "specimen:in", "--suite", "specimen", "--samples", 2,
-                   "--text", theirs.folder / "records.jsonl", "--out", "run")  # fmt: skip
+                   "--text", reference.folder / "records.jsonl", "--out", "run")  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = records_of(tmp_path / "run")
-    intact = {line["sample"]: line["text"] for line in theirs.lines() if line["layer"] is None}
+    intact = {line["sample"]: line["text"] for line in reference.lines() if line["layer"] is None}
     assert {line["sample"]: line["text"] for line in lines} == intact
 
 
 @pytest.mark.parametrize(
-    ("theirs", "command"),
+    ("other_probe", "command"),
     [("swap", ABLATION), ("accuracy", (*SWAP, "--pairs", "specimen")), ("logprob", ATTENTION)],
 )
 def test_another_probes_folder_is_left_as_it_is(
-    made: Callable[[str], Run], surgery: Surgery, tmp_path: Path, theirs: str,
+    make_run: Callable[[str], Run], surgery: Surgery, tmp_path: Path, other_probe: str,
     command: tuple[str, ...],
 ) -> None:  # fmt: skip
-    run = made(theirs)
+    run = make_run(other_probe)
     shutil.copytree(run.folder, tmp_path / "run")
     done = surgery("probe", *command, "--out", "run")
     assert done.returncode == 2

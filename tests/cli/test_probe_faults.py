@@ -1,4 +1,4 @@
-"""What is wrong costs one paragraph, and leaves nothing behind."""
+"""Faults cost one paragraph, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("ablation", "--suite", "specimen"), "MODEL"),
         (("ablation", "specimen:in"), "--suite: needed: name a suite"),
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
         ((*SWAP, "--pairs", "nowhere"), "nowhere holds no pairs. Expected one folder per task"),
         ((*SWAP, "--pairs", "specimen", "--mode", "to"), "'to' is not one of"),
         ((*ATTENTION, "--suite", "specimen"), "one at a time"),
-        (("attention", "own=specimen:rl", *ATTENTION[2:]), "'own' would be taken for something"),
-        (("attention", "a - b=specimen:rl", *ATTENTION[2:]), "'a - b' would be taken for"),
+        (("attention", "own=specimen:rl", *ATTENTION[2:]), "'own' is a reserved name"),
+        (("attention", "a - b=specimen:rl", *ATTENTION[2:]), "'a - b' is a reserved name"),
         ((*ATTENTION, "--text", "rl"), "no texts 'rl'. Expected one of: own, in"),
         ((*ATTENTION, "in=specimen:rl"), "two variants are called 'in'"),
         ((*ABLATION, "--model", "in"), "is not NAME=REF"),
     ],
 )  # fmt: skip
 def test_faults_cost_one_paragraph_and_leave_nothing(
-    surgery: Surgery, tmp_path: Path, arguments: tuple[str, ...], told: str
+    surgery: Surgery, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = surgery("probe", *arguments, "--out", "run")
-    refused(done, told)
+    refused(done, message)
     assert not (tmp_path / "run").exists()
 
 
@@ -68,7 +68,7 @@ def test_cuda_that_is_not_there(
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         (pair(meta=["red", "blue"]), "data.jsonl:1: 'meta' is not an object"),
         (pair(meta={}), "'meta' has nothing. Expected one of target_answer and source_answer"),
@@ -79,17 +79,17 @@ def test_cuda_that_is_not_there(
                     "iou_threshold": 50}), "iou_threshold is 50. Expected 0 to 1"),
         (pair(source_image=None), "expected one target_image and one source_image"),
         (pair(source_image="green.png"), "'green.png' cannot be read"),
-        (pair(source_image="../../secret.png"), "leads out of"),
+        (pair(source_image="../../secret.png"), "points outside"),
         ({"id": "a", "prompt": "?"}, "has no column 'meta'"),
     ],
 )  # fmt: skip
 def test_a_pair_that_cannot_be_read_is_named_by_its_line(
-    surgery: Surgery, pairs: Callable[..., Path], tmp_path: Path, row: dict, told: str
+    surgery: Surgery, pairs: Callable[..., Path], tmp_path: Path, row: dict, message: str
 ) -> None:
     pairs(row)
     done = surgery("probe", "vision-swap", "specimen:in", "--pairs", "pairs", "--out", "run")
     assert done.returncode == 2
-    assert told in bare(done)
+    assert message in bare(done)
     assert "colour/data.jsonl:1" in bare(done)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
@@ -106,7 +106,7 @@ def test_two_pairs_of_one_name(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             '{"task": "sums", "sample": "else", "text": "3"}\n',
@@ -120,13 +120,13 @@ def test_two_pairs_of_one_name(
     ],
 )
 def test_texts_that_cannot_be_used(
-    surgery: Surgery, sums: Path, tmp_path: Path, text: str, told: str
+    surgery: Surgery, sums: Path, tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "said.jsonl").write_text(text)
     done = surgery("probe", "attention", "specimen:in", "--suite", "mine.yaml", "--text",
                    "said.jsonl", "--out", "run")  # fmt: skip
     assert done.returncode == 2
-    assert told in bare(done)
+    assert message in bare(done)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""What a process may lack: streams, a folder, a home, memory, a platform, the first second."""
+"""Missing parts of a process: streams, a folder, a home, memory, a platform, the first second."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ def test_the_first_command_names_another_platform(tmp_path: Path) -> None:
 def test_little_memory_is_one_sentence(error: Exception) -> None:
     wrapped = RuntimeError("while loading")
     wrapped.__cause__ = error
-    for each in (error, wrapped):
-        told = process.resource_error(each)
-        assert isinstance(told, ExecutionError)
-        assert "memory ran out" in str(told) and "fewer workers" in str(told)
+    for item in (error, wrapped):
+        text = process.resource_error(item)
+        assert isinstance(text, ExecutionError)
+        assert "memory ran out" in str(text) and "fewer workers" in str(text)
 
 
 def test_other_errors_are_no_shortage() -> None:
@@ -138,8 +138,8 @@ def test_a_signal_during_imports_is_quiet(tmp_path: Path, number: signal.Signals
         [sys.executable, "-m", "surgery", "--help"], capture_output=True, text=True, check=False,
         env=environment(PYTHONPATH=f"{tmp_path}:{environment()['PYTHONPATH']}"), timeout=PATIENCE,
     )  # fmt: skip
-    told = (130, "interrupted\n") if number == signal.SIGINT else (-number, "")
-    assert (done.returncode, done.stderr) == told
+    text = (130, "interrupted\n") if number == signal.SIGINT else (-number, "")
+    assert (done.returncode, done.stderr) == text
 
 
 def test_any_terminal(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_any_terminal(tmp_path: Path) -> None:
 
 def test_what_the_system_says_of_a_file_is_no_bug() -> None:
     long = OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999)
-    told = str(process.resource_error(long))
-    assert told.endswith("x: the name is too long; choose a shorter one.") and len(told) < 300
+    text = str(process.resource_error(long))
+    assert text.endswith("x: the name is too long; choose a shorter one.") and len(text) < 300
     assert process.resource_error(OSError(errno.ENOENT, "No such file", "x")) is None
 
 
@@ -163,7 +163,7 @@ def test_an_endpoint_that_is_none_is_refused_before_the_client_meets_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://name:secret@h:99999")
-    with pytest.raises(ExecutionError, match="'http://h:99999', which is no address"):
+    with pytest.raises(ExecutionError, match="'http://h:99999', which is not a server address"):
         process.check_endpoint()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8000")
     process.check_endpoint()

@@ -97,12 +97,12 @@ def test_a_column_of_every_run_and_a_row_of_every_layer(
     assert list(table["layer"]) == list(range(9))
     for name in ("profile.png", "correlations.png"):
         assert (runs / "lined" / name).read_bytes().startswith(b"\x89PNG")
-    told = json.loads((runs / "lined" / "run.json").read_text())
+    record = json.loads((runs / "lined" / "run.json").read_text())
     expected = {
         "kind": "profile", "format": 1, "status": "ended", "layers": 9,
         "regions": {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}, "runs": list(ALL),
     }  # fmt: skip
-    assert expected.items() <= told.items()
+    assert expected.items() <= record.items()
 
 
 def test_columns_are_the_runs_own_numbers(
@@ -110,12 +110,12 @@ def test_columns_are_the_runs_own_numbers(
 ) -> None:
     table = lined(runs / "lined").set_index("layer")
 
-    def rows(run: str, **wanted: object) -> list[float]:
-        found = layers_of(runs / run)
-        found = found[found["layer"].notna()]
-        for column, value in wanted.items():
-            found = found[found[column] == value]
-        return found["value"].tolist()
+    def rows(run: str, **expected: object) -> list[float]:
+        layers = layers_of(runs / run)
+        layers = layers[layers["layer"].notna()]
+        for column, value in expected.items():
+            layers = layers[layers[column] == value]
+        return layers["value"].tolist()
 
     update = pd.read_csv(runs / "stats" / "layers.csv").query(
         "component == 'language' and group == 'all'"
@@ -133,9 +133,9 @@ def test_columns_are_the_runs_own_numbers(
     assert table["transplant m_rea: sums"].tolist() == expected
     # A swap from a layer on is told as what is lost when the next layer is the first.
     rates = rows("swap", metric="source", task="all")
-    found = layers_of(runs / "swap")
-    (unswapped,) = found[
-        found["layer"].isna() & (found["task"] == "all") & (found["metric"] == "source")
+    layers = layers_of(runs / "swap")
+    (unswapped,) = layers[
+        layers["layer"].isna() & (layers["task"] == "all") & (layers["metric"] == "source")
     ]["value"]
     steps = [a - b for a, b in zip(rates, [*rates[1:], unswapped], strict=True)]
     assert table["swap from: all"].tolist() == pytest.approx(steps)
@@ -146,29 +146,29 @@ def test_correlations_are_spearmans_of_the_columns(
     whole: subprocess.CompletedProcess[str], runs: Path
 ) -> None:
     table = lined(runs / "lined")
-    found = pd.read_csv(runs / "lined" / "correlations.csv")
-    assert list(found.columns) == ["a", "b", "rho", "low", "high", "p", "p_holm", "n"]
+    csv = pd.read_csv(runs / "lined" / "correlations.csv")
+    assert list(csv.columns) == ["a", "b", "rho", "low", "high", "p", "p_holm", "n"]
     names = COLUMNS[1:]
-    wanted = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
-    assert list(zip(found["a"], found["b"], strict=True)) == wanted
-    assert (found["n"] == 9).all()
+    expected = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    assert list(zip(csv["a"], csv["b"], strict=True)) == expected
+    assert (csv["n"] == 9).all()
     constant = {name for name in names if table[name].nunique() == 1}
     assert len(constant) < 5
-    for row in found.itertuples():
+    for row in csv.itertuples():
         if {row.a, row.b} & constant:
             assert pd.isna(row.rho)
             assert (row.low, row.high) == (-1, 1)
         else:
-            theirs = stats.spearmanr(table[row.a], table[row.b])
-            assert row.rho == pytest.approx(theirs.statistic)
-            assert row.p == pytest.approx(theirs.pvalue, abs=1e-9)
+            correlation = stats.spearmanr(table[row.a], table[row.b])
+            assert row.rho == pytest.approx(correlation.statistic)
+            assert row.p == pytest.approx(correlation.pvalue, abs=1e-9)
             assert row.low <= row.rho <= row.high
     # Only questions about the update are many questions.
-    asked = found[found["a"].str.startswith("update") & found["rho"].notna()]
-    assert (asked["p_holm"] >= asked["p"]).all()
-    assert found[~found["a"].str.startswith("update")]["p_holm"].isna().all()
-    smallest = asked.sort_values("p").iloc[0]
-    assert smallest["p_holm"] == pytest.approx(min(1, len(asked) * smallest["p"]))
+    selected = csv[csv["a"].str.startswith("update") & csv["rho"].notna()]
+    assert (selected["p_holm"] >= selected["p"]).all()
+    assert csv[~csv["a"].str.startswith("update")]["p_holm"].isna().all()
+    smallest = selected.sort_values("p").iloc[0]
+    assert smallest["p_holm"] == pytest.approx(min(1, len(selected) * smallest["p"]))
 
 
 def test_the_terminal_shows_what_goes_with_the_update(
@@ -177,17 +177,17 @@ def test_the_terminal_shows_what_goes_with_the_update(
     lines = whole.stdout.splitlines()
     assert lines[0].split() == ["over", "9", "layers", "and", "rank", "correlation", "95%",
                                 "interval", "p", "(Holm)"]  # fmt: skip
-    found = pd.read_csv(runs / "lined" / "correlations.csv")
-    about = found[found["a"].str.startswith("update")]
+    table = pd.read_csv(runs / "lined" / "correlations.csv")
+    about = table[table["a"].str.startswith("update")]
     assert len(lines) == 1 + len(about) + 1
     for line, row in zip(lines[1:], about.itertuples(), strict=False):
         assert line.startswith(f"{row.a}  {row.b} ")
-        said = (
+        text = (
             f"{row.rho:z.2f} {row.low:z.2f} to {row.high:z.2f} {row.p_holm:.2g}"
             if row.rho == row.rho
             else "- constant -"
         )
-        assert " ".join(line.split()).endswith(said)
+        assert " ".join(line.split()).endswith(text)
     assert lines[-1] == (
         "profile.csv, correlations.csv and profile.png, correlations.png are in lined"
     )
@@ -200,23 +200,23 @@ def test_without_an_update_the_strongest_correlations_are_shown(
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 1 + 6 + 1
     names = [*COLUMNS[8:11], COLUMNS[2]]
-    said = [" ".join(line.split()) for line in done.stdout.splitlines()[1:-1]]
-    wanted = [f"{a} {b} " for place, a in enumerate(names) for b in names[place + 1 :]]
-    assert {pair for line in said for pair in wanted if line.startswith(pair)} == set(wanted)
-    strength = [abs(float(line.split(" ")[-5])) for line in said if " to " in line]
+    text = [" ".join(line.split()) for line in done.stdout.splitlines()[1:-1]]
+    expected = [f"{a} {b} " for place, a in enumerate(names) for b in names[place + 1 :]]
+    assert {pair for line in text for pair in expected if line.startswith(pair)} == set(expected)
+    strength = [abs(float(line.split(" ")[-5])) for line in text if " to " in line]
     assert strength == sorted(strength, reverse=True)
 
 
 def test_json_is_json_and_quiet_is_quiet(runs: Path, surgery: Surgery) -> None:
     done = surgery("profile", *ALL, "--out", "lined", "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert list(found) == ["layers", "correlations"]
-    assert [list(row) for row in found["layers"]] == [COLUMNS] * 9
+    record = json.loads(done.stdout)
+    assert list(record) == ["layers", "correlations"]
+    assert [list(row) for row in record["layers"]] == [COLUMNS] * 9
     table = lined(runs / "lined").to_dict("records")
-    assert found["layers"] == [pytest.approx(row, nan_ok=True) for row in table]
+    assert record["layers"] == [pytest.approx(row, nan_ok=True) for row in table]
     written = pd.read_csv(runs / "lined" / "correlations.csv")
-    assert [row["rho"] is None for row in found["correlations"]] == written["rho"].isna().tolist()
+    assert [row["rho"] is None for row in record["correlations"]] == written["rho"].isna().tolist()
     done = surgery("profile", *ALL, "--out", "lined", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -258,9 +258,9 @@ def test_what_a_layer_hands_on_is_known_where_the_next_one_is(runs: Path, surger
     assert done.returncode == 0, done.stderr
     table = lined(runs / "lined")
     few, all_ = table["swap from: all"], table["swap from: all (swap)"]
-    known = [2, 3, 8]  # 4 is followed by 8, which says nothing of it alone
-    assert few.dropna().index.tolist() == known
-    assert few[known].tolist() == pytest.approx(all_[known].tolist())
+    known_names = [2, 3, 8]  # 4 is followed by 8, which says nothing of it alone
+    assert few.dropna().index.tolist() == known_names
+    assert few[known_names].tolist() == pytest.approx(all_[known_names].tolist())
     assert table["swap only: all"].dropna().index.tolist() == [4]
 
 
@@ -268,7 +268,7 @@ def test_what_a_layer_hands_on_is_known_where_the_next_one_is(runs: Path, surger
 
 
 def test_runs_of_one_kind_keep_apart(runs: Path, surgery: Surgery) -> None:
-    """Three models probed alike, in folders of one name."""
+    """Three models with the same probe, in folders of one name."""
     for model, factor in (("a", 1), ("b", 2), ("c", 3)):
         shutil.copytree(runs / "ablation", runs / model / "ablation")
         table = layers_of(runs / model / "ablation")
@@ -287,20 +287,20 @@ def test_runs_of_one_kind_keep_apart(runs: Path, surgery: Surgery) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "RUN..."),
-        (("nowhere",), "nowhere is no folder"),
+        (("nowhere",), "nowhere is not a folder"),
         (("stats", "empty"), "empty holds no run"),
         (("stats", "longer"), "longer is about 12 decoder layers, stats about 9"),
         (("longer", "ablation", "stats"), "ablation is about 9 decoder layers, longer about 12"),
-        (("vision",), "vision holds nothing that is told layer by layer"),
+        (("vision",), "vision has no per-layer results"),
         (("stats", "broken"), "run.json cannot be read"),
         (("stats", "half"), "the run in half has not ended"),
     ],
 )
 def test_faults_cost_one_paragraph_and_leave_nothing(
-    runs: Path, surgery: Surgery, arguments: tuple[str, ...], told: str
+    runs: Path, surgery: Surgery, arguments: tuple[str, ...], message: str
 ) -> None:
     (runs / "empty").mkdir()
     shutil.copytree(runs / "ablation", runs / "longer")
@@ -314,7 +314,7 @@ def test_faults_cost_one_paragraph_and_leave_nothing(
     shutil.copytree(runs / "ablation", runs / "half")
     (runs / "half" / "layers.csv").unlink()
     done = surgery("profile", *arguments, "--out", "lined")
-    refused(done, told)
+    refused(done, message)
     assert not (runs / "lined").exists()
 
 
@@ -325,7 +325,7 @@ def test_stats_of_another_model_do_not_line_up(runs: Path, surgery: Surgery) -> 
     done = surgery("profile", "ablation", "stats", "--out", "lined")
     assert done.returncode == 2
     assert "stats is about 7 decoder layers, ablation about 9" in bare(done)
-    assert "Only runs of one architecture can be lined up" in bare(done)
+    assert "Only runs of one architecture can be aligned" in bare(done)
 
 
 def test_a_file_in_the_way_of_the_folder(runs: Path, surgery: Surgery) -> None:

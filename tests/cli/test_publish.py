@@ -51,10 +51,10 @@ def test_out_back_and_proven(hub: Hub, surgery: Surgery, tmp_path: Path) -> None
 
     back = snapshot_download(REPO, local_dir=tmp_path / "back")
     assert weights(tmp_path / "back") == weights(out)
-    for where in (back, REPO, f"hf://{REPO}@main"):
-        told = ok(surgery("verify", where)).stdout
-        assert f"{where} holds: 164 tensors and 9 files" in told
-        assert "164 bit-identical" in told
+    for location in (back, REPO, f"hf://{REPO}@main"):
+        output = ok(surgery("verify", location)).stdout
+        assert f"{location} is intact: 164 tensors and 9 files" in output
+        assert "164 bit-identical" in output
     ok(surgery("merge", f"hf://{REPO}", "again"))
     assert weights(tmp_path / "again") == weights(out)
     assert hub.unknown == []
@@ -72,7 +72,7 @@ def test_parents_on_the_hub_that_moved(hub: Hub, surgery: Surgery, tmp_path: Pat
     shutil.rmtree(constants.HF_HUB_CACHE)
     ok(surgery("merge", "hf://org/mixed", "again"))
     assert weights(tmp_path / "again") == weights(out)
-    assert "holds" in ok(surgery("verify", "org/mixed")).stdout
+    assert "is intact" in ok(surgery("verify", "org/mixed")).stdout
     card = hub.files("org/mixed")["README.md"].decode()
     assert front_matter(card)["base_model"] == ["org/in", "org/rl"]
     again = ok(surgery("publish", "again", "org/mixed", "--json"))  # of the same parents
@@ -97,17 +97,17 @@ def test_folders_are_bound_to_make_it_again(hub: Hub, surgery: Surgery, tmp_path
 def test_json_is_json(hub: Hub, surgery: Surgery, tmp_path: Path) -> None:
     merged(tmp_path / "out")
     dry = ok(surgery("publish", "out", REPO, "--dry-run", "--json"))
-    told = json.loads(dry.stdout)
-    assert told["dry_run"]
-    assert told["repo"] == REPO
+    record = json.loads(dry.stdout)
+    assert record["dry_run"]
+    assert record["repo"] == REPO
     assert dry.stderr == ""
     done = ok(surgery("publish", "out", REPO, "--json"))
-    made = json.loads(done.stdout)
-    assert made["files"] == len(told["files"])
-    assert made["bytes"] == sum(told["files"].values())
-    assert (made["private"], made["copied"]) == (True, [])
-    assert made["commit"] == hub.store.find(REPO).head("main").id
-    assert hub.files(REPO)["README.md"].decode() == told["card"]
+    data = json.loads(done.stdout)
+    assert data["files"] == len(record["files"])
+    assert data["bytes"] == sum(record["files"].values())
+    assert (data["private"], data["copied"]) == (True, [])
+    assert data["commit"] == hub.store.find(REPO).head("main").id
+    assert hub.files(REPO)["README.md"].decode() == record["card"]
     assert done.stderr == ""
 
 
@@ -137,9 +137,9 @@ def test_a_dry_run_shows_what_is_sent_then(hub: Hub, surgery: Surgery, tmp_path:
     merged(tmp_path / "out")
     dry = ok(surgery("publish", "out", REPO, "--dry-run"))
     ok(surgery("publish", "out", REPO))
-    there = hub.files(REPO)
-    assert dry.stdout.startswith(there["README.md"].decode())
-    for name in there.keys() - {".gitattributes"}:
+    files = hub.files(REPO)
+    assert dry.stdout.startswith(files["README.md"].decode())
+    for name in files.keys() - {".gitattributes"}:
         assert f"  {name}\n" in dry.stdout
     assert "nothing was written: this was a dry run" in dry.stderr
 
@@ -184,16 +184,16 @@ def test_scores_of_a_recipe_that_was_never_written(hub: Hub, surgery: Surgery, r
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("out",), "give a merge and where it goes"),
+        (("out",), "needs a merge and its target"),
         (("out", "name"), "is not namespace/name"),
         (("out", "a/b/c"), "is not namespace/name"),
         (("out", "me/na--me"), "is not namespace/name"),
         (("out", "me/../x"), "is not namespace/name"),
         (("out", "https://huggingface.co/me/x"), "is not namespace/name"),
-        (("out", REPO, "--pick", "x > 1"), "picks among the variants"),
+        (("out", REPO, "--pick", "x > 1"), "applies to --sweep only"),
         (("--sweep", "many", REPO), "give the namespace alone"),
-        (("--sweep", "many", "somebody", "--run", "run"), "goes with one merge"),
-        (("--sweep", "many", "somebody", "--revision", "b"), "goes with one merge"),
+        (("--sweep", "many", "somebody", "--run", "run"), "applies to a single merge"),
+        (("--sweep", "many", "somebody", "--revision", "b"), "applies to a single merge"),
         (("--sweep", "nowhere", "somebody"), "nowhere"),
         (("--sweep", "many", "somebody", "--pick", "rubbish"), "compares nothing"),
         (("nothing", REPO), "nothing"),
@@ -221,8 +221,8 @@ def test_a_merge_that_does_not_hold(hub: Hub, surgery: Surgery, room: Path) -> N
     path.write_bytes(data)
     done = surgery("publish", "out", REPO)
     assert done.returncode == 2
-    assert "does not hold, so it is not published" in done.stderr
-    assert "'surgery verify out' tells all" in done.stderr
+    assert "failed verification, so it is not published" in done.stderr
+    assert "'surgery verify out' lists all" in done.stderr
     (room / "out" / "extra.py").write_text("")
     assert surgery("publish", "out", REPO).returncode == 2
     assert written(hub) == []
@@ -238,8 +238,8 @@ def test_the_licence_is_asked_for(hub: Hub, surgery: Surgery, tmp_path: Path) ->
     assert written(hub) == []
     ok(surgery("publish", "out", REPO, "--license", "other:mine:LICENSE"))
     card = hub.files(REPO)["README.md"].decode()
-    told = front_matter(card)
-    assert (told["license"], told["license_name"]) == ("other", "mine")
+    metadata = front_matter(card)
+    assert (metadata["license"], metadata["license_name"]) == ("other", "mine")
     assert "settled the licence as mine, knowing this: in (in) states no licence" in card
 
 
@@ -248,7 +248,7 @@ def test_a_public_repository_wants_to_be_named(hub: Hub, surgery: Surgery, room:
     assert not hub.store.find(REPO).private
     done = surgery("publish", "out", REPO)
     assert done.returncode == 2
-    assert "is public. Say --public" in done.stderr
+    assert "is public. Use --public" in done.stderr
     ok(surgery("publish", "out", REPO, "--public"))
 
 
@@ -276,11 +276,13 @@ def test_a_repository_that_was_not_published_by_us(
     assert not (tmp_path / "again").exists()
 
 
-@pytest.mark.parametrize("how", ["gated", "private"])
-def test_parents_that_may_not_be_read(hub: Hub, surgery: Surgery, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("access", ["gated", "private"])
+def test_parents_that_may_not_be_read(
+    hub: Hub, surgery: Surgery, tmp_path: Path, access: str
+) -> None:
     merged(tmp_path / "out", **parents(hub, tmp_path))
     shutil.rmtree(constants.HF_HUB_CACHE)
-    if how == "gated":
+    if access == "gated":
         hub.gated.add("org/rl")
     else:
         hub.store.find("org/rl").private = True
@@ -304,14 +306,14 @@ def test_offline_everything_local_works(
     ok(surgery("verify", "new"))
     ok(surgery("stats", "--base", "specimen:in", "--in", "specimen:rl", "--out", "stats"))
     dry = ok(surgery("publish", "new", REPO, "--dry-run"))
-    assert "are not looked at" in dry.stderr
+    assert "are not checked" in dry.stderr
     assert "# mixed" in dry.stdout
     ok(surgery("publish", "--sweep", "many", "somebody", "--dry-run"))
     done = surgery("publish", "new", REPO)
     assert done.returncode == 2
     assert "HF_HUB_OFFLINE forbids it. Unset it to publish." in done.stderr
     assert surgery("verify", REPO).returncode == 2
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_offline_a_publication_in_the_cache_is_at_hand(
@@ -325,4 +327,4 @@ def test_offline_a_publication_in_the_cache_is_at_hand(
     ok(surgery("verify", REPO))
     ok(surgery("merge", f"hf://{REPO}", "again"))
     ok(surgery("publish", "out", REPO, "--dry-run"))
-    assert hub.asked == []
+    assert hub.requests == []

@@ -46,8 +46,8 @@ def test_a_sweep(hub: Hub, surgery: Surgery, room: Path) -> None:
     before = listing(room / "many")
     done = ok(sweep(surgery, "--json"))
     assert listing(room / "many") == before
-    told = json.loads(done.stdout)
-    assert [each["repo"] for each in told["published"]] == [*NAMES, "somebody/many"]
+    record = json.loads(done.stdout)
+    assert [entry["repo"] for entry in record["published"]] == [*NAMES, "somebody/many"]
     (shelf,) = hub.collections.values()
     assert [(item["type"], item["id"]) for item in shelf["items"]] == [
         ("dataset", "somebody/many"), *(("model", name) for name in NAMES),
@@ -105,7 +105,7 @@ def test_a_sweep_looks_at_every_target_first(hub: Hub, surgery: Surgery, room: P
         hub.add(name, room / "theirs", kind=kind, private=True)
         done = sweep(surgery)
         assert done.returncode == 2
-        assert f"{name} is there already" in done.stderr
+        assert f"{name} already exists" in done.stderr
         assert written(hub) == []
         del hub.store.repos[kind, name]
 
@@ -117,13 +117,13 @@ def test_variants_that_would_share_a_name(hub: Hub, surgery: Surgery, room: Path
 
 
 def test_a_model_of_the_sweep_that_changed(hub: Hub, surgery: Surgery, room: Path) -> None:
-    told = json.loads((room / "many" / "run.json").read_text())
-    for variant in told["variants"]:
+    record = json.loads((room / "many" / "run.json").read_text())
+    for variant in record["variants"]:
         variant["fingerprint"] = variant["fingerprint"][::-1]
-    (room / "many" / "run.json").write_text(json.dumps(told))
+    (room / "many" / "run.json").write_text(json.dumps(record))
     done = sweep(surgery)
     assert done.returncode == 2
-    assert "comes out otherwise than it was when the run scored it" in done.stderr
+    assert "differs from the variant that the run scored" in done.stderr
     assert written(hub) == []
 
 
@@ -132,16 +132,16 @@ def test_what_was_chosen_by_its_scores_is_told_so(hub: Hub, surgery: Surgery, ro
     card = hub.files("somebody/many", kind="datasets")["README.md"].decode()
     assert "chosen by" not in card  # nothing was left out
     run = json.loads((room / "many" / "run.json").read_text())
-    left, kept = (one["name"] for one in run["variants"] if "transplant" in one["recipe"])
+    remaining, stored = (item["name"] for item in run["variants"] if "transplant" in item["recipe"])
     lines = (room / "many" / "records.jsonl").read_text().splitlines()
     wrong = [
-        json.dumps({**json.loads(line), "correct": json.loads(line)["variant"] == kept})
+        json.dumps({**json.loads(line), "correct": json.loads(line)["variant"] == stored})
         for line in lines
     ]
     (room / "many" / "records.jsonl").write_text("\n".join(wrong) + "\n")
     ok(sweep(surgery, "--pick", "M_rea > in", "--json"))
     card = hub.files("somebody/many", kind="datasets")["README.md"].decode()
-    assert f"1 of 2 variants are published; not `{left}`." in card
-    assert "chosen by `M_rea > in` on the very scores below" in card
+    assert f"1 of 2 variants are published; not `{remaining}`." in card
+    assert "chosen by `M_rea > in` on the scores below" in card
     _, scores, _ = tables(card)
-    assert [row[0] for row in scores[1:]] == ["in", "rl", left, kept]
+    assert [row[0] for row in scores[1:]] == ["in", "rl", remaining, stored]

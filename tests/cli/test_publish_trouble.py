@@ -1,4 +1,4 @@
-"""Publishing that is killed and goes on, and a token that is nowhere."""
+"""Publishing that is killed and resumed, and a token that is nowhere."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 
 def published(hub: Hub, out: Path) -> bool:
-    """Whether the hub has what an uninterrupted publication makes, byte for byte."""
-    of = subject(out)
-    files = pack(out, of, layers_png(of.plan)).bundle.files
-    there = hub.files(REPO)
-    there.pop(".gitattributes", None)
-    return there == {
+    """Check that the hub has the files of an uninterrupted publication, byte for byte."""
+    by_key = subject(out)
+    files = pack(out, by_key, layers_png(by_key.plan)).bundle.files
+    present = hub.files(REPO)
+    present.pop(".gitattributes", None)
+    return present == {
         name: data if isinstance(data, bytes) else data.read_bytes() for name, data in files.items()
     }
 
@@ -65,7 +65,7 @@ def start(tmp_path: Path, *arguments: str, code: str = "", **more: str) -> subpr
     )
 
 
-def kept(hub: Hub) -> set[str]:
+def stored_files(hub: Hub) -> set[str]:
     with hub.lock:
         repo = hub.store.find(REPO)
         return set(repo.objects) if repo else set()
@@ -81,7 +81,7 @@ def until_it_is_done(
     """Publish, interrupted by each signal once in the middle of the upload; what was sent again."""
     draw, again = random.Random(seed), Counter[str]()
     for sent in [*signals, None]:
-        before, hub.received = kept(hub), Counter()
+        before, hub.received = stored_files(hub), Counter()
         puts, staged = asked(hub, "PUT /upload"), left_over(tmp_path)
         running = start(tmp_path, "publish", "out", REPO)
         if sent is not None:
@@ -145,20 +145,20 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """All that the server receives, but for the headers of authorization."""
     from tests.hub.server import _Handler
 
-    found: list[bytes] = []
+    results: list[bytes] = []
     read = _Handler._body
 
-    def body(self: Any, *given: Any) -> bytes:
-        shown = {k: v for k, v in self.headers.items() if k.lower() != "authorization"}
-        data = read(self, *given)
-        found.append(f"{self.requestline} {shown}".encode() + data)
+    def body(self: Any, *value: Any) -> bytes:
+        displayed = {k: v for k, v in self.headers.items() if k.lower() != "authorization"}
+        data = read(self, *value)
+        results.append(f"{self.requestline} {displayed}".encode() + data)
         return data
 
     monkeypatch.setattr(_Handler, "_body", body)
-    return found
+    return results
 
 
-def seen(*folders: Path, but: Path | None = None) -> list[str]:
+def secret_places(*folders: Path, but: Path | None = None) -> list[str]:
     """Files below some folders that hold a token."""
     paths = [path for folder in folders for path in folder.rglob("*")]
     return [
@@ -183,12 +183,12 @@ TROUBLE = (
 
 
 def in_every_way(hub: Hub, surgery: Surgery, troubles: Sequence[tuple[str, dict]]) -> str:
-    """Good commands and bad ones; all that they said."""
-    told = []
+    """Run good and bad commands; return all their output."""
+    lines = []
 
     def run(*arguments: object) -> None:
         done = surgery(*arguments)
-        told.append(done.stdout + done.stderr)
+        lines.append(done.stdout + done.stderr)
         assert "Traceback" not in done.stderr, done.stderr
 
     run("publish", "out", REPO, "--dry-run")
@@ -204,7 +204,7 @@ def in_every_way(hub: Hub, surgery: Surgery, troubles: Sequence[tuple[str, dict]
     run("merge", f"hf://{REPO}", "again")
     run("publish", "out", "nobody/x")
     run("publish", "--sweep", "many", "somebody")
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize("place", ["environment", "file"])
@@ -225,18 +225,18 @@ def test_the_token_is_nowhere(
     with caplog.at_level(logging.DEBUG):
         for name in ("huggingface_hub", "httpx2", "httpcore2", "urllib3"):
             caplog.set_level(logging.DEBUG, name)
-        told = in_every_way(hub, surgery, TROUBLE if place == "environment" else TROUBLE[3:4])
+        messages = in_every_way(hub, surgery, TROUBLE if place == "environment" else TROUBLE[3:4])
         if place == "environment":
             for token in (READ_TOKEN, "hf_SecretThatNobodyMaySeeEither"):
                 monkeypatch.setenv("HF_TOKEN", token)
                 done = surgery("publish", "out", REPO)
                 assert done.returncode == 2
-                told += done.stdout + done.stderr
-    assert "signature" not in told
+                messages += done.stdout + done.stderr
+    assert "signature" not in messages
     assert any(TOKEN in header for header in hub.headers)
-    everything = [told.encode(), caplog.text.encode(), *bodies]
+    everything = [messages.encode(), caplog.text.encode(), *bodies]
     assert not [text for text in everything if any(word in text for word in SECRETS)]
-    assert not seen(room, but=file)
+    assert not secret_places(room, but=file)
     for (_, _), repo in hub.store.repos.items():
         for commit in repo.commits.values():
             for blob in commit.files.values():
@@ -254,13 +254,13 @@ def test_the_token_is_nowhere_in_a_process(hub: Hub, room: Path, bodies: list[by
     loud = {"HF_HUB_VERBOSITY": "debug", "HF_DEBUG": "1"}
     hub.fail("PUT /upload", times=12, status=500)  # more than the client takes
     done = start(room, "publish", "out", REPO, code=log, **loud)
-    told = "".join(done.communicate(timeout=PATIENCE))
-    assert done.returncode == 0, told
-    assert "Trying again" in told
-    assert "DEBUG" in told
-    assert "authorization" in told.lower()  # the client does tell of its headers
-    assert not [text for text in (told.encode(), *bodies) if any(w in text for w in SECRETS)]
-    assert not seen(room)
+    messages = "".join(done.communicate(timeout=PATIENCE))
+    assert done.returncode == 0, messages
+    assert "Trying again" in messages
+    assert "DEBUG" in messages
+    assert "authorization" in messages.lower()  # the client does tell of its headers
+    assert not [text for text in (messages.encode(), *bodies) if any(w in text for w in SECRETS)]
+    assert not secret_places(room)
     assert os.environ["HF_TOKEN"].encode()[-10:] in SECRETS[0]
 
 
@@ -270,7 +270,7 @@ def test_the_token_is_nowhere_in_a_process(hub: Hub, room: Path, bodies: list[by
 def test_a_merge_that_changes_on_its_way_is_told(
     hub: Hub, surgery: Surgery, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the proof and the upload one byte of a weight changes: what is there is told of."""
+    """One byte of a weight changes between verification and upload: the difference is reported."""
     from surgery.hub import merge
 
     def late(*arguments: Any, **named: Any) -> Any:
@@ -323,24 +323,24 @@ def test_a_dry_run_asks_for_no_login(
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(room / "no-token"))
     done = surgery("publish", "out", REPO, "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "nobody is logged in" in done.stderr
+    assert "no account is logged in" in done.stderr
     assert "## How to make it again" in done.stdout
-    assert not [line for line in hub.asked if line.startswith("POST /api/repos")]
+    assert not [line for line in hub.requests if line.startswith("POST /api/repos")]
 
 
 def test_another_merge_is_not_replaced_unasked(hub: Hub, surgery: Surgery, room: Path) -> None:
     assert surgery("publish", "out", REPO, "--run", "run", "--quiet").returncode == 0
     done = surgery("publish", "out", REPO)
-    assert "with these weights; its card is written anew, without scores" in done.stderr
+    assert "with these weights; its card is rewritten, without scores" in done.stderr
     merged(room / "other", OTHER)
     before = hub.files(REPO)
     done = surgery("publish", "other", REPO)
     assert done.returncode == 2
-    assert f"{REPO} holds another merge" in done.stderr
+    assert f"{REPO} has a different merge" in done.stderr
     assert hub.files(REPO) == before
     done = surgery("publish", "other", REPO, "--overwrite")
     assert done.returncode == 0
-    assert "is there already, and is replaced" in done.stderr
+    assert "already exists, and is replaced" in done.stderr
 
 
 def test_private_parents_do_not_go_public(hub: Hub, surgery: Surgery, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_private_parents_do_not_go_public(hub: Hub, surgery: Surgery, tmp_path: 
     merged(tmp_path / "out", **{"in": "org/in"})
     done = surgery("publish", "out", REPO, "--public")
     assert done.returncode == 2
-    assert "org/in is private, and somebody/mixed would show its weights" in done.stderr
+    assert "org/in is private, and somebody/mixed would publish its weights" in done.stderr
     assert surgery("publish", "out", REPO).returncode == 0
 
 
@@ -361,7 +361,7 @@ def test_a_published_recipe_names_no_folder_of_this_machine(
     hub.add("org/sly", room / "there")
     done = surgery("merge", "hf://org/sly", "made")
     assert done.returncode == 2
-    assert "a folder of somebody else's machine" in done.stderr
+    assert "a folder on another machine" in done.stderr
     assert surgery("merge", "hf://org/sly", "made", f"--model=in={room / 'out'}").returncode == 0
 
 

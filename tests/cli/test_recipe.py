@@ -49,7 +49,7 @@ def test_new_writes_a_recipe_that_plans(surgery: Surgery, bound: list[str], tmp_
     assert surgery("plan", "mine.yaml", *bound).returncode == 0
     again = surgery("recipe", "new", "mine.yaml")
     assert again.returncode == 2
-    assert "mine.yaml exists already" in again.stderr
+    assert "mine.yaml already exists" in again.stderr
     assert surgery("recipe", "new").stdout.startswith("# A recipe says")
 
 
@@ -80,13 +80,13 @@ def test_to_mergekit_and_back(surgery: Surgery, bound: list[str], tmp_path: Path
     back = surgery("recipe", "from-mergekit", "mergekit.yaml")
     assert back.returncode == 0, back.stderr
     (tmp_path / "back.yaml").write_text(back.stdout)
-    there = json.loads(surgery("plan", "splices/in-rl-in", "--json", *bound).stdout)
-    here = json.loads(surgery("plan", "back.yaml", "--json").stdout)
-    assert _layers(here) == _layers(there)
+    data = json.loads(surgery("plan", "splices/in-rl-in", "--json", *bound).stdout)
+    local = json.loads(surgery("plan", "back.yaml", "--json").stdout)
+    assert _layers(local) == _layers(data)
 
 
 def _layers(record: dict[str, Any]) -> set[tuple[str, int]]:
-    """Which layers are not the base's."""
+    """Return the layers that do not come from the base."""
     base = record["recipe"]["base"]
     return {
         (t["site"]["component"], t["site"]["layer"])

@@ -28,9 +28,9 @@ def test_the_specimen(surgery: Surgery, tmp_path: Path) -> None:
     assert "whole model" in done.stdout
     assert "tables, figures and run.json are in found" in done.stdout
     assert "base..in, in..rl, base..rl; 164 tensors" in done.stderr
-    made = {path.name for path in (tmp_path / "found").iterdir()}
+    output = {path.name for path in (tmp_path / "found").iterdir()}
     pictures = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-    assert made - {".parts", ".lock"} == FILES | pictures
+    assert output - {".parts", ".lock"} == FILES | pictures
     tensors = pd.read_csv(tmp_path / "found" / "tensors.csv")
     assert len(tensors) == 3 * 164
     frozen = tensors[(tensors.component == "vision") & (tensors.pair == "in..rl")]
@@ -40,10 +40,10 @@ def test_the_specimen(surgery: Surgery, tmp_path: Path) -> None:
 def test_json_is_json_and_says_what_was_found(surgery: Surgery, tmp_path: Path) -> None:
     done = surgery("stats", *SPECIMEN[1:], "--out", "x", "--spectrum", "none", "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert found["pairs"] == ["in..rl"]
-    assert found["totals"]["in..rl"]["all"]["changed"] == pytest.approx(0.722, abs=0.01)
-    assert "updates.csv" not in found["files"]
+    record = json.loads(done.stdout)
+    assert record["pairs"] == ["in..rl"]
+    assert record["totals"]["in..rl"]["all"]["changed"] == pytest.approx(0.722, abs=0.01)
+    assert "updates.csv" not in record["files"]
     written = json.loads((tmp_path / "x" / "run.json").read_text())
     assert written["models"]["rl"]["family"] == "qwen2_5_vl"
     assert written["regions"]["language"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}

@@ -46,8 +46,8 @@ max_new_tokens: 16
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """A suite of one's own with and without images, and a training on it."""
+def custom_suite(tmp_path: Path) -> Path:
+    """A custom suite with and without images, and a training on it."""
     (tmp_path / "a.png").write_bytes(picture().data)
     rows = [
         {"prompt": "what is it?", "answer": "red", "image": "a.png", "demonstration": "It is red."},
@@ -60,13 +60,13 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_supervised_on_samples_of_ones_own(surgery: Command, own: Path) -> None:
+def test_supervised_on_samples_of_ones_own(surgery: Command, custom_suite: Path) -> None:
     done = surgery("train", "sft", "sft.yaml", "--out", "run", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["model"] == "run/model" and record["unmoved"] == []
     assert not any("layers.0." in name for name in record["trained"])
-    is_whole(own / "run" / "curves.png")
+    is_whole(custom_suite / "run" / "curves.png")
     inspected = surgery("inspect", "run/model", "--json")
     assert json.loads(inspected.stdout)["family"] == "qwen2_5_vl"
 
@@ -75,7 +75,7 @@ def test_reinforcement_by_rewards_of_the_table(surgery: Command, tmp_path: Path)
     (tmp_path / "grpo.yaml").write_text(GRPO)
     done = surgery("train", "grpo", "grpo.yaml", "--out", "run")
     assert done.returncode == 0, done.stderr
-    assert "frozen and bit for bit what they were" in done.stdout
+    assert "frozen and unchanged, bit for bit" in done.stdout
     assert "step 2 of 2: " in done.stderr
     with (tmp_path / "run" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -87,19 +87,19 @@ def test_reinforcement_by_rewards_of_the_table(surgery: Command, tmp_path: Path)
     assert moved.returncode == 0, moved.stderr
 
 
-def test_options_stand_in_for_the_file(surgery: Command, own: Path) -> None:
+def test_options_stand_in_for_the_file(surgery: Command, custom_suite: Path) -> None:
     done = surgery("train", "sft", "sft.yaml", "--out", "run", "--json", "--steps", "1", "--seed",
                    "5", "--freeze", "language[mid]", "--model", "specimen:base")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert all(any(f"layers.{i}." in name for i in (3, 4, 5))
                for name in json.loads(done.stdout)["frozen"])  # fmt: skip
-    run = json.loads((own / "run" / "run.json").read_text())
+    run = json.loads((custom_suite / "run" / "run.json").read_text())
     assert run["config"]["steps"] == 1 and run["config"]["seed"] == 5
     assert run["start"]["reference"] == "specimen:base"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             "rewards: {correctt: 1}",
@@ -114,7 +114,7 @@ def test_options_stand_in_for_the_file(surgery: Command, own: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_one_paragraph_and_leaves_nothing(
-    surgery: Command, tmp_path: Path, change: str, said: str
+    surgery: Command, tmp_path: Path, change: str, message: str
 ) -> None:
     key = change.partition(":")[0]
     lines = [change if line.partition(":")[0] == key else line for line in GRPO.splitlines()]
@@ -123,15 +123,15 @@ def test_what_is_wrong_is_one_paragraph_and_leaves_nothing(
     (tmp_path / "grpo.yaml").write_text("\n".join(lines) + "\n")
     done = surgery("train", "grpo", "grpo.yaml", "--out", "run")
     assert done.returncode == 2, done.stdout
-    assert said in done.stderr and done.stderr.count("\n") == 1
+    assert message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
 def test_without_trl_it_says_what_to_install(
-    surgery: Command, own: Path, monkeypatch: pytest.MonkeyPatch
+    surgery: Command, custom_suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
     done = surgery("train", "sft", "sft.yaml", "--out", "run")
     assert done.returncode == 2
     assert "pip install 'vlm-surgery[train]'" in done.stderr
-    assert not (own / "run").exists()
+    assert not (custom_suite / "run").exists()

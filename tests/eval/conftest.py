@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def drawn() -> Callable[..., Suite]:
+def draw_suite() -> Callable[..., Suite]:
     """So many of the specimen's questions of some tasks, asked plainly."""
 
     def draw(*tasks: str, samples: int = 1, seed: int = 3) -> Suite:
         whole = load(samples, seed)
-        kept = tuple(task for task in whole.tasks if task.name in tasks)
-        return with_accuracy([replace(whole, tasks=kept)])[0]
+        stored = tuple(task for task in whole.tasks if task.name in tasks)
+        return with_accuracy([replace(whole, tasks=stored)])[0]
 
     return draw
 
 
 @pytest.fixture(scope="session")
-def opened(drawn: Callable[..., Suite]) -> Iterator[Subject]:
+def opened(draw_suite: Callable[..., Suite]) -> Iterator[Subject]:
     """One model in memory for all tests."""
     settings = EvalSettings(device="cpu")
-    with subject(plain("rl", "specimen:rl"), [drawn("read")], settings) as its:
-        assert its.engine.model.dtype.itemsize == 4
-        yield its
+    with subject(plain("rl", "specimen:rl"), [draw_suite("read")], settings) as item:
+        assert item.engine.model.dtype.itemsize == 4
+        yield item
 
 
 @pytest.fixture(scope="session")
@@ -49,18 +49,18 @@ def about(opened: Subject) -> Callable[..., Subject]:
     """The same model, asked other suites."""
 
     def make(*suites: Suite) -> Subject:
-        asked = tuple(questions(suites, opened.style, opened.settings.generation))
-        its = replace(opened, questions=asked)
-        vars(its)["engine"] = opened.engine  # a cached property: not loaded again
-        return its
+        requests = tuple(questions(suites, opened.style, opened.settings.generation))
+        item = replace(opened, questions=requests)
+        vars(item)["engine"] = opened.engine  # a cached property: not loaded again
+        return item
 
     return make
 
 
 @pytest.fixture(scope="session")
-def its(about: Callable[..., Subject], drawn: Callable[..., Suite]) -> Subject:
+def rl_subject(about: Callable[..., Subject], draw_suite: Callable[..., Suite]) -> Subject:
     """The model, asked a number to read and a sum in text."""
-    return about(drawn("read", "arithmetic"))
+    return about(draw_suite("read", "arithmetic"))
 
 
 @pytest.fixture

@@ -37,17 +37,17 @@ def paired(
 ) -> list[Graded]:
     """Samples of a paired metric, so many in each cell of its table."""
     first, second = CONDITIONS[metric]
-    found, number = [], 0
-    for (one, other), count in cells.items():
+    results, number = [], 0
+    for (item, other), count in cells.items():
         for _ in range(count):
             name, number = f"q{number}", number + 1
-            for condition, right in ((first, one), (second, other)):
-                found.append(
+            for condition, right in ((first, item), (second, other)):
+                results.append(
                     record(variant, name, right, metric=metric, condition=condition, **more)
                 )
-    return found
+    return results
 
 
 def texts(variant: str, right: Sequence[bool | None], **more: object) -> list[Graded]:
     """Samples of a text metric, in order."""
-    return [record(variant, f"q{i}", one, **more) for i, one in enumerate(right)]
+    return [record(variant, f"q{i}", item, **more) for i, item in enumerate(right)]

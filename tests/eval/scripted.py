@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Script:
-    """What the server does.
+    """Behavior of the server.
 
     Attributes:
         reply: A request's number and body to a status, headers and a body or text; None as status
@@ -66,13 +66,13 @@ def serving(script: Script) -> Iterator[Script]:
                 script.requests.append((body, dict(self.headers)))
                 script._now += 1
                 script.most = max(script.most, script._now)
-            left = False
+            remaining = False
 
             def leave() -> None:
-                nonlocal left
+                nonlocal remaining
                 with script._lock:
-                    script._now -= not left
-                    left = True
+                    script._now -= not remaining
+                    remaining = True
 
             try:
                 if script.delay:

@@ -22,6 +22,6 @@ if TYPE_CHECKING:
 def subject(variant: Variant, suites: Sequence[Suite], settings: EvalSettings) -> Iterator[Subject]:
     """Yield the variant; its model is loaded when it is first needed."""
     prepared = prepare(variant, settings)
-    asked = tuple(questions(suites, prepared.style, settings.generation))
-    with Session(settings).subject(prepared, asked) as model:
+    requests = tuple(questions(suites, prepared.style, settings.generation))
+    with Session(settings).subject(prepared, requests) as model:
         yield model

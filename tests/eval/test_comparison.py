@@ -22,21 +22,21 @@ RUN = [*IN, *RL, *MID]
 
 
 def values(records) -> np.ndarray:
-    return np.array([float(one.correct) for one in records])
+    return np.array([float(record.correct) for record in records])
 
 
 def test_pairs_by_hand() -> None:
-    found = {pair.variant: pair for pair in pairs(RUN, "in")}
-    assert list(found) == ["rl", "mid"]
+    result = {pair.variant: pair for pair in pairs(RUN, "in")}
+    assert list(result) == ["rl", "mid"]
     for name, records in (("rl", RL), ("mid", MID)):
-        pair, d = found[name], values(records) - values(IN)
+        pair, d = result[name], values(records) - values(IN)
         assert pair.difference == pytest.approx(d.mean())
         assert (pair.better, pair.worse, pair.n) == ((d > 0).sum(), (d < 0).sum(), 60)
         assert pair.p == pytest.approx(
             stats.binomtest(pair.better, pair.better + pair.worse).pvalue
         )
         assert pair.low < pair.difference < pair.high
-    assert [p.p_holm for p in found.values()] == holm([p.p for p in found.values()])
+    assert [p.p_holm for p in result.values()] == holm([p.p for p in result.values()])
 
 
 def test_only_samples_that_both_answered() -> None:
@@ -61,11 +61,11 @@ def test_tasks_taken_together_do_not_count_twice_in_the_correction() -> None:
         for variant in ("in", "rl", "mid")
         for i in range(9)
     ]
-    found = pairs([*RUN, *other], "in")
-    single = [pair for pair in found if not pair.task.startswith("all ")]
+    result = pairs([*RUN, *other], "in")
+    single = [pair for pair in result if not pair.task.startswith("all ")]
     assert len(single) == 4
     assert [pair.p_holm for pair in single] == holm([pair.p for pair in single])
-    pooled = [pair for pair in found if pair.task.startswith("all ")]
+    pooled = [pair for pair in result if pair.task.startswith("all ")]
     assert len(pooled) == 2
     assert all(isnan(pair.p_holm) for pair in pooled)
 

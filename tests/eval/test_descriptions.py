@@ -24,8 +24,8 @@ SUITE = suite(
 )  # fmt: skip
 
 
-def texts(found) -> list[str | None]:
-    return [sample.description for sample in found.tasks[0].samples]
+def texts(result) -> list[str | None]:
+    return [sample.description for sample in result.tasks[0].samples]
 
 
 def test_an_endpoint_is_asked_once_per_image_and_cached(tmp_path: Path) -> None:
@@ -33,17 +33,17 @@ def test_an_endpoint_is_asked_once_per_image_and_cached(tmp_path: Path) -> None:
     script = Script(lambda number, _: (200, {}, said(f"told {number}")))
     with serving(script):
         point = Endpoint(script.url, "m")
-        found = described(SUITE, cache, describer(point), model="m")
+        result = described(SUITE, cache, describer(point), model="m")
         again = described(SUITE, cache, describer(point), model="m")
         assert len(script.requests) == 2
         other = described(SUITE, cache, describer(point), model="another")
         assert len(script.requests) == 4  # another model's words are not taken for its own
-    assert found == again != other
-    a, b, c, d = texts(found)
+    assert result == again != other
+    a, b, c, d = texts(result)
     assert a == b != c
     assert d == "given"
     assert lacking(SUITE) == 3
-    assert lacking(found) == 0
+    assert lacking(result) == 0
     # When nobody is asked, the last one counts, whoever made it.
     assert texts(described(SUITE, cache)) == texts(other)
     image = script.requests[0][0]["messages"][0]["content"][0]
@@ -57,27 +57,27 @@ def test_a_file_goes_first_by_image_or_by_sample(tmp_path: Path) -> None:
         {"id": "c", "description": "by id"},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    known = read_descriptions(file)
-    found = described(SUITE, tmp_path / "cache.jsonl", known=known)
-    assert texts(found) == ["by image", "by image", "by id", "given"]
+    descriptions = read_descriptions(file)
+    result = described(SUITE, tmp_path / "cache.jsonl", existing=descriptions)
+    assert texts(result) == ["by image", "by image", "by id", "given"]
 
 
 def test_failures_leave_the_sample_without(tmp_path: Path) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     with serving(Script(lambda *_: (400, {}, {"error": "too large"}))) as script:
-        found = described(
+        result = described(
             SUITE, tmp_path / "c.jsonl", describer(Endpoint(script.url, "m")), model="m",
-            failed=told.append,
+            failed=lines.append,
         )  # fmt: skip
-    assert lacking(found) == 3
-    assert len(told) == 2
-    assert "too large" in told[0]
+    assert lacking(result) == 3
+    assert len(lines) == 2
+    assert "too large" in lines[0]
 
 
 def test_other_metrics_need_none(tmp_path: Path) -> None:
-    found = suite(Metric.VISION, question("a", RED))
-    assert lacking(found) == 0
-    assert described(found, tmp_path / "c.jsonl") == found
+    result = suite(Metric.VISION, question("a", RED))
+    assert lacking(result) == 0
+    assert described(result, tmp_path / "c.jsonl") == result
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An endpoint that fails in every way, and what is said about it."""
+"""An endpoint that fails in every way, and the messages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def endpoint(script: Script, **more) -> Endpoint:
 
 def test_what_is_sent_and_what_comes_back() -> None:
     with serving(Script(lambda *_: (200, {}, said("red", tokens=2)))) as script:
-        found = endpoint(script).complete(ASK, max_tokens=9, temperature=0.0)
-    assert found == Response("red", 2, truncated=False)
+        result = endpoint(script).complete(ASK, max_tokens=9, temperature=0.0)
+    assert result == Response("red", 2, truncated=False)
     ((body, headers),) = script.requests
     assert body["model"] == "m"
     assert (body["max_tokens"], body["temperature"]) == (9, 0.0)
@@ -53,10 +53,10 @@ def test_a_cut_off_answer_is_truncated_and_thinking_is_kept() -> None:
         said(None, reasoning="3+"),
     ]  # fmt: skip
     with serving(Script(lambda number, _: (200, {}, replies[number]))) as script:
-        found = [endpoint(script).complete(ASK) for _ in replies]
-    assert found[0].truncated
-    assert found[1].text == "<think>3+4</think>7"
-    assert found[2].text == "<think>3+"
+        results = [endpoint(script).complete(ASK) for _ in replies]
+    assert results[0].truncated
+    assert results[1].text == "<think>3+4</think>7"
+    assert results[2].text == "<think>3+"
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
@@ -80,21 +80,21 @@ def test_answers_that_are_none_are_tried_again(broken: str) -> None:
 
 def test_broken_connections_and_timeouts_become_failures() -> None:
     with serving(Script(lambda *_: (None, {}, ""))) as script:
-        found = endpoint(script, attempts=2).complete(ASK)
-    assert isinstance(found, Failure)
+        result = endpoint(script, attempts=2).complete(ASK)
+    assert isinstance(result, Failure)
     assert len(script.requests) == 2
     with serving(Script(lambda *_: (200, {}, said("7")), delay=1.0)) as script:
-        found = endpoint(script, attempts=2, timeout=0.2).complete(ASK)
-    assert found == Failure("no answer within 0.2 s")
+        result = endpoint(script, attempts=2, timeout=0.2).complete(ASK)
+    assert result == Failure("no answer within 0.2 s")
 
 
 def test_it_waits_as_long_as_the_server_asks(monkeypatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("eval.endpoint.time.sleep", waits.append)
     with serving(Script(lambda *_: (429, {"retry-after": "7"}, "{}"))) as script:
-        found = Endpoint(script.url, "m", attempts=4, pause=1).complete(ASK)
+        result = Endpoint(script.url, "m", attempts=4, pause=1).complete(ASK)
     assert waits == [7, 7, 7]
-    assert "429 Too Many Requests" in found.reason
+    assert "429 Too Many Requests" in result.reason
     waits.clear()
     with serving(Script(lambda *_: (503, {}, "{}"))) as script:
         Endpoint(script.url, "m", attempts=4, pause=1).complete(ASK)
@@ -103,17 +103,17 @@ def test_it_waits_as_long_as_the_server_asks(monkeypatch) -> None:
 
 def test_a_refused_question_is_missing_at_once() -> None:
     with serving(Script(lambda *_: (400, {}, {"error": "too many images"}))) as script:
-        found = endpoint(script).complete(ASK)
-    assert "400 Bad Request" in found.reason
-    assert "too many images" in found.reason
+        result = endpoint(script).complete(ASK)
+    assert "400 Bad Request" in result.reason
+    assert "too many images" in result.reason
     assert len(script.requests) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_or_model_ends_the_run(status: int) -> None:
     script = Script(lambda *_: (status, {}, {"error": "no"}))
-    told = f"model 'm': the server said {status}"
-    with serving(script), pytest.raises(ExecutionError, match=told):
+    text = f"model 'm': the server answered {status}"
+    with serving(script), pytest.raises(ExecutionError, match=text):
         endpoint(script).complete(ASK)
 
 
@@ -127,7 +127,7 @@ def test_no_server_ends_the_run_one_that_dies_does_not() -> None:
 
 
 def test_what_is_no_address_is_refused_before_a_question() -> None:
-    with pytest.raises(ExecutionError, match="'http://h:99999' is no address of a server"):
+    with pytest.raises(ExecutionError, match="'http://h:99999' is not a server address"):
         Endpoint("http://name:secret@h:99999", "m")
 
 
@@ -139,21 +139,21 @@ def test_no_key_is_sent_or_told_unasked(monkeypatch) -> None:
         return 500, {}, {"error": "your key sk-very-secret is no good", "echo": body}
 
     with serving(Script(reply)) as script:
-        found = endpoint(script, attempts=1, key_variable="MY_KEY").complete(ASK)
+        result = endpoint(script, attempts=1, key_variable="MY_KEY").complete(ASK)
         endpoint(script, attempts=1).complete(ASK)
     assert script.requests[0][1]["authorization"] == "Bearer sk-very-secret"
     assert script.requests[1][1]["authorization"] == "Bearer none"
-    assert "sk-very-secret" not in found.reason
+    assert "sk-very-secret" not in result.reason
     assert "sk-very-secret" not in repr(endpoint(script, key_variable="MY_KEY"))
-    with pytest.raises(ExecutionError, match="variable ABSENT is to hold the key"):
+    with pytest.raises(ExecutionError, match="variable ABSENT should hold the API key"):
         endpoint(script, key_variable="ABSENT").complete(ASK)
 
 
 def asked(count: int, generation: Generation | None = None):
     """Return questions, and the keys of their responses."""
-    found = suite(Metric.REASONING, *(question(f"q{i}") for i in range(count)))
-    each = list(questions([found], STYLES["plain"], generation or Generation()))
-    return each, [one.key("v", {}) for one in each]
+    result = suite(Metric.REASONING, *(question(f"q{i}") for i in range(count)))
+    item = list(questions([result], STYLES["plain"], generation or Generation()))
+    return item, [entry.key("v", {}) for entry in item]
 
 
 def test_many_are_under_way_at_once_and_never_more() -> None:
@@ -163,11 +163,11 @@ def test_many_are_under_way_at_once_and_never_more() -> None:
 
     script = Script(reply, delay=0.01)
     with serving(script):
-        found = {
+        result = {
             ask.sample.id: outcome.text
             for ask, outcome in ServerEngine(endpoint(script), 5).answer(*asked(23))
         }
-    assert found == {f"q{i}": f"Question q{i}?" for i in range(23)}
+    assert result == {f"q{i}": f"Question q{i}?" for i in range(23)}
     assert script.most == 5
 
 

@@ -34,16 +34,16 @@ HIGH, WIDE = 30, 48
 
 
 def photo(**more: Any) -> Image.Image:
-    """Return four fields of one colour each: no two corners alike, and JPEG keeps their middles."""
+    """Return four fields of one color each: all corners differ, and JPEG keeps their centers."""
     pixels = np.zeros((HIGH, WIDE, 3), np.uint8)
     pixels[:15, :24], pixels[:15, 24:] = (250, 20, 20), (20, 250, 20)
     pixels[15:, :24], pixels[15:, 24:] = (20, 20, 250), (200, 200, 200)
     return Image.fromarray(pixels)
 
 
-def file(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
+def file(image: Image.Image, kind: str = "PNG", **mode: Any) -> bytes:
     out = BytesIO()
-    image.save(out, kind, **how)
+    image.save(out, kind, **mode)
     return out.getvalue()
 
 
@@ -52,11 +52,11 @@ def turned(orientation: int, kind: str) -> tuple[bytes, np.ndarray]:
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = ImageOps.exif_transpose(Image.open(BytesIO(file(photo(), exif=exif))))
-    how = {"quality": 100, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
+    mode = {"quality": 100, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
     if kind == "WEBP":
-        how = {"lossless": True}
+        mode = {"lossless": True}
     exif[0x0112] = orientation
-    return file(photo(), kind, exif=exif, **how), np.asarray(upright.convert("RGB"))
+    return file(photo(), kind, exif=exif, **mode), np.asarray(upright.convert("RGB"))
 
 
 def deep(kind: str, dtype: Any, white: float) -> tuple[bytes, np.ndarray]:
@@ -88,8 +88,8 @@ def transparent(mode: str) -> tuple[bytes, np.ndarray]:
 
 def cmyk(kind: str) -> tuple[bytes, np.ndarray]:
     """As printers have it; in a JPEG the other way round, with Adobe's mark, as all tools do."""
-    how = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
-    data = file(photo().convert("CMYK"), kind, **how)
+    mode = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    data = file(photo().convert("CMYK"), kind, **mode)
     assert (b"Adobe" in data) == (kind == "JPEG")
     return data, np.asarray(photo())
 
@@ -97,8 +97,8 @@ def cmyk(kind: str) -> tuple[bytes, np.ndarray]:
 def animated(kind: str) -> tuple[bytes, np.ndarray]:
     """Return three frames, of which the first counts."""
     frames = [photo(), ImageOps.invert(photo()), Image.new("RGB", (WIDE, HIGH))]
-    how = {"lossless": True} if kind == "WEBP" else {}
-    data = file(frames[0], kind, save_all=True, append_images=frames[1:], **how)
+    mode = {"lossless": True} if kind == "WEBP" else {}
+    data = file(frames[0], kind, save_all=True, append_images=frames[1:], **mode)
     return data, np.asarray(photo())
 
 
@@ -150,12 +150,12 @@ KINDS: dict[str, Callable[[], tuple[bytes, np.ndarray]]] = {
     "profile": profiled,
 }  # fmt: skip
 LOSSY = 12
-"""How far a value of a JPEG or of 256 colours may be from what was meant, in the mean."""
+"""Return the allowed mean error of a JPEG or of 256 colors."""
 
 
-def close(found: Any, expected: np.ndarray) -> bool:
-    shown = np.asarray(found.convert("RGB"), int)
-    return shown.shape == expected.shape and np.abs(shown - expected).mean() < LOSSY / 4
+def close(value: Any, expected: np.ndarray) -> bool:
+    displayed = np.asarray(value.convert("RGB"), int)
+    return displayed.shape == expected.shape and np.abs(displayed - expected).mean() < LOSSY / 4
 
 
 def as_png_is(data: bytes, expected: np.ndarray, lossless: bool) -> None:
@@ -171,14 +171,14 @@ def test_every_engine_is_shown_the_right_pixels(kind: str, tmp_path: Path) -> No
     data, expected = KINDS[kind]()
     lossless = not any(word in kind for word in ("jpeg", "orientation", "MPO", "cmyk", "gif"))
     as_png_is(data, expected, lossless)
-    shown = load_image(data)
-    assert (shown.mode, shown.size) == ("RGB", read_header(data).size)
+    image = load_image(data)
+    assert (image.mode, image.size) == ("RGB", read_header(data).size)
     # Through a suite, as a user has it; the file's name says nothing.
     sample = suite_of(tmp_path, {"image.png": data})
     turns = messages(sample, Condition.IMAGE, PLAIN)
     (picture,) = [part for part in turns[0].parts if isinstance(part, Picture)]
     local = picture.open()
-    assert local.size == shown.size == picture.size
+    assert local.size == image.size == picture.size
     # A reader that knows nothing of all this: a server's, and the trainer's.
     sent = Image.open(BytesIO(b64decode(_data_url(picture).partition(",")[2])))
     assert sent.format in ("PNG", "JPEG")
@@ -190,7 +190,7 @@ def test_every_engine_is_shown_the_right_pixels(kind: str, tmp_path: Path) -> No
     assert isinstance(bare, Picture)
     for other in (local, sent.convert("RGB"), trained, bare.open(), Picture(data).open()):
         assert other.mode == "RGB"
-        np.testing.assert_array_equal(np.asarray(other), np.asarray(shown))
+        np.testing.assert_array_equal(np.asarray(other), np.asarray(image))
 
 
 def suite_of(folder: Path, files: dict[str, bytes], column: str = "image") -> Any:
@@ -212,7 +212,7 @@ def test_a_file_that_every_reader_shows_alike_stays_as_it_is(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", ["orientation 6", "16-bit png", "rgba", "transparent palette"])
 def test_other_pixels_are_another_question(kind: str, tmp_path: Path) -> None:
-    """What was answered when orientation and depth were ignored is not taken for an answer.
+    """Responses from before orientation and depth were handled are not reused.
 
     The sample is the file's, by which descriptions are found; what is asked is the pixels'.
     """
@@ -274,9 +274,9 @@ def test_what_cannot_be_shown_is_refused_by_name(kind: str, tmp_path: Path) -> N
     data, reason = REFUSED[kind]
     with pytest.raises(ExecutionError, match=reason) as raised:
         suite_of(tmp_path, {"good.png": PNG, "bad.png": data})
-    said = str(raised.value)
-    assert "rows.jsonl:2: 'image': 'bad.png'" in said
-    assert "\n" not in said
+    text = str(raised.value)
+    assert "rows.jsonl:2: 'image': 'bad.png'" in text
+    assert "\n" not in text
     with pytest.raises(ExecutionError, match="sample 'q' cannot be read: it"):
         messages(question("q", Picture(data)), Condition.BLANK, PLAIN) and messages(
             question("q", Picture(data)), Condition.IMAGE, PLAIN, 10
@@ -284,14 +284,14 @@ def test_what_cannot_be_shown_is_refused_by_name(kind: str, tmp_path: Path) -> N
 
 
 def test_large_images_are_no_attack() -> None:
-    """Where Pillow warns, and a test would fail, there is no word."""
+    """Images for which Pillow warns, so that a test would fail, get no message."""
     side = int(MOST_PIXELS**0.5) - 1
     assert read_header(huge(side, side)).size == (side, side)
 
 
 @given(data=st.data())
 def test_broken_files_are_right_or_refused(data: Any) -> None:
-    """Bytes changed, cut and put in anywhere: never another error than the refusal."""
+    """Bytes changed, cut and inserted anywhere: never another error than the refusal."""
     whole = data.draw(st.sampled_from(SEEDS))
     place = data.draw(st.integers(0, len(whole)))
     end = data.draw(st.sampled_from([place, place + 1, place + 4, place + 200, len(whole)]))

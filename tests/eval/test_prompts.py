@@ -1,4 +1,4 @@
-"""What a model is shown."""
+"""The messages that a model gets."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def test_the_image_stands_before_the_text() -> None:
 
 
 def test_blank_is_black_and_of_the_same_size() -> None:
-    shown, text = parts(question("q", BLUE), Condition.BLANK)
+    displayed, text = parts(question("q", BLUE), Condition.BLANK)
     assert text == "Question q?"
-    assert shown.open().size == (84, 56)
-    assert np.asarray(shown.open()).max() == 0
+    assert displayed.open().size == (84, 56)
+    assert np.asarray(displayed.open()).max() == 0
 
 
 def test_a_description_stands_before_the_question() -> None:
-    shown, text = parts(question("q", RED, description="all red"), Condition.DESCRIBED)
-    assert np.asarray(shown.open()).max() == 0
+    displayed, text = parts(question("q", RED, description="all red"), Condition.DESCRIBED)
+    assert np.asarray(displayed.open()).max() == 0
     assert text.index("all red") < text.index("Question q?")
     with pytest.raises(ValueError, match="no description"):
         parts(question("q", RED), Condition.DESCRIBED)
@@ -87,14 +87,14 @@ def test_the_template_decides_the_form_and_nothing_else() -> None:
 
 
 def test_what_each_metric_asks() -> None:
-    seen, said = question("q", RED), question("q")
-    assert conditions_of(Metric.VISION, seen) == (Condition.IMAGE, Condition.BLANK)
-    assert conditions_of(Metric.ALIGNMENT, seen) == (Condition.IMAGE, Condition.DESCRIBED)
-    assert conditions_of(Metric.REASONING, seen) == (Condition.TEXT,)
-    assert conditions_of(Metric.ACCURACY, seen) == (Condition.IMAGE,)
-    assert conditions_of(Metric.ACCURACY, said) == (Condition.TEXT,)
+    calls, output = question("q", RED), question("q")
+    assert conditions_of(Metric.VISION, calls) == (Condition.IMAGE, Condition.BLANK)
+    assert conditions_of(Metric.ALIGNMENT, calls) == (Condition.IMAGE, Condition.DESCRIBED)
+    assert conditions_of(Metric.REASONING, calls) == (Condition.TEXT,)
+    assert conditions_of(Metric.ACCURACY, calls) == (Condition.IMAGE,)
+    assert conditions_of(Metric.ACCURACY, output) == (Condition.TEXT,)
     with pytest.raises(ValueError, match="needs an image"):
-        conditions_of(Metric.VISION, said)
+        conditions_of(Metric.VISION, output)
 
 
 def test_transparent_images_are_white_below() -> None:

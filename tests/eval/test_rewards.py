@@ -1,4 +1,4 @@
-"""What responses are worth."""
+"""Rewards of responses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SAMPLE = Sample("1", "sums", "1+1=?", "2", AnswerKind.EXACT)
 
 
 def worth(name: str, text: str = "", **more: object) -> float:
-    known = {"tokens": 10, "limit": 100, "chance": 0.2, "form": "answer-tag"} | more
-    return REWARDS[name](Rewarded(SAMPLE, text, **known))  # type: ignore[arg-type]
+    known_names = {"tokens": 10, "limit": 100, "chance": 0.2, "form": "answer-tag"} | more
+    return REWARDS[name](Rewarded(SAMPLE, text, **known_names))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,13 @@ def test_the_papers_prompts_to_the_letter(name: str) -> None:
     assert digest(style.system) == PAPER[name]
     assert digest(style.prefix) == "75089c1845e77ad2"
     assert style.form in FORMS
-    shown = messages(replace(question("q", RED), description="Red."), Condition.DESCRIBED, style)
-    assert [turn.role for turn in shown] == (["system"] if style.system else []) + ["user"]
-    _, text = shown[-1].parts
-    asked = question("q").prompt
-    assert text == f"{style.prefix}Image Description:\nRed.\n\nQuestion:\n{asked}"
+    displayed = messages(
+        replace(question("q", RED), description="Red."), Condition.DESCRIBED, style
+    )
+    assert [turn.role for turn in displayed] == (["system"] if style.system else []) + ["user"]
+    _, text = displayed[-1].parts
+    prompt = question("q").prompt
+    assert text == f"{style.prefix}Image Description:\nRed.\n\nQuestion:\n{prompt}"
 
 
 def test_prefix_and_suffix_stand_around_the_question(tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_a_file_is_a_style(tmp_path: Path) -> None:
         ("prefix: 3\n", r"1:9: prefix: expected text, found 3"),
         ("form: box\n", r"1:7: form: unknown value 'box'. Did you mean 'boxed'"),
         ("name: a b\nsystem: x\n", r"1:7: name: expected letters"),
-        ("system: x\nname: plain\n", r"2:7: name: 'plain' is a style that exists, .*another name"),
+        ("system: x\nname: plain\n", r"2:7: name: 'plain' is an existing style, .*another name"),
         ("[a]\n", r"expected a mapping, found a list"),
         ('system: "a\\u0007"\n', r"1:10: system: expected text, found the character U\+0007"),
         ('system: "\\ud800"\n', r"1:10: system: expected text, found the character U\+D800"),
@@ -97,7 +99,7 @@ def test_names_and_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot read .*absent\.yaml"):
         read_style("absent.yaml", tmp_path)
     (tmp_path / "think-answer.yaml").write_text("system: x\n")
-    with pytest.raises(RecipeError, match="'think-answer' is a style that exists"):
+    with pytest.raises(RecipeError, match="'think-answer' is an existing style"):
         read_style("think-answer.yaml", tmp_path)
 
 
@@ -109,10 +111,10 @@ def test_another_style_of_one_name_is_asked_anew_and_stands_in_the_header(tmp_pa
     for prefix in ("A: ", "B: ", "A: "):
         style = Style("mine", "", "any", prefix)
         settings = EvalSettings(style=style, device="cpu", threads=1)
-        asked = ask_variants(variants, suites, settings, tmp_path)
-        score(asked, suites, settings, tmp_path, Comparison())
+        selected = ask_variants(variants, suites, settings, tmp_path)
+        score(selected, suites, settings, tmp_path, Comparison())
         header = json.loads((tmp_path / "run.json").read_text())
-        answered.append(asked[0].timing.answered)
+        answered.append(selected[0].timing.answered)
         prompts.append((header["style"], header["prompt"]["prefix"]))
     assert answered == [2, 2, 0]  # the first again: its responses are there
     assert prompts == [("mine", "A: "), ("mine", "B: "), ("mine", "A: ")]

@@ -26,12 +26,12 @@ def recipe_text(models: Mapping[str, Path], steps: str, base: str = "in", rest: 
     return f"name: test\nmodels:\n{named}base: {base}\n{rest}\nsteps:\n{steps}\n"
 
 
-def merge(text: str, out: Path, **how: Any) -> tuple[Plan, Ledger]:
+def merge(text: str, out: Path, **mode: Any) -> tuple[Plan, Ledger]:
     """Plan and execute a recipe's text."""
     recipe = parse_recipe(text)
     with opened(recipe) as models:
         plan = make_plan(recipe, models)
-        return plan, execute(plan, models, out, **how)
+        return plan, execute(plan, models, out, **mode)
 
 
 def plan_of(text: str) -> Plan:
@@ -43,9 +43,9 @@ def plan_of(text: str) -> Plan:
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a checkpoint, read by safetensors."""
-    found = {}
+    result = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - not a mapping
-                found[name] = opened.get_tensor(name)
-    return found
+                result[name] = opened.get_tensor(name)
+    return result

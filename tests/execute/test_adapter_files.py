@@ -19,7 +19,7 @@ STEPS = "steps:\n  - interpolate: language[:]\n    from: rl\n    t: 0.5\n"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def adapter_models(tmp_path_factory):
     """Make a base, another model and an adapter of the base, with weights and config alone."""
     root = tmp_path_factory.mktemp("made")
     base = save_tiny("qwen2_5_vl", root / "base", tie_word_embeddings=False)
@@ -30,8 +30,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def models(made, tmp_path):
-    for folder in made.iterdir():
+def models(adapter_models, tmp_path):
+    for folder in adapter_models.iterdir():
         shutil.copytree(folder, tmp_path / folder.name)
     (tmp_path / "base" / "generation_config.json").unlink(missing_ok=True)
     (tmp_path / "adapter" / "README.md").unlink(missing_ok=True)
@@ -58,7 +58,7 @@ EXTRA = "additional_chat_templates/tools.jinja"
 
 
 @pytest.mark.parametrize(
-    ("base", "adapter", "left"),
+    ("base", "adapter", "omitted"),
     [
         (V4, (), V4),
         (V4, V5, ()),
@@ -79,15 +79,15 @@ EXTRA = "additional_chat_templates/tools.jinja"
     ],
     ids=str,
 )
-def test_a_set_of_files_comes_whole_from_one_folder(base, adapter, left, models):
+def test_a_set_of_files_comes_whole_from_one_folder(base, adapter, omitted, models):
     config = (models / "base" / "config.json").read_text()
     put(models / "base", *base, config=config)
     put(models / "adapter", *adapter)
     files = companions(plan_of(recipe(models)))
     sources = {name: source for name, (_, source) in files.items() if source}
-    assert {name for name, source in sources.items() if source == "in"} == {*left, "config.json"}
-    own = {name for name, source in sources.items() if source == "in (adapter)"}
-    assert own == set(adapter) - {"LICENSE", "config.json", "README.md", "training_args.bin"} - {
+    assert {name for name, source in sources.items() if source == "in"} == {*omitted, "config.json"}
+    local = {name for name, source in sources.items() if source == "in (adapter)"}
+    assert local == set(adapter) - {"LICENSE", "config.json", "README.md", "training_args.bin"} - {
         "trainer_state.json"
     }
 
@@ -105,10 +105,12 @@ def tokenizer(folder, *added, template=None):
     from transformers import PreTrainedTokenizerFast
 
     words = WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]")
-    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="[UNK]")
-    made.add_tokens(list(added))
-    made.chat_template = template
-    made.save_pretrained(folder)
+    pre_trained_tokenizer_fast = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(words), unk_token="[UNK]"
+    )
+    pre_trained_tokenizer_fast.add_tokens(list(added))
+    pre_trained_tokenizer_fast.chat_template = template
+    pre_trained_tokenizer_fast.save_pretrained(folder)
 
 
 def test_the_output_speaks_as_the_adapter_was_trained(models):
@@ -117,9 +119,11 @@ def test_the_output_speaks_as_the_adapter_was_trained(models):
     tokenizer(models / "base", template="BASE")
     tokenizer(models / "adapter", "<think>", template="TRAINED")
     _, ledger = merge(recipe(models), models / "out", workers=1)
-    made = AutoTokenizer.from_pretrained(models / "out")
-    assert made.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False) == "TRAINED"
-    assert made.convert_tokens_to_ids("<think>") == 3
+    output = AutoTokenizer.from_pretrained(models / "out")
+    assert (
+        output.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False) == "TRAINED"
+    )
+    assert output.convert_tokens_to_ids("<think>") == 3
     sources = {entry.name: entry.source for entry in ledger.files}
     assert sources["tokenizer.json"] == sources["chat_template.jinja"] == "in (adapter)"
     assert sources["config.json"] == "in"

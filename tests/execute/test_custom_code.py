@@ -1,4 +1,4 @@
-"""Checkpoints with Python code of their own: copied, hashed, told, and never run by us."""
+"""Checkpoints with custom Python code: copied, hashed, reported, and never run."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def give_code(folder: Path, code: Mapping[str, str] = CODE, model_type: str = "o
 @pytest.fixture
 def models(pair, tmp_path) -> dict[str, Path]:
     """Make IN and RL of a type that transformers does not have."""
-    found = {n: shutil.copytree(pair("llama")[n], tmp_path / n) for n in ("in", "rl")}
-    for folder in found.values():
+    result = {n: shutil.copytree(pair("llama")[n], tmp_path / n) for n in ("in", "rl")}
+    for folder in result.values():
         give_code(folder)
-    return found
+    return result
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ def test_changed_code_is_a_fault(models, tmp_path):
     (tmp_path / "out" / "blocks.py").write_text("import os")
     (tmp_path / "out" / "other.py").write_text("import os")
     for inputs in (True, False):
-        found = {fault.where for fault in verify(tmp_path / "out", inputs=inputs).faults}
-        assert found == {"blocks.py", "other.py"}
+        result = {fault.where for fault in verify(tmp_path / "out", inputs=inputs).faults}
+        assert result == {"blocks.py", "other.py"}
 
 
 def test_every_command_that_would_run_it_refuses(models, tmp_path, ran, surgery):
@@ -136,9 +136,7 @@ def test_every_command_that_would_run_it_refuses(models, tmp_path, ran, surgery)
     done = surgery("merge", tmp_path / "recipe.yaml", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     words = " ".join(done.stderr.split())
-    assert (
-        "names Python code of its own (blocks.py, configuration_own.py, modeling_own.py)" in words
-    )
+    assert "names custom Python code (blocks.py, configuration_own.py, modeling_own.py)" in words
     for command in (
         ("eval", tmp_path / "out", "--suite", "specimen", "--out", tmp_path / "run"),
         ("publish", tmp_path / "out", "me/out", "--dry-run", "--license", "mit"),
@@ -160,7 +158,7 @@ def test_a_type_that_transformers_has_needs_no_code(pair, tmp_path, ran):
 
 
 @pytest.mark.parametrize(
-    ("config", "files", "found"),
+    ("config", "files", "code_files"),
     [
         (
             {"auto_map": {"AutoModel": "org/name--modeling.Own"}},
@@ -210,22 +208,22 @@ def test_a_type_that_transformers_has_needs_no_code(pair, tmp_path, ran):
         ),
     ],
 )
-def test_code_is_found_as_loaders_find_it(tmp_path, config, files, found):
+def test_code_is_found_as_loaders_find_it(tmp_path, config, files, code_files):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "processor_config.json").write_text(json.dumps(config))
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    wanted = CustomCode(*map(tuple, found))
-    assert find_code(folder, ["processor_config.json", "absent_config.json"]) == wanted
+    custom_code = CustomCode(*map(tuple, code_files))
+    assert find_code(folder, ["processor_config.json", "absent_config.json"]) == custom_code
 
 
 def test_code_that_leads_out_of_the_folder_is_refused(models, tmp_path):
     (tmp_path / "outside.py").write_text("secret = 1")
     (models["in"] / "blocks.py").unlink()
     (models["in"] / "blocks.py").symlink_to(tmp_path / "outside.py")
-    with pytest.raises(CheckpointError, match="leads out of its folder"):
+    with pytest.raises(CheckpointError, match="points outside its folder"):
         merge(recipe_text(models, MOVE), tmp_path / "out")
 
 

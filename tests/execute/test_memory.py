@@ -57,28 +57,28 @@ def measured(steps, models, tmp_path):
 
 
 def test_transplant_is_small_and_without_torch(models, tmp_path):
-    found = measured("  - transplant: language[1]\n    from: rl", models, tmp_path)
-    assert found["peak"] <= found["projected"] < 250e6
-    assert not found["torch"]
+    result = measured("  - transplant: language[1]\n    from: rl", models, tmp_path)
+    assert result["peak"] <= result["projected"] < 250e6
+    assert not result["torch"]
 
 
 @pytest.mark.parametrize("method", ["linear", "slerp"])
 def test_interpolation_is_bounded(models, tmp_path, method):
     steps = f"  - interpolate: '*'\n    from: rl\n    method: {method}\n    t: 0.3"
-    found = measured(steps, models, tmp_path)
-    assert found["peak"] <= found["projected"] < 800e6
+    result = measured(steps, models, tmp_path)
+    assert result["peak"] <= result["projected"] < 800e6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_is_bounded(models, tmp_path, name):
-    found = measured(merge_step(name), models, tmp_path)
-    assert found["peak"] <= found["projected"]
+    result = measured(merge_step(name), models, tmp_path)
+    assert result["peak"] <= result["projected"]
 
 
 @pytest.mark.slow
 def test_ram_of_many_models_is_bounded(models, tmp_path):
     several = {**models, **{f"x{i}": models["rl"] for i in range(3)}}
     step = "  - merge: language[:].mlp\n    method: ramplus_tl\n    models: [rl, base, x0, x1, x2]"
-    found = measured(step, several, tmp_path)
-    assert found["peak"] <= found["projected"]
+    result = measured(step, several, tmp_path)
+    assert result["peak"] <= result["projected"]

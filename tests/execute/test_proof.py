@@ -47,13 +47,13 @@ def several(merges, tmp_path) -> Path:
     return shutil.copytree(merges["several"], tmp_path / "several")
 
 
-def faults(folder: Path, **how: Any) -> set[str]:
-    return {fault.where for fault in verify(folder, **how).faults}
+def faults(folder: Path, **mode: Any) -> set[str]:
+    return {fault.where for fault in verify(folder, **mode).faults}
 
 
-def found_always(folder: Path, *where: str) -> None:
+def found_always(folder: Path, *location: str) -> None:
     """Check that verifying, with the inputs and without, finds these and no other faults."""
-    assert faults(folder) == faults(folder, inputs=False) == set(where)
+    assert faults(folder) == faults(folder, inputs=False) == set(location)
 
 
 def edit_ledger(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -72,7 +72,7 @@ def hash_again(folder: Path, name: str) -> None:
 
 
 def set_header(path: Path, change: Callable[[dict[str, Any]], object], pad: int = 0) -> None:
-    """Write a header anew over the same tensors."""
+    """Rewrite a header over the same tensors."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])

@@ -1,4 +1,4 @@
-"""Merges of models on the Hub by ranges are what they are from folders, and cost what was said."""
+"""Merges of models on the Hub by ranges: equal to merges of folders, at the stated cost."""
 
 from __future__ import annotations
 
@@ -110,42 +110,42 @@ def publish(hub: Hub, folders: dict[str, Path]) -> dict[str, Any]:
 
 
 def ranged(
-    text: str, out: Path, way: Remote = Remote.RANGES, **how: Any
+    text: str, out: Path, way: Remote = Remote.RANGES, **mode: Any
 ) -> tuple[dict[str, Fetch], int]:
-    """Merge with models by range; what was told before, and how many bytes were fetched."""
+    """Merge with models by range; return the stated cost and the number of fetched bytes."""
     recipe = parse_recipe(text)
     with opened(recipe, way) as checkpoints:
         plan = make_plan(recipe, checkpoints)
-        told = fetches(plan, checkpoints)
-        execute(plan, checkpoints, out, workers=2, **how)
-        return told, sum(checkpoint.fetched for checkpoint in checkpoints.values())
+        messages = fetches(plan, checkpoints)
+        execute(plan, checkpoints, out, workers=2, **mode)
+        return messages, sum(checkpoint.fetched for checkpoint in checkpoints.values())
 
 
 def content(folder: Path) -> dict[str, bytes]:
     """All of a merged folder but what names its models."""
-    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    assert {"surgery.json", "README.md"} <= found.keys()
-    return {n: data for n, data in found.items() if n not in ("surgery.json", "README.md")}
+    result = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert {"surgery.json", "README.md"} <= result.keys()
+    return {n: data for n, data in result.items() if n not in ("surgery.json", "README.md")}
 
 
-def same(made: Path, wanted: Path) -> None:
-    assert content(made) == content(wanted)
-    left, right = read_ledger(made), read_ledger(wanted)
-    assert left.tensors == right.tensors
-    assert [(f.name, f.sha256) for f in left.files if f.name != "README.md"] == [
+def same(path: Path, expected: Path) -> None:
+    assert content(path) == content(expected)
+    ledger, right = read_ledger(path), read_ledger(expected)
+    assert ledger.tensors == right.tensors
+    assert [(f.name, f.sha256) for f in ledger.files if f.name != "README.md"] == [
         (f.name, f.sha256) for f in right.files if f.name != "README.md"
     ]
 
 
 def sent(hub: Hub, repo: str = "") -> int:
-    found = {name: n for name, n in hub.sent.items() if name.startswith(repo)}
-    return sum(n for name, n in found.items() if "model" in name and name.endswith("tensors"))
+    result = {name: n for name, n in hub.sent.items() if name.startswith(repo)}
+    return sum(n for name, n in result.items() if "model" in name and name.endswith("tensors"))
 
 
-def cost(told: dict[str, Fetch]) -> int:
+def cost(messages: dict[str, Fetch]) -> int:
     return sum(
-        each.headers + (each.ranges if each.way is Remote.RANGES else each.whole)
-        for each in told.values()
+        item.headers + (item.ranges if item.way is Remote.RANGES else item.whole)
+        for item in messages.values()
     )
 
 
@@ -168,15 +168,15 @@ def test_by_range_is_byte_for_byte_what_it_is_from_folders(
     steps, rest = STEPS[kind]
     merge(recipe_text(folders, steps, rest=rest), tmp_path / "wanted")
     names = publish(hub, folders)
-    told, fetched = ranged(recipe_text(names, steps, rest=rest), tmp_path / "made")
+    text, fetched = ranged(recipe_text(names, steps, rest=rest), tmp_path / "made")
     same(tmp_path / "made", tmp_path / "wanted")
-    headers = 0 if "base" in told else unused_headers(folders["base"])
-    assert sent(hub) == fetched == cost(told) + headers
+    headers = 0 if "base" in text else unused_headers(folders["base"])
+    assert sent(hub) == fetched == cost(text) + headers
     assert hub.unknown == []
 
 
 def unused_headers(folder: Path) -> int:
-    """What a model costs of which nothing is read."""
+    """The cost of a model of which nothing is read."""
     files = [path.read_bytes() for path in folder.glob("*.safetensors")]
     return sum(max(FIRST, 8 + int.from_bytes(data[:8], "little")) for data in files)
 
@@ -188,14 +188,14 @@ def test_an_adapter_on_a_base_on_the_hub(
     adapter = train(base, tmp_path / "lora", target_modules=["q_proj", "down_proj"], use_dora=True)
     shutil.rmtree(adapter / "merged")
     steps = "  - transplant: language[1:3]\n    from: tuned"
-    here = {"in": base, "tuned": f"{{base: {base}, adapter: {adapter}}}"}
-    merge(recipe_text(here, steps), tmp_path / "wanted")  # type: ignore[arg-type]
+    local = {"in": base, "tuned": f"{{base: {base}, adapter: {adapter}}}"}
+    merge(recipe_text(local, steps), tmp_path / "wanted")  # type: ignore[arg-type]
     publish(hub, {"base": base, "lora": adapter})
-    there = {"in": "org/base", "tuned": "{base: org/base, adapter: org/lora}"}
-    told, fetched = ranged(recipe_text(there, steps), tmp_path / "made")  # type: ignore[arg-type]
+    entries = {"in": "org/base", "tuned": "{base: org/base, adapter: org/lora}"}
+    text, fetched = ranged(recipe_text(entries, steps), tmp_path / "made")  # type: ignore[arg-type]
     same(tmp_path / "made", tmp_path / "wanted")
     shards = sum(n for name, n in hub.sent.items() if name.startswith("org/base/model-"))
-    assert shards == fetched == cost(told)
+    assert shards == fetched == cost(text)
     assert verify(tmp_path / "made", remote=Remote.RANGES).ok
 
 
@@ -205,8 +205,8 @@ def test_auto_takes_ranges_where_little_is_needed_and_all_where_most_is(
     folders = models()
     merge(recipe_text(folders, TRANSPLANT), tmp_path / "wanted")
     text = recipe_text(publish(hub, folders), TRANSPLANT)
-    told, _ = ranged(text, tmp_path / "made", Remote.AUTO)
-    assert {name: each.way for name, each in told.items()} == {
+    messages, _ = ranged(text, tmp_path / "made", Remote.AUTO)
+    assert {name: item.way for name, item in messages.items()} == {
         "in": Remote.CACHE,
         "rl": Remote.RANGES,
     }
@@ -214,28 +214,28 @@ def test_auto_takes_ranges_where_little_is_needed_and_all_where_most_is(
     whole = (folders["in"] / "model.safetensors").stat().st_size
     assert (
         hub.sent["org/in/model.safetensors"]
-        == told["in"].headers + whole
-        == cost({"in": told["in"]})
+        == messages["in"].headers + whole
+        == cost({"in": messages["in"]})
     )
-    assert hub.sent["org/rl/model.safetensors"] == told["rl"].headers + told["rl"].ranges
-    assert told["rl"].ranges < whole / 2
+    assert hub.sent["org/rl/model.safetensors"] == messages["rl"].headers + messages["rl"].ranges
+    assert messages["rl"].ranges < whole / 2
     # What is in the cache is read from there, and not asked for again; nor are ranges.
     hub.forget()
-    told, fetched = ranged(text, tmp_path / "again", Remote.RANGES)
-    assert (told, fetched, sent(hub)) == ({}, 0, 0)
-    assert not [asked for asked in hub.asked if "/cdn/" in asked]
+    messages, fetched = ranged(text, tmp_path / "again", Remote.RANGES)
+    assert (messages, fetched, sent(hub)) == ({}, 0, 0)
+    assert not [selected for selected in hub.requests if "/cdn/" in selected]
     same(tmp_path / "again", tmp_path / "wanted")
 
 
 def test_whole_when_told(hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path) -> None:
     folders = models(True)
     merge(recipe_text(folders, TRANSPLANT), tmp_path / "wanted")
-    told, _ = ranged(
+    text, _ = ranged(
         recipe_text(publish(hub, folders), TRANSPLANT), tmp_path / "made", Remote.CACHE
     )
-    assert {each.way for each in told.values()} == {Remote.CACHE}
+    assert {item.way for item in text.values()} == {Remote.CACHE}
     same(tmp_path / "made", tmp_path / "wanted")
-    assert sent(hub) == cost(told) + unused_headers(folders["base"])
+    assert sent(hub) == cost(text) + unused_headers(folders["base"])
     with open_checkpoint("org/rl", Remote.RANGES) as cached:
         assert cached.fetched == 0
         assert cached.fetch_cost(list(cached.info.tensors)) is None
@@ -252,16 +252,16 @@ def test_the_command_line_tells_and_does_the_same(
     done = surgery("plan", "r.yaml", "--json", "--remote", "ranges")
     assert (done.returncode, done.stderr) == (0, "")
     record = json.loads(done.stdout)["fetch"]
-    assert {each["way"] for each in record.values()} == {"ranges"}
+    assert {item["way"] for item in record.values()} == {"ranges"}
     headers = sent(hub)
-    assert headers == sum(each["headers"] for each in record.values())
+    assert headers == sum(item["headers"] for item in record.values())
     hub.forget()
     assert "by range in" in surgery("plan", "r.yaml", "--remote", "ranges").stdout
     assert sent(hub) == 0  # headers are here
     done = surgery("merge", "r.yaml", "made", "--json", "--remote", "ranges")
     assert done.returncode == 0
     summary = json.loads(done.stdout)
-    assert sent(hub) == sum(each["ranges"] for each in record.values())
+    assert sent(hub) == sum(item["ranges"] for item in record.values())
     assert summary["fetched_bytes"] == sent(hub)
     assert {n: e["ranges"] for n, e in summary["fetch"].items()} == {
         n: e["ranges"] for n, e in record.items()
@@ -276,16 +276,16 @@ def test_verify_fetches_what_it_reads_and_no_more(
     hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path
 ) -> None:
     text = recipe_text(publish(hub, models(True)), MIX.format("slerp"))
-    told, _ = ranged(text, tmp_path / "made")
+    messages, _ = ranged(text, tmp_path / "made")
     once = sent(hub)
     hub.forget()
     assert verify(tmp_path / "made", remote=Remote.RANGES).ok
     assert sent(hub) == 0
     shutil.rmtree(tmp_path / "assets")
-    found = verify(tmp_path / "made", remote=Remote.RANGES)
-    assert found.ok
-    assert found.recomputed > 0
-    assert sent(hub) == once == cost(told) + unused_headers(models(True)["base"])
+    verification = verify(tmp_path / "made", remote=Remote.RANGES)
+    assert verification.ok
+    assert verification.recomputed > 0
+    assert sent(hub) == once == cost(messages) + unused_headers(models(True)["base"])
 
 
 def study(references: dict[str, Any], out: Path | None = None, **options: Any) -> RunTables:
@@ -301,14 +301,14 @@ def test_stats_of_a_selection(
     hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path
 ) -> None:
     folders = {name: models(True)[name] for name in ("in", "rl")}
-    how = {"selector": parse_selector("language[1]"), "spectrum": SpectrumKind.TOP}
-    here = study(folders, **how)
+    mode = {"selector": parse_selector("language[1]"), "spectrum": SpectrumKind.TOP}
+    local = study(folders, **mode)
     names = publish(hub, folders)
     hub.fail("GET /cdn/", times=None, delay=0.02)  # numbers do not come before the bytes
-    there = study(names, **how)
-    pd.testing.assert_frame_equal(here.tensors, there.tensors)
-    pd.testing.assert_frame_equal(here.layers, there.layers)
-    read = int(here.tensors.numel.sum()) * 2 * 2 if "numel" in here.tensors else 0
+    entries = study(names, **mode)
+    pd.testing.assert_frame_equal(local.tensors, entries.tensors)
+    pd.testing.assert_frame_equal(local.layers, entries.layers)
+    read = int(local.tensors.numel.sum()) * 2 * 2 if "numel" in local.tensors else 0
     headers = sum(unused_headers(folder) for folder in folders.values())
     whole = sum(p.stat().st_size for f in folders.values() for p in f.glob("*.safetensors"))
     assert read <= sent(hub) <= headers + max(read, whole // 3)
@@ -318,18 +318,18 @@ def test_stats_that_broke_off_go_on(
     hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path
 ) -> None:
     folders = {name: models(True)[name] for name in ("in", "rl")}
-    how = {"spectrum": SpectrumKind.NONE, "workers": 2}
-    here = study(folders, **how)
+    mode = {"spectrum": SpectrumKind.NONE, "workers": 2}
+    local = study(folders, **mode)
     names = publish(hub, folders)
     broken = hub.fail("GET /cdn/models/org/rl/", times=None, after_bytes=25_000, status=403)
     with pytest.raises(CheckpointError, match="status 403"):
-        study(names, tmp_path / "out", **how)
+        study(names, tmp_path / "out", **mode)
     broken.times = 0
     first = sent(hub)
     whole = sum(p.stat().st_size for f in folders.values() for p in f.glob("*.safetensors"))
     assert 0 < first < whole
-    there = study(names, tmp_path / "out", **how)
-    pd.testing.assert_frame_equal(here.tensors, there.tensors)
+    entries = study(names, tmp_path / "out", **mode)
+    pd.testing.assert_frame_equal(local.tensors, entries.tensors)
     assert sent(hub) <= whole + 8 * PIECE
 
 
@@ -344,9 +344,9 @@ main()
 
 
 def environment(hub: Hub, folder: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    stored = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
     return {
-        **kept,
+        **stored,
         "PYTHONPATH": str(ROOT),
         "HF_ENDPOINT": hub.endpoint,
         "HF_TOKEN": TOKEN,
@@ -372,8 +372,8 @@ def merging(hub: Hub, folder: Path, out: str = "made") -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
-    told = "".join(process.communicate(timeout=PATIENCE))
-    return process.returncode, told
+    text = "".join(process.communicate(timeout=PATIENCE))
+    return process.returncode, text
 
 
 @pytest.fixture
@@ -386,9 +386,9 @@ def ready(hub: Hub, models: Callable[..., dict[str, Path]], tmp_path: Path) -> i
     return read + sum(unused_headers(folder) for folder in folders.values())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=str)
+@pytest.mark.parametrize("trouble_kind", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=str)
 def test_interrupted_anywhere_it_goes_on(
-    how: signal.Signals, hub: Hub, ready: int, tmp_path: Path
+    trouble_kind: signal.Signals, hub: Hub, ready: int, tmp_path: Path
 ) -> None:
     draw = random.Random()
     drip = hub.fail("GET /cdn/", times=None, drip=(1024, 0.01))
@@ -396,10 +396,10 @@ def test_interrupted_anywhere_it_goes_on(
     for point in points:
         process = merging(hub, tmp_path)
         until(lambda point=point: sent(hub) >= point, process)
-        process.send_signal(how)
-        code, told = finished(process)
-        assert code in (-how, 128 + how), (code, told)
-        assert "Traceback" not in told
+        process.send_signal(trouble_kind)
+        code, text = finished(process)
+        assert code in (-trouble_kind, 128 + trouble_kind), (code, text)
+        assert "Traceback" not in text
         assert not (tmp_path / "made").exists()
         settled()
     drip.times = 0
@@ -424,12 +424,14 @@ def test_two_commands_at_once(hub: Hub, ready: int, tmp_path: Path) -> None:
     assert sent(hub) == 0
 
 
-@pytest.mark.parametrize("how", ["reset_after", "short", "status"])
-def test_trouble_on_the_way_changes_nothing(how: str, hub: Hub, ready: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trouble_kind", ["reset_after", "short", "status"])
+def test_trouble_on_the_way_changes_nothing(
+    trouble_kind: str, hub: Hub, ready: int, tmp_path: Path
+) -> None:
     draw = random.Random()
-    for _ in range(5 if how == "status" else 20):  # six in a row would be one too many
-        value = 503 if how == "status" else draw.randrange(PIECE)
-        hub.fail("GET /cdn/", skip=draw.randrange(6), **{how: value})
+    for _ in range(5 if trouble_kind == "status" else 20):  # six in a row would be one too many
+        value = 503 if trouble_kind == "status" else draw.randrange(PIECE)
+        hub.fail("GET /cdn/", skip=draw.randrange(6), **{trouble_kind: value})
     text = (tmp_path / "r.yaml").read_text()
     _, fetched = ranged(text, tmp_path / "made")
     same(tmp_path / "made", tmp_path / "wanted")
@@ -442,10 +444,10 @@ def test_a_hub_that_goes_away_is_told_and_leaves_nothing(
 ) -> None:
     broken = hub.fail("GET /cdn/", times=None, after_bytes=20_000, status=500)
     text = (tmp_path / "r.yaml").read_text()
-    with pytest.raises(CheckpointError, match=r"status 500 6 times in a row .* is kept"):
+    with pytest.raises(CheckpointError, match=r"status 500 6 times in a row .* stay cached"):
         ranged(text, tmp_path / "made")
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["assets", "cache", "wanted"]
-    assert not [each for each in threads() if each.name.startswith("surgery")]
+    assert not [thread for thread in threads() if thread.name.startswith("surgery")]
     broken.times = 0
     ranged(text, tmp_path / "made")
     same(tmp_path / "made", tmp_path / "wanted")
@@ -453,17 +455,17 @@ def test_a_hub_that_goes_away_is_told_and_leaves_nothing(
 
 
 def test_interrupted_while_it_waits_it_ends_soon(hub: Hub, ready: int, tmp_path: Path) -> None:
-    """Ctrl-C does not wait for bytes that are slow to come, and that nobody wants any more."""
+    """Ctrl-C does not wait for slow bytes that are no longer needed."""
     slow = hub.fail("GET /cdn/", times=None, skip=12, drip=(100, 0.5))
     process = merging(hub, tmp_path)
     until(lambda: slow.hits >= 2, process)
     before = sent(hub)
     process.send_signal(signal.SIGINT)
     try:
-        code, told = finished(process)
+        code, text = finished(process)
     finally:
         process.kill()
-    assert (code, "Traceback" in told) == (130, False)
+    assert (code, "Traceback" in text) == (130, False)
     assert sent(hub) - before < slow.hits * PIECE // 2
     assert not (tmp_path / "made").exists()
 
@@ -499,7 +501,7 @@ def test_local_models_need_no_network(
     merge(text, tmp_path / "wanted")
     assert ranged(text, tmp_path / "made", Remote.RANGES) == ({}, 0)
     same(tmp_path / "made", tmp_path / "wanted")
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 MEASURE = """
@@ -536,9 +538,9 @@ def test_memory_stays_within_the_projection(hub: Hub, tmp_path: Path) -> None:
         out = tmp_path / f"out{len(steps)}"
         shutil.rmtree(tmp_path / "assets", ignore_errors=True)
         process = started(hub, tmp_path, "r.yaml", str(out), code=MEASURE)
-        code, told = finished(process)
-        assert code == 0, told
-        peak, projected, torch = json.loads(told)
+        code, text = finished(process)
+        assert code == 0, text
+        peak, projected, torch = json.loads(text)
         print(f"peak {peak:,} projected {projected:,} torch {torch}")
         assert torch == ("interpolate" in steps)
         assert peak <= projected

@@ -1,4 +1,4 @@
-"""What a merge leaves behind: the right bytes, whole or nothing, the same every time."""
+"""Output of a merge: the right bytes, complete or absent, the same every time."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def test_same_inputs_same_bytes(pair, tmp_path):
     text = recipe_text(pair("qwen2_5_vl"), MIXED)
     for name, workers in (("one", 1), ("two", 2), ("four", 4)):
         merge(text, tmp_path / name, workers=workers)
-    one = contents(tmp_path / "one")
-    assert one == contents(tmp_path / "two") == contents(tmp_path / "four")
-    assert {"config.json", "generation_config.json", "surgery.json", "README.md"} <= one.keys()
+    item = contents(tmp_path / "one")
+    assert item == contents(tmp_path / "two") == contents(tmp_path / "four")
+    assert {"config.json", "generation_config.json", "surgery.json", "README.md"} <= item.keys()
 
 
 def test_verify_proves_and_finds_one_changed_bit(pair, tmp_path):
     merge(recipe_text(pair("qwen2_5_vl"), MIXED), tmp_path / "out")
-    found = verify(tmp_path / "out")
-    assert found.ok, found.faults
-    assert found.copies + found.recomputed == found.tensors
-    assert found.recomputed > 0
+    verification = verify(tmp_path / "out")
+    assert verification.ok, verification.faults
+    assert verification.copies + verification.recomputed == verification.tensors
+    assert verification.recomputed > 0
     weights = tmp_path / "out" / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
@@ -205,12 +205,12 @@ def test_kill_at_any_moment_never_leaves_a_model(large, tmp_path, kind, times):
     assert set(codes) <= {-signal.SIGPROF, 0}
     expected = contents(whole)
     for number, code in enumerate(codes):
-        made = tmp_path / f"out{number}"
-        assert made.exists() or code
-        if made.exists():
-            assert contents(made) == expected
-    for left in tmp_path.glob(".out*"):
-        assert not (left / "config.json").exists() or (left / "surgery.json").exists()
+        output = tmp_path / f"out{number}"
+        assert output.exists() or code
+        if output.exists():
+            assert contents(output) == expected
+    for remaining in tmp_path.glob(".out*"):
+        assert not (remaining / "config.json").exists() or (remaining / "surgery.json").exists()
     # the next run sweeps up what the killed ones left of its target
     first = codes.index(-signal.SIGPROF)
     assert list(tmp_path.glob(f".out{first}.*"))

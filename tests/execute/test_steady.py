@@ -43,10 +43,10 @@ WEIGHTS = "model.safetensors"
 @pytest.fixture
 def models(pair: Callable[[str], dict[str, Path]], tmp_path: Path) -> dict[str, Path]:
     """Make IN and RL of a tiny model, each with a tokenizer file, in this test's folders."""
-    found = {n: shutil.copytree(pair("llama")[n], tmp_path / n) for n in ("in", "rl")}
-    for folder in found.values():
+    result = {n: shutil.copytree(pair("llama")[n], tmp_path / n) for n in ("in", "rl")}
+    for folder in result.values():
         (folder / "tokenizer.json").write_text('{"model": {"vocab": {}}}')
-    return found
+    return result
 
 
 def save_again(folder: Path) -> None:
@@ -129,10 +129,10 @@ def during(patch: pytest.MonkeyPatch, method: str, change: Callable[[], object],
     def call(self, *args, **kwargs):
         if not after and todo:
             todo.pop()()
-        found = real(self, *args, **kwargs)
+        result = real(self, *args, **kwargs)
         if after and todo:
             todo.pop()()
-        return found
+        return result
 
     patch.setattr(ShardWriter, method, call)
     return todo
@@ -143,11 +143,11 @@ def during(patch: pytest.MonkeyPatch, method: str, change: Callable[[], object],
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_merge_of_moved_tensors_refuses_it(models, tmp_path, monkeypatch, change, name, after):
     todo = during(monkeypatch, "copy_run", partial(change, models[name]), after=after)
-    there = sorted(tmp_path.iterdir())
+    entries = sorted(tmp_path.iterdir())
     with pytest.raises(CheckpointError, match=r"became shorter|changed while it was being read"):
         merge(recipe_text(models, MOVED), tmp_path / "out", workers=1)
     assert not todo
-    assert sorted(tmp_path.iterdir()) == there
+    assert sorted(tmp_path.iterdir()) == entries
 
 
 @pytest.mark.parametrize("method", ["linear", "slerp"])
@@ -226,8 +226,8 @@ def test_remembered_hashes_are_of_what_the_source_held(models, tmp_path, monkeyp
     ledger = {entry.name: entry.sha256 for entry in read_ledger(tmp_path / "out").tensors}
     recall = digest.DigestCache()
     with open_checkpoint(str(models["in"])) as checkpoint:
-        known = {name: recall.lookup(checkpoint, name) for name in checkpoint.info.tensors}
-    moved = {name: found for name, found in known.items() if ".layers.1." not in name}
+        known_names = {name: recall.lookup(checkpoint, name) for name in checkpoint.info.tensors}
+    moved = {name: result for name, result in known_names.items() if ".layers.1." not in name}
     assert moved == {name: ledger[name] for name in moved}
 
 
@@ -237,8 +237,8 @@ def test_verify_statistics_and_fingerprints_refuse_it(models, tmp_path, monkeypa
     merge(text, tmp_path / "out")
     spoil = partial(write_in_place, models["rl"] if inputs else tmp_path / "out")
 
-    def changing(at: int) -> Callable[[int], None]:
-        calls = iter(range(at, -1, -1))
+    def changing(position: int) -> Callable[[int], None]:
+        calls = iter(range(position, -1, -1))
 
         def progress(_: int) -> None:
             if next(calls, -1) == 0:

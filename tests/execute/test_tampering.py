@@ -1,4 +1,4 @@
-"""What must not pass: forged ledgers, foreign files, pickles, broken ties, made infinities."""
+"""Forgeries that must not pass: ledgers, foreign files, pickles, broken ties, infinities."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_forged_parameters_fingerprints_and_models_are_faults(out, pair):
 
     forge(out, parameters)
     assert faults(out)
-    assert all(".layers.1." in where for where in faults(out))
+    assert all(".layers.1." in fault for fault in faults(out))
 
     merge(recipe_text(pair("llama"), SLERP), out, overwrite=True)
     forge(out, lambda ledger: ledger["models"]["rl"].update(fingerprint="0" * 64))
@@ -112,9 +112,9 @@ def test_a_tied_head_draws_what_its_embedding_draws(tmp_path):
         "    models: {rl: {weight: 1.0, density: 0.5}}"
     )
     merge(recipe_text(models, steps), tmp_path / "out")
-    found = tensors(tmp_path / "out")
-    assert torch.equal(found["lm_head.weight"], found["model.embed_tokens.weight"])
-    assert not torch.equal(found["lm_head.weight"], tensors(models["in"])["lm_head.weight"])
+    result = tensors(tmp_path / "out")
+    assert torch.equal(result["lm_head.weight"], result["model.embed_tokens.weight"])
+    assert not torch.equal(result["lm_head.weight"], tensors(models["in"])["lm_head.weight"])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -153,19 +153,19 @@ def test_results_do_not_depend_on_torchs_threads(tmp_path, method):
     plan = plan_of(recipe_text(models, steps))
     op = next(plan.changes())
     before = torch.get_num_threads()
-    found = []
+    results = []
     opened = {name: open_checkpoint(str(path)) for name, path in models.items()}
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(compute(op, opened))
+            results.append(compute(op, opened))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
         for checkpoint in opened.values():
             checkpoint.close()
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
 
 
 def test_a_model_without_memory_is_refused(pair):

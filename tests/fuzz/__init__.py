@@ -1,1 +1,1 @@
-"""Damaged inputs for every command: whatever is read, one paragraph or a result comes out."""
+"""Damaged inputs for every command: each gives one paragraph or a result."""

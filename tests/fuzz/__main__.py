@@ -39,8 +39,8 @@ def main() -> int:
             print(f"{kind}: {options.count} cases from seed {options.seed}", flush=True)
     print(dict(report.count))
     for bucket, cases in sorted(report.buckets.items(), key=lambda item: -len(item[1])):
-        shown = bucket.encode("ascii", "backslashreplace").decode()
-        print(f"{len(cases):5d}  {shown}\n       {cases[0]}")
+        displayed = bucket.encode("ascii", "backslashreplace").decode()
+        print(f"{len(cases):5d}  {displayed}\n       {cases[0]}")
     return int(bool(report.buckets))
 
 

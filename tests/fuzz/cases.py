@@ -1,4 +1,4 @@
-"""One case: a damaged copy of the room, the commands that read it, and what escaped them."""
+"""One case: a damaged copy of the inputs, the commands that read it, and uncaught errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Report:
 def run_case(
     kind: str, seed: int, clean: Path, room: Path, servers: Servers, report: Report
 ) -> None:
-    """Damage a copy of the clean room and run the commands that read it."""
+    """Damage a copy of the clean inputs and run the commands that read it."""
     rng, servers.rng = Random(f"{kind}/{seed}"), None
     mutate.copy(clean, room)
     with _inside(room):
@@ -65,9 +65,9 @@ def run_case(
                 report.count["refused"] += 1
                 if not str(error).strip() or "Traceback" in str(error):
                     _put(report, f"bad message: {str(error)[:80]!r}", kind, seed, command)
-                left = _listing(room) - before if command[0] == "merge" else set()
-                if left:
-                    _put(report, f"left behind: {sorted(left)[:3]}", kind, seed, command)
+                remaining = _listing(room) - before if command[0] == "merge" else set()
+                if remaining:
+                    _put(report, f"left behind: {sorted(remaining)[:3]}", kind, seed, command)
             except SystemExit as done:
                 report.count[f"exit {done.code}"] += 1
                 if done.code not in (0, 2, None):
@@ -81,9 +81,9 @@ def run_case(
 
 
 def _put(report: Report, bucket: str, kind: str, seed: int, command: list[str]) -> None:
-    shown = " ".join(word[:60].encode("ascii", "backslashreplace").decode() for word in command)
+    displayed = " ".join(word[:60].encode("ascii", "backslashreplace").decode() for word in command)
     cases = report.buckets.setdefault(bucket, [])
-    cases.append(f"--only {kind} --seed {seed} --count 1: {shown}")
+    cases.append(f"--only {kind} --seed {seed} --count 1: {displayed}")
     if len(cases) == 1:
         print(ascii(bucket), cases[0], sep="\n    ", flush=True)
 
@@ -91,10 +91,12 @@ def _put(report: Report, bucket: str, kind: str, seed: int, command: list[str]) 
 def _bucket(error: BaseException) -> str:
     """Return the error's kind, and the last places of this project in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if "surgery/" in f.filename or "/eval/" in f.filename]
-    ours = [f for f in ours if "site-packages" not in f.filename and "/tests/" not in f.filename]
-    where = " < ".join(f"{_short(f.filename)}:{f.lineno}" for f in reversed(ours[-3:]))
-    return f"{type(error).__name__}: {str(error)[:100]!r} at {where}"
+    actual = [f for f in frames if "surgery/" in f.filename or "/eval/" in f.filename]
+    actual = [
+        f for f in actual if "site-packages" not in f.filename and "/tests/" not in f.filename
+    ]
+    location = " < ".join(f"{_short(f.filename)}:{f.lineno}" for f in reversed(actual[-3:]))
+    return f"{type(error).__name__}: {str(error)[:100]!r} at {location}"
 
 
 def _short(name: str) -> str:

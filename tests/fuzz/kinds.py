@@ -158,7 +158,7 @@ def run(rng: Random, room: Path, servers: Servers) -> Commands:
             [*resume, "-q"]]  # fmt: skip
 
 
-def others(rng: Random, room: Path, servers: Servers) -> Commands:
+def other_kinds(rng: Random, room: Path, servers: Servers) -> Commands:
     """Return folders of statistics, probes and trainings, which the same command resumes."""
     name = rng.choice(("measured", "probed", "trained"))
     files = sorted(path for path in (room / name).rglob("*") if path.is_file())
@@ -256,7 +256,7 @@ def arguments(rng: Random, room: Path, servers: Servers) -> Commands:
 
 
 def answers(rng: Random, room: Path, servers: Servers) -> Commands:
-    """Answers of a chat server; the run must go on with a sound one."""
+    """Answers of a chat server; the run must continue after a valid answer."""
     ask = ["eval", "m", "--suite", "mine.yaml", "--out", "new", "-q", "--server", servers.url]
     servers.rng = rng
     extra = rng.choice(
@@ -281,7 +281,7 @@ KINDS: dict[str, Kind] = {
     "suite": suite, "image": image, "run": run, "descriptions": descriptions, "adapter": adapter,
     "ledger": ledger, "arguments": arguments, "answers": answers, "hub": hub,
     "companion": companion, "template": template,
-    "sweep": sweep, "training": training, "pairs": pairs, "others": others,
+    "sweep": sweep, "training": training, "pairs": pairs, "others": other_kinds,
 }  # fmt: skip
 LIGHT = tuple(name for name in list(KINDS)[:14])
 """Kinds whose commands load no model, so that hundreds of cases take seconds."""

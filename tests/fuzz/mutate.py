@@ -29,16 +29,16 @@ WORDS = (
 )  # fmt: skip
 
 
-def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def paths(value: Any, position: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Yield every place in a tree of dicts and lists."""
-    found = [at]
+    results = [position]
     if isinstance(value, dict):
         for key, inner in value.items():
-            found += paths(inner, (*at, key))
+            results += paths(inner, (*position, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value[:50]):
-            found += paths(inner, (*at, index))
-    return found
+            results += paths(inner, (*position, index))
+    return results
 
 
 def tree(rng: Random, value: Any, often: int = 2) -> Any:
@@ -209,6 +209,6 @@ def yaml_file(rng: Random, path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> Path:
-    """Make a fresh copy of a room."""
+    """Make a fresh copy of the inputs."""
     shutil.rmtree(target, ignore_errors=True)
     return shutil.copytree(source, target)

@@ -61,8 +61,8 @@ class Servers:
     def reply(self, *_: Any) -> tuple[int, dict[str, str], str]:
         """Return the chat server's answer."""
         status, headers, body = self.damage(200, {}, json.dumps(said("2")).encode())
-        kept = {k: v for k, v in headers.items() if k.lower() != "content-length"}
-        return status, kept, body.decode("latin-1") if self.rng else body.decode()
+        stored = {k: v for k, v in headers.items() if k.lower() != "content-length"}
+        return status, stored, body.decode("latin-1") if self.rng else body.decode()
 
 
 @contextmanager
@@ -70,16 +70,16 @@ def servers(folder: Path) -> Iterator[Servers]:
     """Start both servers, point the Hub's client to one of them, and remove its pauses."""
     from huggingface_hub import constants, hf_api
 
-    found, hub, sleep = Servers(), Hub(), time.sleep
+    result, hub, sleep = Servers(), Hub(), time.sleep
     hub.add(REPO, specimen.path("rl"))
     send = tests.hub.server._Handler._send
 
     def damaged(handler: Any, answer: Any, fault: Any) -> None:
-        status, headers, body = found.damage(answer.status, answer.headers, answer.body)
+        status, headers, body = result.damage(answer.status, answer.headers, answer.body)
         send(handler, type(answer)(status, headers, body, answer.counted), fault)
 
     with (
-        serving(Script(found.reply)) as script,
+        serving(Script(result.reply)) as script,
         serve(hub) as address,
         mock.patch.object(tests.hub.server._Handler, "_send", damaged),
         mock.patch.object(time, "sleep", lambda seconds: sleep(min(seconds, 0.01))),
@@ -90,5 +90,5 @@ def servers(folder: Path) -> Iterator[Servers]:
         ),
         mock.patch.object(hf_api.api, "endpoint", address),
     ):  # fmt: skip
-        found.url = script.url
-        yield found
+        result.url = script.url
+        yield result

@@ -1,4 +1,4 @@
-"""A model hub on loopback that is as strict as the real one, and fails when told to."""
+"""A model hub on loopback that is as strict as the real one, and fails on request."""
 
 from tests.hub.faults import Fault
 from tests.hub.hub import READ_TOKEN, TOKEN, Hub

@@ -1,4 +1,4 @@
-"""What the Hub says of a card's front matter: errors that refuse it, and warnings."""
+"""The Hub's validation of a card's front matter: errors that refuse it, and warnings."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ class _Strict(yaml.SafeLoader):
 
 def validate(hub: Hub, request: Request) -> Answer:
     """Check a card; like the Hub's own, this needs no token."""
-    asked = request.json()
-    if asked.get("repoType") not in ("model", "dataset"):
+    requests = request.json()
+    if requests.get("repoType") not in ("model", "dataset"):
         raise Refusal(400, '"repoType" must be one of [model, dataset]')
-    errors, warnings = check(str(asked.get("content", "")), asked["repoType"])
-    told = {
+    errors, warnings = check(str(requests.get("content", "")), requests["repoType"])
+    messages = {
         "errors": [{"message": text} for text in errors],
         "warnings": [{"message": text} for text in warnings],
     }
-    return reply(told, 400 if errors else 200)
+    return reply(messages, 400 if errors else 200)
 
 
 def check(content: str, kind: str = "model") -> tuple[list[str], list[str]]:
@@ -111,8 +111,8 @@ def card_data(commit: Commit) -> dict[str, Any]:
 
 def front_matter(content: str) -> Any:
     """The YAML at the top of a card, or None."""
-    found = _FRONT.match(content)
-    return None if found is None else yaml.load(found.group(1), _Strict)
+    match = _FRONT.match(content)
+    return None if match is None else yaml.load(match.group(1), _Strict)
 
 
 def _shared(card: dict[Any, Any]) -> Iterator[str]:
@@ -132,8 +132,8 @@ def _shared(card: dict[Any, Any]) -> Iterator[str]:
 
 
 def _license(card: dict[Any, Any]) -> Iterator[str]:
-    given = card.get("license")
-    names = given if isinstance(given, list) else [given]
+    value = card.get("license")
+    names = value if isinstance(value, list) else [value]
     for name in names:
         if isinstance(name, str) and name not in LICENSES:
             yield f'"license" must be one of [{", ".join(sorted(LICENSES))}], found {name}'
@@ -163,35 +163,35 @@ def _index(index: Any) -> Iterator[str]:
         yield '"model-index" must be an array with at least 1 item'
         return
     for number, model in enumerate(index):
-        where = f"model-index[{number}]"
+        location = f"model-index[{number}]"
         if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-            yield f'"{where}.name" is required'
+            yield f'"{location}.name" is required'
         elif not isinstance(model.get("results"), list):
-            yield f'"{where}.results" must be an array'
+            yield f'"{location}.results" must be an array'
         else:
             for row, result in enumerate(model["results"]):
-                yield from _result(f"{where}.results[{row}]", result)
+                yield from _result(f"{location}.results[{row}]", result)
 
 
-def _result(where: str, result: Any) -> Iterator[str]:
-    wanted = {"task": ("type",), "dataset": ("type", "name")}
+def _result(location: str, result: Any) -> Iterator[str]:
+    expected = {"task": ("type",), "dataset": ("type", "name")}
     if not isinstance(result, dict):
-        yield f'"{where}" must be an object'
+        yield f'"{location}" must be an object'
         return
-    for key, names in wanted.items():
+    for key, names in expected.items():
         for name in names:
             part = result.get(key)
             if not isinstance(part, dict) or not isinstance(part.get(name), str):
-                yield f'"{where}.{key}.{name}" is required'
+                yield f'"{location}.{key}.{name}" is required'
     metrics = result.get("metrics")
     if not isinstance(metrics, list) or not metrics:
-        yield f'"{where}.metrics" must be an array with at least 1 item'
+        yield f'"{location}.metrics" must be an array with at least 1 item'
         return
     for number, metric in enumerate(metrics):
         if not isinstance(metric, dict) or not isinstance(metric.get("type"), str):
-            yield f'"{where}.metrics[{number}].type" is required'
+            yield f'"{location}.metrics[{number}].type" is required'
         elif metric.get("value") is None:
-            yield f'"{where}.metrics[{number}].value" is required'
+            yield f'"{location}.metrics[{number}].value" is required'
 
 
 def _strings(value: Any) -> bool:

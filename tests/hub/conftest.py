@@ -1,4 +1,4 @@
-"""What the tests of the hub share: a client and a folder to publish."""
+"""Shared fixtures of the hub's tests: a client and a folder to publish."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited for the hub, without waiting."""
+    """The durations of waits for the hub, without waiting."""
     return sleepless(monkeypatch)
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Package:
+def merge_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """Four shards, all of the shipped checkpoints, ready to be sent."""
     return packed(merged(tmp_path_factory.mktemp("publish") / "out", COPY))
 
@@ -38,10 +38,10 @@ def api(hub: Hub) -> HfApi:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A card, a config, two large files and a picture below."""
-    made = tmp_path / "made"
-    (made / "figures").mkdir(parents=True)
-    (made / "README.md").write_text(CARD)
-    (made / "config.json").write_text("{}")
+    output = tmp_path / "made"
+    (output / "figures").mkdir(parents=True)
+    (output / "README.md").write_text(CARD)
+    (output / "config.json").write_text("{}")
     for seed, name in enumerate(("a.safetensors", "b.safetensors", "figures/one.png")):
-        (made / name).write_bytes(random.Random(seed).randbytes(20_000 + seed))
-    return made
+        (output / name).write_bytes(random.Random(seed).randbytes(20_000 + seed))
+    return output

@@ -53,9 +53,9 @@ class Fault:
     hits: int = 0
 
     def wants(self, text: str, sent: int) -> bool:
-        """Whether it spoils a request, given the file's bytes sent so far; counts."""
-        found = self.match in text if isinstance(self.match, str) else self.match.search(text)
-        if not found or sent < self.after_bytes:
+        """Check whether it spoils a request, given the file's bytes sent so far; count it."""
+        match = self.match in text if isinstance(self.match, str) else self.match.search(text)
+        if not match or sent < self.after_bytes:
             return False
         if self.skip > 0:
             self.skip -= 1

@@ -52,7 +52,7 @@ def resolve_dataset(hub: Hub, request: Request, **parts: str) -> Answer:
 def stored(
     hub: Hub, request: Request, kind: str, owner: str, name: str, commit: str, path: str
 ) -> Answer:
-    """A large file on the storage host, for whoever holds a signed address."""
+    """Serve a large file on the storage host to holders of a signed address."""
     hub.check_signature(request)
     repo = hub.store.find(f"{owner}/{name}", kind)
     blob = repo.at(commit).files.get(path) if repo else None
@@ -62,16 +62,16 @@ def stored(
 
 
 def _elsewhere(hub: Hub, repo: Repo, commit: Commit, path: str, headers: dict[str, str]) -> Answer:
-    where = f"/cdn/{repo.kind}/{repo.name}/{commit.id}/{path}"
-    headers |= {"Location": hub.sign(hub.storage, where, expires=3600)}
+    location = f"/cdn/{repo.kind}/{repo.name}/{commit.id}/{path}"
+    headers |= {"Location": hub.sign(hub.storage, location, expires=3600)}
     headers |= {"Content-Type": "text/plain; charset=utf-8", "Vary": "Origin, Accept"}
     return Answer(302, headers, b"Found. Redirecting to the storage.")
 
 
 def _serve(request: Request, blob: Blob, counted: str, headers: dict[str, str]) -> Answer:
     etag = f'"{blob.etag}"'
-    wanted = request.headers.get("if-match")
-    if wanted not in (None, "*", etag):
+    expected = request.headers.get("if-match")
+    if expected not in (None, "*", etag):
         raise Refusal(412, "At least one of the pre-conditions you specified did not hold")
     if request.headers.get("if-none-match") == etag:
         return Answer(304, {**headers, "ETag": etag})
@@ -97,10 +97,10 @@ def _bounds(text: str, size: int) -> tuple[int, int]:
     One range at a time: the real storage answers several with the whole file, and a client that
     asks for them here should hear of it.
     """
-    found = _RANGE.fullmatch(text.replace(" ", ""))
-    if found is None or found.group(1) == found.group(2) == "":
+    match = _RANGE.fullmatch(text.replace(" ", ""))
+    if match is None or match.group(1) == match.group(2) == "":
         raise Refusal(400, f"Invalid range: {text}")
-    first, last = found.groups()
+    first, last = match.groups()
     if not first:
         start, stop = max(0, size - int(last)), size
     else:

@@ -63,7 +63,7 @@ class Hub:
     redirect: bool = True
     xet_hashes: bool = False
     faults: list[Fault] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
@@ -95,14 +95,14 @@ class Hub:
                 data = path.read_bytes()
                 files[name] = Blob(data, is_large(name, len(data)))
         with self.lock:
-            there = self.store.find(repo, kind) or self.store.make(repo, kind, private=private)
-            commit = there.commit(branch, files, "Publish a folder").id
+            repository = self.store.find(repo, kind) or self.store.make(repo, kind, private=private)
+            commit = repository.commit(branch, files, "Publish a folder").id
             if tag:
-                there.tags[tag] = commit
+                repository.tags[tag] = commit
         return commit
 
     def pace(self, count: int) -> None:
-        """Wait until the line has room for so many bytes."""
+        """Wait until the line can take so many bytes."""
         if not self.rate:
             return
         with self.lock:
@@ -112,9 +112,9 @@ class Hub:
         if wait > 0.005:  # shorter ones are not slept to the point
             time.sleep(wait)
 
-    def fail(self, match: str | re.Pattern[str], **what: Any) -> Fault:
+    def fail(self, match: str | re.Pattern[str], **options: Any) -> Fault:
         """Order trouble; see `Fault` for what there is."""
-        fault = Fault(match, **what)
+        fault = Fault(match, **options)
         with self.lock:
             self.faults.append(fault)
         return fault
@@ -122,20 +122,22 @@ class Hub:
     def files(self, repo: str, revision: str = "main", kind: str = "models") -> dict[str, bytes]:
         """The files of a repository, for tests to look at."""
         with self.lock:
-            found = self.store.find(repo, kind)
-            assert found is not None, f"no repository {repo}"
-            return {path: blob.data for path, blob in found.at(revision).files.items()}
+            repository = self.store.find(repo, kind)
+            assert repository is not None, f"no repository {repo}"
+            return {path: blob.data for path, blob in repository.at(revision).files.items()}
 
     def fetched(self) -> list[str]:
         """Names of the files whose bytes were sent."""
         with self.lock:
-            split = (asked.split("/") for asked in self.asked if asked.startswith("GET "))
+            split = (
+                questions.split("/") for questions in self.requests if questions.startswith("GET ")
+            )
             return sorted(name for parts in split if (name := self._file(parts)))
 
     def forget(self) -> None:
         """Forget what was asked and counted; keep the repositories and the faults."""
         with self.lock:
-            for record in (self.asked, self.headers, self.unknown, self.sent, self.received):
+            for record in (self.requests, self.headers, self.unknown, self.sent, self.received):
                 record.clear()
 
     def _file(self, parts: list[str]) -> str:
@@ -143,12 +145,12 @@ class Hub:
             return "/".join(parts[6:])
         kind = "datasets" if parts[1] == "datasets" else "models"
         owner, name, verb, revision, *rest = [*parts[1 + (kind == "datasets") :], "", "", "", ""]
-        found = self.store.find(f"{owner}/{name}", kind)
-        if verb != "resolve" or found is None:
+        result = self.store.find(f"{owner}/{name}", kind)
+        if verb != "resolve" or result is None:
             return ""
         path = "/".join(part for part in rest if part)
         try:
-            blob = found.at(revision).files.get(path)
+            blob = result.at(revision).files.get(path)
         except Refusal:
             return ""
         return "" if blob is None or (blob.lfs and self.redirect) else path
@@ -156,7 +158,7 @@ class Hub:
     # Who may do what.
 
     def name_of(self, token: str | None) -> str:
-        """Whose token it is; nobody's is empty."""
+        """Return the owner of a token; an anonymous request has none."""
         return "" if token is None else self.owners.get(token, self.user)
 
     def identify(self, request: Request) -> str:
@@ -166,7 +168,7 @@ class Hub:
         return self.name_of(request.token)
 
     def role_in(self, user: str, namespace: str) -> str:
-        """What a user is in a namespace: `admin`, `write`, `read`, or nothing."""
+        """Return a user's role in a namespace: `admin`, `write`, `read`, or nothing."""
         if user and user == namespace:
             return "admin"
         return self.orgs.get(namespace, "") if user == self.user else ""
@@ -204,9 +206,9 @@ class Hub:
 
     def check_signature(self, request: Request) -> None:
         """Refuse an address that this hub has not signed just so."""
-        given = request.one("signature")
+        value = request.one("signature")
         text = urlencode({k: v[0] for k, v in request.query.items() if k != "signature"})
-        if not hmac.compare_digest(given, self._signature(unquote(request.path), text)):
+        if not hmac.compare_digest(value, self._signature(unquote(request.path), text)):
             raise Refusal(403, "SignatureDoesNotMatch")
 
     def _signature(self, path: str, text: str) -> str:
@@ -218,7 +220,7 @@ class Hub:
         """Put a request on record; returns what shall go wrong with it."""
         text = f"{method} {unquote(path)}"
         with self.lock:
-            self.asked.append(text)
+            self.requests.append(text)
             self.headers.append(authorization)
             sent = sum(count for name, count in self.sent.items() if text.endswith(_tail(name)))
             return next((fault for fault in self.faults if fault.wants(text, sent)), NONE)

@@ -36,7 +36,7 @@ def whoami(hub: Hub, request: Request) -> Answer:
 def info(
     hub: Hub, request: Request, kind: str, owner: str, name: str, revision: str = "main"
 ) -> Answer:
-    """What `ModelInfo` and `DatasetInfo` are made from."""
+    """Return the fields of `ModelInfo` and `DatasetInfo`."""
     repo = hub.readable(request, kind, f"{owner}/{name}")
     commit = repo.at(revision)
     full = _described(hub, repo, commit, blobs=request.flag("blobs"))
@@ -48,7 +48,7 @@ def info(
 
 def _described(hub: Hub, repo: Repo, commit: Commit, *, blobs: bool) -> dict[str, Any]:
     card = card_data(commit)
-    made = {
+    output = {
         "id": repo.name,
         "author": repo.namespace,
         "sha": commit.id,
@@ -65,22 +65,22 @@ def _described(hub: Hub, repo: Repo, commit: Commit, *, blobs: bool) -> dict[str
         "siblings": [_sibling(path, commit.files[path], blobs) for path in sorted(commit.files)],
     }
     if repo.kind == "models":
-        made |= {key: card[key] for key in ("library_name", "pipeline_tag") if key in card}
-        made |= {"modelId": repo.name, "model-index": card.get("model-index")}
-    return made
+        output |= {key: card[key] for key in ("library_name", "pipeline_tag") if key in card}
+        output |= {"modelId": repo.name, "model-index": card.get("model-index")}
+    return output
 
 
 def _sibling(path: str, blob: Blob, blobs: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {"rfilename": path}
+    output: dict[str, Any] = {"rfilename": path}
     if blobs:
-        made |= {"size": blob.size, "blobId": blob.oid}
+        output |= {"size": blob.size, "blobId": blob.oid}
         if blob.lfs:
-            made["lfs"] = {
+            output["lfs"] = {
                 "sha256": blob.sha256,
                 "size": blob.size,
                 "pointerSize": len(blob.pointer),
             }
-    return made
+    return output
 
 
 def _tags(card: dict[str, Any]) -> list[str]:
@@ -136,22 +136,22 @@ def _page(hub: Hub, request: Request, entries: list[dict[str, Any]]) -> Answer:
 
 
 def entry(hub: Hub, commit: Commit, path: str) -> dict[str, Any]:
-    """What `RepoFile` and `RepoFolder` are made from."""
+    """Return the fields of `RepoFile` and `RepoFolder`."""
     blob = commit.files.get(path)
     if blob is None:
         return {"type": "directory", "oid": commit.id, "size": 0, "path": path}
-    made = {"type": "file", "oid": blob.oid, "size": blob.size, "path": path}
+    output = {"type": "file", "oid": blob.oid, "size": blob.size, "path": path}
     if blob.lfs:
-        made["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
+        output["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
         if hub.xet_hashes:
-            made["xetHash"] = blob.xet
-    return made
+            output["xetHash"] = blob.xet
+    return output
 
 
 def paths_info(
     hub: Hub, request: Request, kind: str, owner: str, name: str, revision: str
 ) -> Answer:
-    """The entries of the paths asked for; what does not exist is left out."""
+    """Return the entries of the requested paths; missing paths are omitted."""
     repo = hub.readable(request, kind, f"{owner}/{name}")
     commit = repo.at(revision)
     form = request.form()
@@ -160,8 +160,8 @@ def paths_info(
         raise Refusal(413 if paths else 400, "too many parameters" if paths else '"paths" is empty')
     if form.get("expand", ["false"])[0].lower() == "true":
         raise Refusal(400, "this hub does not expand paths")
-    there = {*commit.files, *commit.folders()}
-    return reply([entry(hub, commit, path) for path in paths if path in there])
+    entries = {*commit.files, *commit.folders()}
+    return reply([entry(hub, commit, path) for path in paths if path in entries])
 
 
 def refs(hub: Hub, request: Request, kind: str, owner: str, name: str) -> Answer:

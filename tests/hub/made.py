@@ -1,4 +1,4 @@
-"""What is published in the tests of the hub."""
+"""Folders that the hub's tests publish."""
 
 from __future__ import annotations
 

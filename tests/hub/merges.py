@@ -50,7 +50,7 @@ CARD = "---\nlicense: apache-2.0\nlanguage: [en]\n---\nA parent.\n"
 
 def merged(out: Path, recipe: str = MIDDLE, **models: object) -> Path:
     """Carry a recipe out."""
-    read = parse_recipe(recipe, models={name: str(where) for name, where in models.items()})
+    read = parse_recipe(recipe, models={name: str(model) for name, model in models.items()})
     with opened(read) as checkpoints:
         plan = make_plan(read, checkpoints)
         execute(plan, checkpoints, out)
@@ -92,13 +92,13 @@ def packed(out: Path, repo: str = REPO, picture: bytes = PICTURE, **more: Any) -
     return pack(out, subject(out, repo, **more), picture)
 
 
-def send(package: Package, repo: str = REPO, **where: Any) -> Published:
+def send(package: Package, repo: str = REPO, **location: Any) -> Published:
     """Publish it without asking for its parents."""
-    return publish(client(), package.bundle, look(repo, **where), "A merge")
+    return publish(client(), package.bundle, look(repo, **location), "A merge")
 
 
 def look(repo: str = REPO, revision: str | None = None, *, private: bool = True) -> Target:
-    """What stands at a target."""
+    """Return the files at a target."""
     return Target.look(client(), repo, revision, private=private)
 
 
@@ -122,13 +122,13 @@ def state(hub: Hub) -> object:
 
 
 def asked(hub: Hub, word: str) -> int:
-    """How many requests were of this kind."""
-    return sum(word in text for text in hub.asked)
+    """Count the requests of a kind."""
+    return sum(word in text for text in hub.requests)
 
 
 def written(hub: Hub) -> list[str]:
     """Requests that change something; asking whether a card is valid does not."""
-    return [text for text in hub.asked
+    return [text for text in hub.requests
             if not text.startswith(("GET", "HEAD")) and "/validate-yaml" not in text
             and "/paths-info/" not in text]  # fmt: skip
 
@@ -149,10 +149,10 @@ def scored(**more: Any) -> Evaluation:
     from surgery.hub.card import Evaluation
 
     def score(variant: str, **other: Any) -> Score:
-        told = {"suite": "gsm8k", "task": "gsm8k", "measure": "accuracy", "value": 0.5,
+        text = {"suite": "gsm8k", "task": "gsm8k", "measure": "accuracy", "value": 0.5,
                 "low": 0.4, "high": 0.6, "n": 1234, "clusters": 1234, "missing": 0,
                 "split": "", "guessed": 0, "majority": float("nan")}  # fmt: skip
-        return Score(variant=variant, **{**told, **other})
+        return Score(variant=variant, **{**text, **other})
 
     nan = float("nan")
     lost = {"task": "empty", "value": nan, "low": nan, "high": nan, "n": 0}
@@ -160,7 +160,7 @@ def scored(**more: Any) -> Evaluation:
                 0.001, 1200, 1200, 90, 30, 34)  # fmt: skip
     none = PairedDifference("middle", "in", "gsm8k", "empty", "accuracy", nan, nan, nan, nan, nan,
                 0, 0, 0, 0, 0)  # fmt: skip
-    told = {
+    text = {
         "variant": "middle",
         "scores": [score("middle"), score("in", missing=7), score("middle", **lost),
                    score("in", **lost)],
@@ -168,14 +168,14 @@ def scored(**more: Any) -> Evaluation:
         "settings": "Greedy.",
         **more,
     }  # fmt: skip
-    return Evaluation(**told)
+    return Evaluation(**text)
 
 
-def same(hub: Hub, made: Package, repo: str = REPO, revision: str = "main") -> bool:
-    """Whether a repository holds just what was sent, byte for byte."""
-    there = hub.files(repo, revision)
-    there.pop(".gitattributes", None)
-    return there.keys() == made.bundle.files.keys() and all(
-        there[name] == (data if isinstance(data, bytes) else data.read_bytes())
-        for name, data in made.bundle.files.items()
+def same(hub: Hub, package: Package, repo: str = REPO, revision: str = "main") -> bool:
+    """Check that a repository holds exactly the sent files, byte for byte."""
+    files = hub.files(repo, revision)
+    files.pop(".gitattributes", None)
+    return files.keys() == package.bundle.files.keys() and all(
+        files[name] == (data if isinstance(data, bytes) else data.read_bytes())
+        for name, data in package.bundle.files.items()
     )

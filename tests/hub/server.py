@@ -1,4 +1,4 @@
-"""The hub on loopback: two hosts, as the real one has, and connections that fail when told to."""
+"""The hub on loopback: two hosts, as the real one has, and connections that fail on request."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ STORAGE = (
 _BLOCK = 64 * 1024
 
 
-class _Gone(Exception):  # noqa: N818  It is no error.
+class _Disconnected(Exception):  # noqa: N818  It is no error.
     """The connection is over."""
 
 
@@ -91,8 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         hub = self.server.hub
         parts = urlsplit(self.path)
-        given = self.headers.get("authorization", "")
-        fault = hub.note(self.command, parts.path, given)
+        options = self.headers.get("authorization", "")
+        fault = hub.note(self.command, parts.path, options)
         try:
             body = self._body(parts.path, fault)
             query = parse_qs(parts.query, keep_blank_values=True)
@@ -100,19 +100,19 @@ class _Handler(BaseHTTPRequestHandler):
             request = Request(self.command, parts.path, query, headers, body, None)
             self._gone_within(fault.delay)
             with hub.lock:
-                answer = self._answer(request, given, fault)
+                answer = self._answer(request, options, fault)
             self._send(_spoiled(answer, fault), fault)
-        except _Gone:
+        except _Disconnected:
             self.close_connection = True
 
-    def _answer(self, request: Request, given: str, fault: Fault) -> Answer:
+    def _answer(self, request: Request, value: str, fault: Fault) -> Answer:
         hub = self.server.hub
         if hub.broken or fault.status:
             after = fault.retry_after
             headers = {} if after is None else {"Retry-After": str(after)}
             return Refusal(hub.broken or fault.status, "Trouble", headers=headers).answer()
         try:
-            request = replace(request, token=self._token(request, given))
+            request = replace(request, token=self._token(request, value))
             if fault.changed:
                 _change(hub, request.path)
             return dispatch(hub, request, self.server.routes)
@@ -122,13 +122,13 @@ class _Handler(BaseHTTPRequestHandler):
             hub.crashes.append(f"{request.method} {request.path}\n{traceback.format_exc()}")
             return Refusal(500, "Internal Error").answer()
 
-    def _token(self, request: Request, given: str) -> str | None:
+    def _token(self, request: Request, value: str) -> str | None:
         if self.server.routes is STORAGE:
-            if given:  # What AWS says of a signed address with a token on top.
+            if value:  # What AWS says of a signed address with a token on top.
                 raise Refusal(400, "InvalidArgument: Only one auth mechanism allowed")
             return None
-        kind, _, token = given.partition(" ")
-        if not given:
+        kind, _, token = value.partition(" ")
+        if not value:
             return None
         if kind != "Bearer" or token not in self.server.hub.tokens:
             raise Refusal(401, "Invalid credentials in Authorization header")
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("content-length")
         if length is None and self.command in ("POST", "PUT", "PATCH"):
             self._send(Refusal(411, "Length Required").answer(), fault)
-            raise _Gone
+            raise _Disconnected
         return self._read(int(length or 0), counted, fault)
 
     def _chunks(self, counted: str, fault: Fault) -> bytes:
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not block:
                 text = f"{length} bytes were promised, {len(whole)} came"
                 self._send(Refusal(400, text).answer(), fault)
-                raise _Gone
+                raise _Disconnected
         if fault.reset_upload is not None:
             self._reset()
         return bytes(whole)
@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD" and answer.status != 304:
                 self._send_body(answer, fault)
         except OSError:
-            raise _Gone from None
+            raise _Disconnected from None
 
     def _send_body(self, answer: Answer, fault: Fault) -> None:
         cuts = [cut for cut in (fault.reset_after, fault.short) if cut is not None]
@@ -200,11 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
                 with self.server.hub.lock:
                     self.server.hub.sent[answer.counted] += len(block)
             if self._gone_within(rest):
-                raise _Gone
+                raise _Disconnected
         if fault.reset_after is not None:
             self._reset()
         if fault.short is not None:
-            raise _Gone
+            raise _Disconnected
 
     def _gone_within(self, seconds: float) -> bool:
         """Wait, but no longer than the client does; true once it has closed the connection."""
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.server.let_go(self.connection)
         os.close(self.connection.detach())
-        raise _Gone
+        raise _Disconnected
 
     def log_message(self, *_: object) -> None:
         pass
@@ -255,7 +255,7 @@ def _spoiled(answer: Answer, fault: Fault) -> Answer:
 
 
 class _Server(ThreadingHTTPServer):
-    """Knows its open connections, so that none outlives it."""
+    """Tracks its open connections, so that none remains after it stops."""
 
     daemon_threads = True
     request_queue_size = 64

@@ -1,4 +1,4 @@
-"""What a hub keeps: repositories, their commits and branches, and large objects by their hash."""
+"""Storage of a hub: repositories, their commits and branches, and large objects by hash."""
 
 from __future__ import annotations
 
@@ -131,21 +131,21 @@ class Repo:
         parent = self.branches.get(branch)
         tree = [f"{path} {files[path].oid}" for path in sorted(files)]
         text = "\n".join([self.where, parent or "", title, message, *tree])
-        made = Commit(sha1(text.encode()), parent, dict(files), title, message, now())
-        self.commits[made.id] = made
-        self.branches[branch] = made.id
+        output = Commit(sha1(text.encode()), parent, dict(files), title, message, now())
+        self.commits[output.id] = output
+        self.branches[branch] = output.id
         self.objects.update({blob.sha256: blob.data for blob in files.values() if blob.lfs})
-        return made
+        return output
 
     def at(self, revision: str) -> Commit:
         """The commit that a branch, a tag, or a full or abbreviated id stands for."""
-        wanted = self.branches.get(revision) or self.tags.get(revision)
-        if wanted is not None:
-            return self.commits[wanted]
+        expected = self.branches.get(revision) or self.tags.get(revision)
+        if expected is not None:
+            return self.commits[expected]
         if re.fullmatch(r"[0-9a-f]{7,40}", revision):
-            found = [name for name in self.commits if name.startswith(revision)]
-            if len(found) == 1:
-                return self.commits[found[0]]
+            results = [name for name in self.commits if name.startswith(revision)]
+            if len(results) == 1:
+                return self.commits[results[0]]
         raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def head(self, branch: str) -> Commit:
@@ -202,7 +202,7 @@ def check_path(path: str) -> None:
 
 
 def is_large(path: str, size: int) -> bool:
-    """Whether a file of this name and size is kept as a large object."""
+    """Check whether a file of this name and size is stored as a large object."""
     if size == 0:
         return False
     return size > LARGE or path.rsplit(".", 1)[-1].lower() in _ATTRIBUTES

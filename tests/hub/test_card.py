@@ -72,44 +72,47 @@ def headings(text: str) -> list[str]:
 
 def tables(text: str) -> list[list[list[str]]]:
     """Every table as rows of cells, as they come out."""
-    found: list[list[list[str]]] = []
+    results: list[list[list[str]]] = []
     tokens = rendered(text)
     for place, token in enumerate(tokens):
         if token.type == "table_open":
-            found.append([])
+            results.append([])
         elif token.type == "tr_open":
-            found[-1].append([])
+            results[-1].append([])
         elif token.type in ("th_open", "td_open"):
             children = tokens[place + 1].children or []
-            found[-1][-1].append("".join(child.content for child in children))
-    return found
+            results[-1][-1].append("".join(child.content for child in children))
+    return results
 
 
 def places(text: str) -> list[str]:
-    """Where links and images lead."""
+    """Return the targets of links and images."""
     inline = [child for token in rendered(text) for child in token.children or ()]
-    found = [child.attrGet("href") or child.attrGet("src") for child in inline]
-    return [str(each) for each in found if each]
+    results = [child.attrGet("href") or child.attrGet("src") for child in inline]
+    return [str(item) for item in results if item]
 
 
 def code(text: str) -> dict[str, str]:
     return {token.info: token.content for token in rendered(text) if token.type == "fence"}
 
 
-def described(of: ProvenMerge, text: str) -> ProvenMerge:
-    return replace(of, plan=replace(of.plan, recipe=replace(of.plan.recipe, description=text)))
+def described(proven_merge: ProvenMerge, text: str) -> ProvenMerge:
+    return replace(
+        proven_merge,
+        plan=replace(proven_merge.plan, recipe=replace(proven_merge.plan.recipe, description=text)),
+    )
 
 
 def test_the_hub_takes_it_and_reads_what_was_meant(hub: Hub, tmp_path: Path) -> None:
     models = parents(hub, tmp_path)
-    made = packed(merged(tmp_path / "out", **models))
-    check_card(made.card, NOWHERE)
-    assert check(made.card) == ([], [])
-    data = ModelCard(made.card).data
+    output = packed(merged(tmp_path / "out", **models))
+    check_card(output.card, NOWHERE)
+    assert check(output.card) == ([], [])
+    data = ModelCard(output.card).data
     assert data.base_model == ["org/in", "org/rl"]
-    told = front_matter(made.card)
-    assert told["base_model_relation"] == "merge"
-    assert told["base_model_revisions"] == {
+    metadata = front_matter(output.card)
+    assert metadata["base_model_relation"] == "merge"
+    assert metadata["base_model_revisions"] == {
         name: hub.store.find(name).head("main").id for name in ("org/in", "org/rl")
     }
     assert (data.library_name, data.pipeline_tag) == ("transformers", "image-text-to-text")
@@ -132,8 +135,8 @@ def test_its_sections_and_its_code(plain: ProvenMerge) -> None:
 def test_scores_stand_beside_the_parents(plain: ProvenMerge) -> None:
     text = card(replace(plain, evaluation=scored()))
     assert headings(text) == ["mixed", "Scores", *SECTIONS]
-    of, against, models = tables(text)
-    assert of == [
+    by_key, against, models = tables(text)
+    assert by_key == [
         ["suite", "task", "metric", "this merge", "in"],
         ["gsm8k", "gsm8k", "accuracy", "50.0 (40.0 to 60.0, n=1,234)",
          "50.0 (40.0 to 60.0, n=1,234, 7 missing)"],
@@ -151,9 +154,9 @@ def test_scores_stand_beside_the_parents(plain: ProvenMerge) -> None:
 def test_every_row_has_the_columns_of_its_table(plain: ProvenMerge) -> None:
     text = card(replace(plain, evaluation=scored()))
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    found = tables(text)
-    assert sum(len(table) + 1 for table in found) == len(lines)  # no line fell out of its table
-    for table in found:
+    result = tables(text)
+    assert sum(len(table) + 1 for table in result) == len(lines)  # no line fell out of its table
+    for table in result:
         assert {len(row) for row in table} == {len(table[0])}
 
 
@@ -161,19 +164,19 @@ def test_every_row_has_the_columns_of_its_table(plain: ProvenMerge) -> None:
     "name", ["a|b", "a *b* c", "<script>x</script>", "[in](javascript:x)", "`tick`", "a\\|b", "_x_"]
 )
 def test_odd_names_of_models_do_not_break_it(plain: ProvenMerge, name: str) -> None:
-    made = scored()
+    output = scored()
     turned = {"in": name}
     odd = scored(
         scores=[
             replace(row, variant=turned.get(row.variant, row.variant), suite=name, task=name)
-            for row in made.scores
+            for row in output.scores
         ],
-        differences=[replace(row, against=name) for row in made.differences],
+        differences=[replace(row, against=name) for row in output.differences],
     )
     text = card(replace(plain, evaluation=odd))
-    of, against, _ = tables(text)
-    assert of[0] == ["suite", "task", "metric", "this merge", name]
-    assert [row[:2] for row in of[1:]] == [[name, name]]
+    by_key, against, _ = tables(text)
+    assert by_key[0] == ["suite", "task", "metric", "this merge", name]
+    assert [row[:2] for row in by_key[1:]] == [[name, name]]
     assert [row[3] for row in against[1:]] == [name, name]
     assert "javascript:x" not in places(text)
 
@@ -189,11 +192,13 @@ def test_odd_names_of_folders_do_not_break_it(tmp_path: Path, name: str) -> None
 
 
 def test_links_and_picture_lead_somewhere(hub: Hub, tmp_path: Path) -> None:
-    made = packed(merged(tmp_path / "out", **parents(hub, tmp_path)))
-    for place in places(made.card):
-        assert place.startswith("https://") or place in made.bundle.files, place
-    assert "layers.png" in places(made.card)
-    assert {"https://huggingface.co/org/in", "https://huggingface.co/org/rl"} < {*places(made.card)}
+    output = packed(merged(tmp_path / "out", **parents(hub, tmp_path)))
+    for place in places(output.card):
+        assert place.startswith("https://") or place in output.bundle.files, place
+    assert "layers.png" in places(output.card)
+    assert {"https://huggingface.co/org/in", "https://huggingface.co/org/rl"} < {
+        *places(output.card)
+    }
 
 
 @pytest.mark.parametrize(
@@ -209,24 +214,24 @@ def test_links_and_picture_lead_somewhere(hub: Hub, tmp_path: Path) -> None:
     ],
 )
 def test_a_description_is_prose_and_nothing_else(plain: ProvenMerge, text: str, hub: Hub) -> None:
-    made = card(described(plain, text))
-    check_card(made, NOWHERE)
-    assert front_matter(made) == front_matter(card(plain))
-    assert headings(made)[-len(SECTIONS) :] == list(SECTIONS)
-    assert ModelCard(made).data.license == "apache-2.0"
+    output = card(described(plain, text))
+    check_card(output, NOWHERE)
+    assert front_matter(output) == front_matter(card(plain))
+    assert headings(output)[-len(SECTIONS) :] == list(SECTIONS)
+    assert ModelCard(output).data.license == "apache-2.0"
 
 
 def test_a_description_with_a_fence_keeps_the_recipe_whole(tmp_path: Path) -> None:
     text = MIDDLE.replace("description:", 'description: "```\\n---\\nx: 1\\n```" #')
-    made = packed(merged(tmp_path / "out", text))
-    assert code(made.card)["yaml"].rstrip("\n") in made.bundle.files["recipe.yaml"].decode()
-    assert headings(made.card)[-1] == "Recipe"
+    output = packed(merged(tmp_path / "out", text))
+    assert code(output.card)["yaml"].rstrip("\n") in output.bundle.files["recipe.yaml"].decode()
+    assert headings(output.card)[-1] == "Recipe"
 
 
-def every_byte(made: Package) -> bytes:
+def every_byte(package: Package) -> bytes:
     return b"\n".join(
         name.encode() + (data if isinstance(data, bytes) else data.read_bytes())
-        for name, data in made.bundle.files.items()
+        for name, data in package.bundle.files.items()
     )
 
 
@@ -234,17 +239,17 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
     secret = tmp_path / "SECRETDIR"
     secret.mkdir()
     out = merged(secret / "out", **{name: stage(name, secret / name) for name in ("in", "rl")})
-    made = packed(out)
+    output = packed(out)
     assert b"SECRETDIR" in (out / "surgery.json").read_bytes()
-    for told in (every_byte(made), made.card.encode()):
-        assert b"SECRETDIR" not in told
-        assert str(tmp_path).encode() not in told
-    assert "`in`" in made.card
-    assert code(made.card)["sh"].endswith("--model in=FOLDER --model rl=FOLDER\n")
-    assert "`in` and `rl` are not on the Hub" in made.card
-    drawn = [text.get_text() for text in layers_figure(subject(out).plan).findobj(Text)]
-    assert "in (base)" in drawn
-    assert not any("SECRETDIR" in text for text in drawn)
+    for line in (every_byte(output), output.card.encode()):
+        assert b"SECRETDIR" not in line
+        assert str(tmp_path).encode() not in line
+    assert "`in`" in output.card
+    assert code(output.card)["sh"].endswith("--model in=FOLDER --model rl=FOLDER\n")
+    assert "`in` and `rl` are not on the Hub" in output.card
+    sampled = [text.get_text() for text in layers_figure(subject(out).plan).findobj(Text)]
+    assert "in (base)" in sampled
+    assert not any("SECRETDIR" in text for text in sampled)
 
 
 def test_neither_is_one_that_is_bound_or_relative(
@@ -270,31 +275,31 @@ steps: [{merge: 'language[mid]', method: ties, base: base,
          models: {in: {weight: 0.5, density: 0.5}, rl: {weight: 0.5, density: 0.5}}}]
 """
     ties = front_matter(packed(merged(tmp_path / "ties", methods)).card)["tags"]
-    own = front_matter(packed(merged(tmp_path / "own")).card)["tags"]
+    local = front_matter(packed(merged(tmp_path / "own")).card)["tags"]
     half = MIDDLE.replace("{transplant: 'language[mid]'", "{interpolate: 'language[mid]', t: 0.5")
     linear = front_matter(packed(merged(tmp_path / "linear", half)).card)["tags"]
-    assert ("mergekit" in ties, "mergekit" in own, "mergekit" in linear) == (True, False, False)
+    assert ("mergekit" in ties, "mergekit" in local, "mergekit" in linear) == (True, False, False)
 
 
 def test_one_repository_at_two_commits_keeps_both(hub: Hub, tmp_path: Path) -> None:
     first = hub.add("org/both", stage("in", tmp_path / "one"))
     second = hub.add("org/both", stage("rl", tmp_path / "two"))
     out = merged(tmp_path / "out", **{"in": f"org/both@{first}", "rl": f"org/both@{second}"})
-    made = packed(out)
-    told = front_matter(made.card)
-    assert told["base_model"] == ["org/both"]
-    assert first in str(told["base_model_revisions"])
-    assert second in str(told["base_model_revisions"])
-    (models,) = tables(made.card)
+    output = packed(out)
+    metadata = front_matter(output.card)
+    assert metadata["base_model"] == ["org/both"]
+    assert first in str(metadata["base_model_revisions"])
+    assert second in str(metadata["base_model_revisions"])
+    (models,) = tables(output.card)
     assert [row[2] for row in models[1:]] == [first, second]
 
 
 def test_a_model_that_gave_nothing_is_no_parent(hub: Hub, tmp_path: Path) -> None:
     models = parents(hub, tmp_path)
     nothing = MIDDLE.replace("steps: [{transplant: 'language[mid]', from: rl}]", "steps: []")
-    made = packed(merged(tmp_path / "out", nothing, **models))
-    assert [row[0] for row in tables(made.card)[0][1:]] == ["in"]
-    assert front_matter(made.card)["base_model"] == ["org/in"]
+    output = packed(merged(tmp_path / "out", nothing, **models))
+    assert [row[0] for row in tables(output.card)[0][1:]] == ["in"]
+    assert front_matter(output.card)["base_model"] == ["org/in"]
 
 
 def test_a_branch_is_named_wherever_it_is_needed(plain: ProvenMerge) -> None:
@@ -310,7 +315,7 @@ def test_doubts_and_unused_tensors_are_told(plain: ProvenMerge) -> None:
         replace(
             plain,
             licence=replace(
-                plain.licence, doubts=("in is under a licence: confirm with --license mit.",)
+                plain.licence, issues=("in is under a licence: confirm with --license mit.",)
             ),
             loaded=replace(plain.loaded, unused=("a.weight", "b.weight")),
         )
@@ -340,10 +345,10 @@ def test_a_model_of_text_is_told_as_one(plain: ProvenMerge) -> None:
 
 
 def test_the_index_of_a_sweep_renders_whatever_the_names(hub: Hub) -> None:
-    (score, *_), (apart, *_) = scored().scores, scored().differences
+    (score, *_), (separate, *_) = scored().scores, scored().differences
     names = ["a|b", "`c`"]
     rows = [replace(score, variant=name, suite="s|t") for name in names]
-    pairs = [replace(apart, variant=names[1])]
+    pairs = [replace(separate, variant=names[1])]
     items = [
         IndexItem(name, f"me/{slug(name)}", "language layers 3-5: copy from a|b") for name in names
     ]
@@ -368,12 +373,12 @@ def test_a_repository_may_be_called_what_a_slug_is() -> None:
 
 
 def test_pack_lists_what_it_makes(plain: ProvenMerge, tmp_path: Path) -> None:
-    made = pack(merged(tmp_path / "out"), plain, PICTURE)
-    assert made.bundle.files["README.md"] == made.card.encode()
+    output = pack(merged(tmp_path / "out"), plain, PICTURE)
+    assert output.bundle.files["README.md"] == output.card.encode()
 
 
 def test_the_way_to_ask_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the card says of asking about a picture, typed as it stands."""
+    """Return the card's code for a question about an image, as a user would type it."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from surgery.hub.card import ASK

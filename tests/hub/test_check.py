@@ -1,4 +1,4 @@
-"""A merge that nobody could use is refused before a byte leaves."""
+"""An unusable merge is refused before a byte is sent."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def config(folder: Path, **changes: Any) -> dict[str, Any]:
-    found = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps(found))
-    return found
+    record = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(record))
+    return record
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> str:
@@ -45,11 +45,11 @@ def named(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def test_a_sound_model_loads(folder: Path) -> None:
-    found = check_loads(folder, config(folder))
-    assert found.auto == "AutoModelForImageTextToText"
-    assert found.model == "Qwen2_5_VLForConditionalGeneration"
-    assert (found.vision, found.unused) == (True, ())
-    assert "Processor" in found.processor
+    result = check_loads(folder, config(folder))
+    assert result.auto == "AutoModelForImageTextToText"
+    assert result.model == "Qwen2_5_VLForConditionalGeneration"
+    assert (result.vision, result.unused) == (True, ())
+    assert "Processor" in result.processor
 
 
 def test_a_missing_tensor_is_named(folder: Path) -> None:
@@ -92,8 +92,8 @@ def test_an_unknown_model_type(folder: Path) -> None:
 def test_code_of_its_own_is_not_run(folder: Path) -> None:
     (folder / "modeling.py").write_text("raise SystemExit('ran')")
     auto = {"AutoConfig": "modeling.C", "AutoModelForImageTextToText": "modeling.M"}
-    told = config(folder, auto_map=auto)
-    assert check_loads(folder, told).vision  # what transformers knows itself wins
+    text = config(folder, auto_map=auto)
+    assert check_loads(folder, text).vision  # what transformers knows itself wins
     with pytest.raises(PublishError):
         check_loads(folder, config(folder, auto_map=auto, model_type="own"))
 
@@ -110,9 +110,9 @@ def test_code_of_its_own_is_not_run(folder: Path) -> None:
 )
 def test_a_broken_file_is_refused(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text)
-    told = json.loads((folder / "config.json").read_text())
+    record = json.loads((folder / "config.json").read_text())
     with pytest.raises(PublishError, match=r"in (cannot be used|does not load|has no)") as error:
-        check_loads(folder, told)
+        check_loads(folder, record)
     assert "\n" not in str(error.value)
 
 
@@ -123,22 +123,22 @@ def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
         check_loads(folder, config(folder))
 
 
-def spoil(folder: Path, what: str) -> None:
-    if what == "processor":
+def spoil(folder: Path, label: str) -> None:
+    if label == "processor":
         (folder / "preprocessor_config.json").write_text("{")
-    elif what == "tokenizer":
+    elif label == "tokenizer":
         (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NobodyKnowsTokenizer"}')
         (folder / "tokenizer.json").unlink()
     else:
         (folder / "preprocessor_config.json").unlink()
 
 
-@pytest.mark.parametrize("what", ["processor", "tokenizer", "no processor"])
-def test_nothing_of_it_leaves(hub: Hub, tmp_path: Path, folder: Path, what: str) -> None:
+@pytest.mark.parametrize("secret", ["processor", "tokenizer", "no processor"])
+def test_nothing_of_it_leaves(hub: Hub, tmp_path: Path, folder: Path, secret: str) -> None:
     """The merge holds, for its parent is as broken; it is found out all the same."""
     from eval.publishing import publish_model
 
-    spoil(folder, what)
+    spoil(folder, secret)
     out = merged(tmp_path / "out", **{"in": folder})
     with pytest.raises(SurgeryError, match=r"out (cannot be used|does not load)"):
         publish_model(out, "somebody/mixed")

@@ -47,11 +47,11 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "made"
-    made.mkdir()
+    output = tmp_path / "made"
+    output.mkdir()
     for seed, name in enumerate(NAMES):
-        (made / name).write_bytes(random.Random(seed).randbytes(SIZE))
-    return made
+        (output / name).write_bytes(random.Random(seed).randbytes(SIZE))
+    return output
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def download() -> bytes:
     return Path(hf_hub_download("org/in", NAMES[0])).read_bytes()
 
 
-def asked(hub: Hub, word: str) -> int:
-    return sum(word in text for text in hub.asked)
+def count_requests(hub: Hub, word: str) -> int:
+    return sum(word in text for text in hub.requests)
 
 
 def test_an_error_of_the_server_is_sent_so_many_times(
@@ -76,7 +76,7 @@ def test_an_error_of_the_server_is_sent_so_many_times(
     api = HfApi()
     api.create_repo("org/new")
     api.upload_folder(repo_id="org/new", folder_path=folder)
-    assert asked(hub, "PUT /upload") == 5
+    assert count_requests(hub, "PUT /upload") == 5
     assert len(slept) == 2
     assert sum(hub.received.values()) == 5 * SIZE
 
@@ -103,7 +103,7 @@ def test_a_connection_that_is_reset_while_sending_is_tried_again(hub: Hub, folde
     api.create_repo("org/new")
     api.upload_file(repo_id="org/new", path_in_repo=NAMES[0], path_or_fileobj=folder / NAMES[0])
     assert fault.hits == 1
-    assert asked(hub, "PUT /upload") == 4
+    assert count_requests(hub, "PUT /upload") == 4
     assert sum(hub.received.values()) == SIZE + 10_000
     assert hub.files("org/new")[NAMES[0]] == (folder / NAMES[0]).read_bytes()
 
@@ -126,7 +126,7 @@ def test_a_reset_while_reading_is_not_survived(hub: Hub, data: bytes) -> None:
 def test_a_body_that_ends_early_is_fetched_on_from_there(hub: Hub, data: bytes) -> None:
     hub.fail(GET, short=30_000)
     assert download() == data
-    assert asked(hub, GET) == 2
+    assert count_requests(hub, GET) == 2
     assert hub.sent[f"org/in/{NAMES[0]}"] == SIZE
 
 
@@ -135,7 +135,7 @@ def test_a_rule_may_wait_for_bytes(hub: Hub, data: bytes) -> None:
     hub.fail(GET, short=20_000)
     assert download() == data
     # 20000, then twice 30000, and the rest, which is shorter than where the rule would stop.
-    assert asked(hub, GET) == 4
+    assert count_requests(hub, GET) == 4
 
 
 def test_a_range_with_fewer_bytes_than_asked_for(hub: Hub, data: bytes) -> None:
@@ -169,7 +169,7 @@ def test_a_file_changes_under_its_reader(hub: Hub, data: bytes) -> None:
 def test_a_slow_body_arrives(hub: Hub, data: bytes) -> None:
     hub.fail(GET, drip=(25_000, 0.1))
     assert download() == data
-    assert asked(hub, GET) == 1
+    assert count_requests(hub, GET) == 1
 
 
 def test_a_late_answer_is_waited_for_no_longer_than_told(
@@ -178,7 +178,7 @@ def test_a_late_answer_is_waited_for_no_longer_than_told(
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     hub.fail(GET, delay=math.inf)
     assert download() == data
-    assert asked(hub, GET) >= 2
+    assert count_requests(hub, GET) >= 2
 
 
 def test_a_commit_whose_answer_is_lost_was_made(hub: Hub) -> None:

@@ -30,7 +30,7 @@ def stated(licence: str | StatedLicence | None) -> StatedLicence | None:
 
 
 def merge(*licences: str | StatedLicence | None) -> MergeLicence:
-    return combine({f"m{i}": stated(each) for i, each in enumerate(licences)})
+    return combine({f"m{i}": stated(licence) for i, licence in enumerate(licences)})
 
 
 @pytest.mark.parametrize("licence", ["mit", "apache-2.0", "cc-by-nc-4.0", "gemma", "llama3.2"])
@@ -43,7 +43,7 @@ def test_equal_licences_of_their_own_keep_name_and_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "two"),
+    ("card_a", "card_b"),
     [
         ("mit", "apache-2.0"),
         ("gpl-2.0", "gpl-3.0"),
@@ -52,19 +52,19 @@ def test_equal_licences_of_their_own_keep_name_and_link() -> None:
     ],
 )
 def test_different_licences_are_listed_and_asked_for(
-    one: str | StatedLicence, two: str | StatedLicence
+    card_a: str | StatedLicence, card_b: str | StatedLicence
 ) -> None:
-    result = merge(one, two)
+    result = merge(card_a, card_b)
     assert (result.license, result.name, result.link) == (None, None, None)
-    assert result.doubts == (
-        f"m0 states {stated(one)}; m1 states {stated(two)}: read their terms, then choose with "
-        f"--license ID or other:NAME:LINK.",
+    assert result.issues == (
+        f"m0 states {stated(card_a)}; m1 states {stated(card_b)}: read their terms, then choose "
+        f"with --license ID or other:NAME:LINK.",
     )
 
 
 def test_parents_of_one_licence_are_listed_together() -> None:
-    (doubt,) = merge("mit", "gpl-3.0", "mit", "mit").doubts
-    assert doubt.startswith("m0, m2 and m3 state mit; m1 states gpl-3.0: ")
+    (issue,) = merge("mit", "gpl-3.0", "mit", "mit").issues
+    assert issue.startswith("m0, m2 and m3 state mit; m1 states gpl-3.0: ")
 
 
 @pytest.mark.parametrize(("licence", "reason"), UNCLEAR)
@@ -73,10 +73,10 @@ def test_licences_that_settle_nothing_are_asked_for(
 ) -> None:
     result = merge(licence, licence)
     assert result.license is None
-    (doubt,) = result.doubts
-    assert reason in doubt
-    assert doubt.startswith("m0 and m1 state ")
-    assert doubt.endswith("choose with --license ID or other:NAME:LINK.")
+    (issue,) = result.issues
+    assert reason in issue
+    assert issue.startswith("m0 and m1 state ")
+    assert issue.endswith("choose with --license ID or other:NAME:LINK.")
 
 
 def test_a_merge_of_nothing_is_a_bug() -> None:
@@ -131,13 +131,13 @@ def test_heads_as_people_write_them(head: str, expected: StatedLicence | None) -
 
 def test_a_choice_is_taken_with_the_doubts() -> None:
     doubtful = merge("mit", "cc-by-nc-4.0")
-    chosen = confirm(doubtful, "CC-BY-NC-4.0")
-    assert chosen == MergeLicence("cc-by-nc-4.0", None, None, doubtful.doubts)
+    selection = confirm(doubtful, "CC-BY-NC-4.0")
+    assert selection == MergeLicence("cc-by-nc-4.0", None, None, doubtful.issues)
 
 
 def test_a_choice_that_no_parent_states_is_told() -> None:
     assert confirm(merge("mit"), "mit") == merge("mit")
-    assert confirm(merge("mit"), "gpl-3.0").doubts == (
+    assert confirm(merge("mit"), "gpl-3.0").issues == (
         "The merge is published under gpl-3.0, though its parents state mit.",
     )
     same = f"other:{QWEN.name}:{QWEN.link}"
@@ -145,9 +145,13 @@ def test_a_choice_that_no_parent_states_is_told() -> None:
 
 
 def test_a_choice_without_an_id() -> None:
-    chosen = confirm(merge(None), "other:mine:https://here/LICENSE")
-    assert (chosen.license, chosen.name, chosen.link) == ("other", "mine", "https://here/LICENSE")
-    assert len(chosen.doubts) == 1
+    selection = confirm(merge(None), "other:mine:https://here/LICENSE")
+    assert (selection.license, selection.name, selection.link) == (
+        "other",
+        "mine",
+        "https://here/LICENSE",
+    )
+    assert len(selection.issues) == 1
 
 
 @pytest.mark.parametrize(
@@ -190,9 +194,9 @@ def test_a_licence_is_proposed_only_if_every_parent_states_it(
     parents: dict[str, StatedLicence | None],
 ) -> None:
     result = combine(parents)
-    assert (result.license is None) == bool(result.doubts)
+    assert (result.license is None) == bool(result.issues)
     if result.license is not None:
         proposed = StatedLicence(result.license, result.name or "", result.link or "")
         assert set(parents.values()) == {proposed}
     else:
-        assert all(name in result.doubts[0] for name in parents)
+        assert all(name in result.issues[0] for name in parents)

@@ -1,4 +1,4 @@
-"""What goes to the Hub: every file, and a ledger that speaks of just these."""
+"""The files for the Hub, and a ledger that lists exactly these."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def written(package: Package, folder: Path) -> Path:
 
 def test_its_files(tmp_path: Path) -> None:
     out = merged(tmp_path / "out")
-    made = packed(out)
-    own = {path.name for path in out.iterdir()}
-    assert made.bundle.files.keys() == own | {"layers.png", "recipe.yaml"}
+    output = packed(out)
+    local = {path.name for path in out.iterdir()}
+    assert output.bundle.files.keys() == local | {"layers.png", "recipe.yaml"}
     new = {"README.md", "layers.png", "recipe.yaml", "surgery.json"}
-    for name in own - new:
-        assert made.bundle.files[name] == out / name
-    assert list(made.bundle.files) == sorted(made.bundle.files)
+    for name in local - new:
+        assert output.bundle.files[name] == out / name
+    assert list(output.bundle.files) == sorted(output.bundle.files)
 
 
 def test_the_folder_is_left_as_it_is(tmp_path: Path) -> None:
@@ -75,31 +75,31 @@ def test_what_is_fetched_verifies(hub: Hub, tmp_path: Path) -> None:
     """With its inputs, and although the branch of one has moved."""
     models = parents(hub, tmp_path)
     out = merged(tmp_path / "out", **models)
-    made = packed(out)
+    output = packed(out)
     hub.add("org/rl", tmp_path / "parents" / "in")
-    found = verify(written(made, tmp_path / "there"))
-    assert found.faults == ()
-    assert (found.copies, found.recomputed) == (found.tensors, 0)
-    assert found.files == len(made.ledger.files)
+    verification = verify(written(output, tmp_path / "there"))
+    assert verification.faults == ()
+    assert (verification.copies, verification.recomputed) == (verification.tensors, 0)
+    assert verification.files == len(output.ledger.files)
 
 
 def test_so_does_one_of_folders_that_are_bound_again(tmp_path: Path) -> None:
     folder = stage("in", tmp_path / "deep" / "in")
-    made = packed(merged(tmp_path / "out", **{"in": folder}))
-    there = written(made, tmp_path / "there")
-    assert verify(there, inputs=False).faults == ()
-    assert verify(there, {"in": str(folder)}).faults == ()
+    output = packed(merged(tmp_path / "out", **{"in": folder}))
+    entries = written(output, tmp_path / "there")
+    assert verify(entries, inputs=False).faults == ()
+    assert verify(entries, {"in": str(folder)}).faults == ()
 
 
 def test_the_ledger_lists_every_file_and_no_other(tmp_path: Path) -> None:
-    made = packed(merged(tmp_path / "out"))
-    told = json.loads(made.bundle.files["surgery.json"])
-    listed = {each["name"]: each["sha256"] for each in told["files"]}
-    shards = {each["shard"] for each in told["tensors"]}
-    assert made.bundle.files.keys() == {*listed, *shards, "surgery.json"}
+    output = packed(merged(tmp_path / "out"))
+    record = json.loads(output.bundle.files["surgery.json"])
+    listed = {item["name"]: item["sha256"] for item in record["files"]}
+    shards = {item["shard"] for item in record["tensors"]}
+    assert output.bundle.files.keys() == {*listed, *shards, "surgery.json"}
     for name, digest in listed.items():
-        assert made.bundle.sha256(name) == digest
-    assert made.ledger.to_json() == made.bundle.files["surgery.json"]
+        assert output.bundle.sha256(name) == digest
+    assert output.ledger.to_json() == output.bundle.files["surgery.json"]
 
 
 def test_tensors_are_told_as_they_were(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_tensors_are_told_as_they_were(tmp_path: Path) -> None:
 
 
 def test_the_recipe_is_pinned_and_complete(hub: Hub, tmp_path: Path) -> None:
-    made = packed(merged(tmp_path / "out", **parents(hub, tmp_path)))
-    recipe = parse_recipe(made.bundle.files["recipe.yaml"].decode())
+    output = packed(merged(tmp_path / "out", **parents(hub, tmp_path)))
+    recipe = parse_recipe(output.bundle.files["recipe.yaml"].decode())
     for name, reference in recipe.models.items():
         commit = hub.store.find(f"org/{name}").head("main").id
         assert reference == f"hf://org/{name}@{commit}"
@@ -123,17 +123,17 @@ def test_scores_go_as_files_of_their_own(tmp_path: Path) -> None:
     entry = [{"dataset": {"id": "openai/gsm8k", "task_id": "gsm8k"}, "value": 0.5}]
     index = [{"name": "mixed", "results": []}]
     out = merged(tmp_path / "out")
-    told = scored(results={"gsm8k.yaml": entry}, index=index)
-    made = pack(out, replace(subject(out), evaluation=told), PICTURE)
-    assert yaml.safe_load(made.bundle.files[".eval_results/gsm8k.yaml"]) == entry
-    assert "model-index:" in made.card
-    assert verify(written(made, tmp_path / "there")).faults == ()
+    text = scored(results={"gsm8k.yaml": entry}, index=index)
+    output = pack(out, replace(subject(out), evaluation=text), PICTURE)
+    assert yaml.safe_load(output.bundle.files[".eval_results/gsm8k.yaml"]) == entry
+    assert "model-index:" in output.card
+    assert verify(written(output, tmp_path / "there")).faults == ()
 
 
 def test_the_same_merge_makes_the_same_bytes(tmp_path: Path) -> None:
-    """So that an interrupted publication goes on with what it began."""
-    one, two = (packed(merged(tmp_path / name / "out")) for name in ("one", "two"))
-    assert {n: one.bundle.sha256(n) for n in one.bundle.files} == {
+    """An interrupted publication resumes with the same files."""
+    item, two = (packed(merged(tmp_path / name / "out")) for name in ("one", "two"))
+    assert {n: item.bundle.sha256(n) for n in item.bundle.files} == {
         n: two.bundle.sha256(n) for n in two.bundle.files
     }
 
@@ -146,10 +146,10 @@ def test_the_picture_is_the_same_every_time(tmp_path: Path) -> None:
 
 
 def test_a_publication_can_be_published_again(tmp_path: Path) -> None:
-    there = written(packed(merged(tmp_path / "out")), tmp_path / "there")
-    again = packed(there)
+    entries = written(packed(merged(tmp_path / "out")), tmp_path / "there")
+    again = packed(entries)
     assert {n: again.bundle.sha256(n) for n in again.bundle.files} == {
-        n: sha256((there / n).read_bytes()).hexdigest() for n in again.bundle.files
+        n: sha256((entries / n).read_bytes()).hexdigest() for n in again.bundle.files
     }
 
 
@@ -157,10 +157,12 @@ def test_a_file_of_a_model_is_never_replaced(tmp_path: Path) -> None:
     from dataclasses import replace
 
     out = merged(tmp_path / "out")
-    of = subject(out)
-    odd = replace(of.ledger, files=tuple(replace(entry, source="in") for entry in of.ledger.files))
+    by_key = subject(out)
+    odd = replace(
+        by_key.ledger, files=tuple(replace(entry, source="in") for entry in by_key.ledger.files)
+    )
     with pytest.raises(PlanError, match=r"README\.md"):
-        pack(out, replace(of, ledger=odd), PICTURE)
+        pack(out, replace(by_key, ledger=odd), PICTURE)
 
 
 def test_hashes_are_those_of_git_and_the_hub(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is known of the models that a merge descends from, and where it was read."""
+"""Facts about the models that a merge descends from, and their sources."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def found(out: Path) -> dict[str, Parent]:
+def parents_by_name(out: Path) -> dict[str, Parent]:
     from surgery.checkpoint.ledger import read_ledger
 
-    told = parents_of(plan_again(out, read_ledger(out), {}))
-    return {each.reference: each for each in told}
+    text = parents_of(plan_again(out, read_ledger(out), {}))
+    return {item.reference: item for item in text}
 
 
 def test_cards_on_the_hub_are_read_at_the_commit_of_the_weights(hub: Hub, tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_cards_on_the_hub_are_read_at_the_commit_of_the_weights(hub: Hub, tmp_pa
     later = tmp_path / "parents" / "rl"
     (later / "README.md").write_text("---\nlicense: cc-by-nc-4.0\nlanguage: [zh]\n---\n")
     hub.add("org/rl", later)
-    told = found(out)
-    assert told.keys() == {"org/in", "org/rl"}
-    for repo, parent in told.items():
+    text = parents_by_name(out)
+    assert text.keys() == {"org/in", "org/rl"}
+    for repo, parent in text.items():
         assert (parent.repo, parent.commit) == (repo, read[repo])
         assert (parent.licence, parent.languages) == (StatedLicence("apache-2.0"), ("en",))
         assert parent.content is None
@@ -71,16 +71,18 @@ def test_cards_on_the_hub_are_read_at_the_commit_of_the_weights(hub: Hub, tmp_pa
 def test_a_folders_card_is_read_where_it_is(tmp_path: Path) -> None:
     for name, licence in (("in", "mit"), ("rl", "other\nlicense_name: own\nlicense_link: X")):
         stage(name, tmp_path / name, f"---\nlicense: {licence}\n---\n")
-    told = found(merged(tmp_path / "out", **{"in": tmp_path / "in", "rl": tmp_path / "rl"}))
-    assert told["in"].licence == StatedLicence("mit")
-    assert told["rl"].licence == StatedLicence("other", "own", "X")
-    assert told["in"].repo is told["in"].commit is None
-    assert told["in"].content == content_of(tmp_path / "in") != told["rl"].content
+    text = parents_by_name(
+        merged(tmp_path / "out", **{"in": tmp_path / "in", "rl": tmp_path / "rl"})
+    )
+    assert text["in"].licence == StatedLicence("mit")
+    assert text["rl"].licence == StatedLicence("other", "own", "X")
+    assert text["in"].repo is text["in"].commit is None
+    assert text["in"].content == content_of(tmp_path / "in") != text["rl"].content
 
 
 def test_the_shipped_models_are_under_our_own_licence(tmp_path: Path) -> None:
-    told = found(merged(tmp_path / "out"))
-    assert {(p.licence, p.repo) for p in told.values()} == {(StatedLicence("apache-2.0"), None)}
+    text = parents_by_name(merged(tmp_path / "out"))
+    assert {(p.licence, p.repo) for p in text.values()} == {(StatedLicence("apache-2.0"), None)}
 
 
 @pytest.mark.parametrize(
@@ -103,22 +105,24 @@ def test_a_card_that_cannot_be_read_states_nothing(
 ) -> None:
     folder = stage("in", tmp_path / "local", text)
     hub.add("org/in", folder)
-    for where in (folder, "org/in"):
-        (parent, _) = found(merged(tmp_path / str(where).replace("/", "-"), **{"in": where}))
-        told = found(tmp_path / str(where).replace("/", "-"))[parent]
-        assert (told.licence, told.languages) == (None, ())
+    for location in (folder, "org/in"):
+        (parent, _) = parents_by_name(
+            merged(tmp_path / str(location).replace("/", "-"), **{"in": location})
+        )
+        messages = parents_by_name(tmp_path / str(location).replace("/", "-"))[parent]
+        assert (messages.licence, messages.languages) == (None, ())
         with pytest.raises(PublishError, match=r"states no licence.*--license ID"):
-            settle([told], None)
+            settle([messages], None)
 
 
 def test_bytes_that_are_no_text_state_nothing(tmp_path: Path) -> None:
     folder = stage("in", tmp_path / "in")
     (folder / "README.md").write_bytes(b"---\nlicense: \xff\xfe\n---\n")
-    assert found(merged(tmp_path / "out", **{"in": folder}))["in"].licence is None
+    assert parents_by_name(merged(tmp_path / "out", **{"in": folder}))["in"].licence is None
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("card_language", "expected_languages"),
     [
         ("en", ("en",)),
         ("[en, zh]", ("en", "zh")),
@@ -131,23 +135,26 @@ def test_bytes_that_are_no_text_state_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_languages_are_those_that_the_hub_takes(
-    tmp_path: Path, said: str, told: tuple[str, ...]
+    tmp_path: Path, card_language: str, expected_languages: tuple[str, ...]
 ) -> None:
-    folder = stage("in", tmp_path / "in", f"---\nlicense: mit\nlanguage: {said}\n---\n")
-    assert found(merged(tmp_path / "out", **{"in": folder}))["in"].languages == told
+    folder = stage("in", tmp_path / "in", f"---\nlicense: mit\nlanguage: {card_language}\n---\n")
+    assert (
+        parents_by_name(merged(tmp_path / "out", **{"in": folder}))["in"].languages
+        == expected_languages
+    )
 
 
 def test_licences_are_settled_or_asked_for() -> None:
-    one = Parent("in", "org/in", "org/in", "1" * 40, StatedLicence("mit"), ())
-    two = replace(one, name="rl", reference="org/rl")
-    assert settle([one, two], None).license == "mit"
+    parent = Parent("in", "org/in", "org/in", "1" * 40, StatedLicence("mit"), ())
+    two = replace(parent, name="rl", reference="org/rl")
+    assert settle([parent, two], None).license == "mit"
     closed = replace(two, licence=StatedLicence("cc-by-nc-4.0"))
     with pytest.raises(PublishError, match=r"in \(org/in\) states mit; rl \(org/rl\) states cc-by"):
-        settle([one, closed], None)
-    confirmed = settle([one, closed], "cc-by-nc-4.0")
-    assert (confirmed.license, len(confirmed.doubts)) == ("cc-by-nc-4.0", 1)
+        settle([parent, closed], None)
+    confirmed = settle([parent, closed], "cc-by-nc-4.0")
+    assert (confirmed.license, len(confirmed.issues)) == ("cc-by-nc-4.0", 1)
     with pytest.raises(PublishError, match="not an id"):
-        settle([one], "appache-2.0")
+        settle([parent], "appache-2.0")
 
 
 @pytest.mark.parametrize("trouble", ["gated", "gone", "broken"])
@@ -163,25 +170,25 @@ def test_a_card_that_may_not_be_read_stops_it(
     else:
         hub.broken = 503
     with pytest.raises(CheckpointError, match="org/"):
-        found(out)
+        parents_by_name(out)
 
 
 def test_an_adapter_is_a_parent_of_its_own(hub: Hub, tmp_path: Path, adapter: Path) -> None:
     commit = hub.add("org/adapter", adapter)
     base = hub.add("org/in", stage("in", tmp_path / "in"))
     text = ADAPTED.replace("IN", "org/in").replace("ADAPTER", "org/adapter")
-    made = packed(merged(tmp_path / "out", text), licence="apache-2.0")
-    told = front_matter(made.card)
-    assert told["base_model"] == ["org/in", "org/adapter"]
-    assert told["base_model_revisions"] == {"org/in": base, "org/adapter": commit}
-    assert (told["license"], told["language"]) == ("apache-2.0", ["en", "de"])
-    (models,) = tables(made.card)
+    output = packed(merged(tmp_path / "out", text), licence="apache-2.0")
+    metadata = front_matter(output.card)
+    assert metadata["base_model"] == ["org/in", "org/adapter"]
+    assert metadata["base_model_revisions"] == {"org/in": base, "org/adapter": commit}
+    assert (metadata["license"], metadata["language"]) == ("apache-2.0", ["en", "de"])
+    (models,) = tables(output.card)
     assert [row[:4] for row in models[1:]] == [
         ["in", "org/in", base, "apache-2.0"],
         ["in", "org/adapter", commit, "mit"],
         ["rl", "specimen:rl", "ships with vlm-surgery", "apache-2.0"],
     ]
-    recipe = made.bundle.files["recipe.yaml"].decode()
+    recipe = output.bundle.files["recipe.yaml"].decode()
     assert f"hf://org/adapter@{commit}" in recipe
     assert f"hf://org/in@{base}" in recipe
 
@@ -195,26 +202,26 @@ def test_a_local_adapter_tells_no_path_and_has_a_fingerprint(
     shutil.copytree(adapter, secret / "tuned")
     commit = hub.add("org/in", stage("in", tmp_path / "in"))
     text = ADAPTED.replace("IN", "org/in").replace("ADAPTER", str(secret / "tuned"))
-    made = packed(merged(tmp_path / "out", text), licence="apache-2.0")
-    assert b"SECRETDIR" not in every_byte(made)
-    (models,) = tables(made.card)
+    output = packed(merged(tmp_path / "out", text), licence="apache-2.0")
+    assert b"SECRETDIR" not in every_byte(output)
+    (models,) = tables(output.card)
     assert models[2][:3] == ["in", "tuned", "not on the Hub"]
     assert len(models[2][5]) == 16
     assert models[1][2] == commit
-    assert f"--model in='hf://org/in@{commit} + FOLDER'" in code(made.card)["sh"]
-    assert parse_recipe(made.bundle.files["recipe.yaml"].decode()).unbound == ("in",)
+    assert f"--model in='hf://org/in@{commit} + FOLDER'" in code(output.card)["sh"]
+    assert parse_recipe(output.bundle.files["recipe.yaml"].decode()).unbound == ("in",)
 
 
 def test_a_moved_model_is_read_where_it_is_now(hub: Hub, tmp_path: Path) -> None:
     out = merged(tmp_path / "out", **{"in": stage("in", tmp_path / "old", None)})
     (tmp_path / "old").rename(tmp_path / "new")
     (tmp_path / "new" / "README.md").write_text(CARD)
-    made = packed(out, models={"in": str(tmp_path / "new")})
-    assert "| `in` | `new` |" in made.card
+    output = packed(out, models={"in": str(tmp_path / "new")})
+    assert "| `in` | `new` |" in output.card
 
 
 @pytest.mark.parametrize(
-    ("reference", "commit", "told"),
+    ("reference", "commit", "expected_languages"),
     [
         ("org/in", "abc", "org/in"),
         ("org/in", None, "in"),
@@ -226,8 +233,8 @@ def test_a_moved_model_is_read_where_it_is_now(hub: Hub, tmp_path: Path) -> None
         ("./here/in", None, "in"),
     ],
 )
-def test_public_references(reference: str, commit: str | None, told: str) -> None:
-    assert public_reference(reference, commit) == told
+def test_public_references(reference: str, commit: str | None, expected_languages: str) -> None:
+    assert public_reference(reference, commit) == expected_languages
 
 
 def test_a_folder_with_a_repositorys_name_is_a_folder(
@@ -235,8 +242,8 @@ def test_a_folder_with_a_repositorys_name_is_a_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stage("in", tmp_path / "org" / "in")
-    told = found(merged(tmp_path / "out", MIDDLE, **{"in": "org/in"}))
-    assert told["in"].repo is None
+    text = parents_by_name(merged(tmp_path / "out", MIDDLE, **{"in": "org/in"}))
+    assert text["in"].repo is None
 
 
 def test_a_bound_adapter_is_two_parents_and_no_path(
@@ -251,7 +258,7 @@ def test_a_bound_adapter_is_two_parents_and_no_path(
     out = merged(tmp_path / "out", rl=f"{base} + {folder}")
     with pytest.raises(PublishError, match=r"states cc-by-nc-4\.0"):
         packed(out)
-    made = packed(out, licence="cc-by-nc-4.0")
-    for name in made.bundle.files:
-        assert b"SECRETDIR" not in made.bundle.head(name, 1 << 24)
-    assert "FOLDER + FOLDER" in made.card
+    output = packed(out, licence="cc-by-nc-4.0")
+    for name in output.bundle.files:
+        assert b"SECRETDIR" not in output.bundle.head(name, 1 << 24)
+    assert "FOLDER + FOLDER" in output.card

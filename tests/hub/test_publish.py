@@ -1,4 +1,4 @@
-"""One commit, whole or not at all, whatever goes wrong on the way."""
+"""One commit, complete or absent, with any failure on the way."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COMMIT = f"POST /api/models/{REPO}/commit/"
 
 
 def whole(hub: Hub) -> bool:
-    """Whether every large object was received once and not a byte more."""
+    """Check that every large object was received once, without an extra byte."""
     sizes = {
         oid: len(data)
         for repo in hub.store.repos.values()
@@ -48,29 +48,32 @@ def whole(hub: Hub) -> bool:
     return dict(hub.received) == sizes
 
 
-def test_one_commit_and_every_byte_once(hub: Hub, made: Package) -> None:
-    done = send(made)
-    assert same(hub, made)
+def test_one_commit_and_every_byte_once(hub: Hub, merge_package: Package) -> None:
+    done = send(merge_package)
+    assert same(hub, merge_package)
     assert asked(hub, COMMIT) == 1
     assert whole(hub)
     assert done.commit == hub.store.find(REPO).head("main").id
-    assert (done.files, done.nbytes) == (len(made.bundle.files), made.bundle.nbytes)
+    assert (done.files, done.nbytes) == (
+        len(merge_package.bundle.files),
+        merge_package.bundle.nbytes,
+    )
     assert (done.private, done.copied) == (True, ())
     assert done.url == f"{hub.endpoint}/{REPO}"
     assert hub.store.find(REPO).private
     assert hub.unknown == []
 
 
-def test_public_only_where_told_so(hub: Hub, made: Package) -> None:
-    done = send(made, private=False)
+def test_public_only_where_told_so(hub: Hub, merge_package: Package) -> None:
+    done = send(merge_package, private=False)
     assert not hub.store.find(REPO).private
     assert not done.private
 
 
-def test_what_is_there_already_is_left(hub: Hub, made: Package) -> None:
-    first = send(made)
+def test_what_is_there_already_is_left(hub: Hub, merge_package: Package) -> None:
+    first = send(merge_package)
     hub.received.clear()
-    again = send(made)
+    again = send(merge_package)
     assert again.commit == first.commit
     assert len(list(hub.store.find(REPO).history(hub.store.find(REPO).head("main")))) == 2
     assert not hub.received
@@ -80,52 +83,54 @@ def test_what_is_there_already_is_left(hub: Hub, made: Package) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 504, 429])
-@pytest.mark.parametrize("where", ["PUT /upload", "/preupload/", "objects/batch"])
-def test_a_hub_with_hiccups(hub: Hub, made: Package, status: int, where: str) -> None:
-    fault = hub.fail(where, times=2, status=status, retry_after=1 if status == 429 else None)
-    send(made)
+@pytest.mark.parametrize("route", ["PUT /upload", "/preupload/", "objects/batch"])
+def test_a_hub_with_hiccups(hub: Hub, merge_package: Package, status: int, route: str) -> None:
+    fault = hub.fail(route, times=2, status=status, retry_after=1 if status == 429 else None)
+    send(merge_package)
     assert fault.hits == 2
-    assert same(hub, made)
+    assert same(hub, merge_package)
     assert asked(hub, COMMIT) == 1
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_commit_that_is_refused_for_now(hub: Hub, made: Package, status: int) -> None:
+def test_a_commit_that_is_refused_for_now(hub: Hub, merge_package: Package, status: int) -> None:
     fault = hub.fail(COMMIT, times=2, status=status)
     hub.received.clear()
-    send(made)
+    send(merge_package)
     assert fault.hits == 2
-    assert same(hub, made)
+    assert same(hub, merge_package)
     assert whole(hub)  # nothing was sent again for that
 
 
-def test_the_hub_says_how_long_to_wait(hub: Hub, made: Package, slept: list[float]) -> None:
+def test_the_hub_says_how_long_to_wait(
+    hub: Hub, merge_package: Package, slept: list[float]
+) -> None:
     hub.fail("PUT /upload", status=429, retry_after=37)
-    send(made)
+    send(merge_package)
     assert any(37 <= nap <= 39 for nap in slept)
 
 
 @pytest.mark.parametrize("after", [0, 1, 1000, 100_000])
-def test_connections_that_break_in_an_upload(hub: Hub, made: Package, after: int) -> None:
+def test_connections_that_break_in_an_upload(hub: Hub, merge_package: Package, after: int) -> None:
     fault = hub.fail("PUT /upload", skip=1, times=2, reset_upload=after)
-    send(made)
+    send(merge_package)
     assert fault.hits == 2
-    assert same(hub, made)
+    assert same(hub, merge_package)
     assert asked(hub, COMMIT) == 1
 
 
-def test_an_upload_in_parts(hub: Hub, made: Package) -> None:
+def test_an_upload_in_parts(hub: Hub, merge_package: Package) -> None:
     hub.chunk_size = 200_000
     hub.fail("PUT /upload", skip=3, times=2, reset_upload=5000)
     hub.fail("PUT /upload", skip=5, times=1, status=500)
-    send(made)
-    assert same(hub, made)
+    send(merge_package)
+    assert same(hub, merge_package)
 
 
-def test_an_answer_to_the_commit_that_is_lost(hub: Hub, made: Package) -> None:
+def test_an_answer_to_the_commit_that_is_lost(hub: Hub, merge_package: Package) -> None:
     hub.fail(COMMIT, lost=True)
-    done = send(made)
-    assert same(hub, made)
+    done = send(merge_package)
+    assert same(hub, merge_package)
     repo = hub.store.find(REPO)
     assert done.commit == repo.head("main").id
     assert len(list(repo.history(repo.head("main")))) == 2  # the first is the hub's own
@@ -133,65 +138,65 @@ def test_an_answer_to_the_commit_that_is_lost(hub: Hub, made: Package) -> None:
 
 
 def test_so_is_one_of_an_update_with_files_to_delete(
-    hub: Hub, made: Package, tmp_path: Path
+    hub: Hub, merge_package: Package, tmp_path: Path
 ) -> None:
-    old = Bundle({**made.bundle.files, "old.txt": b"old"})
-    send(replace(made, bundle=old))
+    old = Bundle({**merge_package.bundle.files, "old.txt": b"old"})
+    send(replace(merge_package, bundle=old))
     target = replace(look(), ours=look().ours | {"old.txt"})
     hub.fail(COMMIT, lost=True)
-    publish(client(), made.bundle, target, "A merge")
-    assert same(hub, made)
+    publish(client(), merge_package.bundle, target, "A merge")
+    assert same(hub, merge_package)
 
 
-def test_a_hub_that_stays_down(hub: Hub, made: Package, slept: list[float]) -> None:
+def test_a_hub_that_stays_down(hub: Hub, merge_package: Package, slept: list[float]) -> None:
     hub.fail(COMMIT, times=None, status=503)
-    said: list[str] = []
+    output: list[str] = []
     with pytest.raises(HubBusyError, match=f"{REPO}: uploading: .* status 503") as error:
-        publish(client(), made.bundle, look(), "A merge", report=said.append)
-    assert str(error.value).endswith("What has arrived is not sent a second time.")
-    assert len(said) == 4
-    assert all("Trying again in" in text for text in said)
+        publish(client(), merge_package.bundle, look(), "A merge", report=output.append)
+    assert str(error.value).endswith("Files that arrived are not sent again.")
+    assert len(output) == 4
+    assert all("Trying again in" in text for text in output)
     assert {2.0, 4.0, 8.0, 16.0} <= set(slept)
     assert hub.files(REPO).keys() == {".gitattributes"}
     hub.faults.clear()
     hub.received.clear()
-    send(made)  # once more, later
+    send(merge_package)  # once more, later
     assert not hub.received
-    assert same(hub, made)
+    assert same(hub, merge_package)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 413, 418])
-def test_a_refusal_is_not_asked_for_twice(hub: Hub, made: Package, status: int) -> None:
+def test_a_refusal_is_not_asked_for_twice(hub: Hub, merge_package: Package, status: int) -> None:
     fault = hub.fail(COMMIT, times=None, status=status)
     with pytest.raises(PublishError, match=f"{REPO}: uploading: ") as error:
-        send(made)
+        send(merge_package)
     assert not isinstance(error.value, HubBusyError)
     assert fault.hits == 1
     assert "http" not in str(error.value)
 
 
 def test_signatures_are_in_no_message_and_no_warning(
-    hub: Hub, made: Package, caplog: pytest.LogCaptureFixture
+    hub: Hub, merge_package: Package, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.fail("PUT /upload", times=None, status=500)
-    said: list[str] = []
+    output: list[str] = []
     with (
         caplog.at_level(logging.DEBUG, "huggingface_hub"),
         pytest.raises(PublishError) as error,
     ):
-        publish(client(), made.bundle, look(), "A merge", report=said.append)
-    told = "\n".join([str(error.value), *said, caplog.text])
-    assert "HTTP Error 500" in told
+        publish(client(), merge_package.bundle, look(), "A merge", report=output.append)
+    text = "\n".join([str(error.value), *output, caplog.text])
+    assert "HTTP Error 500" in text
     for word in ("signature=", TOKEN, "Bearer"):
-        assert word not in told
+        assert word not in text
 
 
 def test_a_reset_does_not_tell_them_either(
-    hub: Hub, made: Package, caplog: pytest.LogCaptureFixture
+    hub: Hub, merge_package: Package, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.fail("PUT /upload", times=3, reset_upload=10)
     with caplog.at_level(logging.DEBUG, "huggingface_hub"):
-        send(made)
+        send(merge_package)
     assert "thrown while requesting" in caplog.text
     assert "signature=" not in caplog.text
 
@@ -199,8 +204,8 @@ def test_a_reset_does_not_tell_them_either(
 # What is there must be what was sent.
 
 
-def test_another_content_there_is_refused(hub: Hub, made: Package) -> None:
-    send(made)
+def test_another_content_there_is_refused(hub: Hub, merge_package: Package) -> None:
+    send(merge_package)
     shard = "model-00002-of-00004.safetensors"
     repo = hub.store.find(REPO)
     for name in (shard, "config.json"):
@@ -208,33 +213,35 @@ def test_another_content_there_is_refused(hub: Hub, made: Package) -> None:
         for bad in (good[:-1] + b"?", good[:-1], good + b"!", b""):
             repo.change(name, bad)
             with pytest.raises(PublishError, match=rf"{name}' has .* there, .* here.*do not use"):
-                compare(client(), made.bundle, look(), repo.head("main").id)
+                compare(client(), merge_package.bundle, look(), repo.head("main").id)
         repo.change(name, good)
     del repo.head("main").files[shard]
     with pytest.raises(PublishError, match=f"{shard}' is not there"):
-        compare(client(), made.bundle, look(), repo.head("main").id)
+        compare(client(), merge_package.bundle, look(), repo.head("main").id)
 
 
-def test_it_is_found_out_at_once(hub: Hub, made: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_found_out_at_once(
+    hub: Hub, merge_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hub that keeps something else than it was sent."""
     from tests.hub.store import Repo
 
     commit = Repo.commit
 
-    def spoilt(self: Repo, *given: object, **more: object) -> object:
-        made = commit(self, *given, **more)
+    def spoilt(self: Repo, *value: object, **more: object) -> object:
+        output = commit(self, *value, **more)
         self.change("tokenizer.json", b"{}")
-        return made
+        return output
 
     monkeypatch.setattr(Repo, "commit", spoilt)
     with pytest.raises(PublishError, match=r"somebody/mixed@\w{12}: 'tokenizer\.json' has"):
-        send(made)
+        send(merge_package)
 
 
-def test_listings_of_several_pages_are_read_whole(hub: Hub, made: Package) -> None:
+def test_listings_of_several_pages_are_read_whole(hub: Hub, merge_package: Package) -> None:
     hub.page_size = 3
-    send(made)
-    assert same(hub, made)
+    send(merge_package)
+    assert same(hub, merge_package)
 
 
 # Files that a parent on the Hub has already.
@@ -247,38 +254,38 @@ def halves(hub: Hub, tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
     return merged(tmp_path / "out", **models), models
 
 
-def with_parents(out: Path, said: list[str] | None = None, repo: str = REPO):
-    of = subject(out, repo)
+def with_parents(out: Path, output: list[str] | None = None, repo: str = REPO):
+    by_key = subject(out, repo)
     package = packed(out, repo)
-    say = (said if said is not None else []).append
-    merge = (package, of.parents)
+    say = (output if output is not None else []).append
+    merge = (package, by_key.parents)
     return package, publish(
         client(), package.bundle, look(repo), "A merge", merge=merge, report=say
     )
 
 
 def unchanged(hub: Hub, out: Path) -> set[str]:
-    there = hub.files("org/in")
+    files = hub.files("org/in")
     return {
-        path.name for path in out.glob("*.safetensors") if there.get(path.name) == path.read_bytes()
+        path.name for path in out.glob("*.safetensors") if files.get(path.name) == path.read_bytes()
     }
 
 
 def test_unchanged_shards_are_copied_by_the_hub(hub: Hub, halves: tuple) -> None:
     out, _ = halves
     hub.xet_hashes = True
-    kept = unchanged(hub, out)
-    assert 0 < len(kept) < 4
+    stored = unchanged(hub, out)
+    assert 0 < len(stored) < 4
     hub.forget()
     package, done = with_parents(out)
-    assert set(done.copied) == kept
+    assert set(done.copied) == stored
     assert same(hub, package)
     assert asked(hub, COMMIT) == 1
-    assert not {package.bundle.sha256(name) for name in kept} & hub.received.keys()
+    assert not {package.bundle.sha256(name) for name in stored} & hub.received.keys()
     assert sum(hub.received.values()) == sum(
         package.bundle.size(name)
         for name in package.bundle.files
-        if name.endswith((".safetensors", ".png")) and name not in kept
+        if name.endswith((".safetensors", ".png")) and name not in stored
     )
     assert hub.unknown == []
 
@@ -297,10 +304,10 @@ def test_where_the_hub_does_not_copy_they_are_sent(hub: Hub, halves: tuple, stat
     out, _ = halves
     hub.xet_hashes = True
     hub.fail("/lfs-files/duplicate", times=None, status=status)
-    said: list[str] = []
-    package, done = with_parents(out, said)
+    output: list[str] = []
+    package, done = with_parents(out, output)
     assert same(hub, package)
-    assert said == ["the Hub does not copy files of org/in; they are sent instead"]
+    assert output == ["the Hub does not copy files of org/in; they are sent instead"]
     assert done.copied == ()
     assert asked(hub, COMMIT) == 1
 
@@ -342,22 +349,22 @@ def test_with_copies_stale_files_go_in_spite_of_a_lost_answer(hub: Hub, halves: 
     target = replace(look(), ours=look().ours | {"old.txt"})
     hub.fail(COMMIT, lost=True)
     merge = (package, subject(out).parents)
-    said: list[str] = []
-    publish(client(), package.bundle, target, "A merge", merge=merge, report=said.append)
+    output: list[str] = []
+    publish(client(), package.bundle, target, "A merge", merge=merge, report=output.append)
     assert same(hub, package)
-    assert not any("does not copy" in text for text in said)
+    assert not any("does not copy" in text for text in output)
 
 
 def test_a_parent_at_another_commit_is_not_taken_for_it(hub: Hub, halves: tuple) -> None:
     """The branch moved; the copies come from the commit that was read."""
     out, _ = halves
     hub.xet_hashes = True
-    kept = unchanged(hub, out)
+    stored = unchanged(hub, out)
     repo = hub.store.find("org/in")
     moved = {name: replace(blob, data=blob.data[::-1])
              for name, blob in repo.head("main").files.items()
              if name.endswith(".safetensors")}  # fmt: skip
     repo.commit("main", {**repo.head("main").files, **moved}, "Moved")
     package, done = with_parents(out)
-    assert set(done.copied) == kept
+    assert set(done.copied) == stored
     assert same(hub, package)

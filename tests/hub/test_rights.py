@@ -1,4 +1,4 @@
-"""Who may do what, and what the hub says of cards, models and collections."""
+"""Permissions, and the hub's statements about cards, models and collections."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def test_collections(hub: Hub, api: HfApi, folder: Path) -> None:
     (item,) = api.get_collection(shelf.slug).items
     assert (item.item_id, item.note) == ("org/in", "first")
     api.update_collection_item(shelf.slug, item.item_object_id, note="only")
-    assert [found.title for found in api.list_collections(owner="org")] == ["Hybrids"]
+    assert [list_collection.title for list_collection in api.list_collections(owner="org")] == [
+        "Hybrids"
+    ]
     assert api.get_collection(shelf.slug).items[0].note == "only"
     with pytest.raises(HfHubHTTPError, match="403"):
         api.update_collection_metadata(shelf.slug, title="x", token=READ_TOKEN)

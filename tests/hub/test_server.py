@@ -33,21 +33,24 @@ def digest(path: Path) -> str:
 
 
 def puts(hub: Hub) -> list[str]:
-    return [asked for asked in hub.asked if asked.startswith("PUT")]
+    return [requests for requests in hub.requests if requests.startswith("PUT")]
 
 
 def test_a_folder_goes_up_and_comes_back(hub: Hub, api: HfApi, folder: Path) -> None:
     hub.chunk_size = 20_000
     api.create_repo(REPO)
-    made = api.upload_folder(repo_id=REPO, folder_path=folder)
+    output = api.upload_folder(repo_id=REPO, folder_path=folder)
     # 20000 bytes in one piece, 20001 and 20002 in two parts each.
     assert len(puts(hub)) == 5
-    assert len([asked for asked in hub.asked if asked.startswith("POST /api/complete")]) == 2
+    assert (
+        len([requests for requests in hub.requests if requests.startswith("POST /api/complete")])
+        == 2
+    )
     assert hub.received[digest(folder / "b.safetensors")] == 20_001
     assert hub.files(REPO).pop(".gitattributes")
     back = Path(snapshot_download(REPO))
     assert contents(back).items() >= contents(folder).items()
-    assert back.name == made.oid == api.model_info(REPO).sha
+    assert back.name == output.oid == api.model_info(REPO).sha
     assert hub.sent[f"{REPO}/figures/one.png"] == 20_002
     assert hub.fetched() == sorted([".gitattributes", *contents(folder)])
     assert hub.parts == {}
@@ -60,7 +63,7 @@ def test_a_second_upload_is_no_commit(hub: Hub, api: HfApi, folder: Path) -> Non
     hub.forget()
     assert api.upload_folder(repo_id=REPO, folder_path=folder).oid == first.oid
     assert puts(hub) == []
-    assert not any("/commit/" in asked for asked in hub.asked)
+    assert not any("/commit/" in requests for requests in hub.requests)
     assert len(api.list_repo_commits(REPO)) == 2
 
 
@@ -68,8 +71,12 @@ def test_the_storage_host_sees_no_token(hub: Hub, api: HfApi, folder: Path) -> N
     api.create_repo(REPO)
     api.upload_folder(repo_id=REPO, folder_path=folder)
     hf_hub_download(REPO, "a.safetensors")
-    seen = [given for asked, given in zip(hub.asked, hub.headers, strict=True) if "/cdn/" in asked]
-    assert seen == [""]
+    calls = [
+        header
+        for requests, header in zip(hub.requests, hub.headers, strict=True)
+        if "/cdn/" in requests
+    ]
+    assert calls == [""]
     assert f"Bearer {TOKEN}" in hub.headers
 
 
@@ -82,7 +89,7 @@ def test_other_ways_to_the_bytes(
     snapshot_download("org/in", local_dir=tmp_path / "back")
     assert contents(tmp_path / "back") == contents(folder)
     assert hub.fetched() == sorted(contents(folder))
-    assert any("/cdn/" in asked for asked in hub.asked) == redirect
+    assert any("/cdn/" in requests for requests in hub.requests) == redirect
 
 
 def test_metadata_of_large_and_small_files(hub: Hub, api: HfApi, folder: Path) -> None:
@@ -121,10 +128,10 @@ def test_ranges(hub: Hub, folder: Path) -> None:
         stale = {"Range": "bytes=0-9", "If-Range": '"of old"'}
         whole = get_session().get(hf_hub_url("org/in", "a.safetensors"), headers=stale)
         assert (whole.status_code, whole.content) == (200, data)
-        gone = get_session().get(
+        removed = get_session().get(
             hf_hub_url("org/in", "a.safetensors"), headers={"If-Match": '"of old"'}
         )
-        assert gone.status_code == 412
+        assert removed.status_code == 412
 
 
 def test_a_signed_address_is_good_for_one_file(hub: Hub, api: HfApi, folder: Path) -> None:
@@ -215,13 +222,13 @@ def test_branches_tags_and_revisions(hub: Hub, api: HfApi, folder: Path) -> None
     with pytest.raises(HfHubHTTPError, match="409"):
         api.create_branch("somebody/in", branch="try/this")
     api.create_branch("somebody/in", branch="try/this", exist_ok=True)
-    made = api.upload_file(
+    output = api.upload_file(
         repo_id="somebody/in", path_in_repo="x.txt", path_or_fileobj=b"x", revision="try/this"
     )
     refs = api.list_repo_refs("somebody/in")
     assert {ref.name: ref.target_commit for ref in refs.branches} == {
         "main": first,
-        "try/this": made.oid,
+        "try/this": output.oid,
     }
     assert [tag.name for tag in refs.tags] == ["v1"]
     assert Path(hf_hub_download("somebody/in", "x.txt", revision="try/this")).read_text() == "x"
@@ -239,13 +246,13 @@ def test_listings_have_pages(hub: Hub, api: HfApi, folder: Path) -> None:
     hub.add("org/in", folder)
     entries = list(api.list_repo_tree("org/in", recursive=True))
     assert [entry.path for entry in entries] == sorted([*contents(folder), "figures"])
-    assert len([asked for asked in hub.asked if "/tree/" in asked]) == 3
+    assert len([requests for requests in hub.requests if "/tree/" in requests]) == 3
     assert [entry.path for entry in api.list_repo_tree("org/in", "figures")] == ["figures/one.png"]
-    found = {entry.path: entry for entry in entries}
-    large = found["a.safetensors"]
+    result = {entry.path: entry for entry in entries}
+    large = result["a.safetensors"]
     assert large.lfs.sha256 == digest(folder / "a.safetensors")
     assert (large.size, large.lfs.size, large.lfs.pointer_size) == (20_000, 20_000, 130)
-    assert (large.xet_hash, found["config.json"].lfs) == (None, None)
+    assert (large.xet_hash, result["config.json"].lfs) == (None, None)
     hub.xet_hashes = True
     (info,) = api.get_paths_info("org/in", ["a.safetensors", "none.txt"])
     assert len(info.xet_hash) == 64

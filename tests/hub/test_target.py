@@ -1,4 +1,4 @@
-"""Where a publication may go: accounts, repositories, branches, what stands there already."""
+"""Targets of a publication: accounts, repositories, branches, existing contents."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ pytestmark = pytest.mark.usefixtures("slept")
 
 
 def test_who_is_asked(hub: Hub) -> None:
-    found = Account.current(client())
-    assert (found.name, dict(found.roles), found.role) == (
+    result = Account.current(client())
+    assert (result.name, dict(result.roles), result.role) == (
         "somebody", {"org": "admin", "lab": "write"}, "write",
     )  # fmt: skip
     for namespace in ("somebody", "org", "lab"):
-        found.check(namespace)
+        result.check(namespace)
     with pytest.raises(PublishError, match=r"'orgg' is neither you nor .* Did you mean 'org'\?"):
-        found.check("orgg")
+        result.check("orgg")
 
 
 def test_a_reader_in_an_organization(hub: Hub) -> None:
@@ -58,7 +58,7 @@ def test_a_reader_in_an_organization(hub: Hub) -> None:
 
 def test_a_token_that_only_reads(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
-    with pytest.raises(PublishError, match="may only read") as error:
+    with pytest.raises(PublishError, match="is read-only") as error:
         Account.current(client()).check("somebody")
     assert READ_TOKEN not in str(error.value)
 
@@ -75,7 +75,7 @@ def test_no_token(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(PublishError, match=r"nobody is logged in.*hf auth login"):
+    with pytest.raises(PublishError, match=r"no account is logged in.*hf auth login"):
         Account.current(client())
 
 
@@ -83,7 +83,7 @@ def test_a_repository_with_files_of_somebody_is_left_alone(hub: Hub, tmp_path: P
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "model.safetensors").write_bytes(b"1")
     hub.add(REPO, tmp_path / "theirs", private=True)
-    with pytest.raises(PublishError, match=r"there already.*model\.safetensors.*another name"):
+    with pytest.raises(PublishError, match=r"already exists.*model\.safetensors.*another name"):
         look()
     assert written(hub) == []
 
@@ -98,17 +98,19 @@ def test_a_ledger_there_that_is_none(hub: Hub, tmp_path: Path, ledger: str) -> N
         look()
 
 
-def test_an_empty_repository_and_one_with_a_card_are_taken(hub: Hub, made: Package) -> None:
+def test_an_empty_repository_and_one_with_a_card_are_taken(
+    hub: Hub, merge_package: Package
+) -> None:
     api = client()
     api.create_repo(REPO, private=True)
     api.upload_file(path_or_fileobj=CARD.encode(), path_in_repo="README.md", repo_id=REPO)
-    send(made)
-    assert same(hub, made)
+    send(merge_package)
+    assert same(hub, merge_package)
 
 
-def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Package) -> None:
-    send(made, private=False)
-    with pytest.raises(PublishError, match=r"is public\. Say --public"):
+def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, merge_package: Package) -> None:
+    send(merge_package, private=False)
+    with pytest.raises(PublishError, match=r"is public\. Use --public"):
         look().check_visibility(private=True)
     look().check_visibility(private=False)
     with pytest.raises(PublishError, match="is private, which --public does not change"):
@@ -116,88 +118,90 @@ def test_a_public_one_is_not_written_to_by_mistake(hub: Hub, made: Package) -> N
 
 
 def test_an_update_takes_away_what_is_stale_and_nothing_else(
-    hub: Hub, made: Package, tmp_path: Path
+    hub: Hub, merge_package: Package, tmp_path: Path
 ) -> None:
-    send(made)
+    send(merge_package)
     api = client()
     for name in ("mine.txt", "figures/one.txt"):
         api.upload_file(path_or_fileobj=b"mine", path_in_repo=name, repo_id=REPO)
     new = packed(merged(tmp_path / "new", MIDDLE))  # one shard where there were four
-    said: list[str] = []
-    publish(api, new.bundle, look(), "A merge", merge=(new, ()), report=said.append)
-    (told,) = said
-    assert "files of its own (figures/one.txt, mine.txt), which are left" in told
-    there = hub.files(REPO)
-    assert there.keys() == {
+    output: list[str] = []
+    publish(api, new.bundle, look(), "A merge", merge=(new, ()), report=output.append)
+    (text,) = output
+    assert "files of its own (figures/one.txt, mine.txt), which are left" in text
+    files = hub.files(REPO)
+    assert files.keys() == {
         *new.bundle.files, ".gitattributes", "mine.txt", "figures/one.txt",
     }  # fmt: skip
-    assert there["mine.txt"] == b"mine"
+    assert files["mine.txt"] == b"mine"
 
 
-def test_a_stale_name_is_no_pattern(hub: Hub, made: Package) -> None:
+def test_a_stale_name_is_no_pattern(hub: Hub, merge_package: Package) -> None:
     names = ("a[1].txt", "a1.txt", "b*.txt", "bc.txt")
-    old = Bundle({**made.bundle.files, **dict.fromkeys(names, b"x")})
-    send(replace(made, bundle=old))
+    old = Bundle({**merge_package.bundle.files, **dict.fromkeys(names, b"x")})
+    send(replace(merge_package, bundle=old))
     target = replace(look(), ours=look().ours | {"a[1].txt", "b*.txt"})
-    publish(client(), made.bundle, target, "A merge")
-    assert hub.files(REPO).keys() - made.bundle.files.keys() == {
+    publish(client(), merge_package.bundle, target, "A merge")
+    assert hub.files(REPO).keys() - merge_package.bundle.files.keys() == {
         ".gitattributes", "a1.txt", "bc.txt",
     }  # fmt: skip
 
 
-def test_a_branch_of_its_own(hub: Hub, made: Package, tmp_path: Path) -> None:
-    first = send(made)
+def test_a_branch_of_its_own(hub: Hub, merge_package: Package, tmp_path: Path) -> None:
+    first = send(merge_package)
     new = packed(merged(tmp_path / "new", MIDDLE), revision="half/way")
     done = send(new, revision="half/way")
     assert hub.store.find(REPO).head("main").id == first.commit
     assert same(hub, new, revision="half/way")
-    assert same(hub, made)
+    assert same(hub, merge_package)
     assert done.url.endswith("/tree/half/way")
     again = send(new, revision="half/way")
     assert again.commit == done.commit
 
 
-def test_a_branch_of_a_repository_that_is_new(hub: Hub, made: Package) -> None:
-    send(made, revision="half")
-    assert same(hub, made, revision="half")
+def test_a_branch_of_a_repository_that_is_new(hub: Hub, merge_package: Package) -> None:
+    send(merge_package, revision="half")
+    assert same(hub, merge_package, revision="half")
     assert hub.files(REPO).keys() == {".gitattributes"}
 
 
-def test_main_by_its_name(hub: Hub, made: Package) -> None:
-    send(made, revision="main")
-    assert same(hub, made)
+def test_main_by_its_name(hub: Hub, merge_package: Package) -> None:
+    send(merge_package, revision="main")
+    assert same(hub, merge_package)
 
 
-def test_a_tag_is_no_branch(hub: Hub, made: Package) -> None:
-    send(made)
+def test_a_tag_is_no_branch(hub: Hub, merge_package: Package) -> None:
+    send(merge_package)
     client().create_tag(REPO, tag="v1")
-    other = replace(made, bundle=Bundle({**made.bundle.files, "new.txt": b"new"}))
+    other = replace(merge_package, bundle=Bundle({**merge_package.bundle.files, "new.txt": b"new"}))
     with pytest.raises(PublishError):
         send(other, revision="v1")
-    assert same(hub, made, revision="v1")
+    assert same(hub, merge_package, revision="v1")
 
 
-@pytest.mark.parametrize("where", ["/api/repos/create", "/branch/"])
-def test_making_it_may_fail(hub: Hub, made: Package, where: str) -> None:
-    hub.fail(where, status=403)
+@pytest.mark.parametrize("route", ["/api/repos/create", "/branch/"])
+def test_making_it_may_fail(hub: Hub, merge_package: Package, route: str) -> None:
+    hub.fail(route, status=403)
     with pytest.raises(PublishError, match="making the repository: the token may not do that"):
-        send(made, revision="half")
-    send(made, revision="half")
-    assert same(hub, made, revision="half")
+        send(merge_package, revision="half")
+    send(merge_package, revision="half")
+    assert same(hub, merge_package, revision="half")
 
 
-def test_a_lost_answer_to_making_it(hub: Hub, made: Package) -> None:
+def test_a_lost_answer_to_making_it(hub: Hub, merge_package: Package) -> None:
     hub.fail("/api/repos/create", lost=True)
     try:
-        send(made)
+        send(merge_package)
     except HubBusyError:
-        send(made)
-    assert same(hub, made)
+        send(merge_package)
+    assert same(hub, merge_package)
 
 
-def test_somebody_else_published_meanwhile(hub: Hub, made: Package, tmp_path: Path) -> None:
-    """What was looked at is not what is there: their files do not go by mistake."""
-    send(made)
+def test_somebody_else_published_meanwhile(
+    hub: Hub, merge_package: Package, tmp_path: Path
+) -> None:
+    """The target changed after it was checked: the new files are not overwritten."""
+    send(merge_package)
     target = look()
     (tmp_path / "theirs").mkdir()
     api = client()
@@ -207,11 +211,11 @@ def test_somebody_else_published_meanwhile(hub: Hub, made: Package, tmp_path: Pa
     assert hub.files(REPO)["theirs.txt"] == b"theirs"
 
 
-def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, made: Package) -> None:
+def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, merge_package: Package) -> None:
     target = look()
     client().create_repo(REPO, private=False)
-    with pytest.raises(PublishError, match="is public by now, and nothing was sent"):
-        publish(client(), made.bundle, target, "A merge")
+    with pytest.raises(PublishError, match="is public now, and nothing was sent"):
+        publish(client(), merge_package.bundle, target, "A merge")
     assert not hub.received
     assert hub.files(REPO).keys() == {".gitattributes"}
 
@@ -219,8 +223,8 @@ def test_one_that_was_made_public_meanwhile_gets_nothing(hub: Hub, made: Package
 # Collections.
 
 
-def test_a_collection_is_made_once(hub: Hub, made: Package) -> None:
-    send(made)
+def test_a_collection_is_made_once(hub: Hub, merge_package: Package) -> None:
+    send(merge_package)
     note = "x" * 600
     for _ in range(2):
         url = collect(

@@ -1,4 +1,4 @@
-"""What comes over the wire and what goes back: requests, answers, refusals."""
+"""Requests, responses and refusals on the wire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Refusal(Exception):  # noqa: N818  The hub is right to refuse.
     Args:
         status: HTTP status.
         message: What the client shows.
-        code: What the client tells errors apart by (`RepoNotFound`, `EntryNotFound`, ...).
+        code: The client's error code (`RepoNotFound`, `EntryNotFound`, ...).
         headers: More headers.
     """
 
@@ -34,7 +34,7 @@ class Refusal(Exception):  # noqa: N818  The hub is right to refuse.
         self.headers = dict(headers or {})
 
     def answer(self) -> Answer:
-        """What goes back."""
+        """A response."""
         headers = {"X-Error-Message": self.message, **self.headers}
         if self.code:
             headers["X-Error-Code"] = self.code
@@ -136,19 +136,19 @@ class Route:
     def match(self, request: Request) -> dict[str, str] | None:
         """The parts of the path that the action wants, or None."""
         method = "GET" if request.method == "HEAD" else request.method
-        found = self.pattern.fullmatch(request.path)
-        if found is None or method != self.method:
+        result = self.pattern.fullmatch(request.path)
+        if result is None or method != self.method:
             return None
-        return {name: unquote(text) for name, text in found.groupdict().items()}
+        return {name: unquote(text) for name, text in result.groupdict().items()}
 
 
 def dispatch(hub: Hub, request: Request, routes: tuple[Route, ...]) -> Answer:
     """The answer to a request; one that no route knows is put on record."""
     try:
         for route in routes:
-            found = route.match(request)
-            if found is not None:
-                return route.action(hub, request, **found)
+            match = route.match(request)
+            if match is not None:
+                return route.action(hub, request, **match)
         hub.unknown.append(f"{request.method} {request.path}")
         raise Refusal(404, f"Sorry, we can't find {request.method} {request.path}.")
     except Refusal as refusal:

@@ -21,18 +21,18 @@ _KINDS = {kind: plural for plural, kind in KINDS.items()}
 
 def create_repo(hub: Hub, request: Request) -> Answer:
     """A new repository, with one commit that holds `.gitattributes`, like on the Hub."""
-    asked = request.json()
-    kind, name = _named(hub, request, asked)
+    requests = request.json()
+    kind, name = _named(hub, request, requests)
     hub.may_write(request, name.split("/")[0])
-    seen = asked.get("visibility", "private" if asked.get("private") else "public")
-    if seen not in ("public", "private"):
+    calls = requests.get("visibility", "private" if requests.get("private") else "public")
+    if calls not in ("public", "private"):
         raise Refusal(400, '"visibility" must be one of [public, private]')
     old = hub.store.find(name, kind)
     if old is not None:
         text = f"You already created this {KINDS[kind]} repo: {name}"
-        told = {"error": text, "url": page_of(hub, old), "name": name, "id": name}
-        return reply(told, 409, {"X-Error-Message": text})
-    repo = hub.store.make(name, kind, private=seen == "private")
+        messages = {"error": text, "url": page_of(hub, old), "name": name, "id": name}
+        return reply(messages, 409, {"X-Error-Message": text})
+    repo = hub.store.make(name, kind, private=calls == "private")
     repo.commit("main", {".gitattributes": Blob(ATTRIBUTES)}, "initial commit")
     return reply({"url": page_of(hub, repo), "name": name, "id": name, "private": repo.private})
 
@@ -45,12 +45,12 @@ def delete_repo(hub: Hub, request: Request) -> Answer:
     return reply({"success": True})
 
 
-def _named(hub: Hub, request: Request, asked: dict[str, Any]) -> tuple[str, str]:
-    kind = _KINDS.get(asked.get("type") or "model")
+def _named(hub: Hub, request: Request, requests: dict[str, Any]) -> tuple[str, str]:
+    kind = _KINDS.get(requests.get("type") or "model")
     if kind is None:
         raise Refusal(400, f'"type" must be one of [{", ".join(_KINDS)}]')
-    owner = asked.get("organization") or hub.identify(request)
-    return kind, f"{owner}/{asked.get('name', '')}"
+    owner = requests.get("organization") or hub.identify(request)
+    return kind, f"{owner}/{requests.get('name', '')}"
 
 
 def create_branch(
@@ -108,9 +108,9 @@ def commit(hub: Hub, request: Request, kind: str, owner: str, name: str, branch:
     if len(files) != len({path.lower() for path in files}):
         raise Refusal(400, "two paths differ only in their case")
     about = header["value"]
-    made = repo.commit(branch, files, about["summary"], about.get("description", ""))
-    url = f"{page_of(hub, repo)}/commit/{made.id}"
-    return reply({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": ""})
+    output = repo.commit(branch, files, about["summary"], about.get("description", ""))
+    url = f"{page_of(hub, repo)}/commit/{output.id}"
+    return reply({"success": True, "commitOid": output.id, "commitUrl": url, "hookOutput": ""})
 
 
 def _lines(request: Request) -> list[dict[str, Any]]:

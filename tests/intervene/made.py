@@ -37,7 +37,7 @@ _COUNTS = {
 
 
 @dataclass(frozen=True)
-class Made:
+class ModelCase:
     """A tiny model and questions to it.
 
     Attributes:
@@ -68,17 +68,17 @@ class Made:
         longest = max(map(len, rows))
         ids = torch.tensor([[EMPTY] * (longest - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-        made = {"input_ids": ids, "attention_mask": mask, "pixel_values": torch.cat(pixels)}
+        output = {"input_ids": ids, "attention_mask": mask, "pixel_values": torch.cat(pixels)}
         if self.family in QWEN:
-            made["image_grid_thw"] = torch.tensor(grids)
-            made["mm_token_type_ids"] = (ids == token).long()
+            output["image_grid_thw"] = torch.tensor(grids)
+            output["mm_token_type_ids"] = (ids == token).long()
         if self.family in ("gemma3", "paligemma"):
-            made["token_type_ids"] = (ids == token).long()
+            output["token_type_ids"] = (ids == token).long()
         if self.family in ("mistral3", "pixtral"):
-            made["image_sizes"] = torch.tensor([[56, 56]] * len(texts))
+            output["image_sizes"] = torch.tensor([[56, 56]] * len(texts))
         if self.family in TILED:
-            made["image_sizes"] = torch.tensor([[28, 56]] * len(texts))
-        return made
+            output["image_sizes"] = torch.tensor([[28, 56]] * len(texts))
+        return output
 
     def _image(self, generator: torch.Generator, high: int, wide: int) -> Any:
         if self.family in QWEN:
@@ -108,14 +108,14 @@ class Made:
         return output[:, inputs["input_ids"].shape[1] :].tolist()
 
 
-def build(family: str, layers: int = 4, **more: Any) -> Made:
+def build(family: str, layers: int = 4, **more: Any) -> ModelCase:
     """A tiny model of a family, with so many decoder layers."""
     text = {"num_hidden_layers": layers, **more}
     model = build_tiny(family, seed=5, text_config=text)
     if family == "paligemma":  # or it says its last token again, whatever layers do
         with torch.no_grad():
             model.get_input_embeddings().weight.mul_(0.05)
-    return Made(model, family)
+    return ModelCase(model, family)
 
 
 def tiled(inputs: dict[str, torch.Tensor], copies: int) -> dict[str, torch.Tensor]:

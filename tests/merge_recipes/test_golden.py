@@ -1,6 +1,6 @@
 """Every bundled recipe loads, and its plan on headers of the true shapes is the one on record.
 
-Write the record anew, after a change that is meant to change plans, with
+Rewrite the record after a change that is meant to change plans, with
 `VLM_SURGERY_WRITE_GOLDEN=1 pytest tests/merge_recipes`, and read the difference before committing.
 """
 
@@ -49,7 +49,7 @@ def plan_of(name: str) -> Plan:
 
 
 def record(plan: Plan) -> dict[str, Any]:
-    """What a person wants to compare, and a hash of all the rest."""
+    """Return the parts that a reviewer compares, and a hash of the rest."""
     lines = [
         json.dumps(
             [
@@ -78,27 +78,27 @@ def record(plan: Plan) -> dict[str, Any]:
 
 def _parts(plan: Plan) -> dict[str, str]:
     """Per component and layer, what it is made of: `layers 0-8 in; 9-17 rl`."""
-    made: dict[str, dict[int | None, set[str]]] = {}
+    output: dict[str, dict[int | None, set[str]]] = {}
     for op in plan.ops:
-        told = _told(op.operation.parameters)
-        how = op.source if op.is_copy else f"{op.method}({op.source}{told})"
-        layers = made.setdefault(op.site.component, {})
-        layers.setdefault(op.site.layer, set()).add(how)
+        text = _parameter_text(op.operation.parameters)
+        mode = op.source if op.is_copy else f"{op.method}({op.source}{text})"
+        layers = output.setdefault(op.site.component, {})
+        layers.setdefault(op.site.layer, set()).add(mode)
     parts = {}
-    for component, layers in made.items():
+    for component, layers in output.items():
         numbered = sorted((n, " | ".join(sorted(h))) for n, h in layers.items() if n is not None)
-        told = [
-            f"{layer_numbers(n for n, _ in run)}: {how}"
-            for how, run in groupby(numbered, key=lambda item: item[1])
+        text = [
+            f"{layer_numbers(n for n, _ in run)}: {mode}"
+            for mode, run in groupby(numbered, key=lambda item: item[1])
         ]
         loose = sorted(layers.get(None, ()))
-        parts[component] = "; ".join([*([" | ".join(loose)] if loose else []), *told])
+        parts[component] = "; ".join([*([" | ".join(loose)] if loose else []), *text])
     return parts
 
 
-def _told(parameters: Any) -> str:
-    shown = {key: parameters[key] for key in ("t", "weight") if key in parameters}
-    return "".join(f", {key}={value:.4g}" for key, value in shown.items())
+def _parameter_text(parameters: Any) -> str:
+    displayed = {key: parameters[key] for key in ("t", "weight") if key in parameters}
+    return "".join(f", {key}={value:.4g}" for key, value in displayed.items())
 
 
 @cache
@@ -109,15 +109,17 @@ def golden(folder: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_is_the_one_on_record(name: str) -> None:
     folder, _, rest = name.partition("/")
-    found = record(plan_of(name))
+    result = record(plan_of(name))
     if WRITE:
         path = GOLDEN / f"{folder}.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        known = {k: v for k, v in {**known, rest: found}.items() if f"{folder}/{k}" in NAMES}
+        known_names = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known_names = {
+            k: v for k, v in {**known_names, rest: result}.items() if f"{folder}/{k}" in NAMES
+        }
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(known_names, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         golden.cache_clear()
-    assert found == golden(folder)[rest]
+    assert result == golden(folder)[rest]
 
 
 def test_every_record_belongs_to_a_recipe() -> None:

@@ -26,22 +26,22 @@ def tensors(arrays):
 def test_linear_lies_between_and_matches_float64(arrays, t):
     x, y, _ = tensors(arrays)
     expected = (1 - t) * x.double() + t * y.double()
-    found = linear_(x.clone(), y.clone(), t)
+    result = linear_(x.clone(), y.clone(), t)
     larger = torch.maximum(x.abs(), y.abs()).double()
-    assert ((found.double() - expected).abs() <= 2e-7 * larger + 1e-30).all()
+    assert ((result.double() - expected).abs() <= 2e-7 * larger + 1e-30).all()
     low, high = torch.minimum(x, y), torch.maximum(x, y)
     slack = 2e-7 * larger.float()
-    assert (found >= low - slack).all()
-    assert (found <= high + slack).all()
+    assert (result >= low - slack).all()
+    assert (result <= high + slack).all()
 
 
 @given(VECTORS, st.floats(-2, 2, width=32))
 def test_add_matches_float64(arrays, weight):
     x, plus, minus = tensors(arrays)
     expected = x.double() + weight * (plus.double() - minus.double())
-    found = add_(x.clone(), plus.clone(), minus.clone(), weight)
+    result = add_(x.clone(), plus.clone(), minus.clone(), weight)
     scale = x.abs() + 2 * (plus.abs() + minus.abs())
-    assert ((found.double() - expected).abs() <= 4e-7 * scale.double() + 1e-30).all()
+    assert ((result.double() - expected).abs() <= 4e-7 * scale.double() + 1e-30).all()
 
 
 @given(VECTORS, st.floats(-2, 2, width=32))
@@ -63,20 +63,20 @@ def test_slerp_matches_mergekit(arrays, t):
     angle = angle_of(x, y)
     if abs(abs(angle.cosine) - PARALLEL) < 1e-5:
         return  # the two may rightly stand on different sides of the threshold
-    found = combine_(x.clone(), y.clone(), angle.weights(t))
+    result = combine_(x.clone(), y.clone(), angle.weights(t))
     expected = mergekit_slerp(torch.tensor([t]), x[None], y[None])[0]
     larger = torch.maximum(x.abs(), y.abs())
     # Nearly opposite vectors: the factors grow like 1/sin, their error like 1/sin^2 of the angle.
     ill = 1 / (1 - angle.cosine**2) if abs(angle.cosine) <= PARALLEL else 1.0
-    assert ((found - expected).abs() <= 2e-6 * ill * larger + 1e-30).all()
+    assert ((result - expected).abs() <= 2e-6 * ill * larger + 1e-30).all()
 
 
 @pytest.mark.parametrize("t", [0.0, 0.25, 0.5, 1.0])
 def test_slerp_of_a_right_angle_is_on_the_circle(t):
     x, y = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
-    found = combine_(x.clone(), y.clone(), angle_of(x, y).weights(t))
+    result = combine_(x.clone(), y.clone(), angle_of(x, y).weights(t))
     expected = 3 * torch.tensor([np.cos(t * np.pi / 2), np.sin(t * np.pi / 2)])
-    assert torch.allclose(found, expected.float(), atol=1e-6)
+    assert torch.allclose(result, expected.float(), atol=1e-6)
 
 
 def test_angle_does_not_depend_on_the_blocks():

@@ -1,4 +1,4 @@
-"""The layouts in which files store experts: told apart by their headers, and never mixed."""
+"""The layouts in which files store experts: distinguished by headers, and never mixed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def site(leaf):
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 300))
 def test_a_pair_of_shapes_has_one_layout(experts, hidden, inner):
     gate_up, down = (experts, 2 * inner, hidden), (experts, hidden, inner)
-    found = expert_layouts({site("gate_up_proj"): gate_up, site("down_proj"): down})
-    assert set(found.values()) == {ExpertLayout.FUSED}
+    result = expert_layouts({site("gate_up_proj"): gate_up, site("down_proj"): down})
+    assert set(result.values()) == {ExpertLayout.FUSED}
     turned = {
         site("gate_up_proj"): (experts, hidden, 2 * inner),
         site("down_proj"): (experts, inner, hidden),
@@ -47,8 +47,8 @@ def test_shapes_that_fit_neither_and_halves_are_not_named():
 def transposed(folder, out):
     """A copy with the experts as Qwen3-VL-MoE was published."""
     shutil.copytree(folder, out)
-    found = load_file(out / "model.safetensors")
-    turned = {n: t.mT.contiguous() if ".experts." in n else t for n, t in found.items()}
+    file = load_file(out / "model.safetensors")
+    turned = {n: t.mT.contiguous() if ".experts." in n else t for n, t in file.items()}
     save_file(turned, out / "model.safetensors", metadata={"format": "pt"})
     return out
 
@@ -57,16 +57,16 @@ def transposed(folder, out):
 def pairs(tmp_path_factory):
     """Two models of a family in two layouts, by family."""
     root = tmp_path_factory.mktemp("moe")
-    made = {}
+    output = {}
     for family in SEPARATE:
-        made[family] = {
+        output[family] = {
             "in": save_tiny(family, root / family / "in"),
             "rl": save_tiny(family, root / family / "rl", seed=1, as_in_memory=True),
         }
     saved = save_tiny("qwen3_vl_moe", root / "qwen3_vl_moe" / "in")
     other = save_tiny("qwen3_vl_moe", root / "qwen3_vl_moe" / "v5", seed=1)
-    made["qwen3_vl_moe"] = {"in": saved, "rl": transposed(other, root / "qwen3_vl_moe" / "rl")}
-    return made
+    output["qwen3_vl_moe"] = {"in": saved, "rl": transposed(other, root / "qwen3_vl_moe" / "rl")}
+    return output
 
 
 STEPS = {
@@ -139,9 +139,9 @@ def test_converted_as_the_message_says_they_line_up(family, tmp_path):
         "rl": converted(second, tmp_path / "b", family),
     }
     merge(recipe_text(models, '  - transplant: "*"\n    from: rl'), tmp_path / "out")
-    wanted = converted(saved, tmp_path / "wanted", family)
-    made = tensors(tmp_path / "out")
-    assert all(tensor.equal(made[name]) for name, tensor in tensors(wanted).items())
+    expected = converted(saved, tmp_path / "wanted", family)
+    output = tensors(tmp_path / "out")
+    assert all(tensor.equal(output[name]) for name, tensor in tensors(expected).items())
 
 
 @pytest.mark.filterwarnings("ignore::surgery.arch.ArchitectureWarning")
@@ -164,8 +164,8 @@ def test_one_layout_of_llama_4_merges(tmp_path):
 def test_another_kind_of_tensor_in_the_same_place_is_named(pair, tmp_path):
     folder = tmp_path / "fused"
     shutil.copytree(pair("llama")["rl"], folder)
-    found = load_file(folder / "model.safetensors")
-    renamed = {n.replace("gate_proj", "w13"): t for n, t in found.items()}
+    file = load_file(folder / "model.safetensors")
+    renamed = {n.replace("gate_proj", "w13"): t for n, t in file.items()}
     save_file(renamed, folder / "model.safetensors")
     steps = "  - transplant: language[1].mlp\n    from: rl"
     with pytest.raises(
@@ -180,11 +180,11 @@ def test_an_adapter_of_single_experts_meets_fused_ones(pairs, tmp_path):
     (tmp_path / "a").mkdir()
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
     (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
-    one = "model.layers.0.mlp.experts.1.down_proj"
-    weight = load_file(pairs["qwen3_moe"]["in"] / "model.safetensors")[f"{one}.weight"]
+    item = "model.layers.0.mlp.experts.1.down_proj"
+    weight = load_file(pairs["qwen3_moe"]["in"] / "model.safetensors")[f"{item}.weight"]
     parts = {
-        f"base_model.model.{one}.lora_A.weight": weight[:2].clone(),
-        f"base_model.model.{one}.lora_B.weight": weight[:, :2].clone(),
+        f"base_model.model.{item}.lora_A.weight": weight[:2].clone(),
+        f"base_model.model.{item}.lora_B.weight": weight[:, :2].clone(),
     }
     save_file(parts, tmp_path / "a" / "adapter_model.safetensors")
     opened(pairs["qwen3_moe"]["in"], tmp_path / "a").close()

@@ -1,4 +1,4 @@
-"""What a plan decides, and what it refuses, from real headers."""
+"""The decisions and refusals of plans, from real headers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_every_tensor_of_the_base_has_one_op(pair):
 
 def test_conservation_names_every_tensor_once(pair):
     plan = plan_of(recipe_text(pair("llava"), "  - transplant: language[mid].mlp\n    from: rl"))
-    for name, found in plan.conservation.items():
-        parts = [*found.used, *found.replaced, *found.unused, *found.absent]
+    for name, result in plan.conservation.items():
+        parts = [*result.used, *result.replaced, *result.unused, *result.absent]
         assert sorted(parts) == sorted(plan.models[name].tensors)
     assert len(plan.conservation["in"].replaced) == len(plan.conservation["rl"].used) > 0
 
@@ -125,9 +125,9 @@ def test_old_and_new_spellings_line_up(tmp_path, family):
     assert {op.name for op in mixed.ops} == set(mixed.base.tensors)
     assert {op.name for op in mixed.ops} != {op.name for op in plain.ops}
     names = plain.architecture.names()
-    found, expected = tensors(tmp_path / "mixed"), tensors(tmp_path / "plain")
+    result, expected = tensors(tmp_path / "mixed"), tensors(tmp_path / "plain")
     for op in mixed.ops:
-        assert (found[op.name] == expected[names[op.site]]).all(), op.name
+        assert (result[op.name] == expected[names[op.site]]).all(), op.name
 
 
 def test_ends_of_an_interpolation_are_copies(pair):
@@ -154,9 +154,9 @@ def test_anchors_want_layers(pair):
 )
 def test_anchors_spread_evenly(anchors, layers):
     sites = [Site(Component.LANGUAGE, layer, Module.MLP, "x") for layer in layers]
-    found = {site.layer: value for site, value in spread(anchors, sites)}
-    assert found.keys() == set(layers)
-    ordered = [found[layer] for layer in sorted(layers)]
+    result = {site.layer: value for site, value in spread(anchors, sites)}
+    assert result.keys() == set(layers)
+    ordered = [result[layer] for layer in sorted(layers)]
     assert min(anchors) - 1e-12 <= min(ordered)
     assert max(ordered) <= max(anchors) + 1e-12
     assert ordered[0] == anchors[0]

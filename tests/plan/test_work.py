@@ -43,8 +43,8 @@ class CountingSet(set):
         self.difference_update(other)
         return self
 
-    def update(self, *others):
-        for other in others:
+    def update(self, *rest):
+        for other in rest:
             CountingSet.visited += len(other)
             super().update(other)
 
@@ -69,13 +69,13 @@ def test_twice_the_experts_take_twice_the_calls(tmp_path):
     calls: list[Counter] = []
     for count in (8, 16, 24):
         folder = hollow_of(tmp_path / str(count), *experts(6, count), 2)
-        found = Counter()
+        counter = Counter()
 
-        def count_calls(frame, event, argument, found=found):
+        def count_calls(frame, event, argument, counter=counter):
             if event == "call":
-                found[frame.f_code.co_qualname] += 1
+                counter[frame.f_code.co_qualname] += 1
             elif event == "c_call":
-                found[argument.__qualname__] += 1
+                counter[argument.__qualname__] += 1
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ArchitectureWarning)
@@ -84,6 +84,6 @@ def test_twice_the_experts_take_twice_the_calls(tmp_path):
                 plan_and_draw(folder)
             finally:
                 sys.setprofile(None)
-        calls.append(found)
+        calls.append(counter)
     first, second = (calls[i + 1].total() - calls[i].total() for i in (0, 1))
     assert second < 1.2 * first, (calls[2] - calls[1] - calls[1] + calls[0]).most_common(5)

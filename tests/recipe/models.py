@@ -71,29 +71,29 @@ def shapes(size: str) -> Iterator[tuple[str, tuple[int, ...]]]:
     kv = hidden // c["num_attention_heads"] * c["num_key_value_heads"]
     yield "visual.patch_embed.proj.weight", (v["hidden_size"], 3, 2, 14, 14)
     for i in range(v["depth"]):
-        at, wide, mid = f"visual.blocks.{i}", v["hidden_size"], v["intermediate_size"]
-        yield from ((f"{at}.norm{n}.weight", (wide,)) for n in (1, 2))
-        yield from _linear(f"{at}.attn.qkv", 3 * wide, wide)
-        yield from _linear(f"{at}.attn.proj", wide, wide)
-        yield from _linear(f"{at}.mlp.gate_proj", mid, wide)
-        yield from _linear(f"{at}.mlp.up_proj", mid, wide)
-        yield from _linear(f"{at}.mlp.down_proj", wide, mid)
+        position, wide, mid = f"visual.blocks.{i}", v["hidden_size"], v["intermediate_size"]
+        yield from ((f"{position}.norm{n}.weight", (wide,)) for n in (1, 2))
+        yield from _linear(f"{position}.attn.qkv", 3 * wide, wide)
+        yield from _linear(f"{position}.attn.proj", wide, wide)
+        yield from _linear(f"{position}.mlp.gate_proj", mid, wide)
+        yield from _linear(f"{position}.mlp.up_proj", mid, wide)
+        yield from _linear(f"{position}.mlp.down_proj", wide, mid)
     inner = 4 * v["hidden_size"]
     yield "visual.merger.ln_q.weight", (v["hidden_size"],)
     yield from _linear("visual.merger.mlp.0", inner, inner)
     yield from _linear("visual.merger.mlp.2", v["out_hidden_size"], inner)
     yield "model.embed_tokens.weight", (c["vocab_size"], hidden)
     for i in range(c["num_hidden_layers"]):
-        at = f"model.layers.{i}"
-        yield from _linear(f"{at}.self_attn.q_proj", hidden, hidden)
-        yield from _linear(f"{at}.self_attn.k_proj", kv, hidden)
-        yield from _linear(f"{at}.self_attn.v_proj", kv, hidden)
-        yield f"{at}.self_attn.o_proj.weight", (hidden, hidden)
-        yield f"{at}.mlp.gate_proj.weight", (middle, hidden)
-        yield f"{at}.mlp.up_proj.weight", (middle, hidden)
-        yield f"{at}.mlp.down_proj.weight", (hidden, middle)
-        yield f"{at}.input_layernorm.weight", (hidden,)
-        yield f"{at}.post_attention_layernorm.weight", (hidden,)
+        position = f"model.layers.{i}"
+        yield from _linear(f"{position}.self_attn.q_proj", hidden, hidden)
+        yield from _linear(f"{position}.self_attn.k_proj", kv, hidden)
+        yield from _linear(f"{position}.self_attn.v_proj", kv, hidden)
+        yield f"{position}.self_attn.o_proj.weight", (hidden, hidden)
+        yield f"{position}.mlp.gate_proj.weight", (middle, hidden)
+        yield f"{position}.mlp.up_proj.weight", (middle, hidden)
+        yield f"{position}.mlp.down_proj.weight", (hidden, middle)
+        yield f"{position}.input_layernorm.weight", (hidden,)
+        yield f"{position}.post_attention_layernorm.weight", (hidden,)
     yield "model.norm.weight", (hidden,)
     if not c["tie_word_embeddings"]:
         yield "lm_head.weight", (c["vocab_size"], hidden)

@@ -1,4 +1,4 @@
-"""Recipes from strangers: whatever stands in them, a recipe or one clear error comes out."""
+"""Arbitrary recipes: each gives a recipe or one clear error."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def edited(draw: st.DrawFn, text: str) -> str:
     return text
 
 
-def _paths(value: object, at: tuple = ()) -> list[tuple]:
-    found = [at]
+def _paths(value: object, position: tuple = ()) -> list[tuple]:
+    results = [position]
     items = (
         value.items()
         if isinstance(value, dict)
@@ -150,8 +150,8 @@ def _paths(value: object, at: tuple = ()) -> list[tuple]:
         else ()
     )
     for key, inner in items:
-        found += _paths(inner, (*at, key))
-    return found
+        results += _paths(inner, (*position, key))
+    return results
 
 
 PATHS = _paths(TREE)

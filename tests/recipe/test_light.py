@@ -26,7 +26,7 @@ CODE = {
 }
 
 
-@pytest.mark.parametrize("what", CODE)
-def test_no_heavy_library_is_loaded(what: str) -> None:
-    code = f"import sys\n{CODE[what]}\nassert not {HEAVY} & set(sys.modules), 'heavy'"
+@pytest.mark.parametrize("module", CODE)
+def test_no_heavy_library_is_loaded(module: str) -> None:
+    code = f"import sys\n{CODE[module]}\nassert not {HEAVY} & set(sys.modules), 'heavy'"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE, cwd=ROOT)

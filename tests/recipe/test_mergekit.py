@@ -34,7 +34,7 @@ SMALL = architecture("specimen")
 def models(tmp_path_factory) -> dict[str, Path]:
     """Three checkpoints in the published spelling."""
     torch.set_num_threads(1)
-    found = {}
+    result = {}
     for seed, name in enumerate(("in", "rl", "x")):
         folder = tmp_path_factory.mktemp(name)
         save_tiny(
@@ -45,19 +45,19 @@ def models(tmp_path_factory) -> dict[str, Path]:
             text_config={"num_hidden_layers": 6},
             vision_config={"depth": 3},
         )
-        found[name] = spell_v4("qwen2_5_vl", folder / "v5", folder / "v4")
-    return found
+        result[name] = spell_v4("qwen2_5_vl", folder / "v5", folder / "v4")
+    return result
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
+    result: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        found.update(load_file(file))
-    return found
+        result.update(load_file(file))
+    return result
 
 
 def run(text: str, out: Path) -> dict[str, torch.Tensor]:
-    """What `mergekit-yaml` makes of a configuration."""
+    """Return the output of `mergekit-yaml` for a configuration."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mergekit.config import MergeConfiguration
@@ -93,7 +93,7 @@ def expected(recipe: Recipe, models: dict[str, Path], config_: dict) -> dict[str
         for site in step.selector.match(arch, recipe.cuts):
             name = names[site]
 
-            def at(anchors, site=site, layers=layers):
+            def value_at(anchors, site=site, layers=layers):
                 if len(anchors) == 1:
                     return anchors[0]
                 stack = layers[site.component]
@@ -101,16 +101,16 @@ def expected(recipe: Recipe, models: dict[str, Path], config_: dict) -> dict[str
                 i = min(int(x), len(anchors) - 2)
                 return anchors[i] + (x - i) * (anchors[i + 1] - anchors[i])
 
-            own = base[name].double()
+            local = base[name].double()
             if isinstance(step, Transplant):
                 result[name] = loaded[step.source][name].double()
             elif isinstance(step, Interpolate):
-                other, t = loaded[step.source][name], at(step.t)
-                line = (1 - t) * own + t * other.double()
-                result[name] = slerp(t, own, other) if step.method == "slerp" else line
+                other, t = loaded[step.source][name], value_at(step.t)
+                line = (1 - t) * local + t * other.double()
+                result[name] = slerp(t, local, other) if step.method == "slerp" else line
             else:
                 delta = loaded[step.plus][name].double() - loaded[step.minus][name].double()
-                result[name] = own + at(step.weight) * delta
+                result[name] = local + value_at(step.weight) * delta
     return result
 
 
@@ -173,19 +173,19 @@ def test_mergekit_makes_what_the_recipe_says(case, models, tmp_path) -> None:
     recipe = recipe_for(models, steps)
     text = to_mergekit(recipe, arch_of(models))
     assert yaml.safe_load(text)["merge_method"] == method
-    found = run(text, tmp_path / "out")
+    result = run(text, tmp_path / "out")
     if "method: linear" in steps:
         steps = steps.replace("merge:", "interpolate:").replace(
             "method: linear, models: {in: {weight: 1}, rl: {weight: 3}}", "from: rl, t: 0.75"
         )
-    wanted = expected(recipe_for(models, steps), models, configuration(models))
-    assert found.keys() == wanted.keys()
+    target = expected(recipe_for(models, steps), models, configuration(models))
+    assert result.keys() == target.keys()
     sources = {name: tensors(path) for name, path in models.items()}
-    for name, tensor in found.items():
-        if any(torch.equal(wanted[name], one[name].double()) for one in sources.values()):
-            assert torch.equal(tensor.double(), wanted[name]), name
+    for name, tensor in result.items():
+        if any(torch.equal(target[name], source[name].double()) for source in sources.values()):
+            assert torch.equal(tensor.double(), target[name]), name
         else:
-            torch.testing.assert_close(tensor.double(), wanted[name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(tensor.double(), target[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -198,9 +198,9 @@ def test_there_and_back_is_the_same_plan(case, models) -> None:
 
 
 def meaning(recipe: Recipe, models: dict[str, Path]) -> dict:
-    """What the planner makes of it, models told by their references, numbers rounded."""
+    """Return the planner's result, with models by reference and rounded numbers."""
     infos = {name: info("specimen", str(ref)) for name, ref in recipe.models.items()}
-    own = tensors(models["in"])
+    local = tensors(models["in"])
     from dataclasses import replace
 
     from surgery.checkpoint.dtype import DType
@@ -208,21 +208,21 @@ def meaning(recipe: Recipe, models: dict[str, Path]) -> dict:
 
     headers = {
         name: TensorHeader(name, DType.F32, tuple(t.shape), "model.safetensors", 0)
-        for name, t in own.items()
+        for name, t in local.items()
     }
     infos = {
         name: replace(i, config=configuration(models), tensors=headers) for name, i in infos.items()
     }
-    found = {}
+    result = {}
     for op in make_plan(recipe, infos).ops:
         weights: dict[str, float] = {}
         refs = [str(recipe.models[ref.model]) for ref in op.inputs]
         match op.operation:
             case Slerp(t):
-                found[op.name] = ("slerp", *refs, round(t, 9))
+                result[op.name] = ("slerp", *refs, round(t, 9))
                 continue
             case MergekitMethod("linear", shared=shared, per_input=per_input):
-                raw = [given["weight"] for given in per_input]
+                raw = [value["weight"] for value in per_input]
                 total = sum(raw) if shared.get("normalize", True) else 1
                 pairs = zip(refs, [w / total for w in raw], strict=True)
             case Linear(t):
@@ -234,8 +234,8 @@ def meaning(recipe: Recipe, models: dict[str, Path]) -> dict:
                 pairs = zip(refs, [1.0], strict=True)
         for ref, weight in pairs:
             weights[ref] = round(weights.get(ref, 0) + weight, 9)
-        found[op.name] = {ref: w for ref, w in weights.items() if w}
-    return found
+        result[op.name] = {ref: w for ref, w in weights.items() if w}
+    return result
 
 
 @pytest.mark.parametrize(
@@ -268,16 +268,16 @@ def test_other_methods_reach_mergekit(method, selector, models, tmp_path) -> Non
     recipe = recipe_for(models, f'  - {{merge: "{selector}", method: {method}, {takes}}}')
     arch = arch_of(models)
     text = to_mergekit(recipe, arch)
-    found = run(text, tmp_path / "out")
+    result = run(text, tmp_path / "out")
     sites = set(recipe.steps[0].selector.match(arch))
     loaded = {name: tensors(path) for name, path in models.items()}
     step = recipe.steps[0]
-    ours = compute_all(recipe, models, tmp_path)
-    for name, tensor in found.items():
+    actual = compute_all(recipe, models, tmp_path)
+    for name, tensor in result.items():
         if arch.sites[name] not in sites:
             assert torch.equal(tensor, loaded["in"][name]), name
         elif method != "della_linear":  # draws, in another order
-            torch.testing.assert_close(tensor, ours[name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(tensor, actual[name], rtol=1e-5, atol=1e-6)
     again = from_mergekit(text, architecture=arch)
     assert [type(s) for s in again.steps] == [type(step)]
     assert set(again.steps[0].selector.match(arch)) == sites
@@ -318,8 +318,8 @@ def compute_all(recipe: Recipe, models: dict[str, Path], tmp_path: Path) -> dict
         ),
         (
             '  - {merge: "language", method: ties, base: x, models: {rl: {weight: 1}}}',
-            "comes from 'in', but in a mergekit file with ties what is not merged is the base of "
-            "the merge, 'x'",
+            "comes from 'in', but in a mergekit file with ties other tensors come from the base "
+            "of the merge, 'x'",
         ),
         (
             '  - {merge: "language", method: model_stock, models: [rl, x]}',
@@ -367,20 +367,23 @@ def architecture_names() -> list[str]:
 
 
 def test_every_bundled_recipe_goes_out_or_says_why() -> None:
-    said = {}
+    output = {}
     for name in ("in-rl-in", "rl-in-rl", "sweeps/slerp-ramp", "sweeps/linear-0.4", "mlp-only",
                  "transfer-to-pretrained", "ties", "dare"):  # fmt: skip
         recipe = load_recipe(f"specimen/{name}")
         try:
-            said[name] = yaml.safe_load(to_mergekit(recipe, SMALL))["merge_method"]
+            output[name] = yaml.safe_load(to_mergekit(recipe, SMALL))["merge_method"]
         except RecipeError as error:
-            said[name] = str(error)
-    assert said["in-rl-in"] == said["rl-in-rl"] == "passthrough"
-    assert said["sweeps/slerp-ramp"] == "slerp"
+            output[name] = str(error)
+    assert output["in-rl-in"] == output["rl-in-rl"] == "passthrough"
+    assert output["sweeps/slerp-ramp"] == "slerp"
     assert (
-        said["sweeps/linear-0.4"] == said["mlp-only"] == said["transfer-to-pretrained"] == "linear"
+        output["sweeps/linear-0.4"]
+        == output["mlp-only"]
+        == output["transfer-to-pretrained"]
+        == "linear"
     )
-    assert "the base of the merge, 'pretrained'" in said["ties"]
+    assert "the base of the merge, 'pretrained'" in output["ties"]
 
 
 def test_output_settings() -> None:
@@ -391,9 +394,9 @@ def test_output_settings() -> None:
     )
     text = to_mergekit(recipe, SMALL)
     assert "# Run: mergekit-yaml THIS_FILE OUT --out-shard-size 1000000000" in text
-    found = yaml.safe_load(text)
-    assert (found["dtype"], found["out_dtype"]) == ("float32", "bfloat16")
-    assert found["models"][1]["model"] == "a/b+a/c"
+    result = yaml.safe_load(text)
+    assert (result["dtype"], result["out_dtype"]) == ("float32", "bfloat16")
+    assert result["models"][1]["model"] == "a/b+a/c"
     again = from_mergekit(text, architecture=SMALL)
     assert again.output.dtype == recipe.output.dtype
     assert list(again.models.values()) == list(recipe.models.values())
@@ -408,7 +411,7 @@ def test_filters() -> None:
     assert {n: pick(setting, n) for n in names} == values
     assert len(setting) < 25
     assert as_setting(dict.fromkeys(names, 0.5)) == 0.5
-    with pytest.raises(RecipeError, match="cannot tell"):
+    with pytest.raises(RecipeError, match="cannot separate"):
         as_setting({"a.b": 1.0, "x.a.b": 2.0, "x.a.b.c": 3.0, "a.b.c": 4.0, "b": 5.0, "a": 6.0})
 
 
@@ -519,7 +522,7 @@ def test_a_module_that_is_left_out_is_told() -> None:
     recipe = from_mergekit(
         "modules: {text_decoder: {models: [{model: a/x}]}}\nmerge_method: passthrough"
     )
-    assert "leaves out multi_modal_projector and vision_tower" in recipe.description
+    assert "omits multi_modal_projector and vision_tower" in recipe.description
 
 
 @pytest.mark.parametrize(

@@ -57,16 +57,16 @@ def models(tmp_path_factory):
 
     @cache
     def make(family):
-        found = {}
+        result = {}
         for seed, name in enumerate("ab"):
             if family == "llama4":
-                found[name] = save_llama_4(root / family / name, seed)
+                result[name] = save_llama_4(root / family / name, seed)
                 continue
             folder = save_tiny(family, root / family / name, seed=seed, dtype=torch.float32)
             if family == "gemma3":
                 folder = spell_v4(family, folder, root / family / f"{name}4")
-            found[name] = folder
-        return found
+            result[name] = folder
+        return result
 
     return make
 
@@ -85,10 +85,10 @@ def linear(a, b, setting, form="models"):
     return yaml.safe_dump({**head, **sources})
 
 
-def fused(found):
+def fused(results):
     """Return tensors with single experts fused, as mergekit writes them."""
     result, single = {}, {}
-    for published, tensor in found.items():
+    for published, tensor in results.items():
         name = published.replace("block_sparse_moe", "mlp")
         stem, _, rest = name.partition(".experts.")
         number, _, part = rest.removesuffix(".weight").partition(".")
@@ -124,10 +124,10 @@ def test_with_the_model_known_filters_pick_what_mergekit_picks(family, models, t
     text = linear(folders["a"], folders["b"], FILTERS)
     recipe = from_mergekit(text, architecture=architecture_of(local_model(text)))
     merge(to_yaml(recipe), tmp_path / "ours")
-    wanted, found = run(text, tmp_path / "mergekit"), fused(tensors(tmp_path / "ours"))
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    expected, result = run(text, tmp_path / "mergekit"), fused(tensors(tmp_path / "ours"))
+    assert result.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(result[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def planned(recipe, infos):
@@ -150,7 +150,7 @@ def test_without_a_model_a_recipe_is_right_or_refused(mark, form, models):
         assert repr(mark) in str(error), str(error)
         assert "--model REF" in str(error)
         return
-    held = 0
+    cached = 0
     for family in FAMILIES:
         if form == "slices" and family in ("qwen2_5_vl", "mistral3", "gemma3"):
             continue  # mergekit takes slices for text models only
@@ -159,12 +159,12 @@ def test_without_a_model_a_recipe_is_right_or_refused(mark, form, models):
         infos = {"a": info, "b": replace(info, reference="b")}
         architecture = resolve(info.config, info.tensors)
         text = linear("x/a", "x/b", setting, "models")
-        wanted = from_mergekit(text, architecture=architecture)
-        found = planned(guess, infos)
-        assert found is None or found == planned(wanted, infos), (family, str(guess.steps))
-        held += found is not None
-        assert found is None or family in guess.description
-    assert held
+        expected = from_mergekit(text, architecture=architecture)
+        result = planned(guess, infos)
+        assert result is None or result == planned(expected, infos), (family, str(guess.steps))
+        cached += result is not None
+        assert result is None or family in guess.description
+    assert cached
 
 
 SLICES = """\
@@ -186,14 +186,14 @@ def test_gradients_without_a_model_are_right_or_refused(first, rest, family, mod
     with open_checkpoint(str(models(family)["a"])) as checkpoint:
         infos = dict.fromkeys("ab", checkpoint.info)
     architecture = resolve(infos["a"].config, infos["a"].tensors)
-    wanted = planned(from_mergekit(text, architecture=architecture), infos)
+    expected = planned(from_mergekit(text, architecture=architecture), infos)
     try:
         guess = from_mergekit(text)
     except RecipeError as error:
         assert "'self_attn'" in str(error)
         return
-    found = planned(guess, infos)
-    assert found is None or found == wanted
+    result = planned(guess, infos)
+    assert result is None or result == expected
 
 
 def test_a_gradient_meets_a_projector_that_mergekit_counts_in_layers():
@@ -240,9 +240,9 @@ def test_a_text_model_is_not_asked_for_a_projector(models, tmp_path):
         recipe = bound(guess, [(n, str(folders[n])) for n in guess.models])
         local = text.replace("x/a", str(folders["a"])).replace("x/b", str(folders["b"]))
         merge(to_yaml(recipe), tmp_path / f"ours{number}")
-        wanted, found = run(local, tmp_path / f"mk{number}"), tensors(tmp_path / f"ours{number}")
-        assert found.keys() == wanted.keys()
-        assert all(torch.allclose(tensor, wanted[name]) for name, tensor in found.items())
+        expected, result = run(local, tmp_path / f"mk{number}"), tensors(tmp_path / f"ours{number}")
+        assert result.keys() == expected.keys()
+        assert all(torch.allclose(tensor, expected[name]) for name, tensor in result.items())
 
 
 def test_gradients_of_unknown_length_are_refused():
@@ -262,12 +262,12 @@ def test_gradients_of_unknown_length_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("given", "stands"), [("1.0", True), ("1", True), ("0.0", False), ("true", True)]
+    ("spelled", "stands"), [("1.0", True), ("1", True), ("0.0", False), ("true", True)]
 )
-def test_numbers_for_true_and_false(given, stands):
+def test_numbers_for_true_and_false(spelled, stands):
     text = (
         "merge_method: ties\nbase_model: x/a\nparameters: {int8_mask: 1, lambda: true, normalize: "
-        f"{given}}}\nmodels: [{{model: x/b, parameters: {{weight: 0.5, density: 0.5}}}}]"
+        f"{spelled}}}\nmodels: [{{model: x/b, parameters: {{weight: 0.5, density: 0.5}}}}]"
     )
     recipe = from_mergekit(text)
     assert recipe.steps[0].parameters["normalize"] is stands
@@ -275,7 +275,7 @@ def test_numbers_for_true_and_false(given, stands):
     assert recipe.steps[0].parameters["lambda"] == 1.0
     assert parse_recipe(to_yaml(recipe)).steps == recipe.steps
     with pytest.raises(RecipeError, match=r"normalize is true or false; found 0\.5"):
-        from_mergekit(text.replace(f"normalize: {given}", "normalize: 0.5"))
+        from_mergekit(text.replace(f"normalize: {spelled}", "normalize: 0.5"))
     whole = "merge_method: karcher\nparameters: {max_iter: 40.0}\nmodels: [{model: a}, {model: b}]"
     assert from_mergekit(whole).steps[0].parameters["max_iter"] == 40
     with pytest.raises(RecipeError, match=r"max_iter is a whole number; found 40\.5"):
@@ -291,9 +291,9 @@ def test_out_to_mergekit_for_families_with_a_prefix(models, tmp_path):
     recipe = parse_recipe(text)
     out = to_mergekit(recipe, architecture_of(str(folders["a"])))
     merge(to_yaml(recipe), tmp_path / "ours")
-    wanted, found = run(out, tmp_path / "mergekit"), tensors(tmp_path / "ours")
-    assert found.keys() == wanted.keys()
-    assert all(torch.allclose(tensor, wanted[name]) for name, tensor in found.items())
+    expected, result = run(out, tmp_path / "mergekit"), tensors(tmp_path / "ours")
+    assert result.keys() == expected.keys()
+    assert all(torch.allclose(tensor, expected[name]) for name, tensor in result.items())
     assert to_mapping(from_mergekit(out, architecture=architecture_of(str(folders["a"]))))["steps"]
 
 
@@ -318,9 +318,9 @@ def test_single_experts_are_one_to_mergekit(models, tmp_path):
     whole = parse_recipe(text.replace(".SOME", ""))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wanted = run(to_mergekit(whole, architecture), tmp_path / "mergekit")
+        expected = run(to_mergekit(whole, architecture), tmp_path / "mergekit")
     merge(to_yaml(whole), tmp_path / "ours")
-    found = fused(tensors(tmp_path / "ours"))
-    assert all(torch.allclose(tensor, wanted[name]) for name, tensor in found.items())
+    result = fused(tensors(tmp_path / "ours"))
+    assert all(torch.allclose(tensor, expected[name]) for name, tensor in result.items())
     with pytest.raises(RecipeError, match=r"fuses the experts of a layer to .*experts\.down_proj"):
         to_mergekit(parse_recipe(text.replace("SOME", "1")), architecture)

@@ -1,4 +1,4 @@
-"""What selectors pick, said by brute force."""
+"""Sites that selectors match, by brute force."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def picks(text: str, arch: Architecture = BIG, cuts=None) -> set[Site]:
 
 
 def layers(text: str, arch: Architecture = BIG, cuts=None) -> tuple[int, ...]:
-    found = parse_selector(text).layers(arch, cuts)
-    assert list(found) == [Component.LANGUAGE]
-    return found[Component.LANGUAGE]
+    result = parse_selector(text).layers(arch, cuts)
+    assert list(result) == [Component.LANGUAGE]
+    return result[Component.LANGUAGE]
 
 
-def where(rule) -> set[Site]:
+def sites_where(rule) -> set[Site]:
     return {site for site in ALL if rule(site)}
 
 
@@ -55,7 +55,9 @@ def where(rule) -> set[Site]:
 )
 def test_layers(text: str, expected) -> None:
     assert layers(text) == tuple(expected)
-    assert picks(text) == where(lambda s: s.component == "language" and s.layer in set(expected))
+    assert picks(text) == sites_where(
+        lambda s: s.component == "language" and s.layer in set(expected)
+    )
 
 
 def test_cuts_move_the_regions() -> None:
@@ -79,16 +81,16 @@ def test_layer_1_is_not_layer_17() -> None:
 
 
 def test_a_component_without_brackets_is_all_of_it() -> None:
-    assert picks("vision") == where(lambda s: s.component is Component.VISION)
+    assert picks("vision") == sites_where(lambda s: s.component is Component.VISION)
     outside = picks("vision") - picks("vision[:]")
     assert {s.leaf for s in outside} == {"patch_embed.proj.weight"}
-    assert picks("embedding") | picks("norm") | picks("head") == where(
+    assert picks("embedding") | picks("norm") | picks("head") == sites_where(
         lambda s: s.component in {"embedding", "norm", "head"}
     )
 
 
 def test_modules_and_leaves() -> None:
-    assert picks("language[9:18].mlp") == where(
+    assert picks("language[9:18].mlp") == sites_where(
         lambda s: s.component == "language" and s.layer in range(9, 18) and s.module == "mlp"
     )
     assert {s.leaf for s in picks("language[:].attention.q_proj")} == {
@@ -108,7 +110,7 @@ def test_modules_and_leaves() -> None:
         "input_layernorm.weight",
         "post_attention_layernorm.weight",
     }
-    assert picks("*.norm") == where(lambda s: s.module is Module.NORM)
+    assert picks("*.norm") == sites_where(lambda s: s.module is Module.NORM)
 
 
 def test_wildcards_never_cross_a_dot() -> None:
@@ -123,8 +125,8 @@ def test_wildcards_never_cross_a_dot() -> None:
     arch = Architecture("moe", sites, {Component.LANGUAGE: 4}, tied_head=False)
     up = parse_selector("language[3].mlp.experts.*.up_proj").match(arch)
     assert [s.leaf for s in up] == [f"experts.{e}.up_proj.weight" for e in range(12)]
-    one = parse_selector("language[3].mlp.experts.1").match(arch)
-    assert {s.leaf for s in one} == {"experts.1.up_proj.weight", "experts.1.down_proj.weight"}
+    match = parse_selector("language[3].mlp.experts.1").match(arch)
+    assert {s.leaf for s in match} == {"experts.1.up_proj.weight", "experts.1.down_proj.weight"}
     with pytest.raises(RecipeError, match="matches no tensor"):
         parse_selector("language.*_proj").match(arch)
 
@@ -140,8 +142,10 @@ def test_union_and_exclusion_do_not_depend_on_order() -> None:
 
 def test_matches_come_in_the_checkpoints_order() -> None:
     order = {site: i for i, site in enumerate(BIG.sites.values())}
-    found = [order[s] for s in parse_selector("head, language[20], vision, language[3]").match(BIG)]
-    assert found == sorted(found)
+    results = [
+        order[s] for s in parse_selector("head, language[20], vision, language[3]").match(BIG)
+    ]
+    assert results == sorted(results)
 
 
 @pytest.mark.parametrize(
@@ -253,18 +257,18 @@ def test_str_reads_back(selector: Selector) -> None:
 @given(selectors)
 @settings(max_examples=300, deadline=None)
 def test_union_and_exclusion_by_brute_force(selector: Selector) -> None:
-    kept: set[Site] = set()
+    stored: set[Site] = set()
     dropped: set[Site] = set()
     try:
-        found = set(selector.match(SMALL))
+        match = set(selector.match(SMALL))
     except RecipeError:
         return
     for term in selector.terms:
         sites = Selector((Term(term.component, term.spans, term.module, term.leaf),)).match(SMALL)
-        (dropped if term.exclude else kept).update(sites)
+        (dropped if term.exclude else stored).update(sites)
     if all(term.exclude for term in selector.terms):
-        kept = set(SMALL.sites.values())
-    assert found == kept - dropped
+        stored = set(SMALL.sites.values())
+    assert match == stored - dropped
 
 
 @given(

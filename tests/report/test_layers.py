@@ -34,7 +34,7 @@ def _of_many(models: dict[str, str], *steps: Step) -> Plan:
     recipe = Recipe(
         name="many", models=models, base=next(iter(models)), steps=steps, description=""
     )
-    return make_plan(recipe, {name: info(where) for name, where in models.items()})
+    return make_plan(recipe, {name: info(model) for name, model in models.items()})
 
 
 def _merge_of_three() -> Plan:
@@ -44,8 +44,8 @@ def _merge_of_three() -> Plan:
 
 
 def _many_models() -> Plan:
-    where = "/a/very/long/path/to/where/somebody/keeps/the/checkpoints/of/all/the/experiments/"
-    models = {f"model-number-{i}-of-a-long-name": f"{where * 2}number-{i}" for i in range(9)}
+    location = "/a/very/long/path/to/where/somebody/keeps/the/checkpoints/of/all/the/experiments/"
+    models = {f"model-number-{i}-of-a-long-name": f"{location * 2}number-{i}" for i in range(9)}
     names = list(models)
     steps = [Transplant(parse_selector(f"language[{i}]"), names[i]) for i in range(1, 8)]
     values: dict[str, dict[str, float]] = {name: {} for name in names}
@@ -53,21 +53,21 @@ def _many_models() -> Plan:
 
 
 def _without_vision() -> Plan:
-    made = plan(transplant("language[mid]"))
+    output = plan(transplant("language[mid]"))
     seeing = (Component.VISION, Component.PROJECTOR)
-    return replace(made, ops=tuple(op for op in made.ops if op.site.component not in seeing))
+    return replace(output, ops=tuple(op for op in output.ops if op.site.component not in seeing))
 
 
 def _parts_outside_the_layers() -> Plan:
     """A projector of two modules that have different sources."""
-    made = plan(transplant("language[0].mlp"))
+    output = plan(transplant("language[0].mlp"))
     return replace(
-        made,
+        output,
         ops=tuple(
             replace(op, site=replace(op.site, component=Component.PROJECTOR, layer=None))
             if op.site.layer == 0
             else op
-            for op in made.ops
+            for op in output.ops
         ),
     )
 
@@ -95,7 +95,7 @@ _PLANS: dict[str, Callable[[], Plan]] = {
 
 
 @pytest.fixture(params=_PLANS, scope="module")
-def made(request: pytest.FixtureRequest) -> Plan:
+def plan_case(request: pytest.FixtureRequest) -> Plan:
     return _PLANS[request.param]()
 
 
@@ -109,7 +109,7 @@ def _cells(figure: Figure) -> list[Rectangle]:
 
 def _marks(figure: Figure) -> list[tuple[str, tuple[float, float, float]]]:
     """The texts in coloured boxes, from above, with the boxes' colours."""
-    found = []
+    results = []
     for box in _cells(figure):
         inside = [
             text.get_text()
@@ -118,18 +118,18 @@ def _marks(figure: Figure) -> list[tuple[str, tuple[float, float, float]]]:
             and box.get_y() < text.get_position()[1] < box.get_y() + box.get_height()
         ]
         assert len(inside) == 1
-        found.append((inside[0], to_rgb(box.get_facecolor())))
-    return found
+        results.append((inside[0], to_rgb(box.get_facecolor())))
+    return results
 
 
-def test_the_picture_is_whole(made: Plan, tmp_path: Path) -> None:
+def test_the_picture_is_whole(plan_case: Plan, tmp_path: Path) -> None:
     path = tmp_path / "layers.png"
-    path.write_bytes(layers_png(made))
+    path.write_bytes(layers_png(plan_case))
     is_whole(path)
 
 
-def test_no_text_touches_another_or_leaves_its_place(made: Plan) -> None:
-    figure = layers_figure(made)
+def test_no_text_touches_another_or_leaves_its_place(plan_case: Plan) -> None:
+    figure = layers_figure(plan_case)
     figure.draw_without_rendering()
     boxes = [(text, text.get_window_extent()) for text in _texts(figure)]
     page = figure.bbox
@@ -138,12 +138,12 @@ def test_no_text_touches_another_or_leaves_its_place(made: Plan) -> None:
         assert box.x1 < page.x1, text.get_text()
         assert page.y0 < box.y0
         assert box.y1 < page.y1
-    for (one, first), (two, second) in combinations(boxes, 2):
+    for (item, first), (two, second) in combinations(boxes, 2):
         # Letters of two lines may meet where one has a tail and the other a head.
         lower = min(first.y1, second.y1) - max(first.y0, second.y0)
-        apart = lower < 0.2 * min(first.height, second.height)
+        separate = lower < 0.2 * min(first.height, second.height)
         beside = first.x1 <= second.x0 or second.x1 <= first.x0
-        assert apart or beside, (one.get_text(), two.get_text())
+        assert separate or beside, (item.get_text(), two.get_text())
     for cell in _cells(figure):
         place = cell.get_window_extent()
         for text, box in boxes:
@@ -153,49 +153,49 @@ def test_no_text_touches_another_or_leaves_its_place(made: Plan) -> None:
             assert within or not (across and along), text.get_text()
 
 
-def test_cells_have_the_colours_and_letters_of_the_terminal(made: Plan) -> None:
-    key = Key.of(made)
-    drawn = [cell for row in rows(made) for cell in row.cells]
-    wanted = [(symbol(cell, key.letters), cell) for cell in drawn]
-    wanted += [(entry.mark, entry.cell) for entry in entries(made, key, rows(made))]
-    found = [
+def test_cells_have_the_colours_and_letters_of_the_terminal(plan_case: Plan) -> None:
+    key = Key.of(plan_case)
+    sampled = [cell for row in rows(plan_case) for cell in row.cells]
+    expected = [(symbol(cell, key.letters), cell) for cell in sampled]
+    expected += [(entry.mark, entry.cell) for entry in entries(plan_case, key, rows(plan_case))]
+    results = [
         (mark, tuple(round(255 * part) for part in colour))
-        for mark, colour in _marks(layers_figure(made))
+        for mark, colour in _marks(layers_figure(plan_case))
     ]
-    assert sorted(found) == sorted((mark, key.colour(cell)) for mark, cell in wanted)
+    assert sorted(results) == sorted((mark, key.colour(cell)) for mark, cell in expected)
 
 
-def test_the_same_plan_gives_the_same_bytes(made: Plan) -> None:
-    assert layers_png(made) == layers_png(made)
+def test_the_same_plan_gives_the_same_bytes(plan_case: Plan) -> None:
+    assert layers_png(plan_case) == layers_png(plan_case)
 
 
 def test_a_users_own_settings_do_not_count() -> None:
-    made = plan(transplant("language[mid]"))
-    before = layers_png(made)
+    output = plan(transplant("language[mid]"))
+    before = layers_png(output)
     with mpl.rc_context({"font.size": 20, "font.family": "monospace", "savefig.dpi": 50}):
-        assert layers_png(made) == before
+        assert layers_png(output) == before
 
 
 def test_title_labels_numbers_and_legend() -> None:
     figure = layers_figure(plan(transplant("language[mid]"), name="in-rl-in"))
-    told = [text.get_text() for text in _texts(figure)]
-    assert told[0] == "in-rl-in"
-    assert [name for name in told if name in {c.value for c in Component}] == [
+    lines = [text.get_text() for text in _texts(figure)]
+    assert lines[0] == "in-rl-in"
+    assert [name for name in lines if name in {c.value for c in Component}] == [
         "vision", "projector", "embedding", "language", "norm", "head",
     ]  # fmt: skip
-    assert sorted(name for name in told if name.isdigit()) == ["0", "0", "3", "3", "6", "8"]
-    assert {"in (base)", "org/cold-start", "49 tensors", "rl", "org/rl", "18 tensors"} <= {*told}
+    assert sorted(name for name in lines if name.isdigit()) == ["0", "0", "3", "3", "6", "8"]
+    assert {"in (base)", "org/cold-start", "49 tensors", "rl", "org/rl", "18 tensors"} <= {*lines}
 
 
 def test_long_references_lose_their_beginning() -> None:
-    told = [text.get_text() for text in _texts(layers_figure(_many_models()))]
+    lines = [text.get_text() for text in _texts(layers_figure(_many_models()))]
     for i in range(9):
-        assert any(line.startswith("…") and line.endswith(f"number-{i}") for line in told)
+        assert any(line.startswith("…") and line.endswith(f"number-{i}") for line in lines)
 
 
-def test_labels_that_have_room_stay_whole(made: Plan) -> None:
-    told = {text.get_text() for text in _texts(layers_figure(made))}
-    assert {row.label for row in rows(made)} <= told
+def test_labels_that_have_room_stay_whole(plan_case: Plan) -> None:
+    messages = {text.get_text() for text in _texts(layers_figure(plan_case))}
+    assert {row.label for row in rows(plan_case)} <= messages
 
 
 def test_layer_numbers_stand_above_their_cells() -> None:
@@ -212,12 +212,12 @@ def test_layer_numbers_stand_above_their_cells() -> None:
 
 
 def test_layers_without_a_module_leave_a_gap() -> None:
-    made = plan(transplant("language[4].mlp"))
+    output = plan(transplant("language[4].mlp"))
     thinned = replace(
-        made,
+        output,
         ops=tuple(
             op
-            for op in made.ops
+            for op in output.ops
             if op.site.module.value != "attention" or op.site.layer in (None, 3, 7)
         ),
     )
@@ -226,5 +226,5 @@ def test_layers_without_a_module_leave_a_gap() -> None:
     y = label.get_position()[1]
     cells = [box for box in _cells(figure) if box.get_y() < y < box.get_y() + box.get_height()]
     whole = min(box.get_x() for box in _cells(figure) if box.get_width() == cells[0].get_width())
-    at = [round((box.get_x() - whole) / box.get_width()) for box in cells]
-    assert at == [3, 7]
+    position = [round((box.get_x() - whole) / box.get_width()) for box in cells]
+    assert position == [3, 7]

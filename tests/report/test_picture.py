@@ -15,16 +15,16 @@ from surgery.report.stack import letters, rows
 from tests.cli.plans import add, interpolate, merge, plan, transplant
 
 
-def _drawn(what: object, width: int = 100) -> str:
+def _picture_text(kind: object, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(what)
+    console.print(kind)
     assert isinstance(console.file, io.StringIO)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     return dedent("\n".join(lines))
 
 
 def test_a_splice() -> None:
-    assert _drawn(picture(plan(transplant("language[mid]")))) == dedent("""\
+    assert _picture_text(picture(plan(transplant("language[mid]")))) == dedent("""\
           vision         0     3
                          I I I I
           vision (rest)  I
@@ -40,14 +40,14 @@ def test_a_splice() -> None:
 
 
 def test_parts_of_a_layer_stand_apart_only_where_they_differ() -> None:
-    made = plan(
+    output = plan(
         transplant("language[mid].mlp"),
         interpolate("language[late].attention", 0.2, 0.8),
         add("language[early].attention.q_proj", 0.5),
         merge("vision"),
     )
     assert (
-        _drawn(picture(made))
+        _picture_text(picture(output))
         == dedent("""\
           vision         0     3
                          # # # #
@@ -72,47 +72,52 @@ def test_parts_of_a_layer_stand_apart_only_where_they_differ() -> None:
 
 
 def test_a_narrow_terminal_folds_the_layers_into_bands() -> None:
-    drawn = _drawn(picture(plan(transplant("language[20:30]"), layers=64), legend=False), width=60)
-    lines = [line for line in drawn.splitlines() if line.endswith(("I", "R"))]
+    sampled = _picture_text(
+        picture(plan(transplant("language[20:30]"), layers=64), legend=False), width=60
+    )
+    lines = [line for line in sampled.splitlines() if line.endswith(("I", "R"))]
     bands = [line.split()[-1] for line in lines if len(line.split()[-1]) > 10]
     assert "".join(bands) == "I" * 20 + "R" * 10 + "I" * 34
-    assert all(len(line) <= 60 for line in drawn.splitlines())
+    assert all(len(line) <= 60 for line in sampled.splitlines())
 
 
 def test_parts_outside_the_layers_have_a_heading() -> None:
-    made = plan(transplant("language[0].mlp"))
+    output = plan(transplant("language[0].mlp"))
     ops = tuple(
         replace(op, site=replace(op.site, component=Component.PROJECTOR, layer=None))
         if op.site.layer == 0
         else op
-        for op in made.ops
+        for op in output.ops
     )
-    assert "projector\n  attention    I\n  mlp\n" in _drawn(picture(replace(made, ops=ops)))
+    assert "projector\n  attention    I\n  mlp\n" in _picture_text(
+        picture(replace(output, ops=ops))
+    )
 
 
 def test_layers_without_a_module_leave_a_gap() -> None:
-    made = plan(transplant("language[4].mlp"))
-    ops = tuple(op for op in made.ops if ".o_proj" in op.name or ".up_proj" in op.name)
-    kept = tuple(op for op in ops if ".up_proj" in op.name or op.site.layer in (4, 7))
-    drawn = _drawn(picture(replace(made, ops=kept)))
-    assert "attention          I     I\n" in drawn
-    assert "mlp        I I I I R I I I I" in drawn
+    output = plan(transplant("language[4].mlp"))
+    ops = tuple(op for op in output.ops if ".o_proj" in op.name or ".up_proj" in op.name)
+    stored = tuple(op for op in ops if ".up_proj" in op.name or op.site.layer in (4, 7))
+    sampled = _picture_text(picture(replace(output, ops=stored)))
+    assert "attention          I     I\n" in sampled
+    assert "mlp        I I I I R I I I I" in sampled
 
 
 def test_weights_and_biases_of_one_projection_that_differ_are_marked() -> None:
-    made = plan(transplant("language[1].attention.q_proj.bias"))
-    drawn = _drawn(picture(made))
-    assert "q_proj     I ~ I I I I I I I" in drawn
-    assert "more than one source in one block" in drawn
+    output = plan(transplant("language[1].attention.q_proj.bias"))
+    sampled = _picture_text(picture(output))
+    assert "q_proj     I ~ I I I I I I I" in sampled
+    assert "more than one source in one block" in sampled
 
 
 def test_a_tied_head_is_what_the_embedding_is() -> None:
-    made = plan(transplant("embedding, head"))
+    output = plan(transplant("embedding, head"))
     tied = replace(
-        made,
-        ops=tuple(op for op in made.ops if op.site.component != "head"),
+        output,
+        ops=tuple(op for op in output.ops if op.site.component != "head"),
         architectures={
-            name: replace(each, tied_head=True) for name, each in made.architectures.items()
+            name: replace(architecture, tied_head=True)
+            for name, architecture in output.architectures.items()
         },
     )
     last = rows(tied)[-1]
@@ -132,14 +137,16 @@ def test_letters_are_told_apart() -> None:
 
 def test_an_addition_names_its_three_models() -> None:
     selector = transplant("language[0]").selector
-    made = plan(Add(selector, "in", "rl", (0.25,)))
-    assert "in + 0.25 x (in - rl)" in _drawn(picture(made))
+    output = plan(Add(selector, "in", "rl", (0.25,)))
+    assert "in + 0.25 x (in - rl)" in _picture_text(picture(output))
 
 
 def test_the_overview_tells_steps_fates_and_needs() -> None:
-    drawn = _drawn(overview(plan(transplant("language[mid], !language[:].norm")), 190_000_000))
-    assert "1  transplant  language layers 3-5 without language layers 0-8, norm" in drawn
-    assert "in  52 used, 15 replaced" in drawn
-    assert "rl  15 used, 52 unused" in drawn
-    assert "137 kB in 1 file, bfloat16; all moved byte for byte; memory at most 190 MB" in drawn
-    assert "none: the output is the base, rewritten" in _drawn(overview(plan(), 0))
+    sampled = _picture_text(
+        overview(plan(transplant("language[mid], !language[:].norm")), 190_000_000)
+    )
+    assert "1  transplant  language layers 3-5 without language layers 0-8, norm" in sampled
+    assert "in  52 used, 15 replaced" in sampled
+    assert "rl  15 used, 52 unused" in sampled
+    assert "137 kB in 1 file, bfloat16; all moved byte for byte; memory at most 190 MB" in sampled
+    assert "none: the output is the base, rewritten" in _picture_text(overview(plan(), 0))

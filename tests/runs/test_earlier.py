@@ -1,4 +1,4 @@
-"""Folders that version 0.1.0 wrote: read, resumed without a question, and written anew."""
+"""Folders that version 0.1.0 wrote: read, resumed without a question, and rewritten."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_nothing_is_saved_over_responses(tmp_path: Path) -> None:
     folder = copied("evaluation", tmp_path)
     (folder / ".lock").unlink()
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    with pytest.raises(ExecutionError, match="with all that it was made from"):
+    with pytest.raises(ExecutionError, match="with its inputs"):
         surgery.load_run(folder).save(folder)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 

@@ -48,24 +48,24 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-@pytest.mark.parametrize(("there", "kind"), list(product(RunKind, RunKind)))
+@pytest.mark.parametrize(("existing_kind", "kind"), list(product(RunKind, RunKind)))
 @pytest.mark.parametrize("earlier", [True, False])
 def test_a_folder_belongs_to_one_kind(
-    tmp_path: Path, there: RunKind, kind: RunKind, earlier: bool
+    tmp_path: Path, existing_kind: RunKind, kind: RunKind, earlier: bool
 ) -> None:
     folder = tmp_path / "run"
     if earlier:
-        write(folder, EARLIER[there])
+        write(folder, EARLIER[existing_kind])
     else:
-        with claimed(folder, there):
+        with claimed(folder, existing_kind):
             (folder / "responses.jsonl").touch()
     before = state(folder)
-    if there is kind:
+    if existing_kind is kind:
         with claimed(folder, kind):
             assert kinds_of(folder) == {kind}
         assert (folder / LOCK).read_text() == f"{kind.label}\n"
         return
-    with pytest.raises(ExecutionError, match=f"holds the results of '{there.command}'"):
+    with pytest.raises(ExecutionError, match=f"holds the results of '{existing_kind.command}'"):
         check_folder(folder, kind)
     with pytest.raises(ExecutionError, match=kind.command), claimed(folder, kind):
         pass

@@ -35,10 +35,10 @@ def test_a_run_is_running_until_it_ends(tmp_path: Path) -> None:
             read_run(tmp_path)
         files = write_run(profile(), tmp_path)
     assert {path.name for path in files} == {"profile.csv", "correlations.csv", HEADER}
-    found = header(tmp_path)
-    assert list(found)[:5] == ["kind", "format", "status", "started", "ended"]
-    assert (found["kind"], found["format"], found["status"]) == ("profile", 1, "ended")
-    assert found["started"] == started <= found["ended"]
+    result = header(tmp_path)
+    assert list(result)[:5] == ["kind", "format", "status", "started", "ended"]
+    assert (result["kind"], result["format"], result["status"]) == ("profile", 1, "ended")
+    assert result["started"] == started <= result["ended"]
     read = read_run(tmp_path)
     pd.testing.assert_frame_equal(read.layers, TABLE, check_dtype=False)
     assert list(read.correlations.columns) == list(TABLE.columns)

@@ -87,10 +87,10 @@ def merged(out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("made", [False, True], ids=["shipped", "merged"])
-def test_plain_transformers_loads_and_answers(tmp_path: Path, made: bool) -> None:
+@pytest.mark.parametrize("has_generation_config", [False, True], ids=["shipped", "merged"])
+def test_plain_transformers_loads_and_answers(tmp_path: Path, has_generation_config: bool) -> None:
     """In a fresh process that knows nothing of this project."""
-    folder = merged(tmp_path / "merged") if made else specimen.path("in")
+    folder = merged(tmp_path / "merged") if has_generation_config else specimen.path("in")
     item = next(i for i in items("read", 5, 0) if len(i.answer) == 5)
     assert item.image is not None
     item.image.save(tmp_path / "image.png")
@@ -120,8 +120,8 @@ def test_the_checkpoints_differ_where_they_should() -> None:
     models = {n: build.load(folder)[0].state_dict() for n, folder in specimen.family().items()}
     layers = {"early": "012", "mid": "345", "late": "678"}
     for two in list(models)[1:]:
-        one = "base" if two == "in" else "in"
-        moved = {n for n in models[one] if not torch.equal(models[one][n], models[two][n])}
+        item = "base" if two == "in" else "in"
+        moved = {n for n in models[item] if not torch.equal(models[item][n], models[two][n])}
         assert not any("visual.blocks" in name for name in moved)
         still = layers.get(two.rpartition("-")[2], "")
         for layer in "012345678":
@@ -138,8 +138,8 @@ def test_in_reads_numbers(shipped_in: tuple[Any, Any]) -> None:
 def test_mixed_batches_answer_as_one_at_a_time(shipped_in: tuple[Any, Any]) -> None:
     questions = [item for task in TASKS for item in items(task, 2, 12)]
     together = answer(*shipped_in, questions, batch=8)
-    apart = answer(*shipped_in, questions, batch=1)
-    assert together == apart
+    separate = answer(*shipped_in, questions, batch=1)
+    assert together == separate
 
 
 def test_training_images_pass_unscaled(shipped_in: tuple[Any, Any]) -> None:
@@ -153,8 +153,8 @@ def test_the_readme_says_what_the_tables_say() -> None:
     names = ["base", "in", *(arm.name for arm in ARMS)]
     readme = (ROOT / "README.md").read_text()
     for way in WAYS:
-        its = [s for s in scores if s.way == way]
-        for line in seeds_table(its, [d for d in gains if d.way == way]):
+        item = [s for s in scores if s.way == way]
+        for line in seeds_table(item, [d for d in gains if d.way == way]):
             assert line in readme
     greedy = [s for s in scores if s.way == "greedy"]
     for line in arms_table(greedy, names):

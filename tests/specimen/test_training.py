@@ -125,32 +125,32 @@ def a_cold_start_goes_on_at_the_stage_it_stood_in(
         (folder / "stages").mkdir(parents=True, exist_ok=True)
         (folder / "stages" / stage).symlink_to(smoke / "seed-0" / "stages" / stage)
     cold.train_seed(folder, 0, smoke=True)
-    told = capsys.readouterr().err
-    assert "caption: complete, skipped" in told and "see: complete" not in told
+    err = capsys.readouterr().err
+    assert "caption: complete, skipped" in err and "see: complete" not in err
     stages = [row["stage"] for row in read_journal(folder / "cold.csv")]
     assert list(dict.fromkeys(stages)) == ["see", "reason"]
     for name in ("base", "in"):
-        ours, theirs = (build.load(home / name)[0].state_dict()
+        actual, reference = (build.load(home / name)[0].state_dict()
                         for home in (folder, smoke / "seed-0"))  # fmt: skip
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        assert all(torch.equal(actual[key], reference[key]) for key in actual)
 
 
 def test_demonstrations_seldom_show_a_rare_fact() -> None:
     plan = sft.SftPlan("x", 1, 1, 1.0, {"arithmetic": 1.0}, rare=0.1, seed=3)
-    shown = [item.rare for item, _ in islice(sft.demonstrations(plan), 600)]
+    displayed = [item.rare for item, _ in islice(sft.demonstrations(plan), 600)]
     whole = sft.SftPlan("x", 1, 1, 1.0, {"arithmetic": 1.0}, rare=1.0, seed=3)
     all_of_them = [item.rare for item, _ in islice(sft.demonstrations(whole), 600)]
     share = sum(all_of_them) / 600
-    assert sum(shown) / 600 == pytest.approx(share / 10 / (1 - share + share / 10), abs=0.04)
+    assert sum(displayed) / 600 == pytest.approx(share / 10 / (1 - share + share / 10), abs=0.04)
 
 
 def test_the_tokenizer_is_the_same_every_time() -> None:
-    one, two = build.build_tokenizer(), build.build_tokenizer()
-    assert one.get_vocab() == two.get_vocab()
-    assert len(one) == build.VOCABULARY
-    tags = [one.convert_tokens_to_ids(tag) for tag in build.TAGS]
-    assert one.decode(tags, skip_special_tokens=True) == "".join(build.TAGS)
-    assert len(one.tokenize("9-13")) == 4
+    tokenizer, two = build.build_tokenizer(), build.build_tokenizer()
+    assert tokenizer.get_vocab() == two.get_vocab()
+    assert len(tokenizer) == build.VOCABULARY
+    tags = [tokenizer.convert_tokens_to_ids(tag) for tag in build.TAGS]
+    assert tokenizer.decode(tags, skip_special_tokens=True) == "".join(build.TAGS)
+    assert len(tokenizer.tokenize("9-13")) == 4
 
 
 def test_labels_are_the_reply_and_its_end(untrained: tuple[Any, Any]) -> None:

@@ -30,8 +30,8 @@ def test_same_arguments_give_the_same_items(task: str, split: world.Split) -> No
 
 
 def test_the_items_are_the_ones_the_shipped_scores_were_measured_on() -> None:
-    drawn = {task: world.items(task, 1, 0)[0] for task in ("read", "count", "arithmetic")}
-    assert {task: (item.prompt, item.answer) for task, item in drawn.items()} == {
+    sampled = {task: world.items(task, 1, 0)[0] for task in ("read", "count", "arithmetic")}
+    assert {task: (item.prompt, item.answer) for task, item in sampled.items()} == {
         "read": ("read the number", "86815"),
         "count": ("how many circles?", "4"),
         "arithmetic": ("compute 9-0-2-4 mod 10", "3"),
@@ -40,14 +40,14 @@ def test_the_items_are_the_ones_the_shipped_scores_were_measured_on() -> None:
 
 @pytest.mark.parametrize("task", list(world.TASKS))
 def test_training_and_heldout_never_meet(task: str) -> None:
-    held = {item.content for item in world.items(task, 150, 0)}
+    cached = {item.content for item in world.items(task, 150, 0)}
     trained = {item.content for item in world.items(task, 300, 0, "train")}
-    chosen = {item.content for item in world.items(task, 150, 0, "validation")}
-    assert len(held) == len(chosen) == 150
-    assert not (held & trained or held & chosen or chosen & trained)
-    assert {world.split_of(content) for content in held} == {"heldout"}
+    selection = {item.content for item in world.items(task, 150, 0, "validation")}
+    assert len(cached) == len(selection) == 150
+    assert not (cached & trained or cached & selection or selection & trained)
+    assert {world.split_of(content) for content in cached} == {"heldout"}
     assert {world.split_of(content) for content in trained} == {"train"}
-    assert {world.split_of(content) for content in chosen} == {"validation"}
+    assert {world.split_of(content) for content in selection} == {"validation"}
 
 
 def test_a_heldout_expression_is_heldout_as_text_and_as_image() -> None:
@@ -81,8 +81,8 @@ def test_every_kind_of_cell_looks_different() -> None:
 def test_gold_answers_follow_from_the_scene() -> None:
     for item in world.items("count", 60, 1):
         assert item.scene is not None
-        wanted = item.prompt.removeprefix("how many ").removesuffix(" cells?").removesuffix("s?")
-        hits = sum(wanted in (cell.colour, cell.kind) for cell in item.scene.cells)
+        expected = item.prompt.removeprefix("how many ").removesuffix(" cells?").removesuffix("s?")
+        hits = sum(expected in (cell.colour, cell.kind) for cell in item.scene.cells)
         assert item.answer == str(hits)
     for item in world.items("read", 60, 1):
         assert item.scene is not None
@@ -101,12 +101,12 @@ def test_expressions_go_from_left_to_right_modulo_ten() -> None:
 def test_a_fifth_of_the_facts_is_rare_and_an_item_says_whether_it_needs_one() -> None:
     facts = {f"{a}-{b}" for a in range(10) for b in range(10) if world.is_rare(f"{a}-{b}={0}")}
     assert len(facts) == 20
-    found = world.items("arithmetic", 400, 1)
-    for item in found:
+    result = world.items("arithmetic", 400, 1)
+    for item in result:
         steps = world.evaluate(item.content.removeprefix("expression "))[1]
         assert item.rare == any(step[:3] in facts for step in steps)
         assert all(step in item.target for step in steps)
-    assert 0.35 < sum(item.rare for item in found) / 400 < 0.65
+    assert 0.35 < sum(item.rare for item in result) / 400 < 0.65
     assert not any(item.rare for item in world.items("count", 20, 1))
 
 
@@ -114,17 +114,19 @@ def test_looking_for_a_cell_ends_where_it_is_found() -> None:
     for task in ("recognise", "locate"):
         for item in world.items(task, 40, 3):
             assert item.scene is not None
-            wanted = item.prompt.removesuffix("?").rpartition(" ")[2]
+            expected = item.prompt.removesuffix("?").rpartition(" ")[2]
             colours = [cell.colour for cell in item.scene.cells]
-            assert colours.count(wanted) == 1
-            place = colours.index(wanted)
+            assert colours.count(expected) == 1
+            place = colours.index(expected)
             looks = item.target.partition("</think>")[0].removeprefix("<think>").split()
-            seen = [colour or "empty" for colour in colours[: place + 1]]
+            calls = [colour or "empty" for colour in colours[: place + 1]]
             if task == "locate":
-                assert looks == [word for i, look in enumerate(seen) for word in (str(i + 1), look)]
+                assert looks == [
+                    word for i, look in enumerate(calls) for word in (str(i + 1), look)
+                ]
                 assert item.answer == str(place + 1)
             else:
-                assert looks == [*seen, item.scene.cells[place].kind]
+                assert looks == [*calls, item.scene.cells[place].kind]
                 assert item.answer == item.scene.cells[place].kind
 
 

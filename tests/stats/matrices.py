@@ -19,9 +19,9 @@ def orthonormal(rows, columns, seed=0):
 def built(rows, columns, values, seed=0):
     """U diag(values) V^T in float64, with U and V."""
     values = torch.as_tensor(values, dtype=torch.float64)
-    left = orthonormal(rows, len(values), 2 * seed)
+    remaining = orthonormal(rows, len(values), 2 * seed)
     right = orthonormal(columns, len(values), 2 * seed + 1)
-    return (left * values) @ right.T, left, right
+    return (remaining * values) @ right.T, remaining, right
 
 
 def reference(matrix):

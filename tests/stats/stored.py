@@ -83,19 +83,19 @@ def update_metrics(
     first: np.ndarray, second: np.ndarray, shared: np.ndarray, sign: int = -1
 ) -> dict[str, float]:
     """Every measure of two deltas by its definition, in float64."""
-    one, two = first != 0, second != 0
-    both = one & two
+    item, two = first != 0, second != 0
+    both = item & two
     share = float(both.mean())
     rounding = sign * math.fsum(bf16_spacing(float(v)) ** 2 for v in shared) / 12
-    independent = one.mean() * two.mean()
+    independent = item.mean() * two.mean()
     return {
         "cosine": float(first @ second) / np.linalg.norm(first) / np.linalg.norm(second),
         "sign_agreement": float((np.sign(first) == np.sign(second))[both].mean()),
-        "changed_first": float(one.mean()),
+        "changed_first": float(item.mean()),
         "changed_second": float(two.mean()),
         "changed_both": share,
-        "overlap": float(both.sum() / (one | two).sum()),
-        "overlap_chance": float(independent / (one.mean() + two.mean() - independent)),
+        "overlap": float(both.sum() / (item | two).sum()),
+        "overlap_chance": float(independent / (item.mean() + two.mean() - independent)),
         "overlap_ratio": float(share / independent),
         "cosine_chance": 1 / math.sqrt(first.size),
         "cosine_rounding": rounding / np.linalg.norm(first) / np.linalg.norm(second),

@@ -31,7 +31,7 @@ def aligned(models: dict[str, Path], select: str | None = None) -> Alignment:
 
 
 def edited(folder: Path, out: Path, **changes: object) -> Path:
-    """A copy whose tensors are replaced by `changes`, or left out where None."""
+    """Return a copy whose tensors are replaced by `changes`, or omitted where None."""
     tensors = load_file(folder / "model.safetensors")
     for name, value in changes.items():
         if value is None:
@@ -46,27 +46,27 @@ def edited(folder: Path, out: Path, **changes: object) -> Path:
 
 def test_every_tensor_comes_once(pair: Pair) -> None:
     models = pair("qwen2_5_vl")
-    found = aligned(models)
+    result = aligned(models)
     stored = load_file(models["in"] / "model.safetensors")
-    assert len(found.pieces) == len(stored)
-    assert sum(piece.numel for piece in found.pieces) == sum(t.numel() for t in stored.values())
-    assert found.unmatched == ()
-    assert all([*piece.headers] == ["base", "in", "rl"] for piece in found.pieces)
+    assert len(result.pieces) == len(stored)
+    assert sum(piece.numel for piece in result.pieces) == sum(t.numel() for t in stored.values())
+    assert result.unmatched == ()
+    assert all([*piece.headers] == ["base", "in", "rl"] for piece in result.pieces)
 
 
 def test_both_spellings_line_up(pair: Pair, tmp_path: Path) -> None:
     models = pair("qwen2_5_vl")
     new = save_tiny("qwen2_5_vl", tmp_path / "v5", as_in_memory=True)
-    found = aligned({"in": models["in"], "rl": new})
-    assert found.unmatched == ()
-    assert len(found.pieces) == len(aligned(models).pieces)
-    assert any(p.headers["in"].name != p.headers["rl"].name for p in found.pieces)
+    result = aligned({"in": models["in"], "rl": new})
+    assert result.unmatched == ()
+    assert len(result.pieces) == len(aligned(models).pieces)
+    assert any(p.headers["in"].name != p.headers["rl"].name for p in result.pieces)
 
 
 def test_a_selector_narrows(pair: Pair) -> None:
-    found = aligned(pair("qwen2_5_vl"), "language[mid].attention")
-    assert {p.site.component for p in found.pieces} == {Component.LANGUAGE}
-    assert {p.site.module for p in found.pieces} == {"attention"}
+    result = aligned(pair("qwen2_5_vl"), "language[mid].attention")
+    assert {p.site.component for p in result.pieces} == {Component.LANGUAGE}
+    assert {p.site.module for p in result.pieces} == {"attention"}
     with pytest.raises(RecipeError, match="q_porj"):
         aligned(pair("qwen2_5_vl"), "language.attention.q_porj")
 
@@ -74,13 +74,15 @@ def test_a_selector_narrows(pair: Pair) -> None:
 def test_what_cannot_be_compared_is_told(pair: Pair, tmp_path: Path) -> None:
     models = pair("qwen2_5_vl")
     tensors = load_file(models["rl"] / "model.safetensors")
-    gone, other = [name for name in tensors if name.endswith("q_proj.weight")][:2]
-    rl = edited(models["rl"], tmp_path / "rl", **{gone: None, other: tensors[other][:-1].clone()})
-    found = aligned({**models, "rl": rl})
-    assert len(found.unmatched) == 2
-    assert "q_proj.weight is missing in rl" in found.unmatched[0]
-    assert "in rl, not [" in found.unmatched[1]
-    short = [piece for piece in found.pieces if [*piece.headers] == ["base", "in"]]
+    removed, other = [name for name in tensors if name.endswith("q_proj.weight")][:2]
+    rl = edited(
+        models["rl"], tmp_path / "rl", **{removed: None, other: tensors[other][:-1].clone()}
+    )
+    result = aligned({**models, "rl": rl})
+    assert len(result.unmatched) == 2
+    assert "q_proj.weight is missing in rl" in result.unmatched[0]
+    assert "in rl, not [" in result.unmatched[1]
+    short = [piece for piece in result.pieces if [*piece.headers] == ["base", "in"]]
     assert len(short) == 2  # base..in can still be measured
 
 
@@ -89,11 +91,11 @@ def test_a_vocabulary_that_grew_is_compared_where_it_can_be(pair: Pair, tmp_path
     name = "model.embed_tokens.weight"
     base = load_file(models["base"] / "model.safetensors")[name]
     small = edited(models["base"], tmp_path / "base", **{name: base[:-4].clone()})
-    found = aligned({**models, "base": small})
-    (embedding,) = [p for p in found.pieces if p.site.component is Component.EMBEDDING]
+    result = aligned({**models, "base": small})
+    (embedding,) = [p for p in result.pieces if p.site.component is Component.EMBEDDING]
     assert [*embedding.headers] == ["in", "rl"]
-    (told,) = found.unmatched
-    assert told.endswith("is [92, 32] in base, not [96, 32]")
+    (text,) = result.unmatched
+    assert text.endswith("is [92, 32] in base, not [96, 32]")
 
 
 def test_cuts_of_what_has_no_layers(pair: Pair) -> None:
@@ -134,17 +136,19 @@ def test_a_tied_head_is_found_at_the_embedding(tmp_path: Path) -> None:
 
 def test_experts_of_a_stack_are_measured_one_by_one(pair: Pair) -> None:
     models = pair("qwen3_vl_moe")
-    found = aligned({"in": models["in"], "rl": models["rl"]}, "language[0].mlp")
-    stack = [p for p in found.pieces if p.index is not None]
+    result = aligned({"in": models["in"], "rl": models["rl"]}, "language[0].mlp")
+    stack = [p for p in result.pieces if p.index is not None]
     assert stack, "the family keeps its experts in stacks"
     stored = load_file(models["in"] / "model.safetensors")
-    held = sum(t.numel() for n, t in stored.items() if ".layers.0.mlp." in n and "visual" not in n)
-    assert sum(p.numel for p in found.pieces) == held
+    cached = sum(
+        t.numel() for n, t in stored.items() if ".layers.0.mlp." in n and "visual" not in n
+    )
+    assert sum(p.numel for p in result.pieces) == cached
     assert all(len(p.shape) == 2 and p.name.endswith(f"[{p.index}]") for p in stack)
 
 
 def test_a_convolution_is_a_matrix_of_its_filters(pair: Pair) -> None:
-    found = aligned(pair("qwen2_5_vl"), "vision")
-    (patch,) = [p for p in found.pieces if len(p.shape) > 2]
+    result = aligned(pair("qwen2_5_vl"), "vision")
+    (patch,) = [p for p in result.pieces if len(p.shape) > 2]
     assert patch.matrix == (patch.shape[0], patch.numel // patch.shape[0])
-    assert all((p.matrix is None) == (len(p.shape) < 2) for p in found.pieces)
+    assert all((p.matrix is None) == (len(p.shape) < 2) for p in result.pieces)

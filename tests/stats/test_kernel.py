@@ -34,7 +34,7 @@ def test_two_processes_compile_at_once_into_one_folder(tmp_path):
 
 
 def test_no_folder_to_keep_compiled_code_in(tmp_path):
-    """Neither beside the module nor in the user's cache: compiled anew, but it works."""
+    """Neither in the module's folder nor in the user's cache: it compiles again, and works."""
     package = tmp_path / "surgery"
     package.mkdir()
     for name in ("__init__.py", "version.py", "stats/__init__.py", "stats/kernel.py"):
@@ -77,9 +77,9 @@ def test_wide_registers_are_used_in_these_loops_and_nobody_elses(tmp_path):
 
 
 def test_sums_are_the_same_bits_in_every_process():
-    drawn = "np.random.default_rng(0).standard_normal(5000).astype(np.float32)"
-    code = SUM.replace("np.ones(5000, np.float32)", drawn)
+    sampled = "np.random.default_rng(0).standard_normal(5000).astype(np.float32)"
+    code = SUM.replace("np.ones(5000, np.float32)", sampled)
     code = code.replace("print(", "print(out.tobytes().hex(), ")
-    one, other = run_python(code), run_python(code)
-    assert one.stdout == other.stdout
-    assert len(one.stdout) > 320, one.stderr
+    item, other = run_python(code), run_python(code)
+    assert item.stdout == other.stdout
+    assert len(item.stdout) > 320, item.stderr

@@ -39,17 +39,17 @@ def deltas():
 @pytest.mark.parametrize("k", [1, 10, 32])
 def test_values_and_vectors(kind, k):
     matrix = deltas()[kind]
-    found, expected = top(matrix, k), full(matrix, k)
-    known = reference(matrix)[:k]
-    if not found.complete:  # flat ones take the direct way in the end if k is large
-        assert len(found.values) == found.resolved == k
-    assert k == 32 or not found.complete
-    values = found.values[:k]
-    assert np.abs(values / known - 1).max() < 1e-6
-    assert (np.abs(values - known) <= found.residuals + 1e-9 * known[0]).all()
-    assert found.frobenius == pytest.approx(expected.frobenius, rel=1e-9)
+    result, expected = top(matrix, k), full(matrix, k)
+    known_names = reference(matrix)[:k]
+    if not result.complete:  # flat ones take the direct way in the end if k is large
+        assert len(result.values) == result.resolved == k
+    assert k == 32 or not result.complete
+    values = result.values[:k]
+    assert np.abs(values / known_names - 1).max() < 1e-6
+    assert (np.abs(values - known_names) <= result.residuals + 1e-9 * known_names[0]).all()
+    assert result.frobenius == pytest.approx(expected.frobenius, rel=1e-9)
     for side in ("left", "right"):
-        basis = getattr(found, side)
+        basis = getattr(result, side)
         assert (basis.T @ basis - torch.eye(k)).abs().max() < 3e-6
         if kind in ("decaying", "spikes") and k <= 10:
             assert principal_angles(basis, getattr(expected, side)).max() < 0.1
@@ -59,29 +59,29 @@ def test_values_and_vectors(kind, k):
 def test_rank_below_k(rank):
     values = np.linspace(2, 1, rank)
     matrix, _, _ = built(SIDE, 600, values)
-    found = top(matrix, 32)
+    result = top(matrix, 32)
     count = min(rank, 32)
-    assert found.resolved == found.left.shape[1] == found.right.shape[1] == count
-    assert found.values[:count] == pytest.approx(values[:count], rel=1e-9)
-    assert (found.values[count:] <= found.floor).all()
+    assert result.resolved == result.left.shape[1] == result.right.shape[1] == count
+    assert result.values[:count] == pytest.approx(values[:count], rel=1e-9)
+    assert (result.values[count:] <= result.floor).all()
 
 
 def test_one_element():
     matrix = torch.zeros(SIDE, 600)
     matrix[3, 5] = -7e-20
-    found = top(matrix, 8)
-    assert found.resolved == 1
-    assert found.values[0] == pytest.approx(7e-20)
-    assert float(found.left[3, 0] * found.right[5, 0]) == pytest.approx(-1)
+    result = top(matrix, 8)
+    assert result.resolved == 1
+    assert result.values[0] == pytest.approx(7e-20)
+    assert float(result.left[3, 0] * result.right[5, 0]) == pytest.approx(-1)
 
 
 def test_values_that_are_too_small_are_flagged():
     values = np.logspace(0, -8, 24)
-    found = top(built(SIDE, 600, values)[0], 24)
-    assert (values > 1e-4).sum() <= found.resolved < 24
-    known = values[: found.resolved]
-    assert np.abs(found.values[: found.resolved] / known - 1).max() < 1e-4
-    assert found.left.shape[1] == found.resolved
+    result = top(built(SIDE, 600, values)[0], 24)
+    assert (values > 1e-4).sum() <= result.resolved < 24
+    known_names = values[: result.resolved]
+    assert np.abs(result.values[: result.resolved] / known_names - 1).max() < 1e-4
+    assert result.left.shape[1] == result.resolved
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-4, 1e-3, 3e-3, 1e-2])
@@ -110,27 +110,27 @@ def test_small_matrices_and_large_k_are_complete():
 
 def test_what_needs_every_value_is_nan():
     matrix = deltas()["decaying"]
-    found, expected = (delta_metrics(way(matrix, 16), 16) for way in (top, full))
-    nan = {name for name, value in found.items() if value != value}
+    result, expected = (delta_metrics(way(matrix, 16), 16) for way in (top, full))
+    nan = {name for name, value in result.items() if value != value}
     assert nan == {"nuclear_norm", "effective_rank", "condition_number"}
-    for name in found.keys() - nan - {"resolved"}:
-        assert found[name] == pytest.approx(expected[name], rel=1e-6)
+    for name in result.keys() - nan - {"resolved"}:
+        assert result[name] == pytest.approx(expected[name], rel=1e-6)
 
 
 def test_same_seed_same_values_other_seed_nearly():
     matrix = deltas()["spikes"]
-    one, again, other = top(matrix, 8), top(matrix, 8), top(matrix, 8, seed=1)
-    assert np.array_equal(one.values, again.values)
-    assert torch.equal(one.left, again.left)
-    assert one.values == pytest.approx(other.values, rel=1e-6)
+    item, again, other = top(matrix, 8), top(matrix, 8), top(matrix, 8, seed=1)
+    assert np.array_equal(item.values, again.values)
+    assert torch.equal(item.left, again.left)
+    assert item.values == pytest.approx(other.values, rel=1e-6)
 
 
 @settings(max_examples=3, deadline=None)
 @given(st.integers(0, 2**20), st.integers(1, 40), st.floats(-3, 0))
 def test_transpose_and_scale(seed, k, decay):
     matrix = built(SIDE, 530, np.logspace(0, decay, SIDE), seed)[0]
-    one = top(matrix, k)
-    assert top(matrix.T * 4, k).values == pytest.approx(4 * one.values, rel=1e-9)
+    item = top(matrix, k)
+    assert top(matrix.T * 4, k).values == pytest.approx(4 * item.values, rel=1e-9)
 
 
 MEASURE = """
@@ -161,10 +161,10 @@ MEASURED = [(30000, 768, "values"), (1100, 1100, "full"), (1200, 1500, "top"), (
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_measured_memory_is_at_most_what_is_projected():
-    found = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", MEASURE], check=True, capture_output=True, text=True
     ).stdout
-    for (rows, columns, kind), measured in zip(MEASURED, found.split(), strict=True):
+    for (rows, columns, kind), measured in zip(MEASURED, output.split(), strict=True):
         projected = projected_bytes((rows, columns), kind, 32)
         # Pages that were there before are not counted again, so the peak may look a little small.
         assert int(measured) <= projected <= 2.2 * int(measured), (rows, columns, kind)

@@ -56,12 +56,12 @@ def three(count, dtypes=(torch.float32,) * 3, seed=0, scale=0.02):
     return [t.to(d) for t, d in zip(tensors, dtypes, strict=True)]
 
 
-def agree(found, expected, rel=2e-6):
-    assert found.keys() == expected.keys()
+def agree(result, expected, rel=2e-6):
+    assert result.keys() == expected.keys()
     for name, value in expected.items():
         # A cosine near 0 is a difference of sums, each with float32's digits.
         slack = {"mean_delta": 1e-9, "cosine": 1e-7}.get(name, 1e-12)
-        assert found[name] == pytest.approx(value, rel=rel, abs=slack, nan_ok=True), name
+        assert result[name] == pytest.approx(value, rel=rel, abs=slack, nan_ok=True), name
 
 
 @pytest.mark.parametrize("count", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 30_011])
@@ -70,16 +70,16 @@ def test_every_measure_of_a_pair_matches_float64(views, dtype, count):
     x, y, _ = three(count, (dtype,) * 3, seed=3)
     if count <= 2:
         y = x * 1.5
-    (found,), update = measure(views(x, y), [(0, 1)])
-    metrics, expected = found.metrics(), pair_metrics(x, y)
+    (result,), update = measure(views(x, y), [(0, 1)])
+    metrics, expected = result.metrics(), pair_metrics(x, y)
     if count <= 2:  # angle and deviation are all but zero: differences of equal numbers
         assert metrics.pop("angle") == pytest.approx(expected.pop("angle"), abs=0.05)
         slack = 1e-3 * abs(expected["mean_delta"])
         assert metrics.pop("std_delta") == pytest.approx(expected.pop("std_delta"), abs=slack)
     agree(metrics, expected)
     assert update is None
-    assert found.numel == count
-    json.dumps(asdict(found), allow_nan=False)
+    assert result.numel == count
+    json.dumps(asdict(result), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_every_measure_of_a_pair_matches_float64(views, dtype, count):
 def test_three_tensors_of_any_types_in_any_order(views, first, second, way):
     tensors = three(5001, (first, second, first), seed=5)
     pairs = [*WAYS[way], (0, 2)]
-    found, update = measure(views(*tensors), pairs, compare=(0, 1))
-    for (i, j), moments in zip(pairs, found, strict=True):
+    result, update = measure(views(*tensors), pairs, compare=(0, 1))
+    for (i, j), moments in zip(pairs, result, strict=True):
         agree(moments.metrics(), pair_metrics(tensors[i], tensors[j]))
     deltas = [numbers(tensors[j]) - numbers(tensors[i]) for i, j in WAYS[way]]
     (a, b), (c, d) = WAYS[way]
@@ -105,35 +105,35 @@ def test_three_tensors_of_any_types_in_any_order(views, first, second, way):
 def test_whole_numbers(views, dtype):
     draw = torch.Generator().manual_seed(0)
     x, y = (torch.randint(0, 90, (5000,), generator=draw).to(dtype) for _ in range(2))
-    (found,), _ = measure(views(x, y), [(0, 1)])
-    agree(found.metrics(), pair_metrics(x, y))
+    (result,), _ = measure(views(x, y), [(0, 1)])
+    agree(result.metrics(), pair_metrics(x, y))
 
 
 def test_a_cut_stack_and_a_scalar(views):
     stack = [t.reshape(3, 5, 20) for t in three(300)]
     whole = views(*stack)
     for expert in range(3):
-        (found,), _ = measure([v.part(expert) for v in whole[:2]], [(0, 1)])
-        agree(found.metrics(), pair_metrics(stack[0][expert], stack[1][expert]))
+        (result,), _ = measure([v.part(expert) for v in whole[:2]], [(0, 1)])
+        agree(result.metrics(), pair_metrics(stack[0][expert], stack[1][expert]))
     x, y = torch.tensor(3.0), torch.tensor(4.0)
-    (found,), _ = measure(views(x, y), [(0, 1)])
-    agree(found.metrics(), pair_metrics(x, y))
+    (result,), _ = measure(views(x, y), [(0, 1)])
+    agree(result.metrics(), pair_metrics(x, y))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nothing_changed(views, dtype):
     x = three(5000, (dtype,) * 3)[0]
-    found, update = measure(views(x, x, x), [(0, 1), (1, 2)], (0, 1))
-    metrics = found[0].metrics()
+    result, update = measure(views(x, x, x), [(0, 1), (1, 2)], (0, 1))
+    metrics = result[0].metrics()
     for name in ("delta_norm", "relative_delta", "angle", "max_abs_delta", "mean_delta",
                  "std_delta", "changed", "changed_1e5", "changed_bf16"):  # fmt: skip
         assert metrics[name] == 0
     assert metrics["cosine"] == 1
     assert metrics["rounding_ratio"] == 0
-    found = update.metrics()
+    result = update.metrics()
     for name in ("cosine", "sign_agreement", "overlap", "overlap_ratio", "overlap_chance"):
-        assert math.isnan(found[name]), name
-    assert found["changed_both"] == 0
+        assert math.isnan(result[name]), name
+    assert result["changed_both"] == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -141,14 +141,14 @@ def test_from_and_to_zero(views, dtype):
     x = three(5000, (dtype,) * 3)[0]
     zero = torch.zeros_like(x)
     zero[::2] *= -1  # minus zero is zero
-    found, _ = measure(views(x, zero), [(0, 1), (1, 0)])
-    gone, made = (moments.metrics() for moments in found)
-    assert gone["relative_delta"] == pytest.approx(1, rel=1e-12)
-    assert made["relative_delta"] == math.inf
-    assert gone["norm_after"] == made["norm_before"] == 0
-    assert gone["norm_before"] == pytest.approx(np.linalg.norm(numbers(x)), rel=2e-6)
-    assert math.isnan(gone["cosine"])
-    assert math.isnan(made["angle"])
+    result, _ = measure(views(x, zero), [(0, 1), (1, 0)])
+    removed, output = (moments.metrics() for moments in result)
+    assert removed["relative_delta"] == pytest.approx(1, rel=1e-12)
+    assert output["relative_delta"] == math.inf
+    assert removed["norm_after"] == output["norm_before"] == 0
+    assert removed["norm_before"] == pytest.approx(np.linalg.norm(numbers(x)), rel=2e-6)
+    assert math.isnan(removed["cosine"])
+    assert math.isnan(output["angle"])
     (nothing,), _ = measure(views(zero, zero), [(0, 1)])
     assert math.isnan(nothing.metrics()["relative_delta"])
     assert math.isnan(nothing.metrics()["rounding_ratio"])
@@ -156,10 +156,10 @@ def test_from_and_to_zero(views, dtype):
 
 def test_empty(views):
     x = torch.zeros(0, 4)
-    found, update = measure(views(x, x, x), [(0, 1), (1, 2)], (0, 1))
-    assert found == [PairMoments(), PairMoments()]
+    result, update = measure(views(x, x, x), [(0, 1), (1, 2)], (0, 1))
+    assert result == [PairMoments(), PairMoments()]
     assert update == UpdateMoments()
-    assert math.isnan(found[0].metrics()["mean_delta"])
+    assert math.isnan(result[0].metrics()["mean_delta"])
     assert math.isnan(update.metrics()["cosine_chance"])
 
 
@@ -170,8 +170,8 @@ def test_what_is_not_finite_spoils_only_its_own_pairs(views, dtype, bad, value):
     tensors = three(20_000, (dtype,) * 3, seed=8)
     tensors[bad][[5, 17, 9000]] = value
     pairs = [(0, 1), (1, 2), (0, 2)]
-    found, update = measure(views(*tensors), pairs, (0, 1))
-    for (i, j), moments in zip(pairs, found, strict=True):
+    result, update = measure(views(*tensors), pairs, (0, 1))
+    for (i, j), moments in zip(pairs, result, strict=True):
         metrics = moments.metrics()
         assert metrics["nonfinite_before"] == (3 if i == bad else 0)
         assert metrics["nonfinite_after"] == (3 if j == bad else 0)
@@ -195,8 +195,8 @@ def test_what_is_not_finite_spoils_only_its_own_pairs(views, dtype, bad, value):
 def test_tiny_and_huge_numbers(views, dtype, scale):
     tensors = three(10_000, (dtype,) * 3, scale=scale, seed=2)
     pairs = [(0, 1), (1, 2), (0, 2)]
-    found, update = measure(views(*tensors), pairs, (0, 1))
-    for (i, j), moments in zip(pairs, found, strict=True):
+    result, update = measure(views(*tensors), pairs, (0, 1))
+    for (i, j), moments in zip(pairs, result, strict=True):
         expected = pair_metrics(tensors[i], tensors[j])
         metrics = moments.metrics()
         for name, value in expected.items():
@@ -210,8 +210,8 @@ def test_signs_of_tiny_changes_among_large_ones(views):
     x, y, z = three(8192, (torch.bfloat16,) * 3)
     x[::3], y[::3], z[::3] = 1e-30, 2e-30, 3e-30  # the product of the changes is 0 in float32
     _, update = measure(views(x, y, z), [(0, 1), (1, 2)], (0, 1))
-    one, two = numbers(y) - numbers(x), numbers(z) - numbers(y)
-    agree(update.metrics(), update_metrics(one, two, numbers(y)))
+    item, two = numbers(y) - numbers(x), numbers(z) - numbers(y)
+    agree(update.metrics(), update_metrics(item, two, numbers(y)))
 
 
 @pytest.mark.parametrize("relative", [1e-2, 1e-4, 1e-6])
@@ -221,25 +221,25 @@ def test_angle_of_nearly_equal_tensors(views, dtype, relative):
     x = torch.randn(50_000, generator=draw, dtype=torch.float64)
     y = x + relative * torch.randn(50_000, generator=draw, dtype=torch.float64)
     x, y = x.to(dtype), y.to(dtype)
-    (found,), _ = measure(views(x, y), [(0, 1)])
+    (result,), _ = measure(views(x, y), [(0, 1)])
     expected = pair_metrics(x, y)
     assert expected["angle"] > 0
-    assert found.metrics()["angle"] == pytest.approx(expected["angle"], rel=1e-4)
+    assert result.metrics()["angle"] == pytest.approx(expected["angle"], rel=1e-4)
     # Sums of float32 tensors are made in float32 lanes, as many as the processor has; a cosine
     # near 1 is told to half a unit in the last place of 1.
     versed = 2 * math.sin(math.radians(expected["angle"]) / 2) ** 2
-    assert 1 - found.metrics()["cosine"] == pytest.approx(versed, rel=2e-6, abs=2e-16)
+    assert 1 - result.metrics()["cosine"] == pytest.approx(versed, rel=2e-6, abs=2e-16)
 
 
 def test_opposite_and_orthogonal(views):
     x = torch.zeros(6000)
     y = torch.zeros(6000)
     x[:3000], y[3000:] = 2.0, 2.0
-    found, _ = measure(views(x, y, -x), [(0, 1), (0, 2)])
-    assert found[0].metrics()["angle"] == pytest.approx(90, abs=1e-4)
-    assert found[0].metrics()["cosine"] == pytest.approx(0, abs=1e-6)
-    assert found[1].metrics()["angle"] == pytest.approx(180, abs=0.05)
-    assert found[1].metrics()["cosine"] == pytest.approx(-1, abs=1e-6)
+    result, _ = measure(views(x, y, -x), [(0, 1), (0, 2)])
+    assert result[0].metrics()["angle"] == pytest.approx(90, abs=1e-4)
+    assert result[0].metrics()["cosine"] == pytest.approx(0, abs=1e-6)
+    assert result[1].metrics()["angle"] == pytest.approx(180, abs=0.05)
+    assert result[1].metrics()["cosine"] == pytest.approx(-1, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -250,8 +250,8 @@ def test_rounding_norm_is_what_rounding_gives(views, dtype):
     power = torch.exp2(torch.floor(torch.log2(start.abs())))
     end = start + power / 128 * 4 * (torch.rand(400_000, generator=draw).double() - 0.5)
     error = end.bfloat16().double() - end
-    (found,), _ = measure(views(start.to(dtype), end.bfloat16().to(dtype)), [(0, 1)])
-    assert found.metrics()["rounding_norm"] == pytest.approx(float(error.norm()), rel=5e-3)
+    (result,), _ = measure(views(start.to(dtype), end.bfloat16().to(dtype)), [(0, 1)])
+    assert result.metrics()["rounding_norm"] == pytest.approx(float(error.norm()), rel=5e-3)
 
 
 @pytest.mark.parametrize(("pairs", "sign"), [([(0, 1), (1, 2)], -1), ([(1, 0), (1, 2)], 1)])
@@ -266,10 +266,10 @@ def test_what_rounding_the_shared_tensor_does_to_the_cosine(views, pairs, sign):
     y = x + steps[0]
     stored = [t.bfloat16() for t in (x, y, y + steps[1])]
     _, update = measure(views(*stored), pairs, (0, 1))
-    found = update.metrics()
-    assert found["cosine_rounding"] == pytest.approx(sign * 0.07, abs=0.02)  # clearly not chance
-    assert found["cosine"] == pytest.approx(
-        found["cosine_rounding"], abs=4 * found["cosine_chance"]
+    result = update.metrics()
+    assert result["cosine_rounding"] == pytest.approx(sign * 0.07, abs=0.02)  # clearly not chance
+    assert result["cosine"] == pytest.approx(
+        result["cosine_rounding"], abs=4 * result["cosine_chance"]
     )
 
 
@@ -277,7 +277,7 @@ def test_what_rounding_the_shared_tensor_does_to_the_cosine(views, pairs, sign):
 def stored(tmp_path_factory):
     """Three tensors with something infinite, something tiny and a good deal unchanged."""
     root = tmp_path_factory.mktemp("stored")
-    made = {}
+    output = {}
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
         tensors = three(25_000, (dtype,) * 3, seed=11)
         tensors[2][20_000] = math.inf
@@ -285,10 +285,10 @@ def stored(tmp_path_factory):
             tensor[8192:13_000] *= 1e-25
         folder = root / str(dtype)
         opened = [save(folder / str(i), {"w": t}) for i, t in enumerate(tensors)]
-        made[dtype] = [TensorView(checkpoint, "w") for checkpoint in opened]
-    yield made
-    for each in made.values():
-        for view in each:
+        output[dtype] = [TensorView(checkpoint, "w") for checkpoint in opened]
+    yield output
+    for item in output.values():
+        for view in item:
             view.checkpoint.close()
 
 
@@ -296,14 +296,14 @@ def total(views, cuts):
     edges = [0, *sorted(cuts), views[0].numel]
     pairs, update = [PairMoments()] * 3, UpdateMoments()
     for start, stop in pairwise(edges):
-        found, more = measure(views, [(0, 1), (1, 2), (2, 0)], (0, 1), start, stop)
-        pairs = [a + b for a, b in zip(pairs, found, strict=True)]
+        result, more = measure(views, [(0, 1), (1, 2), (2, 0)], (0, 1), start, stop)
+        pairs = [a + b for a, b in zip(pairs, result, strict=True)]
         update += more
     return [*pairs, update]
 
 
-def assert_equal_sums(found, expected, rel):
-    for a, b in zip(found, expected, strict=True):
+def assert_equal_sums(result, expected, rel):
+    for a, b in zip(result, expected, strict=True):
         scale = math.sqrt(sum(v * v for v in asdict(b).values()))
         for name, value in asdict(b).items():
             if isinstance(value, int):
@@ -336,17 +336,17 @@ def test_order_and_scale_do_not_matter(tmp_path_factory, random, exponent):
     x, y, z = three(6000, seed=random.randint(0, 9999))
     order = torch.randperm(6000, generator=torch.Generator().manual_seed(random.randint(0, 99)))
     root = tmp_path_factory.mktemp("laws")
-    found = []
+    results = []
     for name, change in (("a", lambda t: t), ("b", lambda t: t[order] * 2.0**exponent)):
         opened = [save(root / name / str(i), {"w": change(t)}) for i, t in enumerate((x, y, z))]
-        found.append(measure([TensorView(o, "w") for o in opened], [(0, 1), (1, 2)], (0, 1)))
+        results.append(measure([TensorView(o, "w") for o in opened], [(0, 1), (1, 2)], (0, 1)))
         for checkpoint in opened:
             checkpoint.close()
-    (plain, update), (moved, update_moved) = found
+    (plain, update), (moved, update_moved) = results
     agree(update_moved.metrics(), update.metrics(), rel=1e-5)
     factor = 2.0**exponent
-    for one, two in zip(plain, moved, strict=True):
-        a, b = one.metrics(), two.metrics()
+    for item, two in zip(plain, moved, strict=True):
+        a, b = item.metrics(), two.metrics()
         for name in ("relative_delta", "cosine", "angle", "changed", "changed_bf16",
                      "rounding_ratio"):  # fmt: skip
             assert b[name] == pytest.approx(a[name], rel=1e-5), name
@@ -356,10 +356,10 @@ def test_order_and_scale_do_not_matter(tmp_path_factory, random, exponent):
 
 def test_the_way_back_is_the_way_there_reversed(views):
     x, y, _ = three(7000)
-    found, _ = measure(views(x, y), [(0, 1), (1, 0)])
-    assert found[0].reversed().reversed().numel == 7000
-    agree(found[1].metrics(), pair_metrics(y, x))
-    assert found[1] == found[0].reversed()
+    result, _ = measure(views(x, y), [(0, 1), (1, 0)])
+    assert result[0].reversed().reversed().numel == 7000
+    agree(result[1].metrics(), pair_metrics(y, x))
+    assert result[1] == result[0].reversed()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -370,14 +370,14 @@ def test_an_update_that_is_taken_back(views, dtype):
     nearly[::50] *= 1.01
     for tensors in ((x, y, nearly), (x, y * 1e-3, y), (x, y, x * 1e-3), (x, x * 0, nearly)):
         pairs = [(0, 1), (1, 2), (0, 2)]
-        found, update = measure(views(*tensors), pairs, (0, 1))
-        for (i, j), moments in zip(pairs, found, strict=True):
+        result, update = measure(views(*tensors), pairs, (0, 1))
+        for (i, j), moments in zip(pairs, result, strict=True):
             if tensors[i].any() and tensors[j].any():
                 metrics, expected = moments.metrics(), pair_metrics(tensors[i], tensors[j])
                 assert metrics.pop("angle") == pytest.approx(expected.pop("angle"), abs=1e-4)
                 agree(metrics, expected, rel=5e-6)
-        one, two = (numbers(tensors[k + 1]) - numbers(tensors[k]) for k in (0, 1))
-        agree(update.metrics(), update_metrics(one, two, numbers(tensors[1])), rel=5e-6)
+        item, two = (numbers(tensors[k + 1]) - numbers(tensors[k]) for k in (0, 1))
+        agree(update.metrics(), update_metrics(item, two, numbers(tensors[1])), rel=5e-6)
     (_, _, back), _ = measure(views(x, y, x), [(0, 1), (1, 2), (0, 2)], (0, 1))
     assert (back.delta_squares, back.before_dot_delta, back.delta_sum) == (0, 0, 0)
     assert back.metrics()["angle"] == 0

@@ -27,16 +27,16 @@ SHAPES = {
 def test_it_says_what_gaussian_matrices_show(shape):
     generator, k, norm = np.random.default_rng(1), 8, 2.5
     matrices = generator.standard_normal((SHAPES[shape], *shape))
-    drawn = np.linalg.svd(matrices, compute_uv=False)
-    drawn *= norm / np.linalg.norm(drawn, axis=1, keepdims=True)
-    count = drawn.shape[1]
-    rows = [value_metrics(values, k, norm, complete=True, resolved=count) for values in drawn]
-    found = random_delta(shape, norm, k)
-    assert found.keys() == {f"random_{name}" for name in rows[0]}
+    sampled = np.linalg.svd(matrices, compute_uv=False)
+    sampled *= norm / np.linalg.norm(sampled, axis=1, keepdims=True)
+    count = sampled.shape[1]
+    rows = [value_metrics(values, k, norm, complete=True, resolved=count) for values in sampled]
+    result = random_delta(shape, norm, k)
+    assert result.keys() == {f"random_{name}" for name in rows[0]}
     for name in rows[0]:
         average = np.median if name == "condition_number" else np.mean
         expected = average([row[name] for row in rows])
-        value = found[f"random_{name}"]
+        value = result[f"random_{name}"]
         if name == "log_volume":  # a share of each value, not of the logarithm
             assert value == pytest.approx(expected, abs=0.03 * min(k, *shape))
         else:
@@ -51,26 +51,26 @@ def test_every_value_is_at_its_expected_place():
         draws = [
             np.linalg.svd(generator.standard_normal(shape), compute_uv=False) for _ in range(60)
         ]
-        found, expected = expected_values(*shape), np.mean(draws, axis=0)
-        assert (np.diff(found) < 0).all()
-        assert np.abs(found - expected).max() < 0.015 * expected[0]
+        result, expected = expected_values(*shape), np.mean(draws, axis=0)
+        assert (np.diff(result) < 0).all()
+        assert np.abs(result - expected).max() < 0.015 * expected[0]
 
 
 def test_edges_of_the_law():
-    found = expected_values(2000, 8000)
-    assert found[0] == pytest.approx(math.sqrt(8000) + math.sqrt(2000), rel=0.003)
-    assert found[-1] == pytest.approx(math.sqrt(8000) - math.sqrt(2000), rel=0.01)
-    assert np.linalg.norm(found) == pytest.approx(math.sqrt(2000 * 8000), rel=1e-3)
+    result = expected_values(2000, 8000)
+    assert result[0] == pytest.approx(math.sqrt(8000) + math.sqrt(2000), rel=0.003)
+    assert result[-1] == pytest.approx(math.sqrt(8000) - math.sqrt(2000), rel=0.01)
+    assert np.linalg.norm(result) == pytest.approx(math.sqrt(2000 * 8000), rel=1e-3)
 
 
 def test_square_condition_number_has_edelmans_median():
-    found = random_delta((3000, 3000), 1.0, 8)["random_condition_number"]
-    assert found == pytest.approx(2 * 3000 / (math.sqrt(1 + 2 * math.log(2)) - 1), rel=0.01)
+    result = random_delta((3000, 3000), 1.0, 8)["random_condition_number"]
+    assert result == pytest.approx(2 * 3000 / (math.sqrt(1 + 2 * math.log(2)) - 1), rel=0.01)
 
 
 def test_shape_and_norm():
-    one, other = random_delta((40, 90), 1.0, 8), random_delta((90, 40), 3.0, 8)
-    for name, value in one.items():
+    item, other = random_delta((40, 90), 1.0, 8), random_delta((90, 40), 3.0, 8)
+    for name, value in item.items():
         if name in ("random_spectral_norm", "random_nuclear_norm"):
             assert other[name] == pytest.approx(3 * value)
         elif name == "random_log_volume":
@@ -80,7 +80,7 @@ def test_shape_and_norm():
 
 
 def test_no_delta():
-    found = random_delta((40, 90), 0.0, 8)
-    assert found["random_spectral_norm"] == 0
-    assert math.isnan(found["random_effective_rank"])
-    assert math.isnan(found["random_top_energy"])
+    result = random_delta((40, 90), 0.0, 8)
+    assert result["random_spectral_norm"] == 0
+    assert math.isnan(result["random_effective_rank"])
+    assert math.isnan(result["random_top_energy"])

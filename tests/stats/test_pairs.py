@@ -6,18 +6,18 @@ from surgery.errors import PlanError
 from surgery.stats.options import CheckpointPair, choose_pairs, compared
 
 
-def told(models: list[str], chosen: list[str] | None = None) -> list[str]:
-    return [str(pair) for pair in choose_pairs(models, chosen or [])]
+def pair_texts(models: list[str], selection: list[str] | None = None) -> list[str]:
+    return [str(pair) for pair in choose_pairs(models, selection or [])]
 
 
 def test_neighbours_then_ends() -> None:
-    assert told(["base", "in", "rl"]) == ["base..in", "in..rl", "base..rl"]
-    assert told(["a", "b"]) == ["a..b"]
+    assert pair_texts(["base", "in", "rl"]) == ["base..in", "in..rl", "base..rl"]
+    assert pair_texts(["a", "b"]) == ["a..b"]
 
 
 def test_chosen_pairs_keep_their_order_and_come_once() -> None:
-    assert told(["a", "b", "c"], ["b..c", "a..c", "b..c"]) == ["b..c", "a..c"]
-    assert told(["in", "rl"], [" rl .. in "]) == ["rl..in"]
+    assert pair_texts(["a", "b", "c"], ["b..c", "a..c", "b..c"]) == ["b..c", "a..c"]
+    assert pair_texts(["in", "rl"], [" rl .. in "]) == ["rl..in"]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_chosen_pairs_keep_their_order_and_come_once() -> None:
     [
         ("in-rl", "'in-rl' is not BEFORE..AFTER, such as base..rl"),
         ("..rl", "is not BEFORE..AFTER"),
-        ("bse..rl", "names 'bse', which is no model. Did you mean 'base'?"),
+        ("bse..rl", "names 'bse', which is not a model. Did you mean 'base'?"),
         ("in..in", "compares 'in' with itself"),
     ],
 )
@@ -43,9 +43,9 @@ def test_two_or_three_models(models: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["$x_", "a..b", "a/b", "-x", "\x1b[31m", "", "n\udcff"])
 def test_names_that_tables_and_figures_can_hold(name: str) -> None:
-    with pytest.raises(PlanError, match="cannot be a model's name here"):
+    with pytest.raises(PlanError, match="cannot be a model name here"):
         choose_pairs(["in", name])
-    assert told(["sft-v2", "rl_step.200"]) == ["sft-v2..rl_step.200"]
+    assert pair_texts(["sft-v2", "rl_step.200"]) == ["sft-v2..rl_step.200"]
 
 
 def test_the_first_two_updates_are_compared() -> None:

@@ -20,11 +20,11 @@ def stored(folder: Path) -> list[Path]:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     PieceStore(tmp_path, "in", "key").save("x", PART)
-    found = PieceStore(tmp_path, "in", "key").load("x")
-    assert found is not None
-    assert found.record["pairs"] == PART.record["pairs"]
-    assert [*found.arrays] == ["x/in..rl/delta"]
-    assert np.array_equal(found.arrays["x/in..rl/delta"], [2.0, 1.0])
+    result = PieceStore(tmp_path, "in", "key").load("x")
+    assert result is not None
+    assert result.record["pairs"] == PART.record["pairs"]
+    assert [*result.arrays] == ["x/in..rl/delta"]
+    assert np.array_equal(result.arrays["x/in..rl/delta"], [2.0, 1.0])
 
 
 def test_another_key_or_name_has_nothing(tmp_path: Path) -> None:
@@ -47,10 +47,10 @@ def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     data = path.read_bytes()
     for i in range(0, len(data), 7):
         path.write_bytes(data[:i] + bytes([data[i] ^ 4]) + data[i + 1 :])
-        found = PieceStore(tmp_path, "in", "key").load("x")
-        if found is not None:
-            assert found.record["pairs"] == PART.record["pairs"]
-            assert all(np.array_equal(a, [2.0, 1.0]) for a in found.arrays.values())
+        result = PieceStore(tmp_path, "in", "key").load("x")
+        if result is not None:
+            assert result.record["pairs"] == PART.record["pairs"]
+            assert all(np.array_equal(a, [2.0, 1.0]) for a in result.arrays.values())
 
 
 def test_no_pickle_is_written_or_read(tmp_path: Path) -> None:

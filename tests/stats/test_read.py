@@ -24,7 +24,7 @@ DTYPES = [
 ]  # fmt: skip
 
 
-def drawn(dtype, *shape):
+def random_tensor(dtype, *shape):
     draw = torch.Generator().manual_seed(7)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype)
@@ -33,7 +33,7 @@ def drawn(dtype, *shape):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    tensors = {str(d).removeprefix("torch."): drawn(d, 6, 50, 11) for d in DTYPES}
+    tensors = {str(d).removeprefix("torch."): random_tensor(d, 6, 50, 11) for d in DTYPES}
     with save(tmp_path / "model", tensors) as opened:
         yield opened, tensors
 
@@ -113,12 +113,12 @@ def test_infinities_subtract_without_a_warning(tmp_path):
 
 def test_empty_and_scalar(tmp_path):
     with save(tmp_path, {"none": torch.zeros(0, 4), "one": torch.tensor(2.5)}) as opened:
-        none, one = TensorView(opened, "none"), TensorView(opened, "one")
+        none, tensor_view = TensorView(opened, "none"), TensorView(opened, "one")
         assert none.window(0, 0).size == 0
         assert load(none).shape == load_delta(none, none).shape == (0, 4)
-        assert one.shape == ()
-        assert load(one).shape == load_delta(one, one).shape == ()
-        assert load(one).item() == 2.5
+        assert tensor_view.shape == ()
+        assert load(tensor_view).shape == load_delta(tensor_view, tensor_view).shape == ()
+        assert load(tensor_view).item() == 2.5
 
 
 def test_data_at_odd_offsets(tmp_path):
@@ -130,8 +130,8 @@ def test_data_at_odd_offsets(tmp_path):
     with LocalCheckpoint(tmp_path) as opened:
         view = TensorView(opened, "w")
         assert np.array_equal(view.window(1, 5000), values[1:])
-        (found,), _ = measure([view, view], [(0, 1)])
-    assert found.before_squares == pytest.approx(np.square(values, dtype=np.float64).sum())
+        (result,), _ = measure([view, view], [(0, 1)])
+    assert result.before_squares == pytest.approx(np.square(values, dtype=np.float64).sum())
 
 
 def test_a_file_that_became_shorter(tmp_path):
@@ -167,8 +167,8 @@ def test_many_threads(checkpoint):
     views = [TensorView(opened, "bfloat16"), TensorView(opened, "float32")]
     expected = measure(views, [(0, 1)])
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: measure(views, [(0, 1)]), range(64)))
-    assert all(each == expected for each in found)
+        result = list(pool.map(lambda _: measure(views, [(0, 1)]), range(64)))
+    assert all(item == expected for item in result)
     assert expected[0][0].numel == tensors["bfloat16"].numel()
 
 

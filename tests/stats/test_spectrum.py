@@ -18,16 +18,16 @@ SHAPES = [(1, 1), (1, 9), (9, 1), (7, 7), (30, 80), (80, 30), (300, 300), (260, 
 SMALL = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**20))
 
 
-def check_vectors(found, matrix):
+def check_vectors(result, matrix):
     """They are orthonormal and belong to the values."""
-    count = found.left.shape[1]
-    assert found.right.shape[1] == count
-    scale = float(found.values[0])
-    for basis in (found.left, found.right):
+    count = result.left.shape[1]
+    assert result.right.shape[1] == count
+    scale = float(result.values[0])
+    for basis in (result.left, result.right):
         error = basis.T @ basis - torch.eye(count, dtype=basis.dtype)
         assert error.abs().max() < 20 * torch.finfo(basis.dtype).eps
-    image = matrix.double() @ found.right.double()
-    expected = found.left.double() * torch.from_numpy(found.values[:count].copy())
+    image = matrix.double() @ result.right.double()
+    expected = result.left.double() * torch.from_numpy(result.values[:count].copy())
     assert (image - expected).abs().max() < 2e-6 * scale
 
 
@@ -35,60 +35,60 @@ def check_vectors(found, matrix):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_full_matches_lapack(shape, dtype):
     matrix = normal(*shape, dtype=dtype)
-    found = full(matrix, 5)
+    result = full(matrix, 5)
     expected = reference(matrix)
-    assert found.complete
-    assert found.values.dtype == np.float64
-    assert found.left.dtype == found.right.dtype == dtype
-    assert found.left.shape == (shape[0], min(5, *shape))
+    assert result.complete
+    assert result.values.dtype == np.float64
+    assert result.left.dtype == result.right.dtype == dtype
+    assert result.left.shape == (shape[0], min(5, *shape))
     above = expected > 1e-4 * expected[0]
-    assert np.abs(found.values / expected - 1)[above].max() < 1e-7
-    assert found.resolved >= above.sum()
-    assert found.frobenius == pytest.approx(float(matrix.double().norm()), rel=1e-12)
-    check_vectors(found, matrix)
+    assert np.abs(result.values / expected - 1)[above].max() < 1e-7
+    assert result.resolved >= above.sum()
+    assert result.frobenius == pytest.approx(float(matrix.double().norm()), rel=1e-12)
+    check_vectors(result, matrix)
 
 
 def test_without_vectors_the_values_are_the_same():
     matrix = normal(40, 60)
-    found = full(matrix, 5, vectors=False)
-    assert found.left.shape == (40, 0)
-    assert found.right.shape == (60, 0)
-    assert found.values == pytest.approx(full(matrix, 5).values, rel=1e-10)
+    result = full(matrix, 5, vectors=False)
+    assert result.left.shape == (40, 0)
+    assert result.right.shape == (60, 0)
+    assert result.values == pytest.approx(full(matrix, 5).values, rel=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300)])
 def test_known_values_come_back_or_are_flagged(shape):
     values = np.logspace(0, -6, 100)
-    matrix, left, right = built(*shape, values)
-    found = full(matrix, 100)
-    assert (values > 1e-4).sum() <= found.resolved < 100
-    close = np.abs(found.values[: found.resolved] / values[: found.resolved] - 1)
+    matrix, remaining, right = built(*shape, values)
+    result = full(matrix, 100)
+    assert (values > 1e-4).sum() <= result.resolved < 100
+    close = np.abs(result.values[: result.resolved] / values[: result.resolved] - 1)
     assert close.max() < 1e-4
-    assert (found.values[: found.resolved] > found.floor).all()
+    assert (result.values[: result.resolved] > result.floor).all()
     # Those below the floor are still right in absolute terms, as the module says.
-    assert np.abs(found.values[:100] - values).max() < found.floor / 70
-    for basis, known in ((found.left, left), (found.right, right)):
-        assert basis.shape[1] == found.resolved
-        cosines = (basis * known[:, : found.resolved]).sum(0).abs()
+    assert np.abs(result.values[:100] - values).max() < result.floor / 70
+    for basis, known_names in ((result.left, remaining), (result.right, right)):
+        assert basis.shape[1] == result.resolved
+        cosines = (basis * known_names[:, : result.resolved]).sum(0).abs()
         assert (cosines > 1 - 1e-6).all()
 
 
 @pytest.mark.parametrize("rank", [0, 1, 3])
 def test_rank_is_what_is_resolved(rank):
     matrix, _, _ = built(40, 70, np.arange(rank, 0, -1.0))
-    found = full(matrix, 8)
-    assert found.resolved == rank
-    assert found.left.shape == (40, rank)
-    assert found.values[:rank] == pytest.approx(np.arange(rank, 0, -1.0))
-    assert found.values[rank:].max() < 1e-6 if rank else not found.values.any()
+    result = full(matrix, 8)
+    assert result.resolved == rank
+    assert result.left.shape == (40, rank)
+    assert result.values[:rank] == pytest.approx(np.arange(rank, 0, -1.0))
+    assert result.values[rank:].max() < 1e-6 if rank else not result.values.any()
 
 
 @pytest.mark.parametrize("size", [1e-42, 1e-20, 1e30])
 def test_size_does_not_matter(size):
     matrix = normal(20, 30, dtype=torch.float32) * size
-    found, expected = full(matrix, 3), reference(matrix)
-    assert found.values == pytest.approx(expected, rel=1e-6)
-    check_vectors(found, matrix)
+    result, expected = full(matrix, 3), reference(matrix)
+    assert result.values == pytest.approx(expected, rel=1e-6)
+    check_vectors(result, matrix)
 
 
 def test_gram_in_slabs_and_block_rows_is_the_gram_matrix(monkeypatch):
@@ -108,37 +108,37 @@ def test_the_matrix_is_left_as_it_was():
 
 
 @given(SMALL, st.integers(-60, 60))
-def test_scale(drawn, power):
-    rows, columns, seed = drawn
+def test_scale(random_matrix, power):
+    rows, columns, seed = random_matrix
     matrix = normal(rows, columns, seed=seed)
-    one, other = full(matrix, 2), full(matrix * 2.0**power, 2)
-    assert np.array_equal(other.values, one.values * 2.0**power)
-    assert other.resolved == one.resolved
+    item, other = full(matrix, 2), full(matrix * 2.0**power, 2)
+    assert np.array_equal(other.values, item.values * 2.0**power)
+    assert other.resolved == item.resolved
 
 
 @given(SMALL)
-def test_transpose_permutation_rotation(drawn):
-    rows, columns, seed = drawn
+def test_transpose_permutation_rotation(random_matrix):
+    rows, columns, seed = random_matrix
     matrix = normal(rows, columns, seed=seed)
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     rotated = orthonormal(rows, rows, seed) @ matrix @ orthonormal(columns, columns, seed + 1)
-    one = full(matrix, 3)
-    known = one.resolved
+    item = full(matrix, 3)
+    resolved = item.resolved
     for other in (matrix.T, matrix[order], matrix.flip(1), rotated):
-        found = full(other, 3)
-        slack = one.floor / 70
-        assert found.values[:known] == pytest.approx(one.values[:known], rel=1e-4)
-        assert found.values == pytest.approx(one.values, rel=1e-9, abs=slack)
-        metrics, expected = delta_metrics(found, 3), delta_metrics(one, 3)
+        result = full(other, 3)
+        slack = item.floor / 70
+        assert result.values[:resolved] == pytest.approx(item.values[:resolved], rel=1e-4)
+        assert result.values == pytest.approx(item.values, rel=1e-9, abs=slack)
+        metrics, expected = delta_metrics(result, 3), delta_metrics(item, 3)
         for name in ("spectral_norm", "nuclear_norm", "stable_rank", "effective_rank"):
             assert metrics[name] == pytest.approx(expected[name], rel=1e-5)
 
 
 def test_metrics_against_their_definitions():
     values = np.array([4.0, 2.0, 1.0, 0.5])
-    found = delta_metrics(full(built(6, 4, values)[0], 2), 2)
+    result = delta_metrics(full(built(6, 4, values)[0], 2), 2)
     shares = values / values.sum()
-    assert found == pytest.approx(
+    assert result == pytest.approx(
         {
             "top": 2,
             "resolved": 4,
@@ -159,22 +159,22 @@ def test_metrics_of_a_flat_spectrum_and_of_rank_one():
     assert flat["effective_rank"] == pytest.approx(5)
     assert flat["condition_number"] == pytest.approx(1)
     assert flat["top_energy"] == pytest.approx(0.8)
-    one = delta_metrics(full(built(9, 5, [3.0])[0], 4), 4)
-    assert one["stable_rank"] == pytest.approx(1)
-    assert one["effective_rank"] == pytest.approx(1, abs=1e-5)
-    assert one["log_volume"] == pytest.approx(math.log(3))
-    assert one["top_energy"] == pytest.approx(1)
-    assert math.isnan(one["condition_number"])
+    item = delta_metrics(full(built(9, 5, [3.0])[0], 4), 4)
+    assert item["stable_rank"] == pytest.approx(1)
+    assert item["effective_rank"] == pytest.approx(1, abs=1e-5)
+    assert item["log_volume"] == pytest.approx(math.log(3))
+    assert item["top_energy"] == pytest.approx(1)
+    assert math.isnan(item["condition_number"])
 
 
 def test_zero_delta():
-    found = delta_metrics(full(torch.zeros(5, 7), 3), 3)
-    assert (found["top"], found["resolved"]) == (3, 0)
-    assert found["spectral_norm"] == found["nuclear_norm"] == 0
+    result = delta_metrics(full(torch.zeros(5, 7), 3), 3)
+    assert (result["top"], result["resolved"]) == (3, 0)
+    assert result["spectral_norm"] == result["nuclear_norm"] == 0
     for name in ("stable_rank", "effective_rank"):  # no direction stands out of none
-        assert math.isnan(found[name])
+        assert math.isnan(result[name])
     for name in ("condition_number", "log_volume", "top_energy"):
-        assert math.isnan(found[name])
+        assert math.isnan(result[name])
 
 
 def test_shift():

@@ -62,8 +62,8 @@ def plant(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """A rank-one update of the attention of layers 6 to 8 of the decoder."""
     if not any(f"model.layers.{i}.self_attn" in name for i in (6, 7, 8)) or tensor.dim() < 2:
         return tensor
-    left, right = torch.linspace(1, 2, tensor.shape[0]), torch.linspace(-1, 1, tensor.shape[1])
-    return (tensor.float() + 0.05 * torch.outer(left, right)).to(tensor.dtype)
+    remaining, right = torch.linspace(1, 2, tensor.shape[0]), torch.linspace(-1, 1, tensor.shape[1])
+    return (tensor.float() + 0.05 * torch.outer(remaining, right)).to(tensor.dtype)
 
 
 def test_a_planted_update_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_a_nan_is_named_and_spoils_nothing_else(pair: Pair, tmp_path: Path) -> N
     (name,) = stats.summary["nonfinite"]
     rows = stats.tensors[stats.tensors.tensor == name].set_index("pair")
     assert rows.loc["in..rl", "nonfinite_after"] == 1
-    told = ["delta_norm", "cosine", "spectral_norm"]
-    assert np.isnan(rows.loc["in..rl", told].astype(float)).all()
-    assert np.isfinite(rows.loc["base..in", told].astype(float)).all()
+    lines = ["delta_norm", "cosine", "spectral_norm"]
+    assert np.isnan(rows.loc["in..rl", lines].astype(float)).all()
+    assert np.isfinite(rows.loc["base..in", lines].astype(float)).all()
     layers = stats.layers.query("component == 'language' and layer == 1 and group == 'all'")
     layers = layers.set_index("pair")
     assert list(layers.nonfinite_tensors[["base..in", "in..rl", "base..rl"]]) == [0, 1, 1]
@@ -184,10 +184,10 @@ def test_mixed_types_and_spellings(pair: Pair, tmp_path: Path) -> None:
 def test_models_on_the_hub(hub: Hub, pair: Pair) -> None:
     models = pair("qwen2")
     commits = {name: hub.add(f"lab/{name}", folder) for name, folder in models.items()}
-    here = studied(models, spectrum=SpectrumKind.NONE)
-    there = studied({name: f"lab/{name}@main" for name in models}, spectrum=SpectrumKind.NONE)
-    pd.testing.assert_frame_equal(here.tensors, there.tensors)
-    assert there.summary["models"]["rl"]["revision"] == commits["rl"]
+    local = studied(models, spectrum=SpectrumKind.NONE)
+    entries = studied({name: f"lab/{name}@main" for name in models}, spectrum=SpectrumKind.NONE)
+    pd.testing.assert_frame_equal(local.tensors, entries.tensors)
+    assert entries.summary["models"]["rl"]["revision"] == commits["rl"]
 
 
 def test_a_fork_is_compared_too(pair: Pair) -> None:
@@ -258,6 +258,6 @@ def test_killed_and_started_again_it_gives_the_same(tmp_path: Path) -> None:
         with pytest.raises(SurgeryError, match="has not ended"):
             read_run(tmp_path / "b")
     measure(tmp_path / "b")
-    made = lasting(tmp_path / "a")
-    assert {"tensors.csv", "layers.csv", "updates.csv", "spectra.npz", "run.json"} <= made.keys()
-    assert made == lasting(tmp_path / "b")
+    output = lasting(tmp_path / "a")
+    assert {"tensors.csv", "layers.csv", "updates.csv", "spectra.npz", "run.json"} <= output.keys()
+    assert output == lasting(tmp_path / "b")

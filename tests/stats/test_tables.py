@@ -52,8 +52,8 @@ def vector(folder: Path, pattern: str) -> np.ndarray:
     return np.concatenate([t.double().numpy().ravel() for n, t in stored.items() if pattern in n])
 
 
-def one(table: pd.DataFrame, **where: Any) -> dict[str, Any]:
-    for name, value in where.items():
+def single_row(table: pd.DataFrame, **location: Any) -> dict[str, Any]:
+    for name, value in location.items():
         table = table[table[name].isna() if value is None else table[name] == value]
     assert len(table) == 1
     return dict(table.iloc[0])
@@ -75,7 +75,7 @@ def test_columns_are_the_promised_ones(stats: RunTables) -> None:
 def test_a_layer_pools_like_one_vector(stats: RunTables, models: dict[str, Path]) -> None:
     names = ("base", "in", "rl")
     base, in_, rl = (vector(models[n], "model.layers.2.") for n in names)
-    row = one(stats.layers, component="language", layer=2, group="all", pair="in..rl")
+    row = single_row(stats.layers, component="language", layer=2, group="all", pair="in..rl")
     delta = rl - in_
     assert row["numel"] == delta.size
     assert row["delta_norm"] == pytest.approx(np.linalg.norm(delta), rel=1e-6)
@@ -87,7 +87,7 @@ def test_a_layer_pools_like_one_vector(stats: RunTables, models: dict[str, Path]
     assert row["max_abs_delta"] == pytest.approx(np.abs(delta).max(), rel=1e-6)
     assert row["changed"] == np.mean(delta != 0)
     first, second = in_ - base, delta
-    row = one(stats.update_layers, component="language", layer=2, group="all")
+    row = single_row(stats.update_layers, component="language", layer=2, group="all")
     cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
     assert row["cosine"] == pytest.approx(cosine, rel=1e-5)
     both = (first != 0) & (second != 0)
@@ -97,7 +97,7 @@ def test_a_layer_pools_like_one_vector(stats: RunTables, models: dict[str, Path]
 
 def test_the_reference_means_stand_beside_it(stats: RunTables) -> None:
     tensors = stats.tensors.query("component == 'language' and layer == 1 and pair == 'in..rl'")
-    row = one(stats.layers, component="language", layer=1, group="all", pair="in..rl")
+    row = single_row(stats.layers, component="language", layer=1, group="all", pair="in..rl")
     for name in ("delta_norm", "relative_delta", "cosine"):
         assert row[f"mean_tensor_{name}"] == pytest.approx(tensors[name].mean(), rel=1e-12)
     assert row["mean_tensor_delta_norm"] < row["delta_norm"]
@@ -106,12 +106,12 @@ def test_the_reference_means_stand_beside_it(stats: RunTables) -> None:
 
 
 def test_nulls_are_means_over_the_same_matrices() -> None:
-    """Where only the largest values are known, small matrices have a rank and large ones none."""
+    """With only the largest values, small matrices have a rank and large matrices none."""
     names = ("spectral_norm", "nuclear_norm", "spectral_shift", "stable_rank",
              "random_stable_rank", "rotation_left_mean", "rotation_right_mean")  # fmt: skip
-    known = dict.fromkeys(names, 1.0)
-    small = known | {"effective_rank": 7.0, "random_effective_rank": 9.0}
-    large = known | {"effective_rank": math.nan, "random_effective_rank": 90.0}
+    known_names = dict.fromkeys(names, 1.0)
+    small = known_names | {"effective_rank": 7.0, "random_effective_rank": 9.0}
+    large = known_names | {"effective_rank": math.nan, "random_effective_rank": 90.0}
     pooled = _pool_spectra([small, large])
     assert (pooled["mean_effective_rank"], pooled["mean_random_effective_rank"]) == (7, 9)
     assert pooled["mean_random_stable_rank"] == 1
@@ -128,7 +128,7 @@ def test_groups_add_up(stats: RunTables) -> None:
 
 def test_nothing_is_skipped(stats: RunTables, models: dict[str, Path]) -> None:
     base, rl = (vector(models[n], "") for n in ("base", "rl"))
-    row = one(stats.regions, component="all", region="all", group="all", pair="base..rl")
+    row = single_row(stats.regions, component="all", region="all", group="all", pair="base..rl")
     assert row["numel"] == base.size
     assert row["delta_norm"] == pytest.approx(np.linalg.norm(rl - base), rel=1e-6)
     leaves = set(stats.tensors.leaf)
@@ -144,13 +144,17 @@ def test_regions_are_the_recipes_own(stats: RunTables, models: dict[str, Path]) 
     ]  # fmt: skip
     cut = studied(models, spectrum=SpectrumKind.NONE, cuts={Component.LANGUAGE: (2, 3)})
     assert cut.summary["regions"]["language"] == {"early": [0, 2], "mid": [2, 3], "late": [3, 4]}
-    early = one(cut.regions, component="language", region="early", group="all", pair="in..rl")
+    early = single_row(
+        cut.regions, component="language", region="early", group="all", pair="in..rl"
+    )
     parts = stats.layers.query("component == 'language' and group == 'all' and pair == 'in..rl'")
     both = parts[parts.layer < 2].delta_norm
     assert early["delta_norm"] == pytest.approx(math.sqrt((both**2).sum()))
 
 
 def test_totals_are_the_whole(stats: RunTables) -> None:
-    row = one(stats.regions, component="language", region="all", group="all", pair="base..in")
+    row = single_row(
+        stats.regions, component="language", region="all", group="all", pair="base..in"
+    )
     assert stats.summary["totals"]["base..in"]["language"]["delta_norm"] == row["delta_norm"]
     assert stats.summary["parameters"] == stats.summary["totals"]["base..in"]["all"]["numel"]

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMES = ("started", "ended")
-"""What two headers of the same run differ in."""
+"""Return the differences between two headers of the same run."""
 
 
 def lasting(folder: Path) -> dict[str, bytes]:
     """Return the bytes of every file by name, the header without its times."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    header = json.loads(found["run.json"])
-    kept = {key: value for key, value in header.items() if key not in TIMES}
-    return found | {"run.json": json.dumps(kept).encode()}
+    result = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    header = json.loads(result["run.json"])
+    stored = {key: value for key, value in header.items() if key not in TIMES}
+    return result | {"run.json": json.dumps(stored).encode()}

@@ -85,7 +85,7 @@ class MergekitEngine:
             model_order=tuple(named),
             parameters=ImmutableMap(data=shared),
             input_parameters=ImmutableMap(
-                data={model: ImmutableMap(data=given) for model, given in per_input.items()}
+                data={model: ImmutableMap(data=value) for model, value in per_input.items()}
             ),
             base_model=base,
             output_weight=WeightInfo(name=op.name),
@@ -116,8 +116,8 @@ def _merge_arguments(merge: MergekitMethod, models: list[Any]) -> Arguments:
     spec = merge_methods.get(merge.method).spec
     shared = {p.name: p.default for p in spec.shared_parameters} | dict(merge.shared)
     per_input = {
-        model: {p.name: given.get(p.name, p.default) for p in spec.input_parameters}
-        for model, given in zip(models, merge.per_input, strict=True)
+        model: {p.name: value.get(p.name, p.default) for p in spec.input_parameters}
+        for model, value in zip(models, merge.per_input, strict=True)
     }
     base = None if merge.base is None else models[merge.base]
     return merge.method, shared, per_input, base

@@ -1,4 +1,4 @@
-"""Configurations: what is refused, where, and what is said."""
+"""Training configurations: refusals, their positions and messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_command_line_has_the_last_word(read: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (SFT.replace("lr:", "learning_rate:"), r":8:1: unknown key 'learning_rate' in the train"),
         (SFT.replace("steps: 2", "steps: 0"), r":6:8: steps: expected 1 or more, found 0"),
@@ -67,7 +67,7 @@ def test_the_command_line_has_the_last_word(read: Any) -> None:
         (SFT.replace("lr: 1.0e-4\n", ""), r"the training needs 'lr'"),
         (SFT.replace("mid", "middle"), r":5:\d+: .*'middle'"),
         (SFT.replace("vision,", "vison,"), r"unknown component 'vison'. Did you mean 'vision'\?"),
-        (SFT + "train: language\n", r"give freeze .* or train .*, not both"),
+        (SFT + "train: language\n", r"set freeze .* or train .*, not both"),
         (SFT + "micro_batch: 3\n", r":9:1: .*micro_batch 3 does not divide batch 4"),
         (SFT + "rewards: {exact: 1}\ngroup: 3\n", r":7:1: .*group 3 must divide it; found 4"),
         (SFT + "log_to: [wandbb]\n", r"unknown value 'wandbb'. Did you mean 'wandb'\?"),
@@ -76,8 +76,8 @@ def test_the_command_line_has_the_last_word(read: Any) -> None:
         ("- 1\n", r"the training: expected a mapping"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_place(read: Any, text: str, said: str) -> None:
-    with pytest.raises(RecipeError, match=said) as caught:
+def test_what_is_wrong_is_told_with_its_place(read: Any, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
         read(text)
     assert "train.yaml:" in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Other families than the specimen's: trained through TRL, a region held still."""
+"""Families other than the specimen's: trained through TRL with a frozen region."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from surgery.arch import resolve
 from surgery.arch.site import Component
 from surgery.checkpoint.open import open_checkpoint
-from surgery.train.example import Example, Said
+from surgery.train.example import Example, SampledResponse
 from surgery.train.load import load_grpo, load_sft
 from surgery.train.run import train_grpo, train_sft
 from tests.eval.samples import picture
@@ -34,14 +34,14 @@ REWARDS = "rewards: {chance: 1}\ngroup: 2\nmax_new_tokens: 6\n"
 
 def examples() -> list[Example]:
     """Two with an image, of different sizes, and two without."""
-    found = []
+    results = []
     for number, size in enumerate([(28, 28), (56, 28), None, None]):
         text = {"type": "text", "text": "tell " * (number + 1)}
         image = [] if size is None else [{"type": "image", "text": None}]
         turn = {"role": "user", "content": [*image, text]}
         files = () if size is None else (picture("red", size).data,)
-        found.append(Example(f"q{number}", (turn,), files, "it is red"))
-    return found
+        results.append(Example(f"q{number}", (turn,), files, "it is red"))
+    return results
 
 
 def moved_components(start: Path, end: Path) -> set[tuple[Component, int | None]]:
@@ -68,8 +68,8 @@ def test_a_region_stands_still_and_the_rest_learns(kind: str, family: str, tmp_p
     else:
         path.write_text(TRAINING.format(start=start) + REWARDS)
 
-        def chance(said: Said) -> float:
-            return said.chance
+        def chance(sampled_response: SampledResponse) -> float:
+            return sampled_response.chance
 
         trained = train_grpo(load_grpo(path), examples(), {"chance": chance}, tmp_path / "run")
     moved = moved_components(start, trained.folder)

@@ -42,9 +42,9 @@ def test_a_cached_outline_names_what_the_model_has(
     cached = load_outline(config)
     monkeypatch.undo()
     expected = ModelOutline.of(skeleton(config))
-    for found in (built, cached):
+    for result in (built, cached):
         for name in ("tensors", "groups", "sizes", "modules", "linear"):
-            assert getattr(found, name) == getattr(expected, name)
+            assert getattr(result, name) == getattr(expected, name)
 
 
 def test_another_configuration_is_another_model(cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""What stands still: by selectors, in every family, in the words of every trainer."""
+"""Frozen regions: by selectors, in every family, in every trainer's format."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def empty(request: pytest.FixtureRequest) -> Any:
 
 
 def regions(model: Any) -> list[FrozenRegion]:
-    found = []
+    results = []
     for text in SELECTORS:
         try:
-            found.append(frozen_region(model, [parse_selector(text)]))
+            results.append(frozen_region(model, [parse_selector(text)]))
         except RecipeError as error:
             assert "matches no tensor" in str(error)  # a text-only family has no vision
-    assert len(found) >= 4
-    return found
+    assert len(results) >= 4
+    return results
 
 
 def test_the_regex_finds_exactly_what_is_frozen(empty: Any) -> None:
@@ -58,14 +58,14 @@ def test_peft_adapts_the_linear_layers_that_learn_and_no_other(empty: Any) -> No
         config = peft.LoraConfig(**as_lora(empty, region))
         taken = {name for name in modules if name and check_target_module_exists(config, name)}
         sites = region.architecture.sites
-        wanted = {
+        expected = {
             name
             for name, module in modules.items()
             if isinstance(module, nn.Linear)
             and f"{name}.weight" in region.trained
             and sites[f"{name}.weight"].component is not Component.HEAD
         }
-        assert taken == wanted
+        assert taken == expected
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava", "qwen3_vl", "gemma3"])
@@ -73,11 +73,11 @@ def test_an_adapter_made_from_it_trains_that_and_leaves_the_rest(family: str) ->
     """The model itself, wrapped by PEFT and stepped once."""
     model = build_tiny(family)
     region = frozen_region(model, [parse_selector("vision, projector, language[late]")])
-    told = as_lora(model, region)
-    assert told["layers_to_transform"] == [0, 1]
-    wrapped = peft.get_peft_model(model, peft.LoraConfig(init_lora_weights=False, **told))
+    lora = as_lora(model, region)
+    assert lora["layers_to_transform"] == [0, 1]
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(init_lora_weights=False, **lora))
     learning = {name for name, p in wrapped.named_parameters() if p.requires_grad}
-    layers = {int(found[1]) for name in learning if (found := re.search(r"layers\.(\d+)\.", name))}
+    layers = {int(match[1]) for name in learning if (match := re.search(r"layers\.(\d+)\.", name))}
     assert learning and layers == {0, 1}
     assert all("lora_" in name and "vision" not in name and "visual" not in name
                for name in learning)  # fmt: skip
@@ -143,6 +143,6 @@ def test_any_set_of_names_has_a_regex_of_its_own(data: st.DataObject) -> None:
     name = st.lists(part, min_size=1, max_size=4).map(lambda parts: ".".join([*parts, "weight"]))
     names = data.draw(st.lists(name, min_size=2, max_size=12, unique=True))
     frozen = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-    others = [n for n in names if n not in frozen]
-    pattern = re.compile(as_regex(frozen, others))
+    rest = [n for n in names if n not in frozen]
+    pattern = re.compile(as_regex(frozen, rest))
     assert {n for n in names if pattern.search(n)} == set(frozen)

@@ -18,7 +18,7 @@ from surgery import specimen
 from surgery.checkpoint.open import open_checkpoint
 from surgery.errors import CheckpointError, ExecutionError, RecipeError, SurgeryError
 from surgery.train import run as running
-from surgery.train.example import Example, Said
+from surgery.train.example import Example, SampledResponse
 from surgery.train.folder import RunFolder
 from surgery.train.load import load_grpo, load_sft
 from surgery.train.log import read_log
@@ -53,23 +53,23 @@ def one_thread() -> Iterator[None]:
 
 def examples(count: int = 16, task: str = "read") -> list[Example]:
     stream = lessons(task, 3)
-    found = []
+    results = []
     for sample in (next(stream) for _ in range(count)):
         image = [{"type": "image", "text": None}] if sample.images else []
         content = [*image, {"type": "text", "text": sample.prompt}]
         images = tuple(picture.data for picture in sample.images)
         turn = {"role": "user", "content": content}
-        found.append(Example(sample.id, (turn,), images, sample.demonstration))
-    return found
+        results.append(Example(sample.id, (turn,), images, sample.demonstration))
+    return results
 
 
-def even(said: Said) -> float:
+def even(sampled_response: SampledResponse) -> float:
     """Any reward that differs among responses."""
-    return float(said.chance < 0.5)
+    return float(sampled_response.chance < 0.5)
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainedCase:
     """A run and what it made."""
 
     out: Path
@@ -80,36 +80,36 @@ class Made:
         return load_file(self.out / "model" / "model.safetensors")
 
 
-def trained_sft(folder: Path, text: str = SFT, task: str = "read") -> Made:
+def trained_sft(folder: Path, text: str = SFT, task: str = "read") -> TrainedCase:
     folder.mkdir(exist_ok=True)
     (folder / "train.yaml").write_text(text)
     out = folder / "run"
-    return Made(out, train_sft(load_sft(folder / "train.yaml"), examples(task=task), out))
+    return TrainedCase(out, train_sft(load_sft(folder / "train.yaml"), examples(task=task), out))
 
 
 @pytest.fixture(scope="module")
-def supervised(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def supervised(tmp_path_factory: pytest.TempPathFactory) -> TrainedCase:
     return trained_sft(tmp_path_factory.mktemp("sft"))
 
 
 @pytest.fixture(scope="module")
-def reinforced(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def reinforced(tmp_path_factory: pytest.TempPathFactory) -> TrainedCase:
     folder = tmp_path_factory.mktemp("grpo")
     (folder / "train.yaml").write_text(GRPO)
     out = folder / "run"
     config = load_grpo(folder / "train.yaml")
-    return Made(out, train_grpo(config, examples(), {"even": even}, out))
+    return TrainedCase(out, train_grpo(config, examples(), {"even": even}, out))
 
 
 @pytest.fixture(params=["supervised", "reinforced"])
-def made(request: pytest.FixtureRequest) -> Made:
+def trained_case(request: pytest.FixtureRequest) -> TrainedCase:
     return request.getfixturevalue(request.param)
 
 
-def test_frozen_is_bit_identical_and_the_rest_moved(made: Made) -> None:
-    """With weight decay on, which moves whatever an optimizer holds."""
+def test_frozen_is_bit_identical_and_the_rest_moved(trained_case: TrainedCase) -> None:
+    """With weight decay on, which changes every tensor in the optimizer."""
     before = load_file(specimen.path("in") / "model.safetensors")
-    after = made.weights
+    after = trained_case.weights
     assert before.keys() == after.keys()
     frozen = [n for n in before if "visual.blocks" in n or "visual.patch" in n
               or any(f".layers.{i}." in n for i in (3, 4, 5))]  # fmt: skip
@@ -118,22 +118,22 @@ def test_frozen_is_bit_identical_and_the_rest_moved(made: Made) -> None:
         assert after[name].dtype == old.dtype == torch.bfloat16
         # In bfloat16 a small step of a norm's weight may round to nothing.
         assert torch.equal(old, after[name]) or name not in frozen
-    assert len(made.trained.region.frozen) == len(frozen)
-    assert made.trained.unmoved == ()
+    assert len(trained_case.trained.region.frozen) == len(frozen)
+    assert trained_case.trained.unmoved == ()
 
 
-def test_the_folder_is_the_starts_but_for_weights_and_record(made: Made) -> None:
+def test_the_folder_is_the_starts_but_for_weights_and_record(trained_case: TrainedCase) -> None:
     start = {p.name: p.read_bytes() for p in specimen.path("in").iterdir()}
-    end = {p.name: p.read_bytes() for p in (made.out / "model").iterdir()}
+    end = {p.name: p.read_bytes() for p in (trained_case.out / "model").iterdir()}
     record = json.loads(end.pop("training.json"))
     assert start.keys() == end.keys()
     assert {name for name in start if start[name] != end[name]} == {"model.safetensors"}
-    assert record["frozen"] == list(made.trained.region.frozen)
+    assert record["frozen"] == list(trained_case.trained.region.frozen)
     assert record["start"]["reference"] == "specimen:in"
-    assert str(made.out) not in json.dumps(record)
+    assert str(trained_case.out) not in json.dumps(record)
 
 
-def test_the_log_has_a_row_per_step(reinforced: Made, supervised: Made) -> None:
+def test_the_log_has_a_row_per_step(reinforced: TrainedCase, supervised: TrainedCase) -> None:
     rows = read_log(reinforced.out / "log.csv")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert all(0 <= float(row["reward"]) <= 1 for row in rows)
@@ -144,7 +144,7 @@ def test_the_log_has_a_row_per_step(reinforced: Made, supervised: Made) -> None:
     assert len(losses) == 4
 
 
-def test_resumed_equals_uninterrupted(tmp_path: Path, supervised: Made) -> None:
+def test_resumed_equals_uninterrupted(tmp_path: Path, supervised: TrainedCase) -> None:
     """Killed after the second step's checkpoint, at the third step."""
     (tmp_path / "train.yaml").write_text(SFT)
     config, out = load_sft(tmp_path / "train.yaml"), tmp_path / "run"
@@ -154,7 +154,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, supervised: Made) -> None:
     trained = train_sft(config, examples(), out)
     assert trained.resumed == 2
     assert [row["step"] for row in read_log(out / "log.csv")] == ["1", "2", "3", "4"]
-    for name, tensor in Made(out, trained).weights.items():
+    for name, tensor in TrainedCase(out, trained).weights.items():
         assert torch.equal(tensor, supervised.weights[name]), name
     without = [
         {k: v for k, v in row.items() if k != "seconds"} for row in read_log(out / "log.csv")
@@ -178,28 +178,30 @@ def killed_at(step: str, config: Any, out: Path, **more: Any) -> None:
         train(config, examples(), *more.values(), out, kill)
 
 
-def test_reinforcement_resumes_with_its_first_reference(tmp_path: Path, reinforced: Made) -> None:
+def test_reinforcement_resumes_with_its_first_reference(
+    tmp_path: Path, reinforced: TrainedCase
+) -> None:
     """The divergence after a resume is from where training started, not from the checkpoint."""
     (tmp_path / "train.yaml").write_text(GRPO)
     config, out = load_grpo(tmp_path / "train.yaml"), tmp_path / "run"
     killed_at("3", config, out, rewards={"even": even})
-    made = Made(out, train_grpo(config, examples(), {"even": even}, out))
-    assert made.trained.resumed == 2
-    for name, tensor in made.weights.items():
+    output = TrainedCase(out, train_grpo(config, examples(), {"even": even}, out))
+    assert output.trained.resumed == 2
+    for name, tensor in output.weights.items():
         assert torch.equal(tensor, reinforced.weights[name]), name
-    ours, whole = (read_log(folder / "log.csv") for folder in (out, reinforced.out))
-    assert [row["kl"] for row in ours] == [row["kl"] for row in whole]
+    actual, whole = (read_log(folder / "log.csv") for folder in (out, reinforced.out))
+    assert [row["kl"] for row in actual] == [row["kl"] for row in whole]
 
 
 def test_a_run_that_lacks_only_its_model_takes_no_further_step(tmp_path: Path) -> None:
     """As after a full disk at the very end, in the middle of an epoch."""
     (tmp_path / "train.yaml").write_text(SFT.replace("steps: 4", "steps: 2"))
     config, out = load_sft(tmp_path / "train.yaml"), tmp_path / "run"
-    whole = Made(out, train_sft(config, examples(), out)).weights
+    whole = TrainedCase(out, train_sft(config, examples(), out)).weights
     shutil.rmtree(out / "model")
-    made = Made(out, train_sft(config, examples(), out))
-    assert made.trained.resumed == 2 and len(read_log(out / "log.csv")) == 2
-    for name, tensor in made.weights.items():
+    output = TrainedCase(out, train_sft(config, examples(), out))
+    assert output.trained.resumed == 2 and len(read_log(out / "log.csv")) == 2
+    for name, tensor in output.weights.items():
         assert torch.equal(tensor, whole[name]), name
 
 
@@ -232,7 +234,7 @@ def test_a_checkpoint_s_pickles_run_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "trainer_state.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_a_damaged_checkpoint_is_passed_over(
-    tmp_path: Path, supervised: Made, name: str, damage: str
+    tmp_path: Path, supervised: TrainedCase, name: str, damage: str
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(supervised.out, folder.path)
@@ -289,16 +291,16 @@ def test_a_run_that_diverges_keeps_nothing_and_its_log_says_so(tmp_path: Path) -
 
 def test_a_step_too_small_for_the_file_is_told(tmp_path: Path) -> None:
     text = SFT.replace("lr: 1.0e-3", "lr: 1.0e-9").replace("weight_decay: 0.5\n", "")
-    made = trained_sft(tmp_path, text)
-    assert made.trained.rounded and len(made.trained.unmoved) < len(made.trained.rounded)
+    output = trained_sft(tmp_path, text)
+    assert output.trained.rounded and len(output.trained.unmoved) < len(output.trained.rounded)
 
 
 def start_with(folder: Path, **tensors: torch.Tensor | None) -> Path:
     """A copy of IN with tensors more (or fewer, where None)."""
     shutil.copytree(specimen.path("in"), folder)
     weights = load_file(folder / "model.safetensors") | tensors
-    kept = {name: tensor for name, tensor in weights.items() if tensor is not None}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    stored = {name: tensor for name, tensor in weights.items() if tensor is not None}
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 
@@ -311,8 +313,8 @@ def test_missing_weights_are_not_made_up(tmp_path: Path) -> None:
 def test_a_head_that_is_stored_beside_its_embedding_learns_with_it(tmp_path: Path) -> None:
     embedding = load_file(specimen.path("in") / "model.safetensors")["model.embed_tokens.weight"]
     start = start_with(tmp_path / "start", **{"lm_head.weight": embedding.clone()})
-    made = trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
-    assert "model.language_model.embed_tokens.weight" in made.trained.region.trained
+    output = trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
+    assert "model.language_model.embed_tokens.weight" in output.trained.region.trained
 
 
 def test_a_template_that_is_broken_is_one_sentence_and_leaves_no_model(tmp_path: Path) -> None:
@@ -325,11 +327,11 @@ def test_a_template_that_is_broken_is_one_sentence_and_leaves_no_model(tmp_path:
 
 def test_a_contradiction_in_the_generation_file_costs_nothing(tmp_path: Path) -> None:
     start = start_with(tmp_path / "start")
-    told = json.loads((start / "generation_config.json").read_text())
-    text = json.dumps(told | {"do_sample": False, "temperature": 0.9, "top_p": 0.6})
+    record = json.loads((start / "generation_config.json").read_text())
+    text = json.dumps(record | {"do_sample": False, "temperature": 0.9, "top_p": 0.6})
     (start / "generation_config.json").write_text(text)
-    made = trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
-    assert (made.out / "model" / "generation_config.json").read_text() == text
+    output = trained_sft(tmp_path, SFT.replace("specimen:in", str(start)))
+    assert (output.out / "model" / "generation_config.json").read_text() == text
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
@@ -341,10 +343,10 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
 
 def test_another_configuration_does_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
     text = SFT.replace("steps: 4", "steps: 1").replace("checkpoint_every: 2\n", "")
-    made = trained_sft(tmp_path, text)
+    output = trained_sft(tmp_path, text)
     with pytest.raises(ExecutionError, match="this run is complete"):
         trained_sft(tmp_path, text)
-    shutil.rmtree(made.out / "model")
+    shutil.rmtree(output.out / "model")
     with pytest.raises(ExecutionError, match=r"another run: config.lr was 0.001 and is 0.002"):
         trained_sft(tmp_path, text.replace("1.0e-3", "2.0e-3"))
     (tmp_path / "other").mkdir()
@@ -356,9 +358,9 @@ def test_another_configuration_does_not_go_on_in_the_same_folder(tmp_path: Path)
 
 def test_text_alone_trains_a_model_of_images(tmp_path: Path) -> None:
     text = SFT.replace("steps: 4", "steps: 1").replace("freeze: [vision, ", "freeze: [")
-    made = trained_sft(tmp_path, text, task="arithmetic")
-    assert any("visual" in name for name in made.trained.unmoved)
-    assert not any("language_model.layers.8.mlp" in name for name in made.trained.unmoved)
+    output = trained_sft(tmp_path, text, task="arithmetic")
+    assert any("visual" in name for name in output.trained.unmoved)
+    assert not any("language_model.layers.8.mlp" in name for name in output.trained.unmoved)
 
 
 def test_the_probabilities_it_learns_from_are_the_models_own(
@@ -368,15 +370,15 @@ def test_the_probabilities_it_learns_from_are_the_models_own(
     model = load_model(
         specimen.path("in"), json.loads((specimen.path("in") / "config.json").read_text())
     )
-    seen: list[tuple[bool, float]] = []
+    calls: list[tuple[bool, float]] = []
 
     def compared(trainer: Any, *arguments: Any, **more: Any) -> Any:
-        found = scored(trainer, *arguments, **more)
+        result = scored(trainer, *arguments, **more)
         _, ids, mask, new = arguments[:4]
         image = 0
         for row, count in enumerate(more["num_images"]):
-            kept = ids[row][mask[row].bool()][None]
-            assert trainer._tokenizer.pad_token_id not in kept[0, : -int(mask[row, -new:].sum())]
+            stored = ids[row][mask[row].bool()][None]
+            assert trainer._tokenizer.pad_token_id not in stored[0, : -int(mask[row, -new:].sum())]
             pictures = {}
             if count:
                 pictures = {
@@ -384,14 +386,14 @@ def test_the_probabilities_it_learns_from_are_the_models_own(
                     "image_grid_thw": more["image_grid_thw"][image : image + 1],
                 }
                 image += 1
-            kinds = (kept == model.config.image_token_id).long()
+            kinds = (stored == model.config.image_token_id).long()
             with torch.no_grad():
-                logits = model(input_ids=kept, mm_token_type_ids=kinds, **pictures).logits[0]
-            own = logits.log_softmax(-1)[:-1].gather(-1, kept[0, 1:, None])[:, 0]
-            said = int(mask[row, -new:].sum())
-            difference = (own[-said:] - found[0][row][:said].detach()).abs().max()
-            seen.append((bool(count), float(difference)))
-        return found
+                logits = model(input_ids=stored, mm_token_type_ids=kinds, **pictures).logits[0]
+            local = logits.log_softmax(-1)[:-1].gather(-1, stored[0, 1:, None])[:, 0]
+            output = int(mask[row, -new:].sum())
+            difference = (local[-output:] - result[0][row][:output].detach()).abs().max()
+            calls.append((bool(count), float(difference)))
+        return result
 
     scored = trl.GRPOTrainer._get_per_token_logps_and_entropies
     monkeypatch.setattr(trl.GRPOTrainer, "_get_per_token_logps_and_entropies", compared)
@@ -403,8 +405,8 @@ def test_the_probabilities_it_learns_from_are_the_models_own(
     (tmp_path / "train.yaml").write_text(text.replace("kl: 0.01\n", ""))
     mixed = [*examples(2), *examples(2, "arithmetic")]
     train_grpo(load_grpo(tmp_path / "train.yaml"), mixed, {"even": even}, tmp_path / "run")
-    assert {shown for shown, _ in seen} == {True, False}
-    assert max(difference for _, difference in seen) < 1e-4
+    assert {displayed for displayed, _ in calls} == {True, False}
+    assert max(difference for _, difference in calls) < 1e-4
 
 
 def test_a_region_that_matches_nothing_is_refused_before_anything_is_written(
@@ -424,12 +426,12 @@ def test_a_frozen_tensor_that_moved_is_refused_and_nothing_is_kept(
         trainer.state.global_step = 4
 
     monkeypatch.setattr(running, "_train", sabotage)
-    with pytest.raises(ExecutionError, match=r"layers.4.mlp.up_proj.weight was to stand still"):
+    with pytest.raises(ExecutionError, match=r"layers.4.mlp.up_proj.weight is frozen but differs"):
         trained_sft(tmp_path)
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_a_saved_tensor_that_differs_is_found(tmp_path: Path, supervised: Made) -> None:
+def test_a_saved_tensor_that_differs_is_found(tmp_path: Path, supervised: TrainedCase) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(supervised.out / "model", folder)
     with open_checkpoint("specimen:in") as checkpoint:
@@ -438,7 +440,7 @@ def test_a_saved_tensor_that_differs_is_found(tmp_path: Path, supervised: Made) 
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.3.mlp.up_proj.weight"][0, 0] *= 2
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ExecutionError, match=r"layers.3.mlp.up_proj.weight was to stand still"):
+    with pytest.raises(ExecutionError, match=r"layers.3.mlp.up_proj.weight is frozen but differs"):
         check_saved(start, folder, supervised.trained.region)
 
 
@@ -450,7 +452,7 @@ def test_a_sample_without_a_demonstration_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "refusal"),
     [
         ("{adam_beta3: 0.9}", r":9:7: trl: SFTConfig has no field 'adam_beta3'.*'adam_beta"),
         ("{learning_rate: 0.1}", r":9:7: trl: 'learning_rate' follows from the other keys"),
@@ -459,8 +461,8 @@ def test_a_sample_without_a_demonstration_is_refused(tmp_path: Path) -> None:
         ("{optim: nonsense}", r":9:\d+: trl: TRL does not take these settings: .*nonsense"),
     ],
 )  # fmt: skip
-def test_what_trl_does_not_take_is_told(tmp_path: Path, extra: str, said: str) -> None:
-    with pytest.raises(RecipeError, match=said):
+def test_what_trl_does_not_take_is_told(tmp_path: Path, extra: str, refusal: str) -> None:
+    with pytest.raises(RecipeError, match=refusal):
         trained_sft(tmp_path, SFT + f"trl: {extra}\n")
 
 
@@ -470,15 +472,15 @@ def test_a_service_that_is_not_installed_is_told(tmp_path: Path) -> None:
 
 
 def test_further_fields_of_trl_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
+    calls: list[Any] = []
 
     def look(trainer: Any, _: object) -> None:
-        seen.append(trainer.args)
+        calls.append(trainer.args)
         trainer.state.global_step = 4
 
     monkeypatch.setattr(running, "_train", look)
     trained_sft(tmp_path, SFT + "trl: {adam_beta2: 0.95}\n")
-    assert seen[0].adam_beta2 == 0.95
+    assert calls[0].adam_beta2 == 0.95
 
 
 def test_an_adapter_is_no_start(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""mergekit's YAML, in and out, wherever both languages can say the same."""
+"""Import and export of mergekit's YAML, where both languages can express the same merge."""
 
 from surgery.recipe.mergekit.models import architecture_of, bound, local_model
 from surgery.recipe.mergekit.read import from_mergekit

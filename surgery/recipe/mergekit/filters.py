@@ -30,7 +30,7 @@ class _Tree:
 
 
 def as_setting(values: Mapping[str, Value]) -> Any:
-    """The shortest setting that gives each name its value.
+    """Return the shortest setting that gives each name its value.
 
     Args:
         values: A value for every tensor that mergekit writes.
@@ -39,7 +39,7 @@ def as_setting(values: Mapping[str, Value]) -> Any:
         One value, or a list of `{filter, value}` for YAML.
 
     Raises:
-        RecipeError: If no filters can tell the names apart.
+        RecipeError: If no filters can separate the names.
     """
     choices = list(dict.fromkeys(values.values()))
     if len(choices) == 1:
@@ -67,8 +67,8 @@ def _single(values: Mapping[str, Value], choices: Sequence[Value]) -> list[dict[
     if len(choices) != 2:
         return None
     for value, default in (choices, choices[::-1]):
-        names = [name for name, found in values.items() if found == value]
-        rest = [name for name, found in values.items() if found == default]
+        names = [name for name, result in values.items() if result == value]
+        rest = [name for name, result in values.items() if result == default]
         for start in _fragments(names[0]):
             if all(start in name for name in names) and not any(start in name for name in rest):
                 return [{"filter": start, "value": value}, {"value": default}]
@@ -83,7 +83,7 @@ def _fragments(name: str) -> list[str]:
 
 
 def pick(setting: Any, name: str) -> Any:
-    """What mergekit takes for a tensor: a value, a gradient, or None when no filter fits.
+    """Return mergekit's setting for a tensor: a value, a gradient, or None without a match.
 
     Args:
         setting: A value, a list of values (a gradient), or a list of `{filter, value}`.
@@ -101,7 +101,7 @@ def pick(setting: Any, name: str) -> Any:
 
 
 def _count(node: _Tree, choices: Sequence[Value]) -> None:
-    """How many rules lie below a node, for each value it may inherit."""
+    """Count the rules below a node, for each value it may inherit."""
     if not node.children:
         node.costs = {choice: 0 if choice == node.value else 1 for choice in choices}
         return
@@ -113,7 +113,7 @@ def _count(node: _Tree, choices: Sequence[Value]) -> None:
 
 
 def _collect(node: _Tree, inherited: Value, rules: list[dict[str, Any]]) -> None:
-    """The rules below a node, exceptions before what they except from."""
+    """Yield the rules below a node, exceptions before their general rule."""
     if not node.children:
         if node.value != inherited:
             rules.append({"filter": node.path.rstrip("."), "value": node.value})
@@ -129,11 +129,11 @@ def _collect(node: _Tree, inherited: Value, rules: list[dict[str, Any]]) -> None
 
 
 def _check(rules: Sequence[Mapping[str, Any]], values: Mapping[str, Value]) -> None:
-    """Hold the rules against every name, as mergekit will."""
+    """Check the rules against every name, as mergekit does."""
     for name, value in values.items():
-        found = pick(list(rules), name)
-        if found != value:
+        picked = pick(list(rules), name)
+        if picked != value:
             raise RecipeError(
-                f"mergekit's filters are substrings and cannot tell {name} apart from the others; "
+                f"mergekit's filters are substrings and cannot separate {name} from the others; "
                 f"merge with surgery instead."
             )

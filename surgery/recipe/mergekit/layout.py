@@ -1,4 +1,4 @@
-"""The shape of a mergekit file: its method, and for each module slices with sources."""
+"""The structure of a mergekit file: its method, and slices with sources for each module."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class OutputModule:
-    """What a module of the output is made of."""
+    """The composition of a module of the output."""
 
     slices: tuple[Slice, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -117,16 +117,16 @@ def layout_of(root: Node) -> MergeConfiguration:
     _refuse_other_programs(root)
     _keys(root, _TOP, "a mergekit file")
     _refuse_tokenizers(root)
-    given = [key for key in ("models", "slices", "modules") if root.get(key) is not None]
-    if len(given) != 1:
-        told = " and ".join(given) or "none"
-        raise RecipeError(f"expected one of models, slices and modules; found {told}.", root.place)
+    layouts = [key for key in ("models", "slices", "modules") if root.get(key) is not None]
+    if len(layouts) != 1:
+        text = " and ".join(layouts) or "none"
+        raise RecipeError(f"expected one of models, slices and modules; found {text}.", root.place)
     base = _text(root, "base_model")
     modules: dict[str | None, OutputModule] = {}
-    body = root.walk((given[0],))
-    if given[0] == "models":
+    body = root.walk((layouts[0],))
+    if layouts[0] == "models":
         modules[None] = OutputModule((_all_layers(body, base),))
-    elif given[0] == "slices":
+    elif layouts[0] == "slices":
         modules[None] = OutputModule(tuple(_slice(item) for item in _items(body)))
     else:
         modules.update({name: _module(node, base) for name, node in _entries(body)})
@@ -134,7 +134,7 @@ def layout_of(root: Node) -> MergeConfiguration:
         method=_method(root),
         base=base,
         modules=modules,
-        stacked=given[0] == "slices",
+        stacked=layouts[0] == "slices",
         parameters=_parameters(root),
         dtype=_text(root, "out_dtype") or _text(root, "dtype"),
         root=root,
@@ -147,7 +147,7 @@ def _refuse_other_programs(root: Node) -> None:
         if root.get(key) is not None:
             raise RecipeError(
                 f"{key!r} is a key of a file for {program}, which {meaning}. A recipe cannot say "
-                f"that; run {program} itself, and name the folder that it writes as a model.",
+                f"that; run {program} itself, and use the folder that it writes as a model.",
                 root.place_of(key),
             )
 
@@ -237,15 +237,15 @@ def _slice(node: Node) -> Slice:
 def _source(node: Node) -> Source:
     """One source of a slice."""
     _keys(node, ("model", "layer_range", "parameters"), "a source")
-    found = node.get("layer_range")
-    pair = None if found is None else found.plain()
+    child = node.get("layer_range")
+    pair = None if child is None else child.plain()
     if (
         not isinstance(pair, list)
         or len(pair) != 2
         or not all(isinstance(end, int) and not isinstance(end, bool) for end in pair)
         or not 0 <= pair[0] <= pair[1]
     ):
-        place = node.place if found is None else found.place
+        place = node.place if child is None else child.place
         raise RecipeError("layer_range: expected two layers such as [0, 8].", place)
     return Source(_model(node), pair[0], pair[1], _parameters(node), node.place)
 
@@ -259,22 +259,22 @@ def _model(node: Node) -> str:
 
 def _text(node: Node, key: str) -> str | None:
     """Return a text value, or None when it is absent."""
-    found = node.get(key)
-    if found is None or found.value is None:
+    child = node.get(key)
+    if child is None or child.value is None:
         return None
-    if not isinstance(found.value, str):
+    if not isinstance(child.value, str):
         hint = " An override_architecture has no place in recipes." if key == "model" else ""
-        raise RecipeError(f"{key}: expected text.{hint}", found.place)
-    return found.value
+        raise RecipeError(f"{key}: expected text.{hint}", child.place)
+    return child.value
 
 
 def _parameters(node: Node) -> dict[str, Any]:
     """Return settings by name: values, gradients, or lists of filter and value."""
-    found = node.get("parameters")
-    if found is None or found.value is None:
+    child = node.get("parameters")
+    if child is None or child.value is None:
         return {}
     settings = {}
-    for name, setting in _entries(found):
+    for name, setting in _entries(child):
         _check_setting(name, setting)
         settings[name] = setting.plain()
     return settings
@@ -300,12 +300,12 @@ def _check_setting(name: str, node: Node) -> None:
         raise RecipeError(f"{name}: expected a number, true or false.", node.place)
 
 
-def _keys(node: Node, known: Sequence[str], what: str) -> None:
+def _keys(node: Node, allowed: Sequence[str], label: str) -> None:
     """Refuse what mergekit itself would pass over in silence."""
     for key, _ in _entries(node):
-        if key not in known:
+        if key not in allowed:
             raise RecipeError(
-                f"unknown key {key!r} in {what}.{did_you_mean(key, known)}", node.place_of(key)
+                f"unknown key {key!r} in {label}.{did_you_mean(key, allowed)}", node.place_of(key)
             )
 
 

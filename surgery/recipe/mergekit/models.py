@@ -60,7 +60,7 @@ def bound(recipe: Recipe, references: Iterable[tuple[str, str]]) -> Recipe:
 
     Args:
         recipe: Any.
-        references: Names of its models with what each is to be; those without a name are left out.
+        references: Names of its models with their references; unnamed models are omitted.
 
     Raises:
         RecipeError: If it has no model of a name.
@@ -80,7 +80,9 @@ def _settings(node: Node) -> Iterator[Node]:
     """Yield every parameter that is more than one value."""
     for key, item in node.value.items() if isinstance(node.value, dict) else ():
         if key == "parameters" and isinstance(item.value, dict):
-            yield from (each for each in item.value.values() if isinstance(each.value, list | dict))
+            yield from (
+                entry for entry in item.value.values() if isinstance(entry.value, list | dict)
+            )
         else:
             yield from _settings(item)
     for item in node.value if isinstance(node.value, list) else ():

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def from_mergekit(
     text: str, file: str = "<string>", architecture: Architecture | None = None
 ) -> Recipe:
-    """Say a mergekit file as a recipe.
+    """Convert a mergekit file to a recipe.
 
     Args:
         text: The file's text.
         file: What to call it in errors.
         architecture: The model's sites. Without them only what holds for all models that mergekit
-            knows, or is refused by the others when they are merged, can be said.
+            knows, or is refused by the others when they are merged, can be expressed.
 
     Returns:
         A recipe that makes the same model.

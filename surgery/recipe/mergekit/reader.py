@@ -16,7 +16,14 @@ from surgery.checkpoint.source import AdapterReference
 from surgery.errors import CheckpointError, RecipeError, did_you_mean
 from surgery.methods.table import METHODS, Scope
 from surgery.recipe.mergekit.filters import pick
-from surgery.recipe.mergekit.steps import Between, Given, ModelCopy, action_of, combined, step_of
+from surgery.recipe.mergekit.steps import (
+    Between,
+    ModelCopy,
+    TensorSettings,
+    action_of,
+    combined,
+    step_of,
+)
 from surgery.recipe.mergekit.tables import parts_of
 from surgery.recipe.mergekit.values import convert
 from surgery.recipe.recipe import Output, Recipe
@@ -70,7 +77,7 @@ class Reader:
     Args:
         layout: The file.
         architecture: The model's sites.
-        counted: The components whose numbers of layers are the real ones.
+        counted: The components whose layer counts come from the model.
     """
 
     def __init__(
@@ -87,7 +94,7 @@ class Reader:
     def groups(self) -> list[tuple[Action, frozenset[Site]]]:
         """Return actions, each with all sites that it fills.
 
-        Gradients over different slices stay apart, because each has layers of its own.
+        Gradients over different slices stay separate, because each has different layers.
         """
         groups: dict[Any, list[_Spot]] = {}
         actions: dict[Any, Action] = {}
@@ -130,7 +137,7 @@ class Reader:
         text = f"From a mergekit file ({self.layout.method})."
         if self.left_out:
             text += (
-                f" The file leaves out {' and '.join(self.left_out)}, which mergekit would drop "
+                f" The file omits {' and '.join(self.left_out)}, which mergekit would drop "
                 f"from the model; here it stays the base's."
             )
         return text
@@ -188,23 +195,23 @@ class Reader:
         """Return one module's tensors."""
         first, last = module.slices[0], module.slices[-1]
         yield from (_Spot(tensor, part, first, module, None, 0) for tensor in part.before)
-        at = 0
+        position = 0
         for piece in module.slices:
-            stop = self.stop_of(piece, at, part)
-            for index in range(at, stop):
+            stop = self.stop_of(piece, position, part)
+            for index in range(position, stop):
                 for tensor in part.layers[index]:
-                    yield _Spot(tensor, part, piece, module, index - at, stop - at)
-            at = stop
-        if at != len(part.layers):
+                    yield _Spot(tensor, part, piece, module, index - position, stop - position)
+            position = stop
+        if position != len(part.layers):
             raise RecipeError(
-                f"the slices of {part.name} end with layer {at - 1}, but the model has "
+                f"the slices of {part.name} end with layer {position - 1}, but the model has "
                 f"{len(part.layers)} layers; a recipe cannot leave layers out.",
                 last.place,
             )
         yield from (_Spot(tensor, part, last, module, None, 0) for tensor in part.after)
 
-    def stop_of(self, piece: Slice, at: int, part: MergekitModule) -> int:
-        """Return the end of a slice that must begin with layer `at`."""
+    def stop_of(self, piece: Slice, layer: int, part: MergekitModule) -> int:
+        """Return the end of a slice that must begin with layer `layer`."""
         stops, count = set(), len(part.layers)
         for source in piece.sources:
             stop = count if source.stop is None else source.stop
@@ -216,14 +223,14 @@ class Reader:
                     "of the model; put those of one part under 'modules:' and the part's name.",
                     source.place,
                 )
-            if source.start != at and not empty:
-                end = at + stop - source.start
+            if source.start != layer and not empty:
+                end = layer + stop - source.start
                 raise RecipeError(
                     f"layers {source.start}-{stop - 1} of {source.model} would become layers "
-                    f"{at}-{end - 1} of {count}; in a recipe every layer keeps its place.",
+                    f"{layer}-{end - 1} of {count}; in a recipe every layer keeps its place.",
                     source.place,
                 )
-            stops.add(at if empty else stop)
+            stops.add(layer if empty else stop)
         if len(stops) != 1:
             raise RecipeError("the sources of a slice have different lengths.", piece.place)
         return stops.pop()
@@ -234,7 +241,7 @@ class Reader:
         """Return a tensor's action, with a key that is equal for tensors of one step."""
         spot = spots[0]
         if len(spots) > 1:
-            actions = {self.action(each, each.t) for each in spots}
+            actions = {self.action(item, item.t) for item in spots}
             if len(actions) > 1:
                 raise RecipeError(
                     f"mergekit counts {len(spots)} layers in {spot.part.name} and would write "
@@ -296,8 +303,8 @@ class Reader:
                 if (tensor.site.module, tensor.site.leaf) == (site.module, site.leaf)
             ]
             parameters = [
-                [self.settings(each, source.model) for source in spot.slice.sources]
-                for each in peers
+                [self.settings(peer, source.model) for source in spot.slice.sources]
+                for peer in peers
             ]
             self._covered[key] = all(settings == parameters[0] for settings in parameters)
         return self._covered[key]
@@ -324,7 +331,7 @@ class Reader:
         def value_of(name: str, value: Any) -> Any:
             if name in parameters:
                 value = convert(value, parameters[name], spot.slice.place)
-            return _at(value, t)
+            return _value_at(value, t)
 
         for source in spot.slice.sources:
             if source.model in models:
@@ -342,7 +349,7 @@ class Reader:
                 ):
                     shared.setdefault(name, value_of(name, value))
         return action_of(
-            Given(
+            TensorSettings(
                 self.layout.method,
                 models,
                 shared,
@@ -353,7 +360,7 @@ class Reader:
         )
 
 
-def _at(value: Any, t: float) -> Any:
+def _value_at(value: Any, t: float) -> Any:
     """Return a setting's value at a point of its gradient, as mergekit counts."""
     if not isinstance(value, tuple):
         return value

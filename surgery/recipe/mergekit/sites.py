@@ -33,10 +33,10 @@ def selector_for(sites: Set[Site], architecture: Architecture) -> Selector:
     terms: list[Term] = []
     for component in dict.fromkeys(site.component for site in architecture.sites.values()):
         whole = frozenset(site for site in everything if site.component is component)
-        wanted = whole & sites
-        if wanted:
+        selected = whole & sites
+        if selected:
             count = architecture.layers.get(component, 0)
-            terms += _component_terms(component, wanted, whole, count)
+            terms += _component_terms(component, selected, whole, count)
     return _check(Selector(tuple(terms)), sites, architecture)
 
 
@@ -80,7 +80,7 @@ def with_leaves(sites: Set[Site], architecture: Architecture) -> Selector:
         RecipeError: If the language has no words for the set.
     """
     both = (selector_for(sites, architecture), by_leaf(sites, architecture))
-    return Selector(tuple(dict.fromkeys(term for each in both for term in each.terms)))
+    return Selector(tuple(dict.fromkeys(term for item in both for term in item.terms)))
 
 
 def all_but(selectors: Iterable[Selector]) -> Selector:
@@ -106,20 +106,20 @@ def _check(selector: Selector, sites: Set[Site], architecture: Architecture) -> 
 
 
 def _component_terms(
-    component: Component, wanted: Set[Site], whole: Set[Site], count: int
+    component: Component, selected: Set[Site], whole: Set[Site], count: int
 ) -> list[Term]:
     """Terms for one component's share."""
-    if wanted == whole:
+    if selected == whole:
         return [Term(component)]
     terms = []
     layers: dict[frozenset[tuple[Module, str]], list[int]] = {}
-    for layer in sorted({site.layer for site in wanted if site.layer is not None}):
-        layers.setdefault(_inside(wanted, layer), []).append(layer)
+    for layer in sorted({site.layer for site in selected if site.layer is not None}):
+        layers.setdefault(_inside(selected, layer), []).append(layer)
     for inside, numbers in layers.items():
         spans = _spans(numbers, count)
         full = frozenset.intersection(*(_inside(whole, number) for number in numbers))
         terms += [Term(component, spans, module, leaf) for module, leaf in _blocks(inside, full)]
-    loose = _inside(wanted, None)
+    loose = _inside(selected, None)
     terms += [Term(component, None, module, leaf) for module, leaf in sorted(loose)]
     return terms
 
@@ -137,12 +137,12 @@ def _blocks(
         return [(None, None)]
     blocks: list[tuple[Module | None, str | None]] = []
     for module in sorted({module for module, _ in inside}):
-        mine = sorted(leaf for m, leaf in inside if m is module)
-        if mine == sorted(leaf for m, leaf in full if m is module):
+        leaves = sorted(leaf for m, leaf in inside if m is module)
+        if leaves == sorted(leaf for m, leaf in full if m is module):
             blocks.append((module, None))
         else:
             rest = sorted(leaf for m, leaf in full if m is module)
-            blocks += [(module, leaf) for leaf in _without_numbers(mine, rest)]
+            blocks += [(module, leaf) for leaf in _without_numbers(leaves, rest)]
     return blocks
 
 

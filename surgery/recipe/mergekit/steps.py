@@ -1,4 +1,4 @@
-"""What mergekit does to one tensor, in the words of recipes."""
+"""The operation that mergekit applies to one tensor, as steps of a recipe."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class General:
-    """A merge method with everything it is given."""
+    """A merge method with all its settings."""
 
     method: str
     models: tuple[tuple[str, tuple[tuple[str, Scalar], ...]], ...]
@@ -58,8 +58,8 @@ Action: TypeAlias = ModelCopy | Between | Sum | General
 
 
 @dataclass(frozen=True)
-class Given:
-    """All that mergekit is given for one tensor.
+class TensorSettings:
+    """All settings of mergekit for one tensor.
 
     Attributes:
         method: The merge method.
@@ -78,20 +78,20 @@ class Given:
     place: Place
 
 
-def action_of(given: Given) -> Action:
-    """What it comes down to.
+def action_of(settings: TensorSettings) -> Action:
+    """Return the operation that the settings define.
 
     Raises:
-        RecipeError: If mergekit would refuse it too, or recipes cannot say it.
+        RecipeError: If mergekit would refuse it too, or recipes cannot express it.
     """
-    _check(given)
-    if given.method == "passthrough":
-        return _passthrough(given)
-    if given.method == "linear":
-        return _linear(given)
-    if given.method == "slerp":
-        return _slerp(given)
-    return _general(given)
+    _check(settings)
+    if settings.method == "passthrough":
+        return _passthrough(settings)
+    if settings.method == "linear":
+        return _linear(settings)
+    if settings.method == "slerp":
+        return _slerp(settings)
+    return _general(settings)
 
 
 def combined(actions: Sequence[Action], base: str) -> Between | None:
@@ -101,8 +101,8 @@ def combined(actions: Sequence[Action], base: str) -> Between | None:
         actions: What happens at each anchor.
         base: The recipe's base, at t = 0.
     """
-    found = [action for action in actions if isinstance(action, Between)]
-    kinds = {(action.kind, action.other) for action in found}
+    between = [action for action in actions if isinstance(action, Between)]
+    kinds = {(action.kind, action.other) for action in between}
     if len(kinds) != 1:
         return None
     ((kind, other),) = kinds
@@ -118,7 +118,7 @@ def combined(actions: Sequence[Action], base: str) -> Between | None:
 
 
 def step_of(action: Action, selector: Selector, names: Mapping[str, str]) -> Step:
-    """The step that does `action` where `selector` says.
+    """Return the step that applies `action` to `selector`.
 
     Args:
         action: What to do.
@@ -134,112 +134,118 @@ def step_of(action: Action, selector: Selector, names: Mapping[str, str]) -> Ste
     return Merge(
         selector=selector,
         method=action.method,
-        models={names[model]: dict(own) for model, own in action.models},
+        models={names[model]: dict(parameters) for model, parameters in action.models},
         base=None if action.base is None else names[action.base],
         parameters=dict(action.shared),
     )
 
 
-def _check(given: Given) -> None:
-    """Hold names and numbers of models against the method's rules."""
-    method = METHODS[given.method]
-    known = {parameter.name for parameter in method.parameters}
-    for name in [*given.shared, *(n for own in given.models.values() for n in own)]:
-        if name not in known:
+def _check(settings: TensorSettings) -> None:
+    """Check names and numbers of models against the method's rules."""
+    method = METHODS[settings.method]
+    names = {parameter.name for parameter in method.parameters}
+    for name in [
+        *settings.shared,
+        *(n for parameters in settings.models.values() for n in parameters),
+    ]:
+        if name not in names:
             raise RecipeError(
                 f"{method.name} has no parameter {name!r}."
-                f"{did_you_mean(name, known) or ' It has none.'}",
-                given.place,
+                f"{did_you_mean(name, names) or ' It has none.'}",
+                settings.place,
             )
-    if method.base is BaseRule.REQUIRED and given.base not in given.models:
-        raise RecipeError(f"{method.name} needs a base_model among its models.", given.place)
-    count, most = len(given.models), method.max_inputs
+    if method.base is BaseRule.REQUIRED and settings.base not in settings.models:
+        raise RecipeError(f"{method.name} needs a base_model among its models.", settings.place)
+    count, most = len(settings.models), method.max_inputs
     if count < method.min_inputs or (most is not None and count > most):
         raise RecipeError(
-            f"{method.name} cannot merge {count} models: {', '.join(given.models)}.", given.place
+            f"{method.name} cannot merge {count} models: {', '.join(settings.models)}.",
+            settings.place,
         )
     for parameter in method.parameters:
         if not parameter.required:
             continue
-        if parameter.scope is Scope.SHARED and parameter.name not in given.shared:
-            raise RecipeError(f"{method.name} needs {parameter.name!r}.", given.place)
-        for model, own in given.models.items():
+        if parameter.scope is Scope.SHARED and parameter.name not in settings.shared:
+            raise RecipeError(f"{method.name} needs {parameter.name!r}.", settings.place)
+        for model, parameters in settings.models.items():
             spared = parameter.scope is Scope.SHARED or (
-                parameter.scope is Scope.NON_BASE and model == given.base
+                parameter.scope is Scope.NON_BASE and model == settings.base
             )
-            if not spared and parameter.name not in own:
+            if not spared and parameter.name not in parameters:
                 raise RecipeError(
-                    f"{method.name} needs {parameter.name!r} for {model}.", given.place
+                    f"{method.name} needs {parameter.name!r} for {model}.", settings.place
                 )
 
 
-def _passthrough(given: Given) -> Action:
-    ((model, own),) = given.models.items()
-    scale = own.get("scale", 1.0)
+def _passthrough(settings: TensorSettings) -> Action:
+    ((model, parameters),) = settings.models.items()
+    scale = parameters.get("scale", 1.0)
     if scale == 1.0:
         return ModelCopy(model)
     return General("passthrough", ((model, (("scale", scale),)),), None, ())
 
 
-def _linear(given: Given) -> Action:
-    """A weighted sum, said as simply as it can be."""
-    weights = {model: float(own["weight"]) for model, own in given.models.items()}
+def _linear(settings: TensorSettings) -> Action:
+    """Return a weighted sum in its simplest form."""
+    weights = {model: float(parameters["weight"]) for model, parameters in settings.models.items()}
     total = sum(weights.values())
-    normalize = bool(given.shared.get("normalize", True))
+    normalize = bool(settings.shared.get("normalize", True))
     if normalize and total == 0:
-        raise RecipeError("the weights of a normalised linear merge sum to 0.", given.place)
-    left = {model: weight for model, weight in weights.items() if weight != 0}
-    if len(left) == 1 and (normalize or abs(total - 1) < _NEAR):
-        return ModelCopy(next(iter(left)))
-    if abs(total - 1) < _NEAR and given.recipe_base in left:
-        others = {model: w for model, w in left.items() if model != given.recipe_base}
-        if len(others) == 1:
-            ((other, t),) = others.items()
+        raise RecipeError("the weights of a normalised linear merge sum to 0.", settings.place)
+    nonzero = {model: weight for model, weight in weights.items() if weight != 0}
+    if len(nonzero) == 1 and (normalize or abs(total - 1) < _NEAR):
+        return ModelCopy(next(iter(nonzero)))
+    if abs(total - 1) < _NEAR and settings.recipe_base in nonzero:
+        other_weights = {model: w for model, w in nonzero.items() if model != settings.recipe_base}
+        if len(other_weights) == 1:
+            ((other, t),) = other_weights.items()
             if 0 <= t <= 1:
                 return Between("linear", other, (t,))
-        plus = [model for model, w in others.items() if w > 0]
-        minus = [model for model, w in others.items() if w < 0]
-        if len(plus) == len(minus) == 1 and left[given.recipe_base] == 1:
-            return Sum(plus[0], minus[0], others[plus[0]])
-        if len(others) == 1:
-            ((other, weight),) = others.items()
-            return Sum(other, given.recipe_base, weight)
-    models = tuple((model, (("weight", weight),)) for model, weight in left.items())
+        plus = [model for model, w in other_weights.items() if w > 0]
+        minus = [model for model, w in other_weights.items() if w < 0]
+        if len(plus) == len(minus) == 1 and nonzero[settings.recipe_base] == 1:
+            return Sum(plus[0], minus[0], other_weights[plus[0]])
+        if len(other_weights) == 1:
+            ((other, weight),) = other_weights.items()
+            return Sum(other, settings.recipe_base, weight)
+    models = tuple((model, (("weight", weight),)) for model, weight in nonzero.items())
     shared = () if normalize else (("normalize", False),)
-    return General("linear", models or _unmoved(given), None, shared)
+    return General("linear", models or _unmoved(settings), None, shared)
 
 
-def _unmoved(given: Given) -> tuple[tuple[str, tuple[tuple[str, Scalar], ...]], ...]:
-    """A sum of nothing is still a tensor of zeros."""
-    return tuple((model, (("weight", 0.0),)) for model in given.models)
+def _unmoved(settings: TensorSettings) -> tuple[tuple[str, tuple[tuple[str, Scalar], ...]], ...]:
+    """Return an empty sum, which is a tensor of zeros."""
+    return tuple((model, (("weight", 0.0),)) for model in settings.models)
 
 
-def _slerp(given: Given) -> Action:
-    other = next(model for model in given.models if model != given.base)
-    t = float(given.shared["t"])
-    assert given.base is not None  # _check has looked
+def _slerp(settings: TensorSettings) -> Action:
+    other = next(model for model in settings.models if model != settings.base)
+    t = float(settings.shared["t"])
+    assert settings.base is not None  # _check has looked
     if t in (0.0, 1.0):
-        return ModelCopy(other if t else given.base)
-    if given.base == given.recipe_base and 0 <= t <= 1:
+        return ModelCopy(other if t else settings.base)
+    if settings.base == settings.recipe_base and 0 <= t <= 1:
         return Between("slerp", other, (t,))
-    return General("slerp", ((other, ()),), given.base, (("t", t),))
+    return General("slerp", ((other, ()),), settings.base, (("t", t),))
 
 
-def _general(given: Given) -> Action:
+def _general(settings: TensorSettings) -> Action:
     """Any other method, as it stands."""
-    method = METHODS[given.method]
-    base = None if method.base is BaseRule.IGNORED else given.base
+    method = METHODS[settings.method]
+    base = None if method.base is BaseRule.IGNORED else settings.base
     names = {p.name for p in method.parameters}
-    models = {model: own for model, own in given.models.items() if model != base}
+    models = {model: parameters for model, parameters in settings.models.items() if model != base}
     if "lambda" in names:
         # The methods that add weighted deltas: a model of weight 0 adds nothing.
-        models = {model: own for model, own in models.items() if own["weight"] != 0}
+        models = {
+            model: parameters for model, parameters in models.items() if parameters["weight"] != 0
+        }
         if not models:
             assert base is not None  # these methods need one
             return ModelCopy(base)
     return General(
-        given.method,
-        tuple((model, tuple(sorted(own.items()))) for model, own in models.items()),
+        settings.method,
+        tuple((model, tuple(sorted(parameters.items()))) for model, parameters in models.items()),
         base,
-        tuple(sorted(given.shared.items())),
+        tuple(sorted(settings.shared.items())),
     )

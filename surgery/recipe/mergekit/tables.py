@@ -1,4 +1,4 @@
-"""Which tensors mergekit knows of a model, read from its own tables.
+"""The tensor names that mergekit knows of a model, read from mergekit's tables.
 
 mergekit merges a family by a JSON file that lists the tensors of each of its modules: those before
 the layers, those of one layer, those after. Only the files are read; nothing of it is imported.
@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from surgery.arch import FAMILIES, resolve
-from surgery.arch.fused import held
+from surgery.arch.fused import parameter_part
 from surgery.errors import RecipeError
 from surgery.reading import parse_json
 
@@ -62,7 +62,7 @@ class MergekitModule:
 
     @property
     def repeats(self) -> bool:
-        """Whether its layers are all the same tensors, written over and over."""
+        """True if all its layers have the same tensor names."""
         return len(self.layers) > 1 and self.layers[0] == self.layers[1]
 
 
@@ -84,15 +84,15 @@ def parts_of(architecture: Architecture) -> tuple[MergekitModule, ...]:
             f"modules; write the merge as a recipe, and merge with surgery instead."
         )
     drafts, sites = _drafts(family, table, architecture.layers)
-    own: dict[Site, list[Site]] = {}
+    parts: dict[Site, list[Site]] = {}
     for site in architecture.sites.values():
         # mergekit sees experts as transformers 5 fuses them.
-        own.setdefault(held(family.name, site, (1,)).site, []).append(site)
+        parts.setdefault(parameter_part(family.name, site, (1,)).site, []).append(site)
     listed = frozenset(sites.values())
     dropped = [
         name
         for name, site in architecture.sites.items()
-        if held(family.name, site, (1,)).site not in listed
+        if parameter_part(family.name, site, (1,)).site not in listed
     ]
     if dropped:
         raise RecipeError(
@@ -101,12 +101,12 @@ def parts_of(architecture: Architecture) -> tuple[MergekitModule, ...]:
         )
     for draft in drafts:
         for entry in (entry for group in draft.groups for entry in group):
-            if sites[entry["name"]] not in own and not entry.get("optional"):
+            if sites[entry["name"]] not in parts and not entry.get("optional"):
                 raise RecipeError(
                     f"mergekit 0.1.5 expects {entry['name']} in a {architecture.family} model, "
                     f"which this one does not have; merge with surgery instead."
                 )
-    return tuple(_part(draft, sites, own) for draft in drafts)
+    return tuple(_part(draft, sites, parts) for draft in drafts)
 
 
 def stand_in(family_name: str, layers: Mapping[Component, int]) -> Architecture:
@@ -143,13 +143,13 @@ def _drafts(
 ) -> tuple[tuple[_Draft, ...], Mapping[str, Site]]:
     """All modules in a model of this size, and the sites of all names."""
     modules = _modules(table)
-    one = {name: _draft(name, module, 1) for name, module in modules.items()}
-    found = resolve(_config(family), _names(one.values())).sites
+    single = {name: _draft(name, module, 1) for name, module in modules.items()}
+    sites = resolve(_config(family), _names(single.values())).sites
     drafts = []
     for name, module in modules.items():
         count = module.get("override_num_layers")
         if count is None:
-            count = layers.get(found[one[name].groups[1][0]["name"]].component, 0)
+            count = layers.get(sites[single[name].groups[1][0]["name"]].component, 0)
         drafts.append(_draft(name, module, count))
     return tuple(drafts), resolve(_config(family), _names(drafts)).sites
 
@@ -169,14 +169,14 @@ def _names(drafts: Iterable[_Draft]) -> list[str]:
 
 
 def _part(
-    draft: _Draft, sites: Mapping[str, Site], own: Mapping[Site, list[Site]]
+    draft: _Draft, sites: Mapping[str, Site], layers: Mapping[Site, list[Site]]
 ) -> MergekitModule:
     """Return a module without the optional tensors that this model does not have."""
     groups = [
         tuple(
             Tensor(entry["name"], site)
             for entry in group
-            for site in own.get(sites[entry["name"]], ())
+            for site in layers.get(sites[entry["name"]], ())
         )
         for group in draft.groups
     ]
@@ -214,11 +214,11 @@ def _with_prefix(module: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
 def _table(family: Family) -> dict[str, Any] | None:
     """Return the one table that mergekit has for a family."""
     classes = set(family.architectures)
-    found = [t for t in _tables() if classes & set(t.get("architectures", ()))]
-    found = found or [t for t in _tables() if t.get("model_type") == family.name]
-    exact = [table for table in found if table.get("model_type") in family.model_types]
-    found = exact or found
-    return found[0] if len(found) == 1 else None
+    tables = [t for t in _tables() if classes & set(t.get("architectures", ()))]
+    tables = tables or [t for t in _tables() if t.get("model_type") == family.name]
+    exact = [table for table in tables if table.get("model_type") in family.model_types]
+    tables = exact or tables
+    return tables[0] if len(tables) == 1 else None
 
 
 @cache

@@ -124,13 +124,13 @@ def _fits(reader: Reader, marks: Iterable[str]) -> bool:
     return all(any(mark in name for name in names) for mark in marks)
 
 
-def _common_steps(reader: Reader, others: Sequence[Reader]) -> Steps | None:
+def _common_steps(reader: Reader, other_readers: Sequence[Reader]) -> Steps | None:
     """Return steps that mean in every family what the file means there, or are refused there.
 
     Of several ways to say them, the one that most families accept.
     """
     groups, rest = reader.groups, ModelCopy(reader.base)
-    meanings = [(other.architecture, _meaning(other)) for other in others]
+    meanings = [(other.architecture, _meaning(other)) for other in other_readers]
     selectors = [_selector(action, sites, reader, meanings) for action, sites in groups]
     steps = [
         (action, selector)
@@ -143,10 +143,14 @@ def _common_steps(reader: Reader, others: Sequence[Reader]) -> Steps | None:
     ways = [[step for step in steps if step[0] != rest]]
     for index, (action, _) in enumerate(steps):
         if action != rest and not _is_spread(action):
-            others_than = [selector for at, (_, selector) in enumerate(steps) if at != index]
+            others_than = [
+                selector for position, (_, selector) in enumerate(steps) if position != index
+            ]
             way = [*steps[:index], (action, all_but(others_than)), *steps[index + 1 :]]
             ways.append([step for step in way if step[0] != rest])
-    agreeing = [way for way in ways if not any(_outcome(way, *each) is False for each in meanings)]
+    agreeing = [
+        way for way in ways if not any(_outcome(way, *meaning) is False for meaning in meanings)
+    ]
     return min(agreeing, key=lambda way: _refusals(way, meanings), default=None)
 
 
@@ -160,9 +164,9 @@ def _selector(
             steps = [(action, render(sites, reader.architecture))]
         except RecipeError:
             continue
-        wrong = sum(_outcome(steps, *each, action) is False for each in meanings)
+        wrong = sum(_outcome(steps, *meaning, action) is False for meaning in meanings)
         candidates.append((wrong, _refusals(steps, meanings), steps[0][1]))
-    return min(candidates, key=lambda each: each[:2])[2] if candidates else None
+    return min(candidates, key=lambda meaning: meaning[:2])[2] if candidates else None
 
 
 def _meaning(reader: Reader) -> dict[Site, Effect] | None:
@@ -216,7 +220,7 @@ def _outcome(
 
 
 def _refusals(steps: Steps, meanings: Sequence[Meaning]) -> int:
-    return sum(_outcome(steps, *each) is None for each in meanings)
+    return sum(_outcome(steps, *meaning) is None for meaning in meanings)
 
 
 def _note(steps: Steps, readers: Mapping[str, Reader]) -> str:

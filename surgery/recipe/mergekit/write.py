@@ -59,7 +59,7 @@ Config: TypeAlias = dict[str, Any]
 
 
 def to_mergekit(recipe: Recipe, architecture: Architecture) -> str:
-    """Say a recipe in mergekit's YAML.
+    """Convert a recipe to mergekit's YAML.
 
     Args:
         recipe: What to say, every model bound.
@@ -83,9 +83,9 @@ def to_mergekit(recipe: Recipe, architecture: Architecture) -> str:
         if config["merge_method"] != "passthrough":
             head["dtype"] = "float32"
         head["out_dtype"] = recipe.output.dtype.torch_name
-    found = {key: value for key, value in {**head, **config}.items() if value is not None}
+    document = {key: value for key, value in {**head, **config}.items() if value is not None}
     body = yaml.safe_dump(
-        found, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )
     return _comment(recipe) + body
 
@@ -109,15 +109,15 @@ def _references(recipe: Recipe) -> dict[str, str]:
         if reference is None:
             raise RecipeError(f"model {name!r} has no checkpoint yet; bind it: --model {name}=REF.")
         if isinstance(reference, AdapterReference):
-            found = [resolve_reference(reference.base), resolve_reference(reference.adapter)]
+            resolved = [resolve_reference(reference.base), resolve_reference(reference.adapter)]
         else:
-            found = [resolve_reference(reference)]
-        for text in found:
+            resolved = [resolve_reference(reference)]
+        for text in resolved:
             if "+" in text:
                 raise RecipeError(
                     f"model {name!r}: mergekit reads '+' in {text!r} as the sign before an adapter."
                 )
-        references[name] = "+".join(found)
+        references[name] = "+".join(resolved)
     return references
 
 
@@ -186,14 +186,14 @@ def _merged(step: Merge) -> Act:
     if step.method == "linear":
         return _linear(step)
     if step.method == "passthrough":
-        ((name, given),) = step.models.items()
-        return Mix(((name, float(given.get("scale", 1.0))),))
+        ((name, settings),) = step.models.items()
+        return Mix(((name, float(settings.get("scale", 1.0))),))
     return step
 
 
 def _linear(step: Merge) -> Mix:
     """Return the linear method as plain weights."""
-    pairs = [(name, float(given["weight"])) for name, given in step.models.items()]
+    pairs = [(name, float(settings["weight"])) for name, settings in step.models.items()]
     if not step.parameters.get("normalize", True):
         return _mix(pairs)
     total = sum(weight for _, weight in pairs)
@@ -203,7 +203,7 @@ def _linear(step: Merge) -> Mix:
 
 
 def _mix(pairs: Sequence[tuple[str, float]]) -> Mix:
-    """Weights added up where a model appears twice; models of weight 0 left out."""
+    """Add weights of a model that appears twice; omit models of weight 0."""
     total: dict[str, float] = {}
     for name, weight in pairs:
         total[name] = total.get(name, 0.0) + weight
@@ -272,10 +272,10 @@ def _method(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str, s
         return _as_slerp(recipe, names, references)
     methods = {act.method for act in names.values() if isinstance(act, Merge)}
     if len(methods) > 1 or Arc in kinds:
-        found = sorted(methods) + (["slerp"] if Arc in kinds else [])
+        methods_used = sorted(methods) + (["slerp"] if Arc in kinds else [])
         raise RecipeError(
             f"a mergekit file has one method for all tensors; this recipe has "
-            f"{' and '.join(found)}. Merge with surgery, or split it into several recipes."
+            f"{' and '.join(methods_used)}. Merge with surgery, or split it into several recipes."
         )
     return _as_merge(recipe, names, references, methods.pop())
 
@@ -300,7 +300,7 @@ def _as_linear(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str
 
 def _as_slerp(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str, str]) -> Config:
     """Write a t per tensor; both ends are exact."""
-    others: set[str] = set()
+    other_models: set[str] = set()
     ts: dict[str, float] = {}
     for name, act in names.items():
         model = act.other if isinstance(act, Arc) else isinstance(act, Mix) and act.copied
@@ -310,13 +310,13 @@ def _as_slerp(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str,
                 "models. Merge with surgery, or split it into several recipes."
             )
         ts[name] = act.t if isinstance(act, Arc) else float(model != recipe.base)
-        others |= {model} - {recipe.base}
-    if len({references[other] for other in others}) != 1:
+        other_models |= {model} - {recipe.base}
+    if len({references[other] for other in other_models}) != 1:
         raise RecipeError(
             f"mergekit's slerp goes between two models; this recipe goes from {recipe.base!r} to "
-            f"{', '.join(sorted(map(repr, others)))}."
+            f"{', '.join(sorted(map(repr, other_models)))}."
         )
-    other = references[others.pop()]
+    other = references[other_models.pop()]
     if other == references[recipe.base]:
         raise RecipeError(f"slerp between {other} and itself: mergekit wants two models.")
     return {
@@ -355,9 +355,9 @@ def _as_merge(
         config["parameters"] = shared
     config["models"] = []
     for model in inputs:
-        own = _settings(names, merges, method, model) if model != base else {}
+        settings = _settings(names, merges, method, model) if model != base else {}
         entry: Config = {"model": references[model]}
-        config["models"].append({**entry, "parameters": own} if own else entry)
+        config["models"].append({**entry, "parameters": settings} if settings else entry)
     return config
 
 
@@ -394,15 +394,15 @@ def _check_rest(
     for name, act in rest.items():
         model = act.copied if isinstance(act, Mix) else None
         if model is None or model != base:
-            told = f"comes from {model!r}" if model else "is a sum of models"
+            text = f"comes from {model!r}" if model else "is a sum of models"
             raise RecipeError(
-                f"{name} {told}, but in a mergekit file with {method} what is not merged is the "
+                f"{name} {text}, but in a mergekit file with {method} other tensors come from the "
                 f"base of the merge, {base!r}. Merge with surgery instead."
             )
 
 
 def _weighted(method: str) -> bool:
-    """Whether weight 0 for all models but the base leaves the base."""
+    """Check that weight 0 for all models but the base gives the base."""
     parameters = {p.name: p for p in METHODS[method].parameters}
     return "lambda" in parameters and parameters["weight"].scope is Scope.NON_BASE
 
@@ -410,7 +410,7 @@ def _weighted(method: str) -> bool:
 def _settings(
     names: Mapping[str, Act], merges: Sequence[Merge], method: str, model: str | None
 ) -> Config:
-    """Return the parameters that differ from their defaults: shared ones, or a model's own."""
+    """Return the parameters that differ from their defaults: shared or of one model."""
     settings: Config = {}
     for parameter in METHODS[method].parameters:
         if (parameter.scope is Scope.SHARED) != (model is None):
@@ -418,10 +418,10 @@ def _settings(
         default = 0.0 if parameter.name == "weight" else parameter.default
         values: dict[str, Any] = {}
         for name, act in names.items():
-            given: Mapping[str, Scalar] = {}
+            options: Mapping[str, Scalar] = {}
             if isinstance(act, Merge):
-                given = act.parameters if model is None else act.models.get(model, {})
-            values[name] = given.get(parameter.name, default)
+                options = act.parameters if model is None else act.models.get(model, {})
+            values[name] = options.get(parameter.name, default)
         if all(value is None for value in values.values()):
             continue
         if parameter.name == "weight" or any(v != parameter.default for v in values.values()):

@@ -1,1 +1,1 @@
-"""Pictures of probes: what each layer does, along depth."""
+"""Figures of probes: the effect of each layer, along depth."""

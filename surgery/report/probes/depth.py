@@ -23,26 +23,26 @@ _CHARACTER = 0.06  # inches, in 8 points
 
 
 def grid_of(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, side by side and one above the other, that share both axes."""
+    """Return a figure of panels in rows and columns that share both axes."""
     across = min(_ACROSS, count)
     down = -(-count // across)
     figure = new_figure(_HEIGHT * down + 1.0)
     axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    for spare in axes.flat[count:]:
-        spare.set_axis_off()
+    for unused in axes.flat[count:]:
+        unused.set_axis_off()
     for above in axes[-2, count % across :] if count % across and down > 1 else ():
         above.tick_params(labelbottom=True)  # nothing stands below it that would be numbered
     return figure, list(axes.flat)
 
 
 def folded(text: str, inches: float) -> str:
-    """A text in 8 points over as many lines as it takes, broken between words."""
+    """Return a text in 8 points, broken into lines between words."""
     width = max(1, int(inches / _CHARACTER))
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def band(axes: Axes, rows: DataFrame, style: SeriesStyle) -> None:
-    """A line along depth with its interval."""
+    """Draw a line along depth with its interval."""
     x = rows["layer"].to_numpy(float)
     value, low, high = (rows[name].to_numpy(float) for name in ("value", "low", "high"))
     axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)

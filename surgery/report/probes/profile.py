@@ -1,4 +1,4 @@
-"""Everything about each layer, one thing above the other; and which of it goes together."""
+"""Figures of a profile: all measures by layer, and their correlations."""
 
 from __future__ import annotations
 
@@ -19,37 +19,39 @@ _NAME = 1.7  # inches of a column's name
 _MOST = 14  # things that are drawn; the tables have all
 
 
-def shown(tables: RunTables) -> list[str]:
-    """The columns that are drawn: where there are too many, those about all tasks first."""
+def drawn_columns(tables: RunTables) -> list[str]:
+    """Return the columns to draw: if there are too many, columns of all tasks first."""
     names = [name for name in tables.layers.columns if name != "layer"]
 
     pooled = {name.partition(": ")[0] for name in names if is_of_all(name.partition(": ")[2])}
 
     def rank(name: str) -> int:
-        """What has no tasks; all of them together, or the only one; single ones; constants."""
+        """Return the rank of a column: without tasks, all tasks, single tasks, constants."""
         kind, colon, task = name.partition(": ")
         if tables.layers[name].nunique() < 2:
             return 3
         return 0 if not colon else 1 if is_of_all(task) or kind not in pooled else 2
 
-    chosen = sorted(names, key=rank)[:_MOST]
-    return [name for name in names if name in chosen]
+    columns = sorted(names, key=rank)[:_MOST]
+    return [name for name in names if name in columns]
 
 
 def curves(tables: RunTables) -> Figure:
     """One panel per column, along depth."""
-    names = shown(tables)
+    names = drawn_columns(tables)
     figure = new_figure(0.72 * len(names) + 0.7)
     axes = list(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0])
-    one = styles(["value"])[0]
-    for name, at in zip(names, axes, strict=True):
-        at.plot(tables.layers["layer"], tables.layers[name], **one.line())
-        at.update_datalim([(0, 0)], updatex=False)
-        at.margins(y=0.2)
-        at.set_ylim(at.get_ylim())  # rounded ends of the lines and shades below would move them
-        at.axhline(0, color=GREY, linewidth=0.6)
+    look = styles(["value"])[0]
+    for name, panel in zip(names, axes, strict=True):
+        panel.plot(tables.layers["layer"], tables.layers[name], **look.line())
+        panel.update_datalim([(0, 0)], updatex=False)
+        panel.margins(y=0.2)
+        panel.set_ylim(
+            panel.get_ylim()
+        )  # rounded ends of the lines and shades below would move them
+        panel.axhline(0, color=GREY, linewidth=0.6)
         place = {"ha": "left", "va": "center", "fontsize": 7}
-        at.text(1.01, 0.5, folded(name, _NAME), transform=at.transAxes, **place)
+        panel.text(1.01, 0.5, folded(name, _NAME), transform=panel.transAxes, **place)
     dress(axes, tables.summary)
     figure.supxlabel("decoder layer", fontsize=8)
     return figure
@@ -57,7 +59,7 @@ def curves(tables: RunTables) -> Figure:
 
 def agreement(tables: RunTables) -> Figure | None:
     """Rank correlations of every two columns."""
-    names = shown(tables)
+    names = drawn_columns(tables)
     if len(names) < 2:
         return None
     grid = np.full((len(names), len(names)), np.nan)
@@ -78,9 +80,9 @@ def agreement(tables: RunTables) -> Figure | None:
             tone = "white" if abs(value) > 0.65 else "black"
             look = {"ha": "center", "va": "center", "fontsize": 6, "color": tone}
             axes.text(column, row, f"{value:.2f}", fontweight=heavy, **look)  # type: ignore[arg-type]
-    told = [folded(name, _NAME) for name in names]
-    axes.set_yticks(range(len(names) - 1), told[1:])
-    axes.set_xticks(range(len(names) - 1), told[:-1], rotation=40, ha="right")
+    labels = [folded(name, _NAME) for name in names]
+    axes.set_yticks(range(len(names) - 1), labels[1:])
+    axes.set_xticks(range(len(names) - 1), labels[:-1], rotation=40, ha="right")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)

@@ -1,4 +1,4 @@
-"""What pictures of probes are drawn from."""
+"""Tables behind the figures of probes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def is_of_all(task: str) -> bool:
 
 def tasks_of(table: DataFrame) -> list[str]:
     """Tasks in their order, all of them together last."""
-    found = list(dict.fromkeys(table["task"]))
-    return sorted(found, key=is_of_all)
+    tasks = list(dict.fromkeys(table["task"]))
+    return sorted(tasks, key=is_of_all)
 
 
-def named(table: DataFrame, **wanted: object) -> DataFrame:
-    """The rows with these values, by layer."""
-    for column, value in wanted.items():
+def named(table: DataFrame, **values: object) -> DataFrame:
+    """Return the rows with these values, by layer."""
+    for column, value in values.items():
         table = table[table[column] == value]
     return table.sort_values("layer", kind="stable")
 
 
-def unchanged(table: DataFrame, **wanted: object) -> float | None:
-    """The number of the model as it is, or None where the table has none."""
-    rows = named(table[table["layer"].isna()], **wanted)
+def unchanged(table: DataFrame, **values: object) -> float | None:
+    """Return the value of the intact model, or None if the table has none."""
+    rows = named(table[table["layer"].isna()], **values)
     return float(rows["value"].iloc[0]) if len(rows) else None

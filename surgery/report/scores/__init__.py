@@ -1,1 +1,1 @@
-"""Pictures of scores: variants by metric, what of a gain comes back, one layer at a time."""
+"""Figures of scores: variants by metric, recovery, single layers."""

@@ -30,77 +30,79 @@ def scores(tables: RunTables) -> Figure | None:
     if not panels:
         return None
     figure, axes = _forest(len(panels), len(names))
-    for (title, rows), at in zip(panels, axes, strict=False):
-        _points(at, names, rows, "value", tables.summary.get("base"))
-        at.set_title(title)
-        at.set_xlim(-0.03, 1.03)
-        at.xaxis.set_major_formatter(PercentFormatter(1.0))
+    for (title, rows), panel in zip(panels, axes, strict=False):
+        _points(panel, names, rows, "value", tables.summary.get("base"))
+        panel.set_title(title)
+        panel.set_xlim(-0.03, 1.03)
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0))
     figure.supxlabel("share of samples, 95% interval", fontsize=8)
     return figure
 
 
 def recovery(tables: RunTables) -> Figure | None:
-    """What part of the donor's gain each variant has, with a bootstrap interval."""
+    """Draw each variant's share of the donor's gain, with a bootstrap interval."""
     table = tables.table("recovery")
     panels = [(title, rows) for title, rows in panels_of(table) if rows["share"].notna().any()]
     names = [name for name in variants(tables) if name in set(table["variant"])]
     if not panels:
         return None
     figure, axes = _forest(len(panels), len(names))
-    for (title, rows), at in zip(panels, axes, strict=False):
-        _points(at, names, rows, "share", None)
+    for (title, rows), panel in zip(panels, axes, strict=False):
+        _points(panel, names, rows, "share", None)
         for edge in (0.0, 1.0):
-            at.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
-        at.set_title(title)
+            panel.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
+        panel.set_title(title)
         low, high = rows["low"].min(), rows["high"].max()
-        at.set_xlim(max(-1.0, min(-0.15, low - 0.05)), min(2.5, max(1.15, high + 0.05)))
-        _beyond(at, names, rows)
-        at.xaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.set_xlim(max(-1.0, min(-0.15, low - 0.05)), min(2.5, max(1.15, high + 0.05)))
+        _beyond(panel, names, rows)
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0))
     base, donor = tables.summary["base"], tables.summary["donor"]
     figure.supxlabel(f"share of the gain from {base} (0%) to {donor} (100%)", fontsize=8)
     return figure
 
 
 def layers(tables: RunTables) -> Figure | None:
-    """One layer of the donor at a time: what it changes, along depth."""
-    told = {name: its for name, its in traits(tables).items() if "layer" in its}
+    """Draw the effect of single transplanted layers of the donor, along depth."""
+    layer_traits = {name: trait for name, trait in traits(tables).items() if "layer" in trait}
     table = tables.table("pairs")
     panels = [
-        (title, rows[rows["variant"].isin(told)].copy(), rows)
+        (title, rows[rows["variant"].isin(layer_traits)].copy(), rows)
         for title, rows in panels_of(table)
-        if rows["variant"].isin(told).any()
+        if rows["variant"].isin(layer_traits).any()
     ]
     if not panels:
         return None
-    components = list(dict.fromkeys(its["component"] for its in told.values()))
-    shown = styles([str(component) for component in components])
+    components = list(dict.fromkeys(trait["component"] for trait in layer_traits.values()))
+    series = styles([str(component) for component in components])
     figure = new_figure(1.6 * len(panels) + 0.9)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     donor = tables.summary.get("donor")
-    for (title, rows, every), at in zip(panels, axes, strict=True):
-        rows["layer"] = [told[name]["layer"] for name in rows["variant"]]
-        rows["component"] = [told[name]["component"] for name in rows["variant"]]
-        for one in shown:
-            its = rows[rows["component"] == one.label].sort_values("layer")
-            x = its["layer"].to_numpy(float)
-            at.plot(x, its["difference"], **one.line())
-            at.fill_between(x, its["low"], its["high"], color=one.colour, alpha=0.15, linewidth=0)
-        at.axhline(0, color=GREY, linewidth=0.8)
+    for (title, rows, every), panel in zip(panels, axes, strict=True):
+        rows["layer"] = [layer_traits[name]["layer"] for name in rows["variant"]]
+        rows["component"] = [layer_traits[name]["component"] for name in rows["variant"]]
+        for look in series:
+            trait = rows[rows["component"] == look.label].sort_values("layer")
+            x = trait["layer"].to_numpy(float)
+            panel.plot(x, trait["difference"], **look.line())
+            panel.fill_between(
+                x, trait["low"], trait["high"], color=look.colour, alpha=0.15, linewidth=0
+            )
+        panel.axhline(0, color=GREY, linewidth=0.8)
         whole = every[every["variant"] == donor]["difference"]
         if len(whole):
-            at.axhline(float(whole.iloc[0]), color=GREY, linewidth=1.0, linestyle=":")
-        at.set_title(title)
-        at.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        at.xaxis.set_major_locator(MaxNLocator(integer=True))
-        grid(at)
+            panel.axhline(float(whole.iloc[0]), color=GREY, linewidth=1.0, linestyle=":")
+        panel.set_title(title)
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        grid(panel)
     axes[-1].set_xlabel("layer")
     against = tables.summary.get("against")
-    figure.supylabel(f"difference from {against} in points, 95% interval", fontsize=8)
+    figure.supylabel(f"difference from '{against}' (percentage points, 95% interval)", fontsize=8)
     legend(
         figure,
-        shown,
-        f"all of {donor}" if donor else "",
-        f"one layer{f' of {donor}' if donor else ''} at a time, in",
+        series,
+        f"all layers of {donor}" if donor else "",
+        f"one transplanted layer{f' of {donor}' if donor else ''}, by component",
     )
     return figure
 
@@ -111,8 +113,8 @@ def _forest(panels: int, rows: int) -> tuple[Figure, list[Axes]]:
     down = -(-panels // across)
     figure = new_figure(down * (rows * _ROW + 0.45) + 0.35)
     axes = figure.subplots(down, across, sharey=True, squeeze=False)
-    for spare in axes.flat[panels:]:
-        spare.set_axis_off()
+    for unused in axes.flat[panels:]:
+        unused.set_axis_off()
     figure.set_size_inches(WIDTH, figure.get_figheight())
     return figure, list(axes.flat)
 
@@ -125,9 +127,9 @@ def _beyond(axes: Axes, names: Sequence[str], rows: DataFrame) -> None:
         share = shares.get(name, np.nan)
         if left <= share <= right or not np.isfinite(share):
             continue
-        told = f"\u2190 {share:.0%}" if share < left else f"{share:.0%} \u2192"
+        text = f"\u2190 {share:.0%}" if share < left else f"{share:.0%} \u2192"
         edge, side = (0.01, "left") if share < left else (0.99, "right")
-        axes.annotate(told, (edge, row), xycoords=("axes fraction", "data"),
+        axes.annotate(text, (edge, row), xycoords=("axes fraction", "data"),
                       ha=side, va="center", color=GREY, fontsize=6.5)  # fmt: skip
 
 
@@ -135,14 +137,14 @@ def _points(
     axes: Axes, names: Sequence[str], rows: DataFrame, column: str, marked: str | None
 ) -> None:
     """One point with its interval per variant, the first on top; the base's value as a line."""
-    found = rows.set_index("variant").reindex(names)
+    scores = rows.set_index("variant").reindex(names)
     y = np.arange(len(names), dtype=float)[::-1]
-    value, low, high = (found[key].to_numpy(float) for key in (column, "low", "high"))
+    value, low, high = (scores[key].to_numpy(float) for key in (column, "low", "high"))
     colour = styles(["points"])[0].colour
-    there = np.isfinite(value)
-    axes.hlines(y[there], low[there], high[there], color=colour, linewidth=1.2)
-    axes.plot(value[there], y[there], "o", color=colour, markersize=3.6, markeredgewidth=0)
-    for row in y[~there]:
+    finite = np.isfinite(value)
+    axes.hlines(y[finite], low[finite], high[finite], color=colour, linewidth=1.2)
+    axes.plot(value[finite], y[finite], "o", color=colour, markersize=3.6, markeredgewidth=0)
+    for row in y[~finite]:
         axes.annotate("not estimable", (0.5, row), xycoords=("axes fraction", "data"),
                       ha="center", va="center", color=GREY, fontsize=6.5)  # fmt: skip
     if marked in names and np.isfinite(value[names.index(marked)]):

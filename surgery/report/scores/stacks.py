@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from surgery.runs import RunTables
 
-_ROW: Final = 0.27  # height of a variant in inches: room for a letter in a cell
+_ROW: Final = 0.27  # height of a variant in inches, enough for a letter in a cell
 _LABELS: Final = {
     "m_vis": "M_vis",
     "m_v2r": "M_v2r",

@@ -1,4 +1,4 @@
-"""What pictures of scores are drawn from."""
+"""Tables behind the figures of scores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from surgery.runs import RunTables
 
 METRICS = {
-    "m_vis": "M_vis: seen, and needed",
-    "m_v2r": "M_v2r: seen, and reasoned with",
-    "m_rea": "M_rea: reasoned in text",
+    "m_vis": "M_vis: image needed and perceived",
+    "m_v2r": "M_v2r: perceived and reasoned about",
+    "m_rea": "M_rea: reasoning on text",
     "accuracy": "accuracy",
 }
-"""Metrics in the order they are shown, with what they are called."""
+"""Metrics in display order, with their labels."""
 
 
 def variants(tables: RunTables) -> list[str]:
@@ -26,7 +26,7 @@ def variants(tables: RunTables) -> list[str]:
 
 
 def traits(tables: RunTables) -> dict[str, dict[str, Any]]:
-    """What varies, by variant."""
+    """Return the traits that vary, by variant."""
     return {variant["name"]: variant["traits"] for variant in tables.summary["variants"]}
 
 
@@ -44,6 +44,6 @@ def panels_of(table: DataFrame) -> Iterator[tuple[str, DataFrame]]:
                 continue
             pooled = rows.get("pooled", rows["task"] == f"all {metric}")  # 0.1.0 has no column
             together = rows[pooled.astype(bool)]
-            chosen = rows if together.empty else together
+            selected = rows if together.empty else together
             title = f"{suite}: {label}" if table["suite"].nunique() > 1 else label
-            yield title, chosen
+            yield title, selected

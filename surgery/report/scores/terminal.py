@@ -44,7 +44,7 @@ def overview(results: RunTables, width: int) -> Iterator[RenderableType]:
         yield from (table, "")
     if len(results.recovery):
         base, donor = results.summary["base"], results.summary["donor"]
-        yield f"share of the gain from {base} to {donor} that each variant has"
+        yield f"recovery: each variant's share of the gain from {base} to {donor}"
         yield from (_recovery(rows(results, "recovery")), "")
 
 
@@ -66,25 +66,25 @@ def score_tables(
     """
     from rich.table import Table
 
-    found: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    result: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         single = not score.split and not score.pooled
         if single and score.measure.startswith(measures):
-            found[score.suite, score.task, score.measure][score.variant] = score
+            result[score.suite, score.task, score.measure][score.variant] = score
     first = max(map(len, variants)) + sum(map(len, next(iter(variants.values())))) + 6
     across = max(1, (width - first) // _COLUMN)
-    places = list(found)
+    places = list(result)
     tables = []
     for start in range(0, len(places), across):
         table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="bold")
         table.add_column("variant", no_wrap=True)
         if extra:
             table.add_column(extra, no_wrap=True)
-        shown = places[start : start + across]
-        for _, task, measure in shown:
+        columns = places[start : start + across]
+        for _, task, measure in columns:
             table.add_column(f"{task}\n{measure}", no_wrap=True)
         for name, cells in variants.items():
-            row = [_score(found[place].get(name)) for place in shown]
+            row = [_score(result[place].get(name)) for place in columns]
             table.add_row(name, *cells, *row)
         tables.append(table)
     return tables
@@ -103,14 +103,14 @@ def _score(score: Score | None) -> str:
 def _recovery(parts: Sequence[Share]) -> Table:
     from rich.table import Table
 
-    shown = _together(parts)
-    places = {(part.suite, part.task, part.measure): part.pooled for part in shown}
+    parts_shown = _together(parts)
+    places = {(part.suite, part.task, part.measure): part.pooled for part in parts_shown}
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("variant", no_wrap=True)
     for (_, task, measure), pooled in places.items():
         table.add_column(task if pooled else f"{task}\n{measure}", no_wrap=True)
-    for name in dict.fromkeys(part.variant for part in shown):
-        cells = {(p.suite, p.task, p.measure): _share(p) for p in shown if p.variant == name}
+    for name in dict.fromkeys(part.variant for part in parts_shown):
+        cells = {(p.suite, p.task, p.measure): _share(p) for p in parts_shown if p.variant == name}
         table.add_row(name, *(cells.get(place, "") for place in places))
     return table
 
@@ -124,7 +124,7 @@ def _together(parts: Sequence[Share]) -> list[Share]:
 def _share(part: Share) -> str:
     if part.reason:
         return "not estimable"
-    share, low, high = (round(100 * one) for one in (part.share, part.low, part.high))
+    share, low, high = (round(100 * part_value) for part_value in (part.share, part.low, part.high))
     return f"{share}%  ({low}% to {high}%){' of a loss' if part.gain < 0 else ''}"
 
 
@@ -153,27 +153,29 @@ def _p(value: float) -> str:
 
 def notes(results: RunTables) -> list[str]:
     """Return what a reader of the tables must know: missing, guesses, power."""
-    lines = ["Percent of samples with their 95% intervals; every variant got the same questions."]
+    lines = ["Percent of samples with their 95% intervals; all variants got the same questions."]
     missing = {
         (s.variant, s.task): s.missing
         for s in rows(results, "scores")
         if s.missing and not s.split and s.measure.startswith(_METRICS)
     }
     if missing:
-        told = ", ".join(f"{name} {task}: {count}" for (name, task), count in missing.items())
-        lines.append(f"* Samples are missing, for want of a response ({told}); not counted wrong.")
+        counts = ", ".join(f"{name} {task}: {count}" for (name, task), count in missing.items())
+        lines.append(f"* Samples without a response are excluded, not counted as wrong ({counts}).")
         reasons = list(results.summary["missing"].items())[:_REASONS]
         lines += [f"  {count} responses: {reason}" for reason, count in reasons]
     guessed = sum(
         s.guessed for s in rows(results, "scores") if s.measure.startswith("right[") and _single(s)
     )
     if guessed:
-        lines.append(f"{guessed} answers are guesses: nothing in the response marked them.")
+        lines.append(f"{guessed} answers are guesses, because the response marks none.")
     judge = results.summary.get("judge")
     if judge:
-        apart = judge["disagreement"]["value"]
-        lines.append(f"A judge read {judge['judged']} responses; it and the rule differ on "
-                     f"{apart:.1%}.")  # fmt: skip
+        disagreement = judge["disagreement"]["value"]
+        lines.append(
+            f"A judge read {judge['judged']} responses; judge and rules disagree on "
+            f"{disagreement:.1%}."
+        )
     further = results.summary.get("notes")  # runs of earlier versions have none
     lines += map(printable, map(str, further if isinstance(further, list) else ()))
     lines += _power_lines(rows(results, "power"))
@@ -185,17 +187,18 @@ def _single(score: Score) -> bool:
 
 
 def _power_lines(powers: Sequence[Power]) -> list[str]:
-    """Return the smallest differences that could have shown, tasks of equal power together."""
-    told: dict[str, list[str]] = defaultdict(list)
+    """Return the smallest detectable differences, tasks of equal power together."""
+    tasks_of: dict[str, list[str]] = defaultdict(list)
     for power in powers:
         if not power.pooled:
-            what = (
-                "no difference is large enough to show"
+            detectable = (
+                "no difference is detectable"
                 if isnan(power.smallest)
-                else f"a difference of {100 * power.smallest:.1f} points could just have shown"
+                else f"differences from {100 * power.smallest:.1f} points on are detectable"
             )
-            said = f"n = {power.n}, taking {power.discordant:.0%} of outcomes to differ"
-            told[f"{said}: {what}"].append(power.task)
+            condition = f"n = {power.n}, if {power.discordant:.0%} of outcomes differ"
+            tasks_of[f"{condition}: {detectable}"].append(power.task)
     return [
-        f"Power (80%, two-sided 5%), {', '.join(tasks)}: {text}." for text, tasks in told.items()
+        f"Power (80%, two-sided 5%), {', '.join(tasks)}: {text}."
+        for text, tasks in tasks_of.items()
     ]

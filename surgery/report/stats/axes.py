@@ -26,7 +26,7 @@ NAMES = {
     Component.LANGUAGE: "decoder",
     Component.NORM: "final norm",
 }
-"""What figures call a component where that is not its own name."""
+"""Names of components in figures, where they differ from the component's name."""
 
 # Inches: what labels and margins leave of the width, and a label of 7 points on its side.
 _ROOM, _LABEL = WIDTH - 0.9, 0.17
@@ -55,12 +55,12 @@ class Block:
 
     @property
     def end(self) -> float:
-        """Where the last stands."""
+        """Position of the last place."""
         return self.start + max(0, len(self.layers) - 1)
 
     @property
     def label(self) -> str:
-        """Its name; what a component holds outside its layers is its rest."""
+        """Name of the block; tensors of a component outside its layers are its rest."""
         name = NAMES.get(self.component, str(self.component))
         if self.layers:
             return name
@@ -70,7 +70,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Depth:
-    """Where each place stands, from the image on the left to the next token on the right.
+    """The position of each place, from the image on the left to the next token.
 
     Attributes:
         blocks: In order.
@@ -81,27 +81,27 @@ class Depth:
     cuts: Cuts
 
     @classmethod
-    def of(cls, found: Iterable[LayerSite], cuts: Cuts) -> Depth:
+    def of(cls, places: Iterable[LayerSite], cuts: Cuts) -> Depth:
         """Lay out the places that a table has."""
-        found = set(found)
-        count = sum(place.layer is not None for place in found)
-        # Single parts carry their names on their sides, so they need room for a line of text.
+        places = set(places)
+        count = sum(place.layer is not None for place in places)
+        # Names of single parts are drawn vertically, so they need space for a line of text.
         gap = max(1.5, 1.3 * _LABEL * (count + 10) / _ROOM)
-        at, blocks = 0.0, []
+        position, blocks = 0.0, []
         for component in ORDER:
-            layers = [p.layer for p in found if p.component is component and p.layer is not None]
-            if LayerSite(component, None) in found:
-                blocks.append(Block(component, range(0), at))
-                at += gap
+            layers = [p.layer for p in places if p.component is component and p.layer is not None]
+            if LayerSite(component, None) in places:
+                blocks.append(Block(component, range(0), position))
+                position += gap
             if layers:
-                blocks.append(Block(component, range(min(layers), max(layers) + 1), at))
-                at = blocks[-1].end + gap
+                blocks.append(Block(component, range(min(layers), max(layers) + 1), position))
+                position = blocks[-1].end + gap
         return cls(tuple(blocks), cuts)
 
     def curve(
         self, frame: DataFrame, column: str
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A column of a table along depth.
+        """Return a column of a table along depth.
 
         Args:
             frame: Rows of one pair and one group.
@@ -111,12 +111,12 @@ class Depth:
             Places and values: `Float[ndarray, "n"]` each. Between blocks, and where a layer has no
             row, the value is NaN and the line breaks.
         """
-        found = values(frame, column)
+        column_values = values(frame, column)
         x, y = [], []
         for block in self.blocks:
             for offset, place in enumerate(block.places):
                 x.append(block.start + offset)
-                y.append(found.get(place, np.nan))
+                y.append(column_values.get(place, np.nan))
             x.append(block.end + 0.5)
             y.append(np.nan)
         return np.array(x[:-1], dtype=float), np.array(y[:-1], dtype=float)
@@ -141,7 +141,7 @@ class Depth:
                 _name(bottom, block)
 
     def _regions(self, axes: Axes, block: Block, inch: float) -> None:
-        """Shade every other region; name them where there is room (`inch` is 0 for no names)."""
+        """Shade every other region; name them if they fit (`inch` is 0 for no names)."""
         for index, (name, span) in enumerate(self.cuts.get(block.component, {}).items()):
             layers = shared(block.layers, span)
             if not layers:
@@ -152,8 +152,8 @@ class Depth:
                 shade(axes, left, right)
             if fits(name, (right - left) * inch):
                 middle, top = (left + right) / 2, axes.get_xaxis_transform()
-                told = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7}
-                axes.text(middle, 1.01, name, transform=top, **told)  # type: ignore[arg-type]
+                style = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7}
+                axes.text(middle, 1.01, name, transform=top, **style)  # type: ignore[arg-type]
 
 
 def _ticks(block: Block, inch: float) -> list[tuple[float, str, bool]]:
@@ -162,8 +162,8 @@ def _ticks(block: Block, inch: float) -> list[tuple[float, str, bool]]:
         return [(block.start, block.label, True)]
     if len(block.layers) == 1:
         return [(block.start, f"{block.label} {block.layers[0]}", True)]
-    shown = numbered(block.layers, inch)
-    return [(block.start + n - block.layers.start, str(n), False) for n in shown]
+    numbers = numbered(block.layers, inch)
+    return [(block.start + n - block.layers.start, str(n), False) for n in numbers]
 
 
 def _name(axes: Axes, block: Block) -> None:

@@ -71,7 +71,7 @@ def modules(tables: RunTables) -> Figure | None:
     tallest = max(len(column[0].parts) for column in columns)
     figure = new_figure(count * (0.15 * tallest + 0.35) + 0.8)
     ratios = [max(len(column[0].layers), 6) for column in columns]
-    drawn = figure.subplots(count, len(columns), squeeze=False, width_ratios=ratios, sharex="col")
+    panels = figure.subplots(count, len(columns), squeeze=False, width_ratios=ratios, sharex="col")
     norms = [
         _norm(np.concatenate([column[i].relative.ravel() for column in columns]))
         for i in range(count)
@@ -79,18 +79,18 @@ def modules(tables: RunTables) -> Figure | None:
     images: dict[int, AxesImage] = {}
     inch = (WIDTH - 2.4) / sum(ratios)
     for j, column in enumerate(columns):
-        for i, found in enumerate(column):
-            images[i] = _draw(drawn[i][j], found, norms[i])
-            _regions(drawn[i][j], found, tables, inch if i == 0 else 0.0)
+        for i, grid_values in enumerate(column):
+            images[i] = _draw(panels[i][j], grid_values, norms[i])
+            _regions(panels[i][j], grid_values, tables, inch if i == 0 else 0.0)
             if j == 0:
-                drawn[i][j].set_ylabel(found.pair, fontsize=8, fontweight="bold")
-            elif found.parts == columns[0][i].parts:
-                drawn[i][j].set_yticklabels([])
-        shown = numbered(column[0].layers, inch)
-        drawn[-1][j].set_xticks(shown)
-        drawn[-1][j].set_xlabel(f"{NAMES.get(column[0].component)} layer")
+                panels[i][j].set_ylabel(grid_values.pair, fontsize=8, fontweight="bold")
+            elif grid_values.parts == columns[0][i].parts:
+                panels[i][j].set_yticklabels([])
+        numbers = numbered(column[0].layers, inch)
+        panels[-1][j].set_xticks(numbers)
+        panels[-1][j].set_xlabel(f"{NAMES.get(column[0].component)} layer")
     for i, image in images.items():
-        bar = figure.colorbar(image, ax=list(drawn[i]), fraction=0.03, pad=0.01, aspect=15)
+        bar = figure.colorbar(image, ax=list(panels[i]), fraction=0.03, pad=0.01, aspect=15)
         low, high = image.get_clim()
         ticks = np.geomspace(low or 1, high or 1, 3)
         bar.set_ticks(ticks.tolist(), labels=[f"{tick:.1e}".replace("e-0", "e-") for tick in ticks])
@@ -134,17 +134,17 @@ def _stem(leaf: str) -> str:
 
 
 def _grid(tensors: DataFrame, component: Component, pair: str) -> HeatMap | None:
-    found = where(tensors, component=component, pair=pair)
-    if found.empty:
+    selected = where(tensors, component=component, pair=pair)
+    if selected.empty:
         return None
-    cells = pooled(found)
+    cells = pooled(selected)
     keys = zip(cells["layer"], cells["module"], cells["part"], cells["relative"], strict=True)
-    at = {
+    by_cell = {
         (int(layer), HeatMapRow(module, name)): float(value) for layer, module, name, value in keys
     }
-    parts = sorted({part for _, part in at}, key=_rank)
-    layers = range(min(n for n, _ in at), max(n for n, _ in at) + 1)
-    relative = [[at.get((layer, part), np.nan) for layer in layers] for part in parts]
+    parts = sorted({part for _, part in by_cell}, key=_rank)
+    layers = range(min(n for n, _ in by_cell), max(n for n, _ in by_cell) + 1)
+    relative = [[by_cell.get((layer, part), np.nan) for layer in layers] for part in parts]
     return HeatMap(pair, component, layers, parts, np.array(relative, dtype=float))
 
 
@@ -154,7 +154,7 @@ def _rank(part: HeatMapRow) -> tuple[int, int, str]:
 
 
 def _norm(relative: NDArray[np.float64]) -> LogNorm:
-    """From the smallest to the largest change; what is not on a log scale has other colours."""
+    """Color scale from the smallest to the largest change; other values have other colors."""
     changed = relative[np.isfinite(relative) & (relative > 0)]
     low, high = (changed.min(), changed.max()) if changed.size else (1e-6, 1e-5)
     return LogNorm(low, high if high > low else low * 10)
@@ -189,5 +189,5 @@ def _regions(axes: Axes, grid: HeatMap, tables: RunTables, inch: float) -> None:
             axes.axvline(layers.start - 0.5, color="white", linewidth=1.5)
         if fits(name, len(layers) * inch):
             top = axes.get_xaxis_transform()
-            told = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7}
-            axes.text((layers[0] + layers[-1]) / 2, 1.01, name, transform=top, **told)  # type: ignore[arg-type]
+            style = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7}
+            axes.text((layers[0] + layers[-1]) / 2, 1.01, name, transform=top, **style)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Figures along depth: how far, how much of it, in which direction."""
+"""Figures along depth: size, sparsity and direction of updates."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _OVERLAPS = {
 
 
 def profile(tables: RunTables) -> Figure | None:
-    """How far the weights moved, relative to their norm and as an angle, along depth."""
+    """Draw the change of weights, relative to their norm and as an angle, along depth."""
     layers = where(tables.layers, group="all")
     if not present(layers, "relative_delta"):
         return None
     depth = Depth.of(places(layers), cuts_of(tables))
     figure, (far, turned) = panels(1.75, 2)
-    shown = styles(pairs_of(tables))
+    series = styles(pairs_of(tables))
     for axes, column in ((far, "relative_delta"), (turned, "angle")):
         axes.set_yscale("log")
-        _curves(axes, depth, layers, column, shown)
+        _curves(axes, depth, layers, column, series)
     null(far, *_rounding(tables, layers, depth), None)
     _finish(figure, depth, log=True)
     far.set_ylabel(f"relative change\n{CHANGE}")
@@ -62,15 +62,15 @@ def profile(tables: RunTables) -> Figure | None:
     cosine = turned.secondary_yaxis("right", functions=(_one_minus_cosine, _degrees))
     cosine.yaxis.set_minor_locator(NullLocator())
     cosine.set_ylabel("1 \N{MINUS SIGN} cosine")
-    legend(figure, shown, "rounding to bf16 alone")
+    legend(figure, series, "rounding to bf16 alone")
     return figure
 
 
 def _curves(
-    axes: Axes, depth: Depth, layers: DataFrame, column: str, shown: Sequence[SeriesStyle]
+    axes: Axes, depth: Depth, layers: DataFrame, column: str, series: Sequence[SeriesStyle]
 ) -> None:
-    """A column along depth, one line per pair."""
-    for style in shown:
+    """Draw a column along depth, one line per pair."""
+    for style in series:
         curve(axes, *depth.curve(where(layers, pair=style.label), column), style)
 
 
@@ -80,22 +80,22 @@ def sparsity(tables: RunTables) -> Figure | None:
     if not present(layers, *_SHARES):
         return None
     depth = Depth.of(places(layers), cuts_of(tables))
-    figure, drawn = panels(1.2, len(_SHARES))
-    shown = styles(pairs_of(tables))
-    for axes, (column, name) in zip(drawn, _SHARES.items(), strict=True):
-        _curves(axes, depth, layers, column, shown)
+    figure, axes_list = panels(1.2, len(_SHARES))
+    series = styles(pairs_of(tables))
+    for axes, (column, name) in zip(axes_list, _SHARES.items(), strict=True):
+        _curves(axes, depth, layers, column, series)
         axes.set_ylabel(name.replace(" than ", " than\n"))
         ceiling = _ceiling(layers[column])
         axes.set_ylim(-0.04 * ceiling, ceiling)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     _finish(figure, depth)
     figure.supylabel("elements changed", fontsize=8)
-    legend(figure, shown)
+    legend(figure, series)
     return figure
 
 
 def drift(tables: RunTables) -> Figure | None:
-    """How the spectra of the weights themselves shifted, and their leading subspaces turned."""
+    """Draw the shift of the weights' spectra and the rotation of their leading subspaces."""
     layers = where(tables.layers, group="all")
     sides = ["mean_rotation_left", "mean_rotation_right"]
     if not present(layers, "mean_spectral_shift", *sides):
@@ -107,40 +107,40 @@ def drift(tables: RunTables) -> Figure | None:
     layers = layers[layers["mean_spectral_shift"].notna() | layers["rotation"].notna()]
     depth = Depth.of(places(layers), cuts_of(tables))
     figure, (shift, turned) = panels(1.75, 2)
-    shown = styles(pairs_of(tables))
+    series = styles(pairs_of(tables))
     for axes, column in ((shift, "mean_spectral_shift"), (turned, "rotation")):
         axes.set_yscale("log")
-        _curves(axes, depth, layers, column, shown)
+        _curves(axes, depth, layers, column, series)
     _finish(figure, depth, log=True)
     shift.set_ylabel(f"spectral shift\n{SHIFT}")
     turned.set_ylabel("rotation of leading\nsubspaces (degrees)")
-    legend(figure, shown)
+    legend(figure, series)
     return figure
 
 
 def subspaces(tables: RunTables) -> Figure | None:
-    """Whether two updates go the same way: cosine, signs, leading subspaces, beside chance."""
+    """Draw the similarity of two updates: cosine, signs, leading subspaces, with chance."""
     frame = tables.update_layers
     if frame.empty or not present(frame, "cosine"):
         return None
     depth = Depth.of(places(frame), cuts_of(tables))
     overlaps = [column for column in _OVERLAPS if present(frame, column)]
-    figure, drawn = panels(1.3, 2 + len(overlaps))
+    figure, axes_list = panels(1.3, 2 + len(overlaps))
     series = list(_series(frame))
     for style, rows in series:
-        curve(drawn[0], *depth.curve(rows, "cosine"), style)
-        curve(drawn[1], *depth.curve(rows, "sign_agreement"), style)
-        for axes, column in zip(drawn[2:], overlaps, strict=True):
+        curve(axes_list[0], *depth.curve(rows, "cosine"), style)
+        curve(axes_list[1], *depth.curve(rows, "sign_agreement"), style)
+        for axes, column in zip(axes_list[2:], overlaps, strict=True):
             curve(axes, *depth.curve(rows, column), style)
             null(axes, *depth.curve(rows, column.replace("overlap", "chance")), style)
-    for axes, column in zip(drawn[2:], overlaps, strict=True):
+    for axes, column in zip(axes_list[2:], overlaps, strict=True):
         axes.set_ylabel(f"overlap of\n{_OVERLAPS[column]}")
         axes.set_ylim(bottom=0)
-    _chance_of_cosine(drawn[0], [rows for _, rows in series], depth)
-    drawn[0].set_ylabel("cosine of\nthe updates")
-    drawn[1].axhline(0.5, color=GREY, linestyle=":", linewidth=1.0, label="_null")
-    drawn[1].set_ylabel("same sign, of\nboth changed")
-    drawn[1].yaxis.set_major_formatter(PercentFormatter(1))
+    _chance_of_cosine(axes_list[0], [rows for _, rows in series], depth)
+    axes_list[0].set_ylabel("cosine of\nthe updates")
+    axes_list[1].axhline(0.5, color=GREY, linestyle=":", linewidth=1.0, label="_null")
+    axes_list[1].set_ylabel("same sign (where\nboth change)")
+    axes_list[1].yaxis.set_major_formatter(PercentFormatter(1))
     _finish(figure, depth)
     compared = sorted(
         {f"{a} and {b}" for a, b in zip(frame["first"], frame["second"], strict=True)}
@@ -173,18 +173,18 @@ def _chance_of_cosine(axes: Axes, series: list[DataFrame], depth: Depth) -> None
         spreads.append(y)
     # The widest of the series: theirs differ by the root of their numbers of elements.
     widest = np.fmax.reduce(spreads)
-    there = np.isfinite(widest)
-    x, widest = x[there], widest[there]
-    shown = axes.get_ylim()
+    finite = np.isfinite(widest)
+    x, widest = x[finite], widest[finite]
+    limits = axes.get_ylim()
     axes.bar(x, 2 * widest, bottom=-widest, width=1.0, color="0.8", zorder=1)
-    # The band of a single norm would leave no room for the rest.
-    axes.set_ylim(shown)
+    # The band of a single norm would leave no space for the rest.
+    axes.set_ylim(limits)
 
 
 def _rounding(
     tables: RunTables, layers: DataFrame, depth: Depth
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rounding's share of the norm; the pairs' differ by less than a line's width."""
+    """Draw rounding's share of the norm; the pairs' differ by less than a line's width."""
     alone = layers.assign(alone=layers["rounding_norm"] / layers["norm_before"])
     curves = [depth.curve(where(alone, pair=pair), "alone") for pair in pairs_of(tables)]
     x, y = curves[0]
@@ -194,13 +194,13 @@ def _rounding(
 
 
 def _finish(figure: Figure, depth: Depth, *, log: bool = False) -> None:
-    drawn = list(figure.axes)
-    for axes in drawn:
+    panels = list(figure.axes)
+    for axes in panels:
         grid(axes)
         if log:
             log_limits(axes)
-    depth.dress(drawn)
-    figure.align_ylabels(drawn)
+    depth.dress(panels)
+    figure.align_ylabels(panels)
 
 
 def _ceiling(shares: DataFrame) -> float:

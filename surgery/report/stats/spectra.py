@@ -1,4 +1,4 @@
-"""The figure of singular values: updates in early, mid and late layers, beside random ones."""
+"""The figure of singular values: updates in early, mid and late layers, and random updates."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Spectrum(NamedTuple):
         pair: Of which pair.
         sides: The smaller side and the larger.
         relative: `Float[ndarray, "k"]`: over the largest one that a random delta of the same norm
-            and shape would have; 0 where they could not be told from rounding.
+            and shape would have; 0 where they cannot be distinguished from rounding.
     """
 
     component: Component
@@ -54,35 +54,37 @@ def spectra(tables: RunTables) -> Figure | None:
     """Singular values by region: a row per stack, a column per region, a line per pair."""
     if not tables.spectra or not present(tables.tensors, "random_spectral_norm"):
         return None
-    found = list(_found(tables))
-    rows = [c for c in STACKS if c in cuts_of(tables) and any(s.component is c for s in found)]
+    all_spectra = list(_spectra_of(tables))
+    rows = [
+        c for c in STACKS if c in cuts_of(tables) and any(s.component is c for s in all_spectra)
+    ]
     if not rows:
         return None
-    whole = all(len(s.relative) == s.sides[0] for s in found)
+    whole = all(len(s.relative) == s.sides[0] for s in all_spectra)
     names = list(dict.fromkeys(name for c in rows for name in cuts_of(tables)[c]))
     figure = new_figure(1.75 * len(rows) + 0.9)
-    drawn = figure.subplots(len(rows), len(names), squeeze=False, sharex=True, sharey=True)
-    shown = styles(pairs_of(tables))
+    panels = figure.subplots(len(rows), len(names), squeeze=False, sharex=True, sharey=True)
+    series = styles(pairs_of(tables))
     for i, component in enumerate(rows):
         for j, name in enumerate(names):
             layers = range(*cuts_of(tables)[component].get(name, (0, 0)))
-            here = [s for s in found if s.component is component and s.layer in layers]
-            _panel(drawn[i][j], here, shown, whole=whole)
+            selected = [s for s in all_spectra if s.component is component and s.layer in layers]
+            _panel(panels[i][j], selected, series, whole=whole)
             numbers = layer_numbers(layers) if layers else "no layers"
-            drawn[i][j].set_title(f"{NAMES[component]}, {name} ({numbers})")
-    low, high = drawn[0][0].get_ylim()
-    drawn[0][0].set_ylim(max(low, _FLOOR), high)
+            panels[i][j].set_title(f"{NAMES[component]}, {name} ({numbers})")
+    low, high = panels[0][0].get_ylim()
+    panels[0][0].set_ylim(max(low, _FLOOR), high)
     if not whole:
-        ticks = [2**i for i in range(17) if 2**i <= max(len(s.relative) for s in found)]
-        drawn[0][0].set_xticks(ticks, [str(tick) for tick in ticks])
-        drawn[0][0].xaxis.set_minor_locator(NullLocator())
+        ticks = [2**i for i in range(17) if 2**i <= max(len(s.relative) for s in all_spectra)]
+        panels[0][0].set_xticks(ticks, [str(tick) for tick in ticks])
+        panels[0][0].xaxis.set_minor_locator(NullLocator())
     figure.supxlabel("index / smaller side of the matrix" if whole else "index", fontsize=8)
     figure.supylabel("singular value of the change /\nlargest of a random change", fontsize=8)
-    legend(figure, shown, "random change of the same norm")
+    legend(figure, series, "random change of the same norm")
     return figure
 
 
-def _found(tables: RunTables) -> Iterator[Spectrum]:
+def _spectra_of(tables: RunTables) -> Iterator[Spectrum]:
     """Every delta of a layer's matrix with a spectrum that is not zero."""
     frame = tables.tensors[tables.tensors["layer"].notna()]
     numbers = ("random_spectral_norm", "resolved")
@@ -93,29 +95,33 @@ def _found(tables: RunTables) -> Iterator[Spectrum]:
         scale = row["random_spectral_norm"]
         if values is None or len(sides) != 2 or not scale > 0:
             continue
-        # Not told is NaN, of which no index is at or beyond.
+        # A missing value is NaN, of which no index is at or beyond.
         beyond = np.arange(len(values)) >= row["resolved"]
-        kept = np.where(beyond, 0.0, values) / scale
+        relative = np.where(beyond, 0.0, values) / scale
         yield Spectrum(
-            Component(row["component"]), int(row["layer"]), row["pair"], (sides[0], sides[1]), kept
+            Component(row["component"]),
+            int(row["layer"]),
+            row["pair"],
+            (sides[0], sides[1]),
+            relative,
         )
 
 
-def _panel(axes: Axes, here: list[Spectrum], shown: list[SeriesStyle], *, whole: bool) -> None:
+def _panel(axes: Axes, selected: list[Spectrum], series: list[SeriesStyle], *, whole: bool) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     grid(axes)
-    for style in shown:
-        mine = [s for s in here if s.pair == style.label]
-        if not mine:
+    for style in series:
+        of_pair = [s for s in selected if s.pair == style.label]
+        if not of_pair:
             continue
-        x = _abscissa(mine, whole=whole)
-        sampled = np.array([_sampled(s, x, whole=whole) for s in mine])
+        x = _abscissa(of_pair, whole=whole)
+        sampled = np.array([_sampled(s, x, whole=whole) for s in of_pair])
         low, middle, high = np.percentile(sampled, [25, 50, 75], axis=0)
         _draw(axes, x, (low, middle, high), style)
-    if here:
-        x = _abscissa(here, whole=whole)
-        chance = [random_values(s.sides, x if whole else x / s.sides[0]) for s in here]
+    if selected:
+        x = _abscissa(selected, whole=whole)
+        chance = [random_values(s.sides, x if whole else x / s.sides[0]) for s in selected]
         axes.plot(x, np.median(chance, axis=0), color=GREY, ls=":", lw=1.0, label="_null")
 
 
@@ -130,11 +136,11 @@ def _draw(
     axes.plot(x, middle, markevery=marks.tolist(), **style.line())  # type: ignore[arg-type]
 
 
-def _abscissa(here: list[Spectrum], *, whole: bool) -> Values:
-    """Indices that every matrix has, or their shares of the smaller side."""
-    sides = {s.sides[0] for s in here}
+def _abscissa(selected: list[Spectrum], *, whole: bool) -> Values:
+    """Return indices that every matrix has, or their shares of the smaller side."""
+    sides = {s.sides[0] for s in selected}
     if not whole:
-        return np.arange(1.0, min(len(s.relative) for s in here) + 1)
+        return np.arange(1.0, min(len(s.relative) for s in selected) + 1)
     if len(sides) == 1:
         return np.arange(1.0, min(sides) + 1) / min(sides)
     # A smaller matrix stands at its largest value left of its first index.

@@ -1,4 +1,4 @@
-"""What pictures of update statistics are drawn from: tables, read by place in the model."""
+"""Tables behind the figures of update statistics, read by place in the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STACKS = (Component.VISION, Component.LANGUAGE)
 
 
 class LayerSite(NamedTuple):
-    """A layer, or what a component holds outside its layers."""
+    """A layer, or the part of a component outside its layers."""
 
     component: Component
     layer: int | None
@@ -36,7 +36,7 @@ def pairs_of(tables: RunTables) -> list[str]:
 
 
 def cuts_of(tables: RunTables) -> Cuts:
-    """Where the regions of each stack begin and end."""
+    """Return the bounds of the regions of each stack."""
     regions = tables.summary["regions"]
     return {
         Component(component): {name: (int(a), int(b)) for name, (a, b) in spans.items()}
@@ -45,25 +45,25 @@ def cuts_of(tables: RunTables) -> Cuts:
 
 
 def where(frame: DataFrame, **equal: str) -> DataFrame:
-    """The rows that have these values in these columns."""
+    """Return the rows with these values in these columns."""
     for column, value in equal.items():
         frame = frame[frame[column] == value]
     return frame
 
 
 def places(frame: DataFrame) -> list[LayerSite]:
-    """The place of each row."""
+    """Return the place of each row."""
     layers = [None if none else int(n) for n, none in _with_missing(frame, "layer")]
     return [LayerSite(Component(c), n) for c, n in zip(frame["component"], layers, strict=True)]
 
 
 def values(frame: DataFrame, column: str) -> dict[LayerSite, float]:
-    """A column by place. The rows must be of one pair (or two) and one group."""
+    """Return a column by place. The rows must be of one pair (or two) and one group."""
     return dict(zip(places(frame), frame[column].astype(float), strict=True))
 
 
 def present(frame: DataFrame, *columns: str) -> bool:
-    """Whether any of the columns is there and holds a number."""
+    """Check whether any of the columns exists and has a number."""
     return any(column in frame and frame[column].notna().any() for column in columns)
 
 

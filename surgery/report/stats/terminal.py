@@ -1,4 +1,4 @@
-"""How far every layer moved, in the terminal: a bar per layer, then a table of regions."""
+"""The change of every layer in the terminal: a bar per layer, then a table of regions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _NUMBER, _GAP, _SHORTEST, _LONGEST = 7, 2, 4, 40
 
 
 def bars(tables: RunTables) -> RenderableType:
-    """A comparison for the terminal.
+    """Return a comparison for the terminal.
 
-    Colour says nothing that is not said without it, so that it reads the same in a pipe.
+    Color only repeats what the text states, so a pipe loses nothing.
 
     Args:
         tables: What to show.
@@ -69,13 +69,13 @@ class _Column:
 
     @classmethod
     def of(cls, layers: DataFrame, pair: str) -> _Column:
-        mine = where(layers, pair=pair)
-        read = [values(where(mine, group=g), "relative_delta") for g in ("all", *_GROUPS)]
+        rows = where(layers, pair=pair)
+        read = [values(where(rows, group=g), "relative_delta") for g in ("all", *_GROUPS)]
         return cls(pair, read[0], read[1:])
 
     @property
     def longest(self) -> float:
-        """What a whole bar stands for: the largest change that is a number."""
+        """Return the value of a full bar: the largest finite change."""
         return max((v for v in self.all.values() if math.isfinite(v)), default=0.0)
 
 
@@ -84,16 +84,16 @@ class _Bars:
 
     def __init__(self, tables: RunTables) -> None:
         self.columns = [_Column.of(tables.layers, pair) for pair in pairs_of(tables)]
-        found = {place for column in self.columns for place in column.all}
-        self.places = sorted(found, key=_order)
+        places = {place for column in self.columns for place in column.all}
+        self.places = sorted(places, key=_order)
         self.labels = _labels(self.places, cuts_of(tables))
         self.margin = max((len(label) for label in self.labels.values()), default=0) + 2 + _GAP
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        each = (options.max_width - self.margin) // max(1, len(self.columns)) - _GAP
-        split = each >= 2 * _SHORTEST + (_NUMBER + 1) * (1 + len(_GROUPS))
+        width = (options.max_width - self.margin) // max(1, len(self.columns)) - _GAP
+        split = width >= 2 * _SHORTEST + (_NUMBER + 1) * (1 + len(_GROUPS))
         beside = (_NUMBER + 1) * (1 + (len(_GROUPS) if split else 0))
-        length = max(_SHORTEST, min(_LONGEST, each - beside))
+        length = max(_SHORTEST, min(_LONGEST, width - beside))
         full = "#" if options.ascii_only else "\N{FULL BLOCK}"
         yield from self._heads(length, length + beside, split=split)
         for place in self.places:
@@ -102,33 +102,33 @@ class _Bars:
                 value = column.all.get(place)
                 filled = _filled(value, column.longest, length)
                 line.append(full * filled, _COLOURS[index % len(_COLOURS)])
-                line.append(" " * (length - filled + 1) + _told(value).rjust(_NUMBER))
+                line.append(" " * (length - filled + 1) + _number_text(value).rjust(_NUMBER))
                 for group in column.groups if split else ():
-                    line.append(" " + _told(group.get(place)).rjust(_NUMBER), "dim")
+                    line.append(" " + _number_text(group.get(place)).rjust(_NUMBER), "dim")
                 line.append(" " * _GAP)
             line.rstrip()
             yield line
 
     def _heads(self, length: int, width: int, *, split: bool) -> Iterator[Text]:
-        """Names of the pairs, what a whole bar is, names of the numbers."""
+        """Header lines: names of the pairs, scale of the bars, names of the columns."""
         names = Text(" " * self.margin, "bold", no_wrap=True)
         scale = Text("  whole bar".ljust(self.margin), "dim", no_wrap=True)
         numbers = Text(" " * self.margin, "dim", no_wrap=True)
         groups = ("all", *(("attn", "mlp", "norm") if split else ()))
         for column in self.columns:
             names.append(column.pair[:width].ljust(width + _GAP))
-            scale.append(_told(column.longest).ljust(width + _GAP))
-            told = "".join(" " + name.rjust(_NUMBER) for name in groups)
-            numbers.append(" " * length + told + " " * _GAP)
+            scale.append(_number_text(column.longest).ljust(width + _GAP))
+            text = "".join(" " + name.rjust(_NUMBER) for name in groups)
+            numbers.append(" " * length + text + " " * _GAP)
         for line in (names, scale, numbers) if split else (names, scale):
             line.rstrip()
             yield line
 
 
-def _labels(found: Sequence[LayerSite], cuts: Cuts) -> dict[LayerSite, str]:
+def _labels(places: Sequence[LayerSite], cuts: Cuts) -> dict[LayerSite, str]:
     """Component, region where it begins, layer. A component's name stands at its first line."""
     names: dict[LayerSite, tuple[str, str, str]] = {}
-    for component, members in groupby(found, lambda place: place.component):
+    for component, members in groupby(places, lambda place: place.component):
         before = None
         for place in members:
             if place.layer is None:
@@ -148,7 +148,7 @@ def _labels(found: Sequence[LayerSite], cuts: Cuts) -> dict[LayerSite, str]:
 
 
 def _order(place: LayerSite) -> tuple[int, int]:
-    """What a stack holds outside its layers comes before them."""
+    """Yield rows with the parts of a stack outside its layers before the layers."""
     return ORDER.index(place.component), -1 if place.layer is None else place.layer
 
 
@@ -171,7 +171,7 @@ def _regions(tables: RunTables, pair: str) -> Table:
         table.add_row(
             name,
             _once(row["layers"]) if isinstance(row["layers"], str) else "",
-            _told(row["relative_delta"]),
+            _number_text(row["relative_delta"]),
             _plain(row["angle"], "\N{DEGREE SIGN}"),
             _percent(row["changed"]),
             _percent(row["changed_bf16"]),
@@ -181,7 +181,7 @@ def _regions(tables: RunTables, pair: str) -> Table:
 
 
 def _filled(value: float | None, longest: float, length: int) -> int:
-    """Characters of a bar; what changed at all has one."""
+    """Characters of a bar; every nonzero change has at least one."""
     if value is None or not math.isfinite(value) or not longest > 0:
         return 0
     return max(1 if value > 0 else 0, round(length * value / longest))
@@ -193,8 +193,8 @@ def _once(layers: str) -> str:
     return first if first == last else layers
 
 
-def _told(value: float | None) -> str:
-    """`1.23e-3`; `0` only of what is zero, `-` of what is not there."""
+def _number_text(value: float | None) -> str:
+    """Format a number: `1.23e-3`; `0` only for zero, `-` for missing."""
     if value is None:
         return "-"
     if not math.isfinite(value):
@@ -208,7 +208,7 @@ def _told(value: float | None) -> str:
 def _percent(share: float) -> str:
     if not math.isfinite(share):
         return "nan"
-    # 100.0 and 0.0 are said of all and of none only.
+    # Only all and none round to 100.0 and 0.0.
     if 0 < share < 0.0005:
         return "< 0.1 %"
     return "> 99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"
@@ -218,4 +218,4 @@ def _plain(value: float, unit: str = "") -> str:
     """Without an exponent where that is short."""
     if not math.isfinite(value):
         return "nan"
-    return (f"{value:.3g}" if value == 0 or value >= 1e-3 else _told(value)) + unit
+    return (f"{value:.3g}" if value == 0 or value >= 1e-3 else _number_text(value)) + unit

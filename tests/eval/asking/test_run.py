@@ -1,4 +1,4 @@
-"""Variants in memory against variants on disk; interrupted runs against uninterrupted ones."""
+"""Variants in memory and variants on disk; interrupted and uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ PAIR = Pairing({"in": "specimen:in", "rl": "specimen:rl"}, "in", "rl")
 def small(samples: int = 3) -> Suite:
     """Reading, arithmetic seen, arithmetic in text: all three metrics."""
     whole = load(samples, 11)
-    kept = tuple(t for t in whole.tasks if t.name in ("read", "expression", "arithmetic"))
-    return Suite(whole.name, kept, whole.max_new_tokens)
+    stored = tuple(t for t in whole.tasks if t.name in ("read", "expression", "arithmetic"))
+    return Suite(whole.name, stored, whole.max_new_tokens)
 
 
 SETTINGS = EvalSettings(device="cpu", threads=1)
@@ -74,33 +74,33 @@ def test_hot_swapped_is_merged_to_disk(tmp_path: Path) -> None:
         *grid(PAIR, blends),
         plain("in again", "specimen:in"),
     ]
-    asked = run(swapped, tmp_path / "swapped")
+    selected = run(swapped, tmp_path / "swapped")
     on_disk = [plain(v.name, str(merged(v, tmp_path / v.name))) for v in swapped[:-1]]
     from_disk = run(on_disk, tmp_path / "disk")
-    one, other = Store(tmp_path / "swapped"), Store(tmp_path / "disk")
-    said = set()
-    for ours, theirs in zip(asked, from_disk, strict=False):
-        assert ours.content == theirs.content
-        assert ours.keys == theirs.keys
-        for key in ours.keys:
-            assert one.responses[key] == other.responses[key], (ours.variant.name, key)
-        said.add(tuple(one.responses[key].text for key in ours.keys))
-    assert len(said) >= 3  # the variants do differ
-    assert asked[0].content == asked[-1].content  # and equal ones are asked once
-    assert asked[-1].timing.answered == 0
+    store, other = Store(tmp_path / "swapped"), Store(tmp_path / "disk")
+    output = set()
+    for actual, reference in zip(selected, from_disk, strict=False):
+        assert actual.content == reference.content
+        assert actual.keys == reference.keys
+        for key in actual.keys:
+            assert store.responses[key] == other.responses[key], (actual.variant.name, key)
+        output.add(tuple(store.responses[key].text for key in actual.keys))
+    assert len(output) >= 3  # the variants do differ
+    assert selected[0].content == selected[-1].content  # and equal ones are asked once
+    assert selected[-1].timing.answered == 0
 
 
 def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
     variants = [plain("in", "specimen:in"), *list(thirds(PAIR))[:1]]
     first = run(variants, tmp_path)
     lines = (tmp_path / RESPONSES).read_text()
-    told = []
-    again = run(variants, tmp_path, progress=lambda *seen: told.append(seen))
+    messages = []
+    again = run(variants, tmp_path, progress=lambda *call: messages.append(call))
     assert (tmp_path / RESPONSES).read_text() == lines
     assert again == first
-    assert told == [("in", 15, 15), (variants[1].name, 15, 15)]
+    assert messages == [("in", 15, 15), (variants[1].name, 15, 15)]
     more = run(variants, tmp_path, 5)
-    assert sum(one.timing.answered for one in more) < 2 * len(more[0].keys)
+    assert sum(item.timing.answered for item in more) < 2 * len(more[0].keys)
 
 
 def test_a_bit_more_is_a_new_variant(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def score_run(folder: Path, processes: int) -> None:
     """Three variants, small batches so that there is something to interrupt."""
     variants = [plain("in", "specimen:in"), plain("rl", "specimen:rl"), *list(thirds(PAIR))[:2]]
     settings, suites = replace(SETTINGS, max_batch=4), (small(6),)
-    asked = ask_variants(variants, suites, settings, folder, processes=processes)
-    score(asked, suites, settings, folder, Comparison("in", "in", "rl"))
+    selected = ask_variants(variants, suites, settings, folder, processes=processes)
+    score(selected, suites, settings, folder, Comparison("in", "in", "rl"))
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +160,9 @@ def _lines(folder: Path) -> int:
 
 def test_processes_say_what_one_says(tmp_path: Path) -> None:
     variants = [plain("in", "specimen:in"), plain("rl", "specimen:rl")]
-    one = run(variants, tmp_path / "one")
+    item = run(variants, tmp_path / "one")
     two = run(variants, tmp_path / "two", processes=2)
-    assert one == two
+    assert item == two
     assert Store(tmp_path / "one").responses == Store(tmp_path / "two").responses
 
 
@@ -184,14 +184,14 @@ def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path, name: st
 def test_one_base_is_in_memory_at_a_time() -> None:
     """A subject that is kept after its turn, as probes of several models do, holds no model."""
     session, engines = Session(SETTINGS), []
-    kept = []
+    remaining = []
     for name in ("in", "rl"):
         with session.subject(prepare(plain(name, f"specimen:{name}"), SETTINGS), ()) as subject:
             engines.append(weakref.ref(subject.engine.model))
-        kept.append(subject)
+        remaining.append(subject)
     gc.collect()
     assert [engine() is None for engine in engines] == [True, False]
-    assert [subject.timing.load > 0 for subject in kept] == [True, True]
+    assert [subject.timing.load > 0 for subject in remaining] == [True, True]
 
 
 def test_a_branch_that_moves_is_read_where_it_was_prepared(hub: Hub) -> None:
@@ -205,7 +205,9 @@ def test_a_branch_that_moves_is_read_where_it_was_prepared(hub: Hub) -> None:
     }
     assert prepared.variant.recipe == prepared.recipe
     with opened(prepared.recipe) as checkpoints:
-        assert {name: each.info.revision for name, each in checkpoints.items()} == commits
+        assert {
+            name: checkpoint.info.revision for name, checkpoint in checkpoints.items()
+        } == commits
 
 
 def test_adapters_are_refused_as_base(tmp_path: Path) -> None:
@@ -223,8 +225,8 @@ def test_as_many_processes_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eval.asking.processes.processors", lambda: 16)
     assert process_count(prepared, SETTINGS) == 4
     need = 8 * prepared[0].numel
-    for there, count in ((need * 3, 3), (need * 2 - 1, 1), (1, 1)):
-        memory = SimpleNamespace(available=there)
+    for entries, count in ((need * 3, 3), (need * 2 - 1, 1), (1, 1)):
+        memory = SimpleNamespace(available=entries)
         monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
         assert process_count(prepared, SETTINGS) == count
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -73,28 +73,28 @@ SETTINGS = EvalSettings(device="cpu", threads=1)
 
 def suites() -> tuple[Suite]:
     """Tasks on which the model's thinking is in form, so that the server leaves it whole."""
-    kept = tuple(t for t in load(3, 5).tasks if t.name in ("read", "arithmetic"))
-    return (Suite("specimen", kept, 48),)
+    stored = tuple(t for t in load(3, 5).tasks if t.name in ("read", "arithmetic"))
+    return (Suite("specimen", stored, 48),)
 
 
 def squeezed(text: str) -> str:
-    """The server trims the thinking it takes apart; one never closed keeps its end token."""
+    """The server strips the thinking that it separates; unclosed thinking keeps its end token."""
     return "".join(text.split()).removesuffix("<|im_end|>")
 
 
 def test_it_says_what_memory_says(url: str, tmp_path: Path) -> None:
-    ours = ask_variants([plain("rl", "specimen:rl")], suites(), SETTINGS, tmp_path / "memory")
-    told: list[tuple] = []
-    theirs = ask_served(
+    actual = ask_variants([plain("rl", "specimen:rl")], suites(), SETTINGS, tmp_path / "memory")
+    lines: list[tuple] = []
+    reference = ask_served(
         [Variant(MODEL, None)], suites(), SETTINGS, tmp_path / "served",
-        lambda name: Endpoint(url, name), concurrency=3, progress=lambda *seen: told.append(seen),
+        lambda name: Endpoint(url, name), concurrency=3, progress=lambda *call: lines.append(call),
     )  # fmt: skip
     memory, served = Store(tmp_path / "memory"), Store(tmp_path / "served")
-    for one, other in zip(ours[0].keys, theirs[0].keys, strict=True):
-        expected, found = memory.responses[one], served.responses[other]
-        assert squeezed(found.text) == squeezed(expected.text)
-        assert (found.tokens, found.truncated) == (expected.tokens, expected.truncated)
-    assert sum(came for _, came, _ in told) == len(theirs[0].keys)
+    for key, other in zip(actual[0].keys, reference[0].keys, strict=True):
+        expected, result = memory.responses[key], served.responses[other]
+        assert squeezed(result.text) == squeezed(expected.text)
+        assert (result.tokens, result.truncated) == (expected.tokens, expected.truncated)
+    assert sum(received for _, received, _ in lines) == len(reference[0].keys)
 
     again = ask_served(
         [Variant(MODEL, None)], suites(), SETTINGS, tmp_path / "served",
@@ -105,7 +105,7 @@ def test_it_says_what_memory_says(url: str, tmp_path: Path) -> None:
         {(s.task, s.measure): s.value for s in results.scores.itertuples()}
         for results in (
             score(again, suites(), SETTINGS, tmp_path / "served", Comparison()),
-            score(ours, suites(), SETTINGS, tmp_path / "memory", Comparison()),
+            score(actual, suites(), SETTINGS, tmp_path / "memory", Comparison()),
         )
     ]
     assert values[0] == values[1]

@@ -1,4 +1,4 @@
-"""Nothing that was kept is lost, whatever happens to the writer."""
+"""Stored responses are never lost, even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from tests.waiting import until
 )  # fmt: skip
 
 
-def kept(key: str, text: str = "said") -> tuple[str, str, Question, Response]:
+def entry(key: str, text: str = "said") -> tuple[str, str, Question, Response]:
     return key, "v", QUESTION, Response(text, 3, truncated=False)
 
 
 @given(text=st.text())
 def test_any_text_comes_back(text: str, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("store")
-    Store(folder).append([kept("a", text)])
+    Store(folder).append([entry("a", text)])
     assert Store(folder).responses["a"] == Response(text, 3, truncated=False)
 
 
 def test_the_first_response_counts_and_is_kept_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.append([kept("a", "one")])
-    store.append([kept("a", "two"), kept("b")])
+    store.append([entry("a", "one")])
+    store.append([entry("a", "two"), entry("b")])
     assert Store(tmp_path).responses["a"].text == "one"
     assert len((tmp_path / RESPONSES).read_text().splitlines()) == 2
 
 
 def test_of_two_writers_of_one_key_the_first_counts(tmp_path: Path) -> None:
     """Each read the file before the other wrote: both lines are there."""
-    one, other = Store(tmp_path), Store(tmp_path)
-    one.append([kept("a", "one")])
-    other.append([kept("a", "two")])
+    store, other = Store(tmp_path), Store(tmp_path)
+    store.append([entry("a", "one")])
+    other.append([entry("a", "two")])
     assert len((tmp_path / RESPONSES).read_text().splitlines()) == 2
     assert Store(tmp_path).responses["a"].text == "one"
 
@@ -61,7 +61,7 @@ def test_a_failure_lasts_until_there_is_a_response(tmp_path: Path) -> None:
     store.append([("a", "v", QUESTION, Failure("timeout"))])
     assert Store(tmp_path).failures["a"].reason == "timeout"
     assert "a" not in Store(tmp_path).responses
-    store.append([kept("a")])
+    store.append([entry("a")])
     again = Store(tmp_path)
     assert "a" in again.responses
     assert not again.failures
@@ -70,18 +70,18 @@ def test_a_failure_lasts_until_there_is_a_response(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_torn_last_line_is_cut_off(tmp_path: Path, cut: int) -> None:
     store = Store(tmp_path)
-    store.append([kept("a"), kept("b")])
+    store.append([entry("a"), entry("b")])
     path = tmp_path / RESPONSES
     os.truncate(path, path.stat().st_size - cut)
-    found = Store(tmp_path)
-    assert list(found.responses) == ["a"]
-    found.append([kept("c")])
+    result = Store(tmp_path)
+    assert list(result.responses) == ["a"]
+    result.append([entry("c")])
     assert list(Store(tmp_path).responses) == ["a", "c"]
 
 
 def test_a_torn_line_among_others_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.append([kept("a"), kept("b"), kept("c")])
+    store.append([entry("a"), entry("b"), entry("c")])
     path = tmp_path / RESPONSES
     lines = path.read_text().splitlines()
     lines[1] = lines[1][:20]
@@ -105,7 +105,7 @@ for i in range(100000):
 
 
 def test_kill_dash_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """Two writers at once, both killed; every acknowledged line is there, whole, once."""
+    """Two concurrent writers, both killed; every acknowledged line is complete and stored once."""
     path = tmp_path / "lines.jsonl"
     for round_ in range(3):
         writers = [
@@ -121,11 +121,11 @@ def test_kill_dash_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> N
         acknowledged = []
         for writer in writers:
             writer.send_signal(signal.SIGKILL)
-            said, _ = writer.communicate()
-            acknowledged.append(said.count("\n"))
-        found = [line for _, line in read_lines(path)]
+            output, _ = writer.communicate()
+            acknowledged.append(output.count("\n"))
+        results = [line for _, line in read_lines(path)]
         for name, count in zip("ab", acknowledged, strict=True):
-            numbers = [line["number"] for line in found if line["writer"] == f"{round_}{name}"]
+            numbers = [line["number"] for line in results if line["writer"] == f"{round_}{name}"]
             assert numbers == list(range(len(numbers)))
             assert len(numbers) >= count
 

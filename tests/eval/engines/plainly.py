@@ -27,31 +27,31 @@ def key(question: Question) -> str:
 
 
 def outcomes(
-    engine: TransformersEngine, asked: Sequence[Question]
+    engine: TransformersEngine, questions: Sequence[Question]
 ) -> list[tuple[Question, Response | Failure]]:
-    """What the engine makes of one batch."""
-    answers = engine.answer(asked, [key(question) for question in asked])
+    """Return the engine's outcomes of one batch."""
+    answers = engine.answer(questions, [key(question) for question in questions])
     return [(question, outcome) for question, _, outcome in answers]
 
 
-def answered(engine: TransformersEngine, asked: Sequence[Question]) -> dict[str, Response]:
+def answered(engine: TransformersEngine, questions: Sequence[Question]) -> dict[str, Response]:
     """All of them, in the engine's own batches."""
-    found = {}
-    for batch in engine.batches(asked):
+    result = {}
+    for batch in engine.batches(questions):
         for question, outcome in outcomes(engine, batch):
             assert isinstance(outcome, Response)
-            found[key(question)] = outcome
-    return found
+            result[key(question)] = outcome
+    return result
 
 
-def alone(engine: TransformersEngine, asked: Question) -> str:
+def alone(engine: TransformersEngine, question: Question) -> str:
     """Plain transformers: one row, its processor, its generate; nothing of the engine's."""
-    turns = asked.messages
+    turns = question.messages
     images = [part.open() for turn in turns for part in turn.parts if isinstance(part, Picture)]
     inputs = engine.processor(
         text=[chat(engine.processor, turns)], images=images or None, return_tensors="pt"
     )
-    limit = asked.generation.max_new_tokens
+    limit = question.generation.max_new_tokens
     with torch.inference_mode():
         output = engine.model.generate(**inputs, do_sample=False, max_new_tokens=limit)
     new = output[0, inputs["input_ids"].shape[1] :]

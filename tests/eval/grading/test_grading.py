@@ -22,9 +22,9 @@ from tests.waiting import cpu_limit
     "case", CASES, ids=lambda case: f"{case.sample.answer}: {case.text!r}"[:70]
 )
 def test_corpus(case: Case) -> None:
-    found = grade(case.sample, case.text)
-    assert found.correct == case.right, found
-    assert found.extraction.guessed == case.guessed, found
+    grade_result = grade(case.sample, case.text)
+    assert grade_result.correct == case.right, grade_result
+    assert grade_result.extraction.guessed == case.guessed, grade_result
 
 
 def test_the_corpus_is_large_and_has_both_kinds() -> None:
@@ -46,10 +46,10 @@ FRAGMENTS = st.sampled_from(
 @given(st.lists(st.one_of(FRAGMENTS, st.text(max_size=8)), max_size=25).map("".join))
 def test_no_response_breaks_a_grader(grader: str, text: str) -> None:
     for sample in SAMPLES:
-        found = grade(sample, text, grader)
-        assert found.correct in (True, False)
-        if found.extraction.answer is None:
-            assert not found.correct
+        grade_result = grade(sample, text, grader)
+        assert grade_result.correct in (True, False)
+        if grade_result.extraction.answer is None:
+            assert not grade_result.correct
 
 
 @given(st.lists(st.one_of(FRAGMENTS, st.text(max_size=8)), max_size=25).map("".join))
@@ -78,9 +78,9 @@ def test_a_fraction_is_its_own_latex(value) -> None:
 
 BRACED = st.recursive(
     st.text("ab^_\\,", max_size=3).map(lambda text: text.replace("\\", "\\,")),
-    lambda inner: st.lists(st.one_of(inner, inner.map(lambda one: f"{{{one}}}")), max_size=3).map(
-        "".join
-    ),
+    lambda inner: st.lists(
+        st.one_of(inner, inner.map(lambda inner_text: f"{{{inner_text}}}")), max_size=3
+    ).map("".join),
     max_leaves=6,
 )
 
@@ -137,9 +137,9 @@ def test_exact_is_character_for_character() -> None:
 
 
 def test_the_rule_is_recorded() -> None:
-    found = grade(number("7"), "<answer>7</answer>")
-    assert (found.extraction.answer, found.extraction.rule) == ("7", "answer-tag")
-    assert found.comparison == "numeric"
+    grade_result = grade(number("7"), "<answer>7</answer>")
+    assert (grade_result.extraction.answer, grade_result.extraction.rule) == ("7", "answer-tag")
+    assert grade_result.comparison == "numeric"
     assert grade(maths("x"), "\\boxed{9^{9^{9}}}").comparison == "refused"
     assert grade(number("7"), "I think 7 it is, is it").extraction.guessed
 

@@ -1,4 +1,4 @@
-"""Another model's word: asked once, cached, reported beside the rule."""
+"""LLM judge: asked once, cached, reported next to the rule-based grade."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def reply(_: int, body: dict) -> tuple:
 
 
 def test_verdicts_are_cached_and_none_where_there_is_none(tmp_path: Path) -> None:
-    asked = [(number("42"), text) for text in ("forty-two", "41", "hm", "broken", "forty-two")]
+    selected = [(number("42"), text) for text in ("forty-two", "41", "hm", "broken", "forty-two")]
     script = Script(reply)
     with serving(script):
         judge = Judge(Endpoint(script.url, "m"), tmp_path / "judge.jsonl")
-        assert judge.verdicts(asked) == [True, False, None, None, True]
+        assert judge.verdicts(selected) == [True, False, None, None, True]
         assert len(script.requests) == 4
-        assert judge.verdicts(asked[:2]) == [True, False]
+        assert judge.verdicts(selected[:2]) == [True, False]
         assert len(script.requests) == 4
         other = Judge(Endpoint(script.url, "n"), tmp_path / "judge.jsonl")
-        other.verdicts(asked[:1])
+        other.verdicts(selected[:1])
         assert len(script.requests) == 5
 
 

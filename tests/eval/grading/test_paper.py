@@ -1,4 +1,4 @@
-"""The lenient grader beside the reference implementation of arXiv 2602.12395.
+"""The lenient grader compared with the reference implementation of arXiv 2602.12395.
 
 The answers and verdicts of `AGREED` are those of the reference's own functions, run on these
 responses with math-verify 0.9; an option's gold answer was its text there.
@@ -118,8 +118,8 @@ AGREED = [
     ("sample", "text", "answer", "right"), AGREED, ids=lambda value: repr(value)[:24]
 )
 def test_agrees_with_the_reference(sample, text: str, answer: str, right: bool) -> None:
-    found = grade_paper(sample, text)
-    assert (found.extraction.answer, found.correct) == (answer, right)
+    result = grade_paper(sample, text)
+    assert (result.extraction.answer, result.correct) == (answer, right)
 
 
 LAMP = words("Yes")
@@ -142,18 +142,20 @@ DIFFERENT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("sample", "text", "right", "why"), DIFFERENT, ids=lambda v: repr(v)[:24])
-def test_deliberate_differences(sample, text: str, right: bool, why: str) -> None:
-    assert grade(sample, text, "paper").correct == right, why
+@pytest.mark.parametrize(
+    ("sample", "text", "right", "reason"), DIFFERENT, ids=lambda v: repr(v)[:24]
+)
+def test_deliberate_differences(sample, text: str, right: bool, reason: str) -> None:
+    assert grade(sample, text, "paper").correct == right, reason
 
 
 @given(st.text("0123.- \n,x", max_size=12))
 def test_a_number_ends_a_line_as_a_search_from_the_left_finds_it(text: str) -> None:
     ends = [re.search(r"(-?\d+\.?\d*)\s*$", line.strip()) for line in text.strip().split("\n")]
     numbers = [end[1] for end in ends if end]
-    found = grade_paper(number("1"), text).extraction
+    extraction = grade_paper(number("1"), text).extraction
     if numbers and not re.fullmatch(r"\d\s*[-.]\s*.+", numbers[-1]):  # a label is taken off
-        assert (found.answer, found.rule) == (numbers[-1], "paper-last-number")
+        assert (extraction.answer, extraction.rule) == (numbers[-1], "paper-last-number")
 
 
 def test_bold_print_is_no_power() -> None:
@@ -166,9 +168,9 @@ def test_bold_print_is_no_power() -> None:
 
 def test_guesses_are_marked() -> None:
     rules = {
-        text: (found.rule, found.guessed)
+        text: (result.rule, result.guessed)
         for text in ("\\boxed{14}", "I think B", "it is 14", "perhaps")
-        for found in [grade_paper(option("B", *NUMBERS), text).extraction]
+        for result in [grade_paper(option("B", *NUMBERS), text).extraction]
     }
     assert rules == {
         "\\boxed{14}": ("paper-boxed", False),

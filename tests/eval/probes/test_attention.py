@@ -32,7 +32,7 @@ PROMPT = "<|im_start|>user\nread the number<|im_end|>\n<|im_start|>assistant\n"
 
 
 def nobody(*_: int) -> None:
-    """Is not told."""
+    """Ignore progress."""
 
 
 # Spans: pieces of a response, each with r where it is reasoning and a where it is the answer.
@@ -70,16 +70,18 @@ TEXTS: dict[str, list[tuple[str, str]]] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_spans_are_what_stands_in_the_tags(name: str, untouched: tuple[Any, Any]) -> None:
     _, processor = untouched
-    pieces = [(processor.tokenizer(text)["input_ids"], what) for text, what in TEXTS[name]]
+    pieces = [(processor.tokenizer(text)["input_ids"], kind) for text, kind in TEXTS[name]]
     text = "".join(text for text, _ in TEXTS[name])
     whole = processor.tokenizer(PROMPT + text)["input_ids"]
-    said = [token for tokens, _ in pieces for token in tokens]
-    assert whole[-len(said) :] == said  # pieces are tokens of their own
-    found = _spans(processor, PROMPT, text)
-    expected = [what for tokens, what in pieces for _ in tokens]
-    assert found.dtype == bool
-    assert found.tolist() == [
-        [True] * len(said), [what == "r" for what in expected], [what == "a" for what in expected],
+    output = [token for tokens, _ in pieces for token in tokens]
+    assert whole[-len(output) :] == output  # pieces are tokens of their own
+    result = _spans(processor, PROMPT, text)
+    expected = [kind for tokens, kind in pieces for _ in tokens]
+    assert result.dtype == bool
+    assert result.tolist() == [
+        [True] * len(output),
+        [kind == "r" for kind in expected],
+        [kind == "a" for kind in expected],
     ]  # fmt: skip
 
 
@@ -99,16 +101,18 @@ def test_thinking_may_begin_in_the_template(
     def by_letter(text: str, **_: Any) -> dict[str, Any]:
         return {"offset_mapping": [(i, i + 1) for i in range(len(text))]}
 
-    found = _spans(SimpleNamespace(tokenizer=by_letter), prompt, text)
-    for span, expected in zip(found, (text, reasoning, answer), strict=True):
-        assert "".join(letter for letter, ours in zip(text, span, strict=True) if ours) == expected
+    result = _spans(SimpleNamespace(tokenizer=by_letter), prompt, text)
+    for span, expected in zip(result, (text, reasoning, answer), strict=True):
+        assert (
+            "".join(letter for letter, actual in zip(text, span, strict=True) if actual) == expected
+        )
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_answers_are_ranges_of_the_text(name: str) -> None:
     text = "".join(text for text, _ in TEXTS[name])
-    found = "".join(text[start:stop] for start, stop in _answer(text))
-    assert found == "".join(text for text, what in TEXTS[name] if what == "a")
+    result = "".join(text[start:stop] for start, stop in _answer(text))
+    assert result == "".join(text for text, kind in TEXTS[name] if kind == "a")
 
 
 def worded(text: str, **_: Any) -> dict[str, Any]:
@@ -125,33 +129,39 @@ def worded(text: str, **_: Any) -> dict[str, Any]:
     ],
 )
 def test_tokens_that_reach_into_a_span_are_of_it(text: str, reasoning: Any, answer: Any) -> None:
-    """Where tags are no tokens of their own: < think > a _ b </ think > c."""
-    found = _spans(SimpleNamespace(tokenizer=worded), "say it: ok", text).astype(int).tolist()
-    assert found == [[1] * len(reasoning), reasoning, answer]
+    """Tags that are several tokens: < think > a _ b </ think > c."""
+    values = _spans(SimpleNamespace(tokenizer=worded), "say it: ok", text).astype(int).tolist()
+    assert values == [[1] * len(reasoning), reasoning, answer]
 
 
 # The specimen
 
 
 @pytest.fixture(scope="module")
-def texts(its: Subject) -> dict[tuple[str, str], str]:
-    style = its.style
-    return {(q.sample.task, q.sample.id): right_response(q.sample, style) for q in its.questions}
+def texts(rl_subject: Subject) -> dict[tuple[str, str], str]:
+    style = rl_subject.style
+    return {
+        (q.sample.task, q.sample.id): right_response(q.sample, style) for q in rl_subject.questions
+    }
 
 
 @pytest.fixture(scope="module")
-def kept(its: Subject, texts: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def stored_run(
+    rl_subject: Subject, texts: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("attention")
-    return folder, attend(its, texts, folder, nobody)
+    return folder, attend(rl_subject, texts, folder, nobody)
 
 
-def eagerly(model: Any, processor: Any, asked: Any, text: str) -> tuple[Any, Any]:
+def eagerly(model: Any, processor: Any, selected: Any, text: str) -> tuple[Any, Any]:
     """Shares and entropy from the weights that transformers returns: one row, its own inputs."""
-    images = [part.open() for m in asked.messages for part in m.parts if isinstance(part, Picture)]
-    prompt = chat(processor, asked.messages)
+    images = [
+        part.open() for m in selected.messages for part in m.parts if isinstance(part, Picture)
+    ]
+    prompt = chat(processor, selected.messages)
     before, inputs = (
-        processor(text=[one], images=images or None, return_tensors="pt")
-        for one in (prompt, prompt + text)
+        processor(text=[item], images=images or None, return_tensors="pt")
+        for item in (prompt, prompt + text)
     )
     ids, start = inputs["input_ids"][0], before["input_ids"].shape[1]
     kind = np.full(len(ids), KINDS.index(TokenKind.TEXT))
@@ -173,79 +183,83 @@ def eagerly(model: Any, processor: Any, asked: Any, text: str) -> tuple[Any, Any
 
 
 def test_shares_are_those_of_eager_weights(
-    its: Subject, kept: tuple[Path, Any], texts: Any, untouched: tuple[Any, Any]
+    rl_subject: Subject, stored_run: tuple[Path, Any], texts: Any, untouched: tuple[Any, Any]
 ) -> None:
-    for asked, one in zip(its.questions, kept[1], strict=True):
-        text = texts[asked.sample.task, asked.sample.id]
-        assert (one.task, one.sample, one.text) == (asked.sample.task, asked.sample.id, text)
-        assert one.shares.shape == (LAYERS, HEADS, len(SPANS), len(KINDS))
-        assert one.entropy.shape == (LAYERS, HEADS, len(SPANS))
-        shares, entropy = eagerly(*untouched, asked, text)
-        if not asked.sample.images:
+    for question, item in zip(rl_subject.questions, stored_run[1], strict=True):
+        text = texts[question.sample.task, question.sample.id]
+        assert (item.task, item.sample, item.text) == (
+            question.sample.task,
+            question.sample.id,
+            text,
+        )
+        assert item.shares.shape == (LAYERS, HEADS, len(SPANS), len(KINDS))
+        assert item.entropy.shape == (LAYERS, HEADS, len(SPANS))
+        shares, entropy = eagerly(*untouched, question, text)
+        if not question.sample.images:
             assert (shares[..., IMAGE] == 0).all()
             shares[..., IMAGE] = np.nan
-        np.testing.assert_allclose(one.shares, shares, rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(one.entropy, entropy, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(item.shares, shares, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(item.entropy, entropy, rtol=1e-3, atol=1e-5)
 
 
-def test_shares_sum_to_one_and_a_text_has_none_of_an_image(kept: tuple[Path, Any]) -> None:
-    seen, text = kept[1]
-    assert (seen.task, text.task) == ("read", "arithmetic")
-    np.testing.assert_allclose(seen.shares.sum(-1), 1, atol=1e-5)
-    assert seen.shares[..., IMAGE].max() > 0.5
+def test_shares_sum_to_one_and_a_text_has_none_of_an_image(stored_run: tuple[Path, Any]) -> None:
+    calls, text = stored_run[1]
+    assert (calls.task, text.task) == ("read", "arithmetic")
+    np.testing.assert_allclose(calls.shares.sum(-1), 1, atol=1e-5)
+    assert calls.shares[..., IMAGE].max() > 0.5
     assert np.isnan(text.shares[..., IMAGE]).all()
     np.testing.assert_allclose(np.nansum(text.shares, -1), 1, atol=1e-5)
-    assert (seen.entropy > 0).all()
+    assert (calls.entropy > 0).all()
 
 
-def test_a_span_without_a_token_is_nan(its: Subject, texts: Any, tmp_path: Path) -> None:
+def test_a_span_without_a_token_is_nan(rl_subject: Subject, texts: Any, tmp_path: Path) -> None:
     place = next(iter(texts))
-    (found,) = attend(its, {place: "<think>3-4"}, tmp_path, nobody)
-    assert np.isnan(found.shares[:, :, 2]).all()
-    assert np.isnan(found.entropy[:, :, 2]).all()
-    assert np.isfinite(found.shares[:, :, :2]).all()
-    assert not any(row.what == "answer" for row in rows({"m": [found]}))
+    (result,) = attend(rl_subject, {place: "<think>3-4"}, tmp_path, nobody)
+    assert np.isnan(result.shares[:, :, 2]).all()
+    assert np.isnan(result.entropy[:, :, 2]).all()
+    assert np.isfinite(result.shares[:, :, :2]).all()
+    assert not any(row.what == "answer" for row in rows({"m": [result]}))
 
 
 def test_what_is_kept_is_not_observed_again(
-    its: Subject, kept: tuple[Path, Any], texts: Any, monkeypatch: pytest.MonkeyPatch
+    rl_subject: Subject, stored_run: tuple[Path, Any], texts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, first = kept
-    passes, told = [], []
-    forward = its.engine.model.forward
+    folder, first = stored_run
+    passes, lines = [], []
+    forward = rl_subject.engine.model.forward
     monkeypatch.setattr(
-        its.engine.model, "forward", lambda **inputs: passes.append(1) or forward(**inputs)
+        rl_subject.engine.model, "forward", lambda **inputs: passes.append(1) or forward(**inputs)
     )
-    cold = replace(its)  # nor is a model loaded
-    again = attend(cold, texts, folder, lambda *seen: told.append(seen))
+    cold = replace(rl_subject)  # nor is a model loaded
+    again = attend(cold, texts, folder, lambda *call: lines.append(call))
     assert "engine" not in vars(cold)
-    assert told == [(2, 2)]
+    assert lines == [(2, 2)]
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.shares, b.shares)
         np.testing.assert_array_equal(a.entropy, b.entropy)
     assert not passes
     other = {place: text.replace("<think>", "<think>1") for place, text in texts.items()}
-    del told[:]
-    changed = attend(its, other, folder, lambda *seen: told.append(seen))
-    assert told == [(0, 2), (1, 2), (1, 2)]  # another text is another observation
+    del lines[:]
+    changed = attend(rl_subject, other, folder, lambda *call: lines.append(call))
+    assert lines == [(0, 2), (1, 2), (1, 2)]  # another text is another observation
     assert len(passes) == 2
     assert all((a.shares != b.shares).any() for a, b in zip(first, changed, strict=True))
     assert len(list((folder / "attention").iterdir())) == 4
 
 
 def test_after_an_interruption_the_rest_is_observed(
-    its: Subject, kept: tuple[Path, Any], texts: Any, tmp_path: Path
+    rl_subject: Subject, stored_run: tuple[Path, Any], texts: Any, tmp_path: Path
 ) -> None:
-    def interrupt(came: int, total: int) -> None:
-        if came:
+    def interrupt(received: int, total: int) -> None:
+        if received:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        attend(its, texts, tmp_path, interrupt)
-    told: list[tuple[int, int]] = []
-    found = attend(its, texts, tmp_path, lambda *seen: told.append(seen))
-    assert told == [(1, 2), (1, 2)]
-    for a, b in zip(kept[1], found, strict=True):
+        attend(rl_subject, texts, tmp_path, interrupt)
+    lines: list[tuple[int, int]] = []
+    attentions = attend(rl_subject, texts, tmp_path, lambda *call: lines.append(call))
+    assert lines == [(1, 2), (1, 2)]
+    for a, b in zip(stored_run[1], attentions, strict=True):
         np.testing.assert_array_equal(a.shares, b.shares)
 
 
@@ -258,39 +272,39 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("how", DAMAGED)
+@pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_file_is_told_by_its_path(
-    its: Subject, texts: Any, tmp_path: Path, how: str
+    rl_subject: Subject, texts: Any, tmp_path: Path, damage: str
 ) -> None:
     place, text = next(iter(texts.items()))
-    attend(its, {place: text}, tmp_path, nobody)
+    attend(rl_subject, {place: text}, tmp_path, nobody)
     (path,) = (tmp_path / "attention").iterdir()
-    path.write_bytes(DAMAGED[how](path.read_bytes()))
+    path.write_bytes(DAMAGED[damage](path.read_bytes()))
     with pytest.raises(ExecutionError) as caught:
-        attend(its, {place: text}, tmp_path, nobody)
-    assert str(caught.value).startswith(f"{path} is not what this program wrote")
-    assert "Remove it; it will be made again" in str(caught.value)
+        attend(rl_subject, {place: text}, tmp_path, nobody)
+    assert str(caught.value).startswith(f"{path} is not a file of this program")
+    assert "Delete it; it will be written again" in str(caught.value)
     path.unlink()
-    attend(its, {place: text}, tmp_path, nobody)
+    attend(rl_subject, {place: text}, tmp_path, nobody)
 
 
-def test_a_file_without_its_arrays_is_told(its: Subject, texts: Any, tmp_path: Path) -> None:
+def test_a_file_without_its_arrays_is_told(rl_subject: Subject, texts: Any, tmp_path: Path) -> None:
     place, text = next(iter(texts.items()))
-    attend(its, {place: text}, tmp_path, nobody)
+    attend(rl_subject, {place: text}, tmp_path, nobody)
     (path,) = (tmp_path / "attention").iterdir()
     np.savez(path, shares=np.zeros(3))
     with pytest.raises(ExecutionError, match=re.escape(str(path))):
-        attend(its, {place: text}, tmp_path, nobody)
+        attend(rl_subject, {place: text}, tmp_path, nobody)
 
 
 def test_samples_without_a_text_are_left_out(
-    its: Subject, kept: tuple[Path, Any], texts: Any
+    rl_subject: Subject, stored_run: tuple[Path, Any], texts: Any
 ) -> None:
     first, second = texts
-    (found,) = attend(its, {first: texts[first], second: ""}, kept[0], nobody)
-    assert (found.task, found.sample) == first
+    (result,) = attend(rl_subject, {first: texts[first], second: ""}, stored_run[0], nobody)
+    assert (result.task, result.sample) == first
     with pytest.raises(ExecutionError, match="rl: no sample has a response to look at"):
-        attend(its, {}, kept[0], nobody)
+        attend(rl_subject, {}, stored_run[0], nobody)
 
 
 # Rows
@@ -308,92 +322,96 @@ def attention(
     return Attention(task, sample, cluster or f"{task}/{sample}", "9", shares, entropy)
 
 
-ONE = [attention(f"q{i}", i, blank=[1] if i == 2 else []) for i in range(5)]
-OTHER = [attention(f"q{i}", 50 + i, blank=[2] if i == 4 else []) for i in (4, 3, 2, 1, 9)]
+FIRST = [attention(f"q{i}", i, blank=[1] if i == 2 else []) for i in range(5)]
+SECOND = [attention(f"q{i}", 50 + i, blank=[2] if i == 4 else []) for i in (4, 3, 2, 1, 9)]
 """Three of five samples, in another order; one of them lacks a span here, one there."""
 
 
 def student(values: Sequence[float]) -> tuple[float, float, float]:
-    its = stats.ttest_1samp(values, 0).confidence_interval()
-    return float(np.mean(values)), float(its.low), float(its.high)
+    item = stats.ttest_1samp(values, 0).confidence_interval()
+    return float(np.mean(values)), float(item.low), float(item.high)
 
 
-def metrics(one: Attention) -> dict[str, Any]:
+def metrics(attention: Attention) -> dict[str, Any]:
     """Layers x heads x spans, by name."""
-    made = {f"{kind} share": one.shares[..., k].astype(float) for k, kind in enumerate(KINDS)}
-    return {**made, "entropy": one.entropy.astype(float)}
+    output = {
+        f"{kind} share": attention.shares[..., k].astype(float) for k, kind in enumerate(KINDS)
+    }
+    return {**output, "entropy": attention.entropy.astype(float)}
 
 
 def expected(values: Mapping[str, list[Any]]) -> dict[tuple[str, int, str], tuple[Any, int]]:
     """By metric, layer and span; the mean over heads of each sample, then Student's interval."""
-    made = {}
-    for metric, its in values.items():
+    output = {}
+    for metric, value in values.items():
         for layer in range(2):
             for number, span in enumerate(SPANS):
-                column = [float(one[layer, :, number].mean()) for one in its]
+                column = [float(it[layer, :, number].mean()) for it in value]
                 good = [x for x in column if np.isfinite(x)]
-                made[metric, layer, span] = student(good), len(good)
-    return made
+                output[metric, layer, span] = student(good), len(good)
+    return output
 
 
 def test_rows_are_means_over_heads_and_samples() -> None:
-    found = [row for row in rows({"A": ONE, "B": OTHER}) if row.model == "A"]
-    values = {metric: [metrics(one)[metric] for one in ONE] for metric in metrics(ONE[0])}
-    wanted = expected(values)
-    assert len(found) == len(wanted) == 5 * 2 * 3
-    for row in found:
-        interval, n = wanted[row.metric, row.layer, row.what]
+    results = [row for row in rows({"A": FIRST, "B": SECOND}) if row.model == "A"]
+    values = {metric: [metrics(item)[metric] for item in FIRST] for metric in metrics(FIRST[0])}
+    target = expected(values)
+    assert len(results) == len(target) == 5 * 2 * 3
+    for row in results:
+        interval, n = target[row.metric, row.layer, row.what]
         assert (row.value, row.low, row.high) == pytest.approx(interval)
         assert row.n == n == (4 if row.what == "reasoning" else 5)
         assert row.task == "t"
 
 
 def differences() -> dict[str, list[Any]]:
-    mine, theirs = ({one.sample: metrics(one) for one in its} for its in (ONE, OTHER))
-    shared = [sample for sample in theirs if sample in mine]
+    local, reference = ({it.sample: metrics(it) for it in item} for item in (FIRST, SECOND))
+    shared = [sample for sample in reference if sample in local]
     assert len(shared) == 4
-    return {name: [theirs[s][name] - mine[s][name] for s in shared] for name in metrics(ONE[0])}
+    return {
+        name: [reference[s][name] - local[s][name] for s in shared] for name in metrics(FIRST[0])
+    }
 
 
 def test_models_are_compared_on_the_samples_that_both_have() -> None:
-    found = [row for row in rows({"A": ONE, "B": OTHER}) if row.model == "B - A"]
-    wanted = expected(differences())
-    assert len(found) == len(wanted)
-    for row in found:
-        interval, n = wanted[row.metric, row.layer, row.what]
+    results = [row for row in rows({"A": FIRST, "B": SECOND}) if row.model == "B - A"]
+    target = expected(differences())
+    assert len(results) == len(target)
+    for row in results:
+        interval, n = target[row.metric, row.layer, row.what]
         assert (row.value, row.low, row.high) == pytest.approx(interval)
         assert row.n == n == (4 if row.what == "response" else 3)
 
 
 def test_heads_are_compared_one_by_one() -> None:
-    found = [head for head in heads({"A": ONE, "B": OTHER}) if head.model == "B - A"]
+    results = [head for head in heads({"A": FIRST, "B": SECOND}) if head.model == "B - A"]
     values = differences()
-    assert len(found) == 5 * 2 * 3 * 3
-    for head in found:
+    assert len(results) == 5 * 2 * 3 * 3
+    for head in results:
         span = SPANS.index(head.what)
-        column = [one[head.layer, head.head, span] for one in values[head.metric]]
+        column = [value[head.layer, head.head, span] for value in values[head.metric]]
         good = [x for x in column if np.isfinite(x)]
         assert (head.value, head.low, head.high) == pytest.approx(student(good))
         assert head.n == len(good)
 
 
 def test_every_model_is_compared_with_the_first() -> None:
-    apart = [attention(f"x{i}", i) for i in range(3)]
-    found = {"A": ONE, "B": OTHER, "C": ONE[:3], "D": apart}
-    names = list(dict.fromkeys(row.model for row in rows(found)))
+    separate = [attention(f"x{i}", i) for i in range(3)]
+    result = {"A": FIRST, "B": SECOND, "C": FIRST[:3], "D": separate}
+    names = list(dict.fromkeys(row.model for row in rows(result)))
     assert names == ["A", "B", "C", "D", "B - A", "C - A"]  # D shares no sample with A
-    assert list(dict.fromkeys(head.model for head in heads(found))) == names
-    same = [row for row in rows(found) if row.model == "C - A"]
+    assert list(dict.fromkeys(head.model for head in heads(result))) == names
+    same = [row for row in rows(result) if row.model == "C - A"]
     assert {(row.value, row.low, row.high) for row in same} == {(0, 0, 0)}
 
 
 def test_samples_of_one_image_are_one_cluster() -> None:
-    its = [attention(f"q{i}", i, cluster=f"g{i // 2}") for i in range(6)]
+    item = [attention(f"q{i}", i, cluster=f"g{i // 2}") for i in range(6)]
     (row,) = [
-        row for row in rows({"m": its})
+        row for row in rows({"m": item})
         if (row.layer, row.what, row.metric) == (1, "answer", "image share")
     ]  # fmt: skip
-    column = np.array([one.shares[1, :, 2, IMAGE].astype(float).mean() for one in its])
+    column = np.array([it.shares[1, :, 2, IMAGE].astype(float).mean() for it in item])
     expected_ = student(column.reshape(3, 2).mean(1))
     assert (row.value, row.low, row.high) == pytest.approx(expected_)
 
@@ -401,26 +419,26 @@ def test_samples_of_one_image_are_one_cluster() -> None:
 def test_tasks_stand_apart_and_together() -> None:
     """Text alone has no share of an image, so it does not count there."""
     text = [attention(f"q{i}", 20 + i, task="u") for i in range(3)]
-    for one in text:
-        one.shares[..., IMAGE] = np.nan
-    found = rows({"m": [*ONE, *text]})
-    counts = {(r.task, r.metric): r.n for r in found if (r.layer, r.what) == (0, "response")}
+    for item in text:
+        item.shares[..., IMAGE] = np.nan
+    result = rows({"m": [*FIRST, *text]})
+    counts = {(r.task, r.metric): r.n for r in result if (r.layer, r.what) == (0, "response")}
     assert counts[("t", "image share")] == counts[("all", "image share")] == 5
     assert ("u", "image share") not in counts
     assert (counts[("u", "sink share")], counts[("all", "sink share")]) == (3, 8)
-    assert {row.task for row in rows({"m": ONE})} == {"t"}
+    assert {row.task for row in rows({"m": FIRST})} == {"t"}
 
 
 def test_a_record_holds_the_whole_response_s_shares() -> None:
-    one = attention("q", 1)
-    one.shares[1, :, 0, IMAGE] = np.nan
-    found = json.loads(json.dumps(one.record("m")))
-    assert {name: found[name] for name in ("model", "task", "sample", "text")} == {
+    item = attention("q", 1)
+    item.shares[1, :, 0, IMAGE] = np.nan
+    record = json.loads(json.dumps(item.record("m")))
+    assert {name: record[name] for name in ("model", "task", "sample", "text")} == {
         "model": "m", "task": "t", "sample": "q", "text": "9",
     }  # fmt: skip
-    assert list(found["shares"]) == ["sink", "image", "text", "response"]
+    assert list(record["shares"]) == ["sink", "image", "text", "response"]
     for place, kind in enumerate(KINDS):
-        for layer, value in enumerate(found["shares"][kind]):
-            mean = one.shares[layer, :, 0, place].mean()
+        for layer, value in enumerate(record["shares"][kind]):
+            mean = item.shares[layer, :, 0, place].mean()
             assert value is None if np.isnan(mean) else value == pytest.approx(mean, abs=1e-6)
-    assert found["shares"]["image"][1] is None
+    assert record["shares"]["image"][1] is None

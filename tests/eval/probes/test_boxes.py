@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = (640, 480)
-SHOWN = (252, 196)
+RESIZED_SIZE = (252, 196)
 BOX = (32.0, 240.0, 192.0, 432.0)
 """A twentieth and a half, three and nine tenths of the image."""
-SAID = {
+SPELLED = {
     Scale.PIXELS: "[32, 240, 192, 432]",
     Scale.RESIZED: "[13, 98, 76, 176]",
     Scale.GRID: '{"bbox_2d": [50, 500, 300, 900]}',
@@ -59,17 +59,17 @@ class Processor:
             import torch
 
             (image,) = images
-            wide, high = SHOWN if image.size == SIZE else (140, 140)
+            wide, high = RESIZED_SIZE if image.size == SIZE else (140, 140)
             return {"image_grid_thw": torch.tensor([[1, high // 14, wide // 14]])}
 
 
 @pytest.mark.parametrize("scale", Scale)
 def test_one_box_on_every_scale(scale: Scale) -> None:
-    (made,) = with_frames([pair()], scale, Processor)
-    for said in Scale:
-        assert made.says(SAID[said], source=False) == (said is scale)
-        assert not made.says(SAID[said], source=True)
-    assert made.alike(SAID[scale], SAID[scale])
+    (output,) = with_frames([pair()], scale, Processor)
+    for answers in Scale:
+        assert output.says(SPELLED[answers], source=False) == (answers is scale)
+        assert not output.says(SPELLED[answers], source=True)
+    assert output.alike(SPELLED[scale], SPELLED[scale])
 
 
 @given(
@@ -78,42 +78,42 @@ def test_one_box_on_every_scale(scale: Scale) -> None:
     st.tuples(*[st.integers(28, 3000)] * 2), st.tuples(*[st.integers(28, 3000)] * 2),
 )  # fmt: skip
 def test_a_frame_brings_back_what_it_was_made_of(
-    scale: Scale, corner: Any, sides: Any, size: Any, shown: Any
+    scale: Scale, corner: Any, sides: Any, size: Any, displayed_size: Any
 ) -> None:
-    frame = frame_of(scale, size, shown)
+    frame = frame_of(scale, size, displayed_size)
     box = (corner[0], corner[1], corner[0] + sides[0], corner[1] + sides[1])
     across, down = frame.width / size[0], frame.height / size[1]
-    said = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    output = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     if scale is Scale.GRID_YX:
-        said = (said[1], said[0], said[3], said[2])
-    assert frame.on(said, size) == pytest.approx(box)
-    assert iou(frame.on(said, size), box) == pytest.approx(1)
+        output = (output[1], output[0], output[3], output[2])
+    assert frame.on(output, size) == pytest.approx(box)
+    assert iou(frame.on(output, size), box) == pytest.approx(1)
 
 
 def test_the_images_may_differ_in_size() -> None:
     """A swapped answer counts on the target's tokens, an answer about the source on its own."""
-    (made,) = with_frames([pair(source=(1280, 960))], Scale.RESIZED, Processor)
-    assert made.says(SAID[Scale.RESIZED], source=False)
-    there = [330 / 640, 250 / 480, 630 / 640, 470 / 480]
-    on_target = [x * side for x, side in zip(there, SHOWN * 2, strict=True)]
-    on_source = [x * side for x, side in zip(there, (140, 140) * 2, strict=True)]
-    assert made.says(str(on_target), source=True)
-    assert made.says(str(on_source), source=True, about_source=True)
-    assert not made.says(str(on_source), source=True)
+    (output,) = with_frames([pair(source=(1280, 960))], Scale.RESIZED, Processor)
+    assert output.says(SPELLED[Scale.RESIZED], source=False)
+    entries = [330 / 640, 250 / 480, 630 / 640, 470 / 480]
+    on_target = [x * side for x, side in zip(entries, RESIZED_SIZE * 2, strict=True)]
+    on_source = [x * side for x, side in zip(entries, (140, 140) * 2, strict=True)]
+    assert output.says(str(on_target), source=True)
+    assert output.says(str(on_source), source=True, about_source=True)
+    assert not output.says(str(on_source), source=True)
 
 
 def test_a_resized_source_takes_its_box_along() -> None:
-    (made,) = resized([pair(source=(1280, 960))])
-    assert made.source.images[0].size == SIZE
-    assert made.boxes == (BOX, (330, 250, 630, 470))
+    (output,) = resized([pair(source=(1280, 960))])
+    assert output.source.images[0].size == SIZE
+    assert output.boxes == (BOX, (330, 250, 630, 470))
     (same,) = resized([pair()])
     assert same.boxes == pair().boxes
 
 
 def test_every_known_scale_is_a_family_s() -> None:
     types = {tiny.model_type for tiny in FAMILIES.values()}
-    known = types & SCALES.keys()
-    assert {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "internvl"} <= known
+    known_names = types & SCALES.keys()
+    assert {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "internvl"} <= known_names
     assert SCALES["qwen2_5_vl"] is Scale.RESIZED
     assert SCALES["qwen2_vl"] is SCALES["qwen3_vl"] is Scale.GRID
 
@@ -122,8 +122,8 @@ def test_tiles_have_no_resized_image(tmp_path: Path) -> None:
     processor = load_processor(save_whole("llava_next", tmp_path))
     with pytest.raises(ExecutionError, match="cuts images into tiles"):
         with_frames([pair()], Scale.RESIZED, processor)
-    (made,) = with_frames([pair()], Scale.GRID, processor)
-    assert made.frames == (Frame(1000, 1000), Frame(1000, 1000))
+    (output,) = with_frames([pair()], Scale.GRID, processor)
+    assert output.frames == (Frame(1000, 1000), Frame(1000, 1000))
 
 
 # Sizes
@@ -136,20 +136,20 @@ def test_shrunk_images_are_counted(family: str, tmp_path: Path) -> None:
     """By arithmetic, and as the processor itself shows them."""
     folder = save_whole(family, tmp_path)
     sizes = [(28, 28), (56, 56), (224, 224), (300, 200), (640, 480), (400, 90)]
-    asked = suite(Metric.VISION, *(question(str(s), picture(size=s)) for s in sizes))
-    asks = list(questions([asked], PLAIN, Generation()))  # blank images are not counted
+    requests = suite(Metric.VISION, *(question(str(s), picture(size=s)) for s in sizes))
+    asks = list(questions([requests], PLAIN, Generation()))  # blank images are not counted
     processor = load_processor(folder)
-    shown = {size: output_size(processor, size) for size in sizes}
-    small = [s for s, t in shown.items() if t and t[0] * t[1] < 0.9 * s[0] * s[1]]
-    found = find_shrinkage(folder, asks)
+    displayed = {size: output_size(processor, size) for size in sizes}
+    small = [s for s, t in displayed.items() if t and t[0] * t[1] < 0.9 * s[0] * s[1]]
+    shrinkage = find_shrinkage(folder, asks)
     if family in ("llava_next", "internvl"):  # tiles: nothing is said
-        assert found is None
+        assert shrinkage is None
         return
-    assert found is not None
+    assert shrinkage is not None
     assert small
-    assert (found.count, found.total) == (len(small), len(sizes))
-    assert (found.largest, found.output) == ((640, 480), shown[640, 480])
-    assert f"shrinks {len(small)} of 6 images, the largest from 640x480 to" in found.note
+    assert (shrinkage.count, shrinkage.total) == (len(small), len(sizes))
+    assert (shrinkage.largest, shrinkage.output) == ((640, 480), displayed[640, 480])
+    assert f"shrinks {len(small)} of 6 images, the largest from 640x480 to" in shrinkage.note
     assert find_shrinkage(folder, asks[:1]) is None or family in ("gemma3", "llava")
 
 
@@ -165,11 +165,13 @@ def test_the_limit_is_named() -> None:
 
 
 def test_a_model_that_knows_no_pair_is_told() -> None:
-    def one(layer: int | None, known: bool | None) -> Swapped:
-        return Swapped(pair(), layer, "", False, False, None, known)
+    def swapped_row(layer: int | None, known_names: bool | None) -> Swapped:
+        return Swapped(pair(), layer, "", False, False, None, known_names)
 
-    assert "none of the 2 pairs" in unknown_note([one(None, False), one(None, None), one(1, True)])
-    assert unknown_note([one(None, False), one(None, True)]) == ""
+    assert "none of the 2 pairs" in unknown_note(
+        [swapped_row(None, False), swapped_row(None, None), swapped_row(1, True)]
+    )
+    assert unknown_note([swapped_row(None, False), swapped_row(None, True)]) == ""
     assert unknown_note([]) == ""
 
 
@@ -192,12 +194,12 @@ def test_a_run_says_scale_sizes_and_what_is_not_known(tmp_path: Path) -> None:
                     "--layers", "0", "--max-new-tokens", 4, *boxes)  # fmt: skip
         summary = json.loads((out / "run.json").read_text())
         assert summary["boxes"] == scale
-        said = done.stderr
-        assert f"on the scale '{scale}'" in said
-        assert reason in said
-        assert "none of the 1 pairs" in said
-        assert "shrinks 2 of 2 images, the largest from 384x384 to 196x196 pixels" in said
-        assert [note in said for note in summary["notes"]] == [True] * 3
+        output = done.stderr
+        assert f"on the scale '{scale}'" in output
+        assert reason in output
+        assert "none of the 1 pairs" in output
+        assert "shrinks 2 of 2 images, the largest from 384x384 to 196x196 pixels" in output
+        assert [note in output for note in summary["notes"]] == [True] * 3
 
 
 def test_an_evaluation_says_what_was_shrunk(tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(scope="module")
 def engine(whole: Callable[..., Path]) -> Callable[[str], TransformersEngine]:
     """Return the engine of a family; keep the last one."""
-    held: dict[str, TransformersEngine] = {}
+    cached: dict[str, TransformersEngine] = {}
 
     def load(family: str) -> TransformersEngine:
-        if family not in held:
-            held.clear()
-            held[family] = TransformersEngine.load(whole(family), device="cpu")
-        return held[family]
+        if family not in cached:
+            cached.clear()
+            cached[family] = TransformersEngine.load(whole(family), device="cpu")
+        return cached[family]
 
     return load
 
@@ -111,27 +111,27 @@ def samples() -> list[Sample]:
     ]
 
 
-def questions_of(metric: Metric, asked: Sequence[Sample]) -> list[Question]:
-    return list(questions([suite(metric, *asked, limit=LIMIT)], PLAIN, Generation()))
+def questions_of(metric: Metric, samples: Sequence[Sample]) -> list[Question]:
+    return list(questions([suite(metric, *samples, limit=LIMIT)], PLAIN, Generation()))
 
 
 def batches(
-    engine: TransformersEngine, asked: Sequence[Question], size: int
+    engine: TransformersEngine, questions: Sequence[Question], size: int
 ) -> list[tuple[Question, ...]]:
     """Return the engine's batches, with at most so many questions in one."""
-    return replace(engine, max_batch=size).batches(asked)
+    return replace(engine, max_batch=size).batches(questions)
 
 
-def answers(engine: TransformersEngine, asked: Sequence[Question], size: int) -> dict[str, str]:
-    found = {}
-    for batch in batches(engine, asked, size):
-        for each, response in outcomes(engine, batch):
+def answers(engine: TransformersEngine, questions: Sequence[Question], size: int) -> dict[str, str]:
+    result = {}
+    for batch in batches(engine, questions, size):
+        for item, response in outcomes(engine, batch):
             assert isinstance(response, Response)
-            found[key(each)] = response.text
-    return found
+            result[key(item)] = response.text
+    return result
 
 
-def plainly(engine: TransformersEngine, asked: Question) -> tuple[str, torch.Tensor]:
+def plainly(engine: TransformersEngine, question: Question) -> tuple[str, torch.Tensor]:
     """Return transformers' own answer to one row, and its first logits."""
     turns = [
         {
@@ -143,7 +143,7 @@ def plainly(engine: TransformersEngine, asked: Question) -> tuple[str, torch.Ten
                 for part in turn.parts
             ],
         }
-        for turn in asked.messages
+        for turn in question.messages
     ]
     inputs = ProcessorMixin.apply_chat_template(
         engine.processor, turns, tokenize=True, return_dict=True, return_tensors="pt",
@@ -159,11 +159,11 @@ def plainly(engine: TransformersEngine, asked: Question) -> tuple[str, torch.Ten
     return text, output.logits[0][0]
 
 
-def first_logits(engine: TransformersEngine, asked: Sequence[Question]) -> torch.Tensor:
+def first_logits(engine: TransformersEngine, questions: Sequence[Question]) -> torch.Tensor:
     """Return the first logits of a batch as the engine makes it."""
     with torch.inference_mode():
         output = engine.model.generate(
-            **engine.inputs(asked), do_sample=False, max_new_tokens=1, output_logits=True,
+            **engine.inputs(questions), do_sample=False, max_new_tokens=1, output_logits=True,
             return_dict_in_generate=True,
         )  # fmt: skip
     return output.logits[0]
@@ -188,17 +188,17 @@ def test_a_family_that_cannot_be_asked_says_so(family: str, tmp_path: Path) -> N
 
 
 def test_a_family_that_takes_no_text_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PaliGemma with a template of one's own is asked about images; text alone is refused."""
+    """PaliGemma with a custom template is asked about images; text alone is refused."""
     image = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 28, "width": 28},
              "image_seq_length": 4}  # fmt: skip
     recipe = Recipe("PaliGemmaProcessor", image, ids={"image_token_index": "<image>"}, bos=True)
     monkeypatch.setitem(RECIPES, "paligemma", recipe)
-    asked = TransformersEngine.load(save_whole("paligemma", tmp_path), device="cpu")
+    selected = TransformersEngine.load(save_whole("paligemma", tmp_path), device="cpu")
     all_ = questions_of(Metric.VISION, samples())
-    expected = {key(each): plainly(asked, each)[0] for each in all_}
+    expected = {key(item): plainly(selected, item)[0] for item in all_}
     for size in BATCHES:
-        assert answers(asked, all_, size) == expected
-    ((_, outcome),) = outcomes(asked, questions_of(Metric.REASONING, [question("none")]))
+        assert answers(selected, all_, size) == expected
+    ((_, outcome),) = outcomes(selected, questions_of(Metric.REASONING, [question("none")]))
     assert isinstance(outcome, Failure)
     assert "processor refuses a question" in outcome.reason
 
@@ -221,47 +221,48 @@ def test_questions(family: str, engine: Callable[[str], TransformersEngine]) -> 
     all_ = questions_of(Metric.VISION, samples())
     all_ += questions_of(Metric.ACCURACY, [two, samples()[0]])
     all_ += questions_of(Metric.REASONING, [question("none"), question("of", prompt="of these")])
-    asked = engine(family)
-    plain_ones = {key(each): plainly(asked, each) for each in all_}
+    selected = engine(family)
+    plain_ones = {key(item): plainly(selected, item) for item in all_}
     expected = {key: text for key, (text, _) in plain_ones.items()}
     different = {tuple(logits.tolist()) for _, logits in plain_ones.values()}
-    assert len(different) == len({each.digests for each in all_})  # every image is seen
+    assert len(different) == len({item.digests for item in all_})  # every image is seen
     for size in BATCHES:
-        assert answers(asked, all_, size) == expected, size
-    for few in batches(asked, all_, 3):
-        for each, logits in zip(few, first_logits(asked, few), strict=True):
-            torch.testing.assert_close(logits, plain_ones[key(each)][1], rtol=1e-4, atol=1e-4)
+        assert answers(selected, all_, size) == expected, size
+    for few in batches(selected, all_, 3):
+        for item, logits in zip(few, first_logits(selected, few), strict=True):
+            torch.testing.assert_close(logits, plain_ones[key(item)][1], rtol=1e-4, atol=1e-4)
 
 
-def probed(its: Subject, folder: Path) -> dict[str, Any]:
+def probed(subject: Subject, folder: Path) -> dict[str, Any]:
     """Return the results of every probe."""
     off = Switching(offs_of([Branch.LAYER, Branch.MLP], [1]))
-    said = {
-        (str(off), one.sample): one.text for off, one in ablate(its, off, Store(folder), nobody)
+    output = {
+        (str(off), item.sample): item.text
+        for off, item in ablate(subject, off, Store(folder), nobody)
     }
-    likely = screen(its, off, folder, nobody)
-    texts = {(q.sample.task, q.sample.id): "red 9" for q in its.questions}
-    seen = attend(its, texts, folder, nobody)
+    likely = screen(subject, off, folder, nobody)
+    texts = {(q.sample.task, q.sample.id): "red 9" for q in subject.questions}
+    attentions = attend(subject, texts, folder, nobody)
     images = samples()
     pairs = [
         ImagePair(a, replace(a, images=b.images)) for a, b in zip(images, images[::-1], strict=True)
     ]
     pairs = list(resized(pairs))  # tokens in tiles do not lie on one plane
-    asked = tuple(questions(suites_of(pairs), its.style, its.settings.generation))
-    other = replace(its, questions=asked)
-    vars(other)["engine"] = its.engine  # a cached property: not loaded again
-    how: dict[str, Any] = {"mode": Mode.FROM, "layers": [1]}
+    requests = tuple(questions(suites_of(pairs), subject.style, subject.settings.generation))
+    other = replace(subject, questions=requests)
+    vars(other)["engine"] = subject.engine  # a cached property: not loaded again
+    mode: dict[str, Any] = {"mode": Mode.FROM, "layers": [1]}
     swapped: Any
     try:
         swapped = [
-            (one.pair.target.id, one.layer, one.text)
-            for one in swap(other, pairs, Store(folder / "swap"), lambda _: nobody, **how)
+            (item.pair.target.id, item.layer, item.text)
+            for item in swap(other, pairs, Store(folder / "swap"), lambda _: nobody, **mode)
         ]
     except SurgeryError as error:
         swapped = str(error)
     return {
-        "said": said, "likely": [one.value for one in likely], "swapped": swapped,
-        "seen": np.stack([one.shares for one in seen]),
+        "said": output, "likely": [item.value for item in likely], "swapped": swapped,
+        "seen": np.stack([item.shares for item in attentions]),
     }  # fmt: skip
 
 
@@ -270,21 +271,24 @@ def test_probes(
     family: str, whole: Callable[..., Path], engine: Callable[[str], TransformersEngine],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """Ablation, log-probability, attention and swap: three at once as one at a time."""
+    """Ablation, log-probability, attention and swap: three in a batch and one at a time."""
     if family == "mllama":  # whose cross-attention layers see no tokens of the sequence
         with pytest.raises(SurgeryError, match="cross-attention"):
             _ = engine(family).decoder
         return
-    found = []
+    results = []
     suites = [suite(Metric.ACCURACY, *samples())]
     settings = EvalSettings(Generation(max_new_tokens=LIMIT), device="cpu")
     for batch in BATCHES:
-        with subject(plain("m", str(whole(family))), suites, settings) as its:
-            vars(its)["engine"] = replace(engine(family), max_batch=batch)
-            found.append(probed(its, tmp_path / str(batch)))
-            for asked in its.questions:
-                assert found[-1]["said"]["None", asked.sample.id] == plainly(its.engine, asked)[0]
-    single, several = found
+        with subject(plain("m", str(whole(family))), suites, settings) as item:
+            vars(item)["engine"] = replace(engine(family), max_batch=batch)
+            results.append(probed(item, tmp_path / str(batch)))
+            for question in item.questions:
+                assert (
+                    results[-1]["said"]["None", question.sample.id]
+                    == plainly(item.engine, question)[0]
+                )
+    single, several = results
     assert single["said"] == several["said"]
     np.testing.assert_allclose(single["likely"], several["likely"], rtol=1e-4)
     np.testing.assert_allclose(single["seen"], several["seen"], rtol=1e-4, atol=1e-6)
@@ -294,14 +298,14 @@ def test_probes(
 
 @pytest.mark.parametrize("family", ABLE)
 def test_a_merge_is_asked(family: str, whole: Callable[..., Path], tmp_path: Path) -> None:
-    """The processor's files come along, and the folder answers as the model changed in memory."""
+    """The processor's files are copied, and the folder answers as the model changed in memory."""
     models = {"in": whole(family), "rl": whole(family, 4)}
     steps = '  - transplant: "language[1:3]"\n    from: rl'
     merge(recipe_text(models, steps), tmp_path / "merged")
     merged = TransformersEngine.load(tmp_path / "merged", device="cpu")
-    asked = questions_of(Metric.ACCURACY, samples())
-    found = answers(merged, asked, 3)
-    assert found == {key(each): plainly(merged, each)[0] for each in asked}
+    questions = questions_of(Metric.ACCURACY, samples())
+    result = answers(merged, questions, 3)
+    assert result == {key(item): plainly(merged, item)[0] for item in questions}
 
 
 def nobody(*_: int) -> None:

@@ -31,8 +31,8 @@ COLOURS = ("red", "blue", "green", "black", "white", "yellow")
 
 
 def line(number: int = 0, **more: Any) -> dict[str, Any]:
-    """A line as the published data has it; `meta` is replaced, a field that is None left out."""
-    made = {
+    """Return a line in the published format; `meta` is replaced, a field that is None omitted."""
+    output = {
         "id": f"p{number}",
         "task": "colours",
         "target_image": f"images/{COLOURS[number]}.png",
@@ -41,7 +41,7 @@ def line(number: int = 0, **more: Any) -> dict[str, Any]:
         "meta": {"target_answer": COLOURS[number], "source_answer": "grey"},
         **more,
     }
-    return {name: value for name, value in made.items() if value is not None}
+    return {name: value for name, value in output.items() if value is not None}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         images.mkdir(parents=True)
         for colour in (*COLOURS, "grey"):
             (images / f"{colour}.png").write_bytes(picture(colour).data)
-        text = "\n".join(one if isinstance(one, str) else json.dumps(one) for one in lines)
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
         (images.parent / "data.jsonl").write_text(text + "\n", encoding="utf-8")
         return tmp_path / "data"
 
@@ -129,11 +129,11 @@ def test_answers_decide_their_kind(write, kind, answers, expected) -> None:
 
 def test_boxes_and_their_threshold(write) -> None:
     meta = {"target_bbox_xyxy": [0, 0, 10, 10], "source_bbox_xyxy": [5, 5.5, 20, 20]}
-    one, two = loaded(write(line(0, meta=meta), line(1, meta=meta | {"iou_threshold": 0.75})))
-    assert one.boxes == ((0, 0, 10, 10), (5, 5.5, 20, 20))
-    assert (one.threshold, two.threshold) == (0.5, 0.75)
-    assert json.loads(one.target.answer) == [0, 0, 10, 10]
-    assert json.loads(one.source.answer) == [5, 5.5, 20, 20]
+    item, two = loaded(write(line(0, meta=meta), line(1, meta=meta | {"iou_threshold": 0.75})))
+    assert item.boxes == ((0, 0, 10, 10), (5, 5.5, 20, 20))
+    assert (item.threshold, two.threshold) == (0.5, 0.75)
+    assert json.loads(item.target.answer) == [0, 0, 10, 10]
+    assert json.loads(item.source.answer) == [5, 5.5, 20, 20]
 
 
 def test_the_first_kind_of_answer_that_is_given_counts(write) -> None:
@@ -181,8 +181,11 @@ MALFORMED = {
     "two images": (line(source_image=["images/red.png"] * 2), "expected one target_image and one"),
     "number": (line(target_image=3), "'target_image' holds no image"),
     "missing": (line(target_image="images/x.png"), "'images/x.png' cannot be read"),
-    "leads out": (line(source_image="../../out.png"), "'source_image': '../../out.png' leads out"),
-    "absolute": (line(source_image="/etc/hostname"), "'/etc/hostname' leads out of"),
+    "leads out": (
+        line(source_image="../../out.png"),
+        "'source_image': '../../out.png' points outside",
+    ),
+    "absolute": (line(source_image="/etc/hostname"), "'/etc/hostname' points outside"),
     "flat box": (line(meta=BOX | {"source_bbox_xyxy": 3}), "3 is not a box. Expected [x1, y1, x2"),
     "short box": (line(meta=BOX | {"target_bbox_xyxy": [1, 2, 3]}), "[1, 2, 3] is not a box"),
     "words": (line(meta=BOX | {"target_bbox_xyxy": [1, 2, 3, "4"]}), "[1, 2, 3, '4'] is not a"),
@@ -196,20 +199,20 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_a_malformed_line_is_refused_with_its_place(write, case: str, tmp_path: Path) -> None:
-    bad, told = MALFORMED[case]
+    bad, text = MALFORMED[case]
     folder = write(line(0), bad)
     (tmp_path / "out.png").write_bytes(picture().data)
     with pytest.raises(ExecutionError) as caught:
         loaded(folder)
     assert f"{Path('recolour') / 'data.jsonl'}:2" in str(caught.value)
-    assert told in str(caught.value)
+    assert text in str(caught.value)
 
 
 def test_a_link_that_leads_out_is_refused(write, tmp_path: Path) -> None:
     folder = write(line(0, target_image="images/link.png"))
     (tmp_path / "secret.png").write_bytes(picture().data)
     (folder / "recolour" / "images" / "link.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(ExecutionError, match="leads out of"):
+    with pytest.raises(ExecutionError, match="points outside"):
         loaded(folder)
 
 
@@ -255,10 +258,12 @@ def test_what_is_not_drawn_need_not_be_there(write) -> None:
     """Only the images that are asked about are read."""
     lines = [line(i % 6, id=f"p{i}") for i in range(20)]
     folder = write(*lines)
-    asked = {pair.target.id for pair in loaded(folder, 3, 1)}
-    lines = [one if one["id"] in asked else one | {"target_image": "gone.png"} for one in lines]
+    selected = {pair.target.id for pair in loaded(folder, 3, 1)}
+    lines = [
+        item if item["id"] in selected else item | {"target_image": "gone.png"} for item in lines
+    ]
     (folder / "recolour" / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert {pair.target.id for pair in loaded(folder, 3, 1)} == asked
+    assert {pair.target.id for pair in loaded(folder, 3, 1)} == selected
 
 
 def test_suites_ask_targets_and_sources_alike(write) -> None:
@@ -288,21 +293,21 @@ def pixels(box: tuple[int, ...]) -> set[tuple[int, int]]:
 @given(CORNERS, CORNERS)
 def test_iou_counts_pixels(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     """Also where corners are the wrong way round: such a box has no pixel."""
-    one, other = pixels(a), pixels(b)
-    expected = len(one & other) / len(one | other) if one and other else 0.0
+    item, other = pixels(a), pixels(b)
+    expected = len(item & other) / len(item | other) if item and other else 0.0
     assert iou(a, b) == pytest.approx(expected, abs=1e-12)
 
 
 @given(RIGHT, RIGHT, st.integers(-20, 20), st.sampled_from([0.5, 3.0, 0.1]))
 def test_laws_of_iou(a: tuple[int, ...], b: tuple[int, ...], move: int, scale: float) -> None:
-    found = iou(a, b)
-    assert 0 <= found <= 1
-    assert found == iou(b, a)
+    result = iou(a, b)
+    assert 0 <= result <= 1
+    assert result == iou(b, a)
     assert iou(a, a) == 1
-    assert (found == 0) == (not pixels(a) & pixels(b))
-    assert (found == 1) == (a == b)
+    assert (result == 0) == (not pixels(a) & pixels(b))
+    assert (result == 1) == (a == b)
     moved = [tuple(x * scale + move for x in box) for box in (a, b)]
-    assert iou(*moved) == pytest.approx(found)
+    assert iou(*moved) == pytest.approx(result)
 
 
 @pytest.mark.parametrize(
@@ -416,13 +421,13 @@ def test_the_specimen_s_pairs_are_one_question_with_two_answers() -> None:
         assert not pair.says(f"<answer>{target.answer}</answer>", source=True)
         assert pair.boxes is None
         for sample in (target, source):
-            what = "number " + sample.answer if target.task == "ocr" else "scene %s"
-            assert split_of(what.replace("%s", str(sample.description))) == "heldout"
+            kind = "number " + sample.answer if target.task == "ocr" else "scene %s"
+            assert split_of(kind.replace("%s", str(sample.description))) == "heldout"
 
 
 def test_no_image_of_the_specimen_is_used_twice() -> None:
     images = [
-        one.images[0].digest for pair in specimen(12, 4) for one in (pair.target, pair.source)
+        item.images[0].digest for pair in specimen(12, 4) for item in (pair.target, pair.source)
     ]
     assert len(set(images)) == len(images)
 

@@ -1,4 +1,4 @@
-"""A model in which one decoder layer alone can bring anything from the image: the probes name it.
+"""A model in which one decoder layer alone can read the image: the probes name it.
 
 Every other layer keeps its MLP and has no attention, so it may help with words and never with the
 image. The planted layer alone is trained, to tell red from blue.
@@ -98,8 +98,8 @@ def suite() -> Suite:
     return Suite("colours", (Task("colour", Metric.ACCURACY, samples),), 4)
 
 
-def by_layer(table: DataFrame, metric: str, what: str) -> DataFrame:
-    rows = table[(table["metric"] == metric) & (table["what"] == what) & table["layer"].notna()]
+def by_layer(table: DataFrame, metric: str, label: str) -> DataFrame:
+    rows = table[(table["metric"] == metric) & (table["what"] == label) & table["layer"].notna()]
     assert list(rows["layer"]) == list(range(LAYERS))
     return rows.set_index("layer")
 
@@ -108,27 +108,27 @@ def nothing(*_: object) -> None: ...
 
 
 def test_ablation_names_the_layer(planted: Path, tmp_path: Path) -> None:
-    found = run_ablation(
+    run = run_ablation(
         plain("planted", str(planted)), (suite(),), SETTINGS, tmp_path, list(Branch),
         progress=nothing, details={},
     ).layers  # fmt: skip
-    intact = found[found["layer"].isna()]
+    intact = run[run["layer"].isna()]
     assert (intact["value"] == 1).all()
     for branch in (Branch.LAYER, Branch.ATTENTION):
-        rows = by_layer(found, "accuracy drop", branch)
+        rows = by_layer(run, "accuracy drop", branch)
         assert rows["low"][PLANTED] > 0
         assert (rows["low"].drop(PLANTED) <= 0).all()
         assert rows["value"].idxmax() == PLANTED
-    others = by_layer(found, "accuracy drop", Branch.ATTENTION)["value"].drop(PLANTED)
-    assert (others == 0).all()  # there was none to lose
+    rest = by_layer(run, "accuracy drop", Branch.ATTENTION)["value"].drop(PLANTED)
+    assert (rest == 0).all()  # there was none to lose
 
 
 def test_the_screen_names_it_without_generating(planted: Path, tmp_path: Path) -> None:
-    found = run_ablation(
+    run = run_ablation(
         plain("planted", str(planted)), (suite(),), SETTINGS, tmp_path, [Branch.ATTENTION],
         likely=True, progress=nothing, details={},
     ).layers  # fmt: skip
-    rows = by_layer(found, "logprob drop", Branch.ATTENTION)
+    rows = by_layer(run, "logprob drop", Branch.ATTENTION)
     assert rows["low"][PLANTED] > 1
     assert rows["value"].drop(PLANTED).abs().max() < 1e-4
 
@@ -140,24 +140,24 @@ def test_the_swap_names_it(planted: Path, tmp_path: Path, mode: Mode) -> None:
         for seed in range(COUNT)
     ]
     pairs = [ImagePair(p.target, Sample(**{**vars(p.source), "id": p.target.id})) for p in pairs]
-    found = run_swap(
+    run = run_swap(
         plain("planted", str(planted)), pairs, SETTINGS, tmp_path, mode,
         progress=nothing, details={},
     ).layers  # fmt: skip
-    source = by_layer(found, "source", mode)["value"]
+    source = by_layer(run, "source", mode)["value"]
     reads = [layer <= PLANTED if mode is Mode.FROM else layer == PLANTED for layer in range(LAYERS)]
-    assert list(source) == [float(one) for one in reads]
-    assert list(by_layer(found, "target", mode)["value"]) == [float(not one) for one in reads]
-    assert list(by_layer(found, "change", mode)["value"]) == [float(one) for one in reads]
+    assert list(source) == [float(read) for read in reads]
+    assert list(by_layer(run, "target", mode)["value"]) == [float(not read) for read in reads]
+    assert list(by_layer(run, "change", mode)["value"]) == [float(read) for read in reads]
 
 
 def test_attention_names_it(planted: Path, tmp_path: Path) -> None:
-    """Beside the model before it was trained, over the same words: nothing differs in front."""
+    """Compared with the untrained model over the same words: no difference before the layer."""
     models = [plain("before", str(planted.parent / "before")), plain("after", str(planted))]
-    found = run_attention(
+    run = run_attention(
         models, (suite(),), SETTINGS, tmp_path, text="after", progress=nothing, details={}
     ).layers
-    rows = by_layer(found[found["model"] == "after - before"], "image share", "response")
+    rows = by_layer(run[run["model"] == "after - before"], "image share", "response")
     assert (rows["value"][:PLANTED] == 0).all()
     assert rows["value"].abs().idxmax() == PLANTED
     assert rows["low"][PLANTED] > 0 or rows["high"][PLANTED] < 0

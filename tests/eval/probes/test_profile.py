@@ -31,20 +31,21 @@ VALUES = np.random.default_rng(0).permuted(np.tile(np.arange(LAYERS) / 10, (30, 
 
 def wrote(
     folder: Path, probe: str, columns: Mapping[tuple[str, str, str], Sequence[float]], *,
-    whole: float = 0.0, layers: int = LAYERS, at: Sequence[int] | None = None, model: str = "rl",
+    whole: float = 0.0, layers: int = LAYERS, position: Sequence[int] | None = None,
+    model: str = "rl",
 ) -> Path:  # fmt: skip
     """A probe's run: values by what, task and metric; `whole` for the model as it is."""
-    made = []
-    for (what, task, metric), values in columns.items():
-        rows = list(zip(at or range(layers), values, strict=True))
+    output = []
+    for (kind, task, metric), values in columns.items():
+        rows = list(zip(position or range(layers), values, strict=True))
         if not metric.endswith((" drop", " share")):
             rows.insert(0, (None, whole))
         for layer, value in rows:
-            made.append(
-                LayerValue(model, layer, what, task, metric, value, value - 1, value + 1, 5)
+            output.append(
+                LayerValue(model, layer, kind, task, metric, value, value - 1, value + 1, 5)
             )
     folder.mkdir(parents=True)
-    write_run(probe_run(table(made), {"probe": probe, "layers": layers}), folder, [])
+    write_run(probe_run(table(output), {"probe": probe, "layers": layers}), folder, [])
     return folder
 
 
@@ -53,7 +54,7 @@ def ablation(folder: Path, values: Sequence[float], **more: Any) -> Path:
 
 
 def updates(folder: Path, layers: int = LAYERS, **pairs: Sequence[float]) -> Path:
-    """What `surgery stats` writes, as far as it counts here, and rows that do not."""
+    """Write the output of `surgery stats` as far as it counts here, and rows that do not."""
     rows = []
     for pair, values in pairs.items():
         name = pair.replace("_", "..")
@@ -90,15 +91,15 @@ def sweep(folder: Path, layers: int = LAYERS) -> Path:
     return folder
 
 
-def column(found: Any, name: str) -> list[float]:
-    return list(found.layers[name])
+def column(value: Any, name: str) -> list[float]:
+    return list(value.layers[name])
 
 
 def test_runs_of_every_kind_are_lined_up(tmp_path: Path) -> None:
     attention = {("response", "read", "image share"): VALUES[3],
                  ("answer", "read", "image share"): VALUES[4],
                  ("response", "read", "sink share"): VALUES[5]}  # fmt: skip
-    found = profile([
+    result = profile([
         updates(tmp_path / "stats", in_rl=VALUES[0], base_in=VALUES[1]),
         wrote(tmp_path / "off", "ablation", {
             ("layer", "read", "accuracy"): VALUES[6],
@@ -129,61 +130,61 @@ def test_runs_of_every_kind_are_lined_up(tmp_path: Path) -> None:
         "attention to image, rl": VALUES[3],
         "transplant m_rea: t": np.arange(LAYERS) / 40,
     }
-    assert list(found.layers.columns) == ["layer", *expected]
-    assert list(found.layers["layer"]) == list(range(LAYERS))
+    assert list(result.layers.columns) == ["layer", *expected]
+    assert list(result.layers["layer"]) == list(range(LAYERS))
     for name, values in expected.items():
-        assert column(found, name) == pytest.approx(list(values)), name
-    assert found.summary["layers"] == LAYERS
-    assert found.summary["regions"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}
-    assert found.summary["runs"][0] == str(tmp_path / "stats")
+        assert column(result, name) == pytest.approx(list(values)), name
+    assert result.summary["layers"] == LAYERS
+    assert result.summary["regions"] == {"early": [0, 3], "mid": [3, 6], "late": [6, 9]}
+    assert result.summary["runs"][0] == str(tmp_path / "stats")
 
 
 def test_correlations_are_spearman_s(tmp_path: Path) -> None:
-    found = profile([
+    result = profile([
         updates(tmp_path / "stats", in_rl=VALUES[0], base_in=VALUES[1]),
         ablation(tmp_path / "a", VALUES[2]),
         wrote(tmp_path / "b", "vision-swap", {("only", "ocr", "change"): VALUES[3]}),
     ])  # fmt: skip
-    names = list(found.layers.columns)[1:]
-    table_ = found.correlations.set_index(["a", "b"])
+    names = list(result.layers.columns)[1:]
+    table_ = result.correlations.set_index(["a", "b"])
     assert list(table_.index) == list(combinations(names, 2))
     for a, b in combinations(names, 2):
-        theirs = stats.spearmanr(column(found, a), column(found, b))
+        correlation = stats.spearmanr(column(result, a), column(result, b))
         row = table_.loc[a, b]
-        assert row["rho"] == pytest.approx(theirs.statistic)
-        assert row["p"] == pytest.approx(theirs.pvalue)
+        assert row["rho"] == pytest.approx(correlation.statistic)
+        assert row["p"] == pytest.approx(correlation.pvalue)
         assert row["n"] == LAYERS
         assert row["low"] < row["rho"] < row["high"]
 
 
 def test_only_updates_against_effects_are_corrected_for(tmp_path: Path) -> None:
     """Two updates, or two effects, are not what is asked."""
-    found = profile([
+    result = profile([
         updates(tmp_path / "stats", in_rl=VALUES[0], base_in=VALUES[1]),
         ablation(tmp_path / "a", VALUES[2]),
         wrote(tmp_path / "b", "vision-swap", {("only", "ocr", "change"): VALUES[3]}),
     ])  # fmt: skip
-    table_ = found.correlations
+    table_ = result.correlations
     is_asked = [a.startswith("update") != b.startswith("update")
                 for a, b in zip(table_["a"], table_["b"], strict=True)]  # fmt: skip
     assert sum(is_asked) == 4
-    asked = table_[is_asked]
-    assert list(asked["p_holm"]) == pytest.approx(holm(list(asked["p"])))
-    assert (asked["p_holm"] >= asked["p"]).all()
-    assert min(asked["p_holm"]) == pytest.approx(min(1, 4 * min(asked["p"])))
-    assert table_[[not one for one in is_asked]]["p_holm"].isna().all()
+    selected = table_[is_asked]
+    assert list(selected["p_holm"]) == pytest.approx(holm(list(selected["p"])))
+    assert (selected["p_holm"] >= selected["p"]).all()
+    assert min(selected["p_holm"]) == pytest.approx(min(1, 4 * min(selected["p"])))
+    assert table_[[not item for item in is_asked]]["p_holm"].isna().all()
 
 
 def test_columns_of_one_name_are_told_apart_by_their_runs(tmp_path: Path) -> None:
     runs = [ablation(tmp_path / name, VALUES[i])
             for i, name in enumerate(("in/off", "rl", "base/off", "old/off"))]  # fmt: skip
-    found = profile(runs)
+    result = profile(runs)
     name = "ablation layer: read"
-    assert list(found.layers.columns)[1:] == [
+    assert list(result.layers.columns)[1:] == [
         name, f"{name} (rl)", f"{name} (off)", f"{name} ({runs[3]})",
     ]  # fmt: skip
-    for i, each in enumerate(list(found.layers.columns)[1:]):
-        assert column(found, each) == pytest.approx(list(VALUES[i]))
+    for i, item in enumerate(list(result.layers.columns)[1:]):
+        assert column(result, item) == pytest.approx(list(VALUES[i]))
 
 
 def test_another_number_of_layers_is_refused(tmp_path: Path) -> None:
@@ -198,21 +199,21 @@ def test_another_number_of_layers_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_of_some_layers_leaves_the_others_empty(tmp_path: Path) -> None:
-    found = profile([
+    result = profile([
         updates(tmp_path / "stats", in_rl=VALUES[0]),
         ablation(tmp_path / "off", [0.5, 0.1, 0.3, 0.2], at=[0, 2, 3, 5]),
         wrote(tmp_path / "from", "vision-swap", {("from", "ocr", "source"): [0.9, 0.6, 0.4, 0.3]},
-              at=[1, 2, 4, 8], whole=0.05),
+              position=[1, 2, 4, 8], whole=0.05),
     ])  # fmt: skip
     nan = float("nan")
-    assert column(found, "ablation layer: read") == pytest.approx(
+    assert column(result, "ablation layer: read") == pytest.approx(
         [0.5, nan, 0.1, 0.3, nan, 0.2, nan, nan, nan], nan_ok=True
     )
     # Nothing is known of a layer whose next one was not looked at.
-    assert column(found, "swap from: ocr") == pytest.approx(
+    assert column(result, "swap from: ocr") == pytest.approx(
         [nan, 0.3, nan, nan, nan, nan, nan, nan, 0.25], nan_ok=True
     )
-    (first, *_) = found.correlations.itertuples()
+    (first, *_) = result.correlations.itertuples()
     assert first.n == 4
     rho = stats.spearmanr(VALUES[0][[0, 2, 3, 5]], [0.5, 0.1, 0.3, 0.2]).statistic
     assert first.rho == pytest.approx(rho)
@@ -221,29 +222,29 @@ def test_a_run_of_some_layers_leaves_the_others_empty(tmp_path: Path) -> None:
 def test_what_a_layer_hands_on_is_lost_from_it_to_the_next() -> None:
     rates = pandas.Series([1.0, 0.9, 0.5, 0.4])
     assert list(_lost(rates, pandas.Series([0.1]))) == pytest.approx([0.1, 0.4, 0.1, 0.3])
-    found = _lost(rates, pandas.Series([0.1]))
-    assert found.sum() == pytest.approx(1.0 - 0.1)  # together they are all of it
+    result = _lost(rates, pandas.Series([0.1]))
+    assert result.sum() == pytest.approx(1.0 - 0.1)  # together they are all of it
     assert list(_lost(rates, pandas.Series([], dtype=float))) == pytest.approx([0.1, 0.4, 0.1, 0.4])
 
 
 def test_attention_of_all_tasks_goes_before_single_ones(tmp_path: Path) -> None:
     both = {("response", task, "image share"): VALUES[i] for i, task in enumerate(("read", "all"))}
-    found = profile([wrote(tmp_path / "look", "attention", both)])
-    assert column(found, "attention to image, rl") == pytest.approx(list(VALUES[1]))
-    assert len(found.layers.columns) == 2
+    result = profile([wrote(tmp_path / "look", "attention", both)])
+    assert column(result, "attention to image, rl") == pytest.approx(list(VALUES[1]))
+    assert len(result.layers.columns) == 2
 
 
 def test_attention_is_told_model_by_model(tmp_path: Path) -> None:
-    made = [
+    output = [
         LayerValue(model, layer, "response", "read", "image share", VALUES[i][layer], 0, 1, 5)
         for i, model in enumerate(("in", "rl", "rl - in"))
         for layer in range(LAYERS)
     ]
     summary = {"probe": "attention", "layers": LAYERS}
-    write_run(probe_run(table(made), summary), tmp_path, [])
-    found = profile([tmp_path])
+    write_run(probe_run(table(output), summary), tmp_path, [])
+    result = profile([tmp_path])
     for i, model in enumerate(("in", "rl", "rl - in")):
-        assert column(found, f"attention to image, {model}") == pytest.approx(list(VALUES[i]))
+        assert column(result, f"attention to image, {model}") == pytest.approx(list(VALUES[i]))
 
 
 @pytest.mark.parametrize("kind", ["nothing", "no folder"])
@@ -253,8 +254,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, kind: str) -> None:
         run.mkdir()
     with pytest.raises(ExecutionError) as caught:
         profile([ablation(tmp_path / "good", VALUES[0]), run])
-    told = "is no folder" if kind == "no folder" else "holds no run"
-    assert str(caught.value).startswith(f"{run} {told}. Expected the --out of")
+    text = "is not a folder" if kind == "no folder" else "holds no run"
+    assert str(caught.value).startswith(f"{run} {text}. Expected the --out of")
 
 
 @pytest.mark.parametrize("file", ["layers.csv", "run.json"])
@@ -290,7 +291,7 @@ def test_a_run_that_says_nothing_layer_by_layer_is_refused(tmp_path: Path, kind:
         rows[rows["component"] == "vision"].to_csv(run / "layers.csv", index=False)
     with pytest.raises(ExecutionError) as caught:
         profile([run])
-    assert str(caught.value) == f"{run} holds nothing that is told layer by layer."
+    assert str(caught.value) == f"{run} has no per-layer results."
 
 
 def test_a_probe_s_table_that_is_gone_is_told(tmp_path: Path) -> None:
@@ -301,22 +302,24 @@ def test_a_probe_s_table_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_constant_columns_have_no_correlation(tmp_path: Path) -> None:
-    found = profile([
+    result = profile([
         updates(tmp_path / "stats", in_rl=VALUES[0]), ablation(tmp_path / "off", [0.0] * LAYERS),
     ])  # fmt: skip
-    row = found.correlations.iloc[0]
+    row = result.correlations.iloc[0]
     assert np.isnan([row["rho"], row["p"], row["p_holm"]]).all()
     assert (row["low"], row["high"], row["n"]) == (-1, 1, LAYERS)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    found = profile([updates(tmp_path / "s", in_rl=VALUES[0]), ablation(tmp_path / "a", VALUES[1])])
+    result = profile(
+        [updates(tmp_path / "s", in_rl=VALUES[0]), ablation(tmp_path / "a", VALUES[1])]
+    )
     run_profile([tmp_path / "s", tmp_path / "a"], out=tmp_path / "out" / "deep")
-    for name, its in (("profile", found.layers), ("correlations", found.correlations)):
+    for name, item in (("profile", result.layers), ("correlations", result.correlations)):
         read = pandas.read_csv(tmp_path / "out" / "deep" / f"{name}.csv")
-        pandas.testing.assert_frame_equal(read, its, check_dtype=False)
+        pandas.testing.assert_frame_equal(read, item, check_dtype=False)
     header = json.loads((tmp_path / "out" / "deep" / "run.json").read_text())
-    assert found.summary.items() <= header.items()
+    assert result.summary.items() <= header.items()
     assert (header["kind"], header["status"]) == ("profile", "ended")
     (tmp_path / "file").write_text("")
     with pytest.raises(ExecutionError, match="is a file; the results go into a folder"):
@@ -324,6 +327,6 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_one_run_has_no_correlations(tmp_path: Path) -> None:
-    found = profile([ablation(tmp_path / "a", VALUES[0])])
-    assert found.correlations.empty
-    assert list(found.correlations.columns) == ["a", "b", "rho", "low", "high", "p", "p_holm", "n"]
+    result = profile([ablation(tmp_path / "a", VALUES[0])])
+    assert result.correlations.empty
+    assert list(result.correlations.columns) == ["a", "b", "rho", "low", "high", "p", "p_holm", "n"]

@@ -22,7 +22,7 @@ def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path: Path, name:
     heads = [Head(name, 0, 1, "response", "m", 0.5, 0.25, 0.75, 3)]
     write_run(probe_run(table(rows), {"probe": "attention"}, table(heads, Head)), tmp_path, [])
     run = read_run(tmp_path)
-    found, single = run.layers, run.heads
-    assert found.equals(table(rows))
+    layers, single = run.layers, run.heads
+    assert layers.equals(table(rows))
     assert single is not None
     assert list(single["model"]) == [name]

@@ -35,8 +35,8 @@ SETTINGS = EvalSettings(device="cpu", dtype="float32")
 def nothing(*_: object) -> None: ...
 
 
-def counted(found: Any, metric: str, what: str) -> dict[str, int]:
-    rows = found.layers[(found.layers["metric"] == metric) & (found.layers["what"] == what)]
+def counted(value: Any, metric: str, label: str) -> dict[str, int]:
+    rows = value.layers[(value.layers["metric"] == metric) & (value.layers["what"] == label)]
     return dict(zip(rows["task"], rows["n"], strict=False))
 
 
@@ -52,23 +52,23 @@ def test_every_task_has_its_row_and_equal_samples_count_each(
         return score(self, batch, places)
 
     monkeypatch.setattr(_Scorer, "compute", counting)
-    came: list[tuple[int, int]] = []
-    found = run_ablation(
+    received: list[tuple[int, int]] = []
+    run = run_ablation(
         plain("rl", "specimen:rl"), (SUITE,), SETTINGS, tmp_path, [Branch.LAYER], layers="0:2",
-        likely=likely, progress=lambda _, one, total: came.append((one, total)), details={},
+        likely=likely, progress=lambda _, item, total: received.append((item, total)), details={},
     )  # fmt: skip
     metric = "logprob" if likely else "accuracy"
-    assert counted(found, metric, "layer") == {"one": 4, "two": 2, "all": 6}
-    assert sum(one for one, _ in came) == came[0][1]
+    assert counted(run, metric, "layer") == {"one": 4, "two": 2, "all": 6}
+    assert sum(item for item, _ in received) == received[0][1]
     if likely:  # equal ones are scored once
-        assert came[0][1] == sum(scored) == 3 * 3
+        assert received[0][1] == sum(scored) == 3 * 3
 
 
 def test_attention_too(tmp_path: Path) -> None:
-    found = run_attention(
+    run = run_attention(
         [plain("rl", "specimen:rl")], (SUITE,), SETTINGS, tmp_path, progress=nothing, details={}
     )
-    assert counted(found, "sink share", "response") == {"one": 4, "two": 2, "all": 6}
+    assert counted(run, "sink share", "response") == {"one": 4, "two": 2, "all": 6}
 
 
 def test_heads_are_known_where_the_configuration_leaves_them_out(tmp_path: Path) -> None:

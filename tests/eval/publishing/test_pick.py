@@ -25,23 +25,23 @@ TEXT = {"in": 20, "rl": 36, "a": 20, "b": 21, "c": 40}
 
 def records(suite: str = "s") -> list:
     """40 samples per task; so many of them right."""
-    found = []
+    results = []
     for name in READ:
         for task, right in (("read", READ), ("count", COUNT)):
             cells = {(True, False): right[name], (False, False): 40 - right[name]}
-            found += paired(name, Metric.VISION, cells, suite=suite, task=task)
+            results += paired(name, Metric.VISION, cells, suite=suite, task=task)
         right = [i < TEXT[name] for i in range(40)]
-        found += texts(name, right, suite=suite, task="add", tokens=TEXT[name])
-    return found
+        results += texts(name, right, suite=suite, task="add", tokens=TEXT[name])
+    return results
 
 
 def summary() -> dict:
-    made = next(iter(thirds(Pairing({"in": "a", "rl": "b"}, "in", "rl")))).recipe
+    recipe = next(iter(thirds(Pairing({"in": "a", "rl": "b"}, "in", "rl")))).recipe
     recipes = {name: plain(name, f"specimen:{name}").recipe for name in ("in", "rl")}
     return {
         "against": None,
         "variants": [
-            {"name": name, "traits": {}, "recipe": to_yaml(recipes.get(name, made))}
+            {"name": name, "traits": {}, "recipe": to_yaml(recipes.get(name, recipe))}
             for name in READ
         ],
     }
@@ -55,17 +55,17 @@ RECORDS = records()
 RESULTS = make_results(RECORDS, summary())
 
 
-def chosen(*picks: str, of: list | None = None) -> list[str]:
-    given = RECORDS if of is None else of
-    results = RESULTS if of is None else make_results(of, summary())
-    found = picked(results, given, [parse_pick(text) for text in picks])
-    assert not found.left_out
-    return list(found.names)
+def choose_variants(*picks: str, by_key: list | None = None) -> list[str]:
+    value = RECORDS if by_key is None else by_key
+    results = RESULTS if by_key is None else make_results(by_key, summary())
+    result = picked(results, value, [parse_pick(text) for text in picks])
+    assert not result.left_out
+    return list(result.names)
 
 
-def refused(text: str, message: str, of: list | None = None) -> None:
+def refused(text: str, message: str, by_key: list | None = None) -> None:
     with pytest.raises(SurgeryError, match=f"^{re.escape(message)}$"):
-        chosen(text, of=of)
+        choose_variants(text, by_key=by_key)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_grammar(text: str, suite: str, name: str, op: str, variant: str, number
 @given(st.text(max_size=30))
 def test_any_text_is_a_pick_or_one_error(text: str) -> None:
     try:
-        found = parse_pick(text)
+        pick = parse_pick(text)
     except SurgeryError as error:
         assert repr(text) in str(error)
     else:
-        assert found.operator in (">=", ">", "<=", "<")
+        assert pick.operator in (">=", ">", "<=", "<")
 
 
 @given(st.integers(0, 100))
@@ -138,20 +138,20 @@ def test_parts_that_say_nothing(text: str, message: str) -> None:
 
 
 def test_picks_by_hand() -> None:
-    assert chosen() == ["a", "b", "c"]  # models as they are, are never among them
-    assert chosen("read >= in") == ["a", "b"]
-    assert chosen("read > in") == ["a"]
-    assert chosen("read <= in") == ["b", "c"]
-    assert chosen("read < in") == ["c"]
-    assert chosen("read >= in + 10%") == ["a"]
-    assert chosen("read >= in + 10.1%") == []
-    assert chosen("read >= in - 10%") == ["a", "b", "c"]
-    assert chosen("read >= 60%") == ["a"]
-    assert chosen("read > 0.6") == []
-    assert chosen("read >= b") == ["a", "b"]  # b itself, too
-    assert chosen("M_rea >= in", "read >= in") == ["a", "b"]
-    assert chosen("M_rea > in", "s/read >= in") == ["b"]
-    assert chosen("M_rea >= rl + 10%") == ["c"]
+    assert choose_variants() == ["a", "b", "c"]  # models as they are, are never among them
+    assert choose_variants("read >= in") == ["a", "b"]
+    assert choose_variants("read > in") == ["a"]
+    assert choose_variants("read <= in") == ["b", "c"]
+    assert choose_variants("read < in") == ["c"]
+    assert choose_variants("read >= in + 10%") == ["a"]
+    assert choose_variants("read >= in + 10.1%") == []
+    assert choose_variants("read >= in - 10%") == ["a", "b", "c"]
+    assert choose_variants("read >= 60%") == ["a"]
+    assert choose_variants("read > 0.6") == []
+    assert choose_variants("read >= b") == ["a", "b"]  # b itself, too
+    assert choose_variants("M_rea >= in", "read >= in") == ["a", "b"]
+    assert choose_variants("M_rea > in", "s/read >= in") == ["b"]
+    assert choose_variants("M_rea >= rl + 10%") == ["c"]
 
 
 def test_a_metric_is_that_of_the_suite() -> None:
@@ -159,11 +159,11 @@ def test_a_metric_is_that_of_the_suite() -> None:
     table = RESULTS.table("scores")
     rows = table[(table["task"] == "all m_vis") & (table["measure"] == "m_vis")]
     assert dict(zip(rows["variant"], rows["value"], strict=True)) == pytest.approx(together)
-    assert chosen("M_vis >= in") == ["b", "c"]
-    assert chosen("M_vis >= 0.36") == ["a", "b", "c"]
-    assert chosen("M_vis > 69.9%") == ["c"]
-    assert chosen("M_vis >= 0.4") == ["b", "c"]
-    assert chosen("s/m_vis >= rl") == ["c"]
+    assert choose_variants("M_vis >= in") == ["b", "c"]
+    assert choose_variants("M_vis >= 0.36") == ["a", "b", "c"]
+    assert choose_variants("M_vis > 69.9%") == ["c"]
+    assert choose_variants("M_vis >= 0.4") == ["b", "c"]
+    assert choose_variants("s/m_vis >= rl") == ["c"]
 
 
 def test_forms_that_are_no_longer_supported_show_the_new_ones() -> None:
@@ -180,10 +180,10 @@ def test_forms_that_are_no_longer_supported_show_the_new_ones() -> None:
 
 
 def lost(name: str, samples: range, task: str = "read") -> list:
-    gone = {f"q{i}" for i in samples}
+    removed = {f"q{i}" for i in samples}
     return [
         replace(r, correct=None, failure="timeout")
-        if r.variant == name and r.sample in gone and r.task == task
+        if r.variant == name and r.sample in removed and r.task == task
         else r
         for r in RECORDS
     ]
@@ -195,21 +195,21 @@ def test_compared_on_the_samples_that_both_answered() -> None:
     assert make_results(some, summary()).table("scores").query(
         "variant == 'b' and task == 'read' and measure == 'm_vis'"
     )["value"].item() == pytest.approx(10 / 30)
-    assert chosen("read >= in", of=some) == ["a", "b"]
-    assert chosen("read >= 0.5", of=some) == ["a"]
+    assert choose_variants("read >= in", by_key=some) == ["a", "b"]
+    assert choose_variants("read >= 0.5", by_key=some) == ["a"]
 
 
 def test_what_cannot_be_decided_is_left_out_by_name() -> None:
     none = lost("b", range(40))
     results = make_results(none, summary())
     pick = parse_pick("read >= in")
-    found = picked(results, none, [pick])
-    assert found.names == ("a",)
-    (one,) = found.left_out
-    assert one.variant == "b"
-    assert one.reason == "no sample was answered by both it and in"
-    (one,) = picked(results, none, [parse_pick("read >= 10%")]).left_out
-    assert (one.variant, one.reason) == ("b", "none of its samples was answered")
+    result = picked(results, none, [pick])
+    assert result.names == ("a",)
+    (item,) = result.left_out
+    assert item.variant == "b"
+    assert item.reason == "no sample was answered by both it and in"
+    (item,) = picked(results, none, [parse_pick("read >= 10%")]).left_out
+    assert (item.variant, item.reason) == ("b", "none of its samples was answered")
     # What another pick refuses anyway is not left out: it is not picked.
     assert picked(results, none, [pick, parse_pick("M_rea > rl")]).left_out == ()
 
@@ -219,7 +219,7 @@ def test_the_other_variant_needs_a_number() -> None:
         "read >= in",
         "the pick 'read >= in': 'in' has no number to compare with: none of its samples was "
         "answered.",
-        of=lost("in", range(40)),
+        by_key=lost("in", range(40)),
     )
 
 
@@ -261,8 +261,8 @@ def test_several_suites() -> None:
     both = [*RECORDS, *records("other")]
     refused("M_vis >= in",
             "the pick 'M_vis >= in' could mean several suites: write s/M_vis or other/M_vis.",
-            of=both)  # fmt: skip
+            by_key=both)  # fmt: skip
     refused("read >= in",
             "the pick 'read >= in' could mean several suites: write s/read or other/read.",
-            of=both)  # fmt: skip
-    assert chosen("other/M_vis >= in", "s/read > in - 15%", of=both) == ["b", "c"]
+            by_key=both)  # fmt: skip
+    assert choose_variants("other/M_vis >= in", "s/read > in - 15%", by_key=both) == ["b", "c"]

@@ -1,4 +1,4 @@
-"""What a card says of a variant, against the run's own tables and numbers by hand."""
+"""Scores on a card, against the run's tables and numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -63,37 +63,37 @@ def summary(**more: object) -> dict:
 def run_of(suite: str = "s") -> list:
     """Two tasks of M_vis, one of M_rea, for three variants."""
     generator = np.random.default_rng(3)
-    found = []
+    results = []
     for name, cells in CELLS.items():
         for task in ("general-vqa", "charts"):
-            found += paired(name, Metric.VISION, cells, suite=suite, task=task)
+            results += paired(name, Metric.VISION, cells, suite=suite, task=task)
         right = list(generator.random(30) < 0.5)
-        found += texts(name, right, suite=suite, task="math500", categories={"level": "1"})
-    return found
+        results += texts(name, right, suite=suite, task="math500", categories={"level": "1"})
+    return results
 
 
 RECORDS = run_of()
 RESULTS = make_results(RECORDS, summary())
 
 
-def same(one: float, other: float) -> bool:
-    return one == other or (isnan(one) and isnan(other))
+def same(item: float, other: float) -> bool:
+    return item == other or (isnan(item) and isnan(other))
 
 
 def test_rows_are_those_of_the_runs_own_table() -> None:
-    found = scores_for(RESULTS, "mid", ["in", "rl", "mid"])
-    assert list(dict.fromkeys(row.variant for row in found)) == ["mid", "in", "rl"]
+    result = scores_for(RESULTS, "mid", ["in", "rl", "mid"])
+    assert list(dict.fromkeys(row.variant for row in result)) == ["mid", "in", "rl"]
     table = RESULTS.table("scores")
     table = table[(table["split"] == "") & table["measure"].isin([str(m) for m in Metric])]
-    assert len(found) == len(table) == 3 * 4
+    assert len(result) == len(table) == 3 * 4
     shared = [field.name for field in fields(Score) if field.name in table]
-    for row in found:
-        (its,) = table[(table["variant"] == row.variant) & (table["task"] == row.task)][
+    for row in result:
+        (item,) = table[(table["variant"] == row.variant) & (table["task"] == row.task)][
             shared
         ].to_dict("records")
         assert all(
             value == getattr(row, name) or same(value, getattr(row, name))
-            for name, value in its.items()
+            for name, value in item.items()
         )
 
 
@@ -109,21 +109,21 @@ def test_rows_by_hand() -> None:
 
 
 def test_differences_are_paired_and_those_of_the_runs_own_tables() -> None:
-    found = differences_for(RECORDS, "mid", ["in", "mid", "rl"])
-    assert list(dict.fromkeys(row.against for row in found)) == ["in", "rl"]
+    result = differences_for(RECORDS, "mid", ["in", "mid", "rl"])
+    assert list(dict.fromkeys(row.against for row in result)) == ["in", "rl"]
     shared = [field.name for field in fields(PairedDifference)]
     for against in ("in", "rl"):
-        theirs = rows_of(make_results(RECORDS, summary(against=against)), PairedDifference)
-        mine = [row for row in found if row.against == against]
-        wanted = [pair for pair in theirs if pair.variant == "mid"]
-        assert len(mine) == len(wanted) == 4
-        for row, pair in zip(mine, wanted, strict=True):
+        reference = rows_of(make_results(RECORDS, summary(against=against)), PairedDifference)
+        local = [row for row in result if row.against == against]
+        expected = [pair for pair in reference if pair.variant == "mid"]
+        assert len(local) == len(expected) == 4
+        for row, pair in zip(local, expected, strict=True):
             assert all(
                 getattr(row, name) == getattr(pair, name)
                 or same(getattr(row, name), getattr(pair, name))
                 for name in shared
             )
-    vision = next(row for row in found if row.task == "charts" and row.against == "in")
+    vision = next(row for row in result if row.task == "charts" and row.against == "in")
     assert vision.difference == pytest.approx((24 - 20) / 40)
     assert vision.n == 40
 
@@ -198,9 +198,9 @@ def test_models_as_they_are() -> None:
     assert plain_variants({"variants": more}) == ["in", "rl", "lora", "served"]
 
 
-def entries(told: dict, suite: str = "paper", records: list | None = None) -> dict:
-    results = make_results(records or run_of(suite), told)
-    return eval_results(scores_for(results, "mid", ["in"]), "mid", told)
+def entries(messages: dict, suite: str = "paper", records: list | None = None) -> dict:
+    results = make_results(records or run_of(suite), messages)
+    return eval_results(scores_for(results, "mid", ["in"]), "mid", messages)
 
 
 def test_entries_for_the_hub() -> None:
@@ -231,8 +231,8 @@ def accuracy(suite: str, right: list[bool | None]) -> list:
 def test_only_a_whole_benchmark_has_its_own_task_id() -> None:
     right = [True] * 15 + [False] * 5
 
-    def id_of(told: dict, right: list[bool | None] = right) -> tuple[str, str]:
-        (entry,) = entries(told, records=accuracy("gsm8k", right))["gsm8k.yaml"]
+    def id_of(messages: dict, right: list[bool | None] = right) -> tuple[str, str]:
+        (entry,) = entries(messages, records=accuracy("gsm8k", right))["gsm8k.yaml"]
         assert entry["dataset"]["id"] == "openai/gsm8k"
         assert entry["value"] == 0.75
         return entry["dataset"]["task_id"], entry["notes"]
@@ -244,7 +244,7 @@ def test_only_a_whole_benchmark_has_its_own_task_id() -> None:
     assert id_of(summary(**alone, samples=20))[0] == "gsm8k-n20"
     name, notes = id_of(summary(**alone), [*right, None, None])
     assert name == "gsm8k-n20"
-    assert "; 2 more samples missing for want of a response;" in notes
+    assert "; 2 more samples without a response;" in notes
     unsaid = summary(**alone)
     del unsaid["samples"], unsaid["seed"]
     name, notes = id_of(unsaid)
@@ -268,9 +268,9 @@ def test_no_entry_without_a_data_set_or_a_number() -> None:
     assert entries(summary(), "specimen") == {}
     # A suite of one's own that is called as a published one, but scored otherwise.
     other = texts("mid", [True, False], suite="gsm8k", task="gsm8k")
-    told = summary(against=None, base=None, donor=None)
-    assert entries(told, records=other) == {}
-    assert entries(told, records=accuracy("gsm8k", [None, None])) == {}
+    text = summary(against=None, base=None, donor=None)
+    assert entries(text, records=other) == {}
+    assert entries(text, records=accuracy("gsm8k", [None, None])) == {}
 
 
 def test_every_part_of_every_suite_has_an_entry_of_its_own() -> None:
@@ -282,15 +282,17 @@ def test_every_part_of_every_suite_has_an_entry_of_its_own() -> None:
     ]
     files = eval_results(rows, "mid", summary())
     assert len(files) == len(rows)
-    found = [(e["dataset"]["id"], e["dataset"]["task_id"]) for file in files.values() for e in file]
-    assert len(set(found)) == len(found)
-    own = {suite for suite, entry in SUITES.items() if entry.samples is None}
-    assert own <= {task for _, task in found}
-    assert not own & {task for _, task in found if "m_" in task}
+    results = [
+        (e["dataset"]["id"], e["dataset"]["task_id"]) for file in files.values() for e in file
+    ]
+    assert len(set(results)) == len(results)
+    local = {suite for suite, entry in SUITES.items() if entry.samples is None}
+    assert local <= {task for _, task in results}
+    assert not local & {task for _, task in results if "m_" in task}
 
 
 def test_model_index() -> None:
-    told = summary()
+    text = summary()
     records = [
         *run_of("paper"),
         *(
@@ -299,14 +301,14 @@ def test_model_index() -> None:
             for r in paired(name, Metric.VISION, CELLS[name], suite="my receipts", task="read")
         ),
     ]
-    results = make_results(records, told)
-    found = model_index(
-        scores_for(results, "mid", ["in"]), "mid", told, "org/mid", tasks_with_images(results)
+    results = make_results(records, text)
+    result = model_index(
+        scores_for(results, "mid", ["in"]), "mid", text, "org/mid", tasks_with_images(results)
     )
-    assert found == model_index(
-        scores_for(results, "mid", ["in"]), "mid", told, "org/mid", tasks_with_images(results)
+    assert result == model_index(
+        scores_for(results, "mid", ["in"]), "mid", text, "org/mid", tasks_with_images(results)
     )
-    name, rows = model_index_to_eval_results(yaml.safe_load(yaml.safe_dump(found)))
+    name, rows = model_index_to_eval_results(yaml.safe_load(yaml.safe_dump(result)))
     assert name == "org/mid"
     assert [(r.task_type, r.dataset_type, r.dataset_name, r.dataset_split) for r in rows] == [
         ("image-text-to-text", "AI4Math/MathVista", "MathVista", "testmini"),
@@ -316,33 +318,33 @@ def test_model_index() -> None:
     ]
     assert [(r.metric_type, r.metric_value) for r in rows][:2] == [("m_vis", 0.6)] * 2
     assert rows[0].metric_name.startswith("M_vis, general-vqa, n = 40, 95% interval 0.44")
-    assert model_index([], "mid", told, "x") == []
+    assert model_index([], "mid", text, "x") == []
 
 
 def test_model_index_knows_configurations() -> None:
-    told = summary(against=None, base=None, donor=None)
-    results = make_results(accuracy("gsm8k", [True, False]), told)
-    (one,) = model_index(
-        scores_for(results, "mid", []), "mid", told, "x", tasks_with_images(results)
+    text = summary(against=None, base=None, donor=None)
+    results = make_results(accuracy("gsm8k", [True, False]), text)
+    (item,) = model_index(
+        scores_for(results, "mid", []), "mid", text, "x", tasks_with_images(results)
     )[0]["results"]
-    assert one["dataset"]["config"] == "main"
-    seen = [
+    assert item["dataset"]["config"] == "main"
+    calls = [
         record("mid", f"q{i}", True, metric=Metric.ACCURACY, condition=Condition.IMAGE,
                suite="mmmu", task="mmmu")
         for i in range(3)
     ]  # fmt: skip
-    results = make_results(seen, told)
-    (one,) = model_index(
-        scores_for(results, "mid", []), "mid", told, "x", tasks_with_images(results)
+    results = make_results(calls, text)
+    (item,) = model_index(
+        scores_for(results, "mid", []), "mid", text, "x", tasks_with_images(results)
     )[0]["results"]
-    assert one["task"]["type"] == "image-text-to-text"
-    assert "config" not in one["dataset"]  # thirty of them
+    assert item["task"]["type"] == "image-text-to-text"
+    assert "config" not in item["dataset"]  # thirty of them
 
 
 def test_a_score_without_a_number_stays_on_the_card() -> None:
-    told = summary(against=None, base=None, donor=None)
-    results = make_results(accuracy("gsm8k", [None]), told)
+    text = summary(against=None, base=None, donor=None)
+    results = make_results(accuracy("gsm8k", [None]), text)
     (row,) = scores_for(results, "mid", [])
     assert same(row.value, nan)
     assert row.missing == 1
-    assert model_index([row], "mid", told, "x") == []
+    assert model_index([row], "mid", text, "x") == []

@@ -18,10 +18,10 @@ def alone(n: int) -> list[str]:
 @given(st.integers(1, 500), st.data())
 def test_wilson_is_scipys(n: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, n))
-    found = wilson(successes, n)
-    theirs = stats.binomtest(successes, n).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    result = wilson(successes, n)
+    reference = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    assert (result.low, result.high) == pytest.approx((reference.low, reference.high), abs=1e-12)
+    assert 0 <= result.low <= result.value <= result.high <= 1
 
 
 def test_independent_samples_are_wilson() -> None:
@@ -35,32 +35,32 @@ def test_a_sample_said_twice_is_no_more_evidence(x: list[bool], times: int) -> N
     once = wilson(sum(x), len(x))
     copied = np.repeat(np.array(x, float), times)
     clusters = [str(i) for i in range(len(x)) for _ in range(times)]
-    found = proportion(copied, clusters)
-    assert found.value == pytest.approx(once.value)
-    assert found.high - found.low >= (once.high - once.low) * (1 - 1e-9)
+    result = proportion(copied, clusters)
+    assert result.value == pytest.approx(once.value)
+    assert result.high - result.low >= (once.high - once.low) * (1 - 1e-9)
 
 
 def test_one_cluster_says_nothing() -> None:
-    found = proportion([1.0, 0.0, 1.0], ["a"] * 3)
-    assert (found.low, found.high) == (0, 1)
+    result = proportion([1.0, 0.0, 1.0], ["a"] * 3)
+    assert (result.low, result.high) == (0, 1)
     assert np.isnan(mean([1.0, 2.0], ["a", "a"]).low)
-    apart = difference([1.0, 1.0], [0.0, 0.0], ["a", "a"])
-    assert (apart.low, apart.high) == (-1, 1)
+    separate = difference([1.0, 1.0], [0.0, 0.0], ["a", "a"])
+    assert (separate.low, separate.high) == (-1, 1)
 
 
 def test_mean_of_independent_values_is_students() -> None:
     x = np.array([3.0, 5.0, 9.0, 2.0, 4.0])
-    found = mean(x, alone(5))
-    theirs = stats.ttest_1samp(x, 0).confidence_interval()
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+    result = mean(x, alone(5))
+    reference = stats.ttest_1samp(x, 0).confidence_interval()
+    assert (result.low, result.high) == pytest.approx((reference.low, reference.high))
 
 
 def test_mean_of_clusters_by_hand() -> None:
     x, names = np.array([1.0, 2.0, 6.0, 7.0, 3.0]), ["a", "a", "b", "b", "c"]
     totals = np.array([1 + 2 - 2 * 3.8, 6 + 7 - 2 * 3.8, 3 - 3.8])
     error = np.sqrt(3 / 2 * (totals**2).sum()) / 5
-    found = mean(x, names)
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 2) * error)
+    result = mean(x, names)
+    assert result.high - result.value == pytest.approx(stats.t.ppf(0.975, 2) * error)
 
 
 def test_difference_is_bonett_and_prices() -> None:
@@ -69,17 +69,17 @@ def test_difference_is_bonett_and_prices() -> None:
     b = np.r_[np.zeros(12), np.ones(4), np.ones(24)]
     up, down = 13 / 42, 5 / 42
     half = stats.norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / 42)
-    found = difference(a, b, alone(40))
-    assert found.value == 8 / 40
-    assert (found.low, found.high) == pytest.approx((up - down - half, up - down + half))
+    result = difference(a, b, alone(40))
+    assert result.value == 8 / 40
+    assert (result.low, result.high) == pytest.approx((up - down - half, up - down + half))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_difference_is_antisymmetric_and_holds_its_value(pairs: list[tuple[bool, bool]]) -> None:
     a, b = np.array(pairs, float).T
-    one, other = difference(a, b, alone(len(a))), difference(b, a, alone(len(a)))
-    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
-    assert -1 <= one.low <= one.value <= one.high <= 1
+    item, other = difference(a, b, alone(len(a))), difference(b, a, alone(len(a)))
+    assert (item.low, item.high) == pytest.approx((-other.high, -other.low))
+    assert -1 <= item.low <= item.value <= item.high <= 1
 
 
 def covered(draw, truth: float, runs: int) -> float:
@@ -106,13 +106,13 @@ def test_coverage_of_a_clustered_proportion(p: float) -> None:
     names = [str(i // 4) for i in range(160)]
 
     def draw(generator):
-        own, shared = generator.random(160) < p, np.repeat(generator.random(40) < p, 4)
-        return proportion(np.where(generator.random(160) < 0.5, own, shared).astype(float), names)
+        local, shared = generator.random(160) < p, np.repeat(generator.random(40) < p, 4)
+        return proportion(np.where(generator.random(160) < 0.5, local, shared).astype(float), names)
 
     def naive(generator):
-        own, shared = generator.random(160) < p, np.repeat(generator.random(40) < p, 4)
+        local, shared = generator.random(160) < p, np.repeat(generator.random(40) < p, 4)
         return proportion(
-            np.where(generator.random(160) < 0.5, own, shared).astype(float), alone(160)
+            np.where(generator.random(160) < 0.5, local, shared).astype(float), alone(160)
         )
 
     assert 0.93 <= covered(draw, p, 1500) <= 0.985

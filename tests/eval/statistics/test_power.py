@@ -67,6 +67,6 @@ def test_too_few_samples_show_nothing() -> None:
 def test_table_of_a_claim_and_its_refusals() -> None:
     rows = power_table(0.03)
     assert [share for share, _ in rows] == [0.05, 0.1, 0.2, 0.3, 0.4, 0.5]
-    assert all(one < other for (_, one), (_, other) in pairwise(rows))
+    assert all(item < other for (_, item), (_, other) in pairwise(rows))
     with pytest.raises(ValueError, match="difference <= discordant"):
         samples_needed(0.3, 0.1)

@@ -22,9 +22,9 @@ def test_without_clusters_it_is_mcnemars(better: int, worse: int, same: int) -> 
         return
     a = np.r_[np.ones(better), np.zeros(worse), np.ones(same)]
     b = np.r_[np.zeros(better), np.ones(worse), np.ones(same)]
-    found = mcnemar(a, b, [str(i) for i in range(n)])
+    result = mcnemar(a, b, [str(i) for i in range(n)])
     expected = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
-    assert found == pytest.approx(expected, rel=1e-9)
+    assert result == pytest.approx(expected, rel=1e-9)
 
 
 @settings(max_examples=60)
@@ -33,10 +33,10 @@ def test_clusters_flip_as_one(rows: list[tuple[int, float]]) -> None:
     if not rows:
         return
     names, d = [str(name) for name, _ in rows], np.array([value for _, value in rows])
-    totals = [d[[one == name for one in names]].sum() for name in dict.fromkeys(names)]
-    seen = abs(sum(totals))
+    totals = [d[[item == name for item in names]].sum() for name in dict.fromkeys(names)]
+    calls = abs(sum(totals))
     signs = list(product([1, -1], repeat=len(totals)))
-    hits = sum(abs(np.dot(sign, totals)) >= seen - 1e-12 for sign in signs)
+    hits = sum(abs(np.dot(sign, totals)) >= calls - 1e-12 for sign in signs)
     assert mcnemar(d, np.zeros(len(d)), names) == pytest.approx(hits / len(signs))
 
 
@@ -46,10 +46,10 @@ def test_drawn_p_is_near_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [str(i // 2) for i in range(80)]
     exact = mcnemar(a, b, names)
     monkeypatch.setattr(significance, "_LARGEST", 0)
-    drawn = mcnemar(a, b, names)
-    assert drawn == pytest.approx(exact, abs=0.006)
-    assert mcnemar(a, b, names) == drawn  # seeded
-    assert mcnemar(a, b, names, seed=1) != drawn
+    sampled = mcnemar(a, b, names)
+    assert sampled == pytest.approx(exact, abs=0.006)
+    assert mcnemar(a, b, names) == sampled  # seeded
+    assert mcnemar(a, b, names, seed=1) != sampled
 
 
 def test_false_positives_stay_below_the_level() -> None:
@@ -64,16 +64,16 @@ def test_false_positives_stay_below_the_level() -> None:
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(nan)), max_size=12))
 def test_holm_by_its_definition(values: list[float]) -> None:
-    found = holm(values)
+    result = holm(values)
     real = sorted(p for p in values if not isnan(p))
-    for p, q in zip(values, found, strict=True):
+    for p, q in zip(values, result, strict=True):
         if isnan(p):
             assert isnan(q)
             continue
         # the largest of the stepwise products up to and including p
-        rank = max(i for i, one in enumerate(real) if one == p)
-        steps = [min(1.0, (len(real) - i) * one) for i, one in enumerate(real[: rank + 1])]
-        first = [min(1.0, (len(real) - i) * one) for i, one in enumerate(real) if one <= p]
+        rank = max(i for i, item in enumerate(real) if item == p)
+        steps = [min(1.0, (len(real) - i) * item) for i, item in enumerate(real[: rank + 1])]
+        first = [min(1.0, (len(real) - i) * item) for i, item in enumerate(real) if item <= p]
         assert max(steps) >= q - 1e-12
         assert q == pytest.approx(max(first))
         assert q >= p

@@ -146,11 +146,11 @@ GSM8K = [
 
 def publish(root: Path) -> dict[str, str]:
     """Every benchmark as a copy of its repository would lie in a folder."""
-    one = ("decoded_image",)
+    item = ("decoded_image",)
     many = tuple(f"image_{n}" for n in range(1, 8))
-    write(root / "vista/data/testmini-00000-of-00001-ab.parquet", MATHVISTA, one)
-    write(root / "vista/data/test-00000-of-00001-cd.parquet", MATHVISTA[:1], one)
-    write(root / "vision/data/testmini-00000-of-00001.parquet", MATHVISION, one)
+    write(root / "vista/data/testmini-00000-of-00001-ab.parquet", MATHVISTA, item)
+    write(root / "vista/data/test-00000-of-00001-cd.parquet", MATHVISTA[:1], item)
+    write(root / "vision/data/testmini-00000-of-00001.parquet", MATHVISION, item)
     write(root / "verse/testmini.parquet", MATHVERSE, ("image",))
     write(root / "verse/testmini_text_only.parquet", MATHVERSE[:1], ("image",))
     for config, rows in MMMU.items():

@@ -57,12 +57,12 @@ def test_mathvision(data) -> None:
 
 
 def test_mathverse(data) -> None:
-    text, seen, free = only("mathverse", data)
-    assert text.group == seen.group == "7"
-    assert seen.prompt == "Answer the question that stands in the image."
+    text, calls, free = only("mathverse", data)
+    assert text.group == calls.group == "7"
+    assert calls.prompt == "Answer the question that stands in the image."
     assert (text.kind, text.answer) == (AnswerKind.OPTION, "B")
     assert (free.kind, free.answer) == (AnswerKind.MATH, "2\\sqrt{3}")
-    assert seen.categories["version"] == "Vision Only"
+    assert calls.categories["version"] == "Vision Only"
 
 
 def test_mmmu(data) -> None:
@@ -76,9 +76,9 @@ def test_mmmu(data) -> None:
 
 
 def test_blink(data) -> None:
-    one, two = only("blink", data)
-    assert (one.answer, len(one.images), one.kind) == ("B", 2, AnswerKind.OPTION)
-    assert one.prompt.startswith("Same style?\nSelect.")
+    item, two = only("blink", data)
+    assert (item.answer, len(item.images), item.kind) == ("B", 2, AnswerKind.OPTION)
+    assert item.prompt.startswith("Same style?\nSelect.")
     assert two.categories == {"kind": "Counting"}
 
 
@@ -148,9 +148,9 @@ def test_jsonl_with_images_in_a_folder(tmp_path: Path) -> None:
         (tmp_path / row["image"]).write_bytes(row["decoded_image"]["bytes"])
         rows.append({**row, "decoded_image": row["image"]})
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = only("mathvista", {"mathvista": str(tmp_path)})
-    assert [sample.id for sample in found] == ["1", "2", "3", "4", "5", "6"]
-    assert found[0].images == (picture("red"),)
+    result = only("mathvista", {"mathvista": str(tmp_path)})
+    assert [sample.id for sample in result] == ["1", "2", "3", "4", "5", "6"]
+    assert result[0].images == (picture("red"),)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "link.png"])
@@ -161,7 +161,7 @@ def test_images_stay_in_the_folder(tmp_path: Path, name: str) -> None:
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     row = {**MATHVISTA[0], "decoded_image": name}
     (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(ExecutionError, match=r"rows\.jsonl:1: 'decoded_image': .* leads out of"):
+    with pytest.raises(ExecutionError, match=r"rows\.jsonl:1: 'decoded_image': .* points outside"):
         load("mathvista", {"mathvista": str(folder)})
 
 
@@ -193,7 +193,7 @@ def test_an_answer_that_is_no_option_is_named(tmp_path: Path) -> None:
 
 
 def test_without_the_hub_one_paragraph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens there, so the datasets library gives up at once."""
+    """No server listens there, so the datasets library stops immediately."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -1,4 +1,4 @@
-"""A suite of one's own."""
+"""Custom suites."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows(folder: Path, *found: dict) -> None:
-    text = "".join(json.dumps(row) + "\n" for row in found)
+def rows(folder: Path, *result: dict) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in result)
     (folder / "receipts.jsonl").write_text(text)
 
 
@@ -54,14 +54,14 @@ def test_ten_lines_are_enough(folder: Path) -> None:
     assert (suite.name, suite.max_new_tokens) == ("receipts", 64)
     (task,) = suite.tasks
     assert task.metric is Metric.VISION
-    one, tax, two = task.samples
-    assert (one.prompt, one.answer, one.kind, one.tolerance) == (
+    item, tax, two = task.samples
+    assert (item.prompt, item.answer, item.kind, item.tolerance) == (
         "Total?", "12.5", AnswerKind.NUMBER, 0.01,
     )  # fmt: skip
     assert [sample.id for sample in task.samples] == ["0", "tax", "2"]
     assert len(two.images) == 2
-    assert one.group == tax.group != two.group
-    assert one.categories == {"shop": "x"}
+    assert item.group == tax.group != two.group
+    assert item.categories == {"shop": "x"}
     assert len(load(folder, samples=2).tasks[0].samples) == 2
 
 
@@ -79,7 +79,7 @@ def test_options_by_letter_or_text(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("metric: m_vis", "metrik: m_vis",
          r"suite\.yaml:3:1.*unknown key 'metrik' in the suite. Did you mean 'metric'"),
@@ -87,17 +87,17 @@ def test_options_by_letter_or_text(folder: Path) -> None:
          r"suite\.yaml:3:9.*unknown value 'm_viz'. Did you mean 'm_vis'"),
         ("tolerance: 0.01", "tolerance: -1", r"suite\.yaml:5:12.*tolerance: expected 0.* or more"),
         ("rows: receipts.jsonl\n", "", r"the suite needs 'rows'"),
-        ("rows: receipts.jsonl", "rows: ../r.jsonl", r"suite\.yaml:2:7.*leads out of"),
+        ("rows: receipts.jsonl", "rows: ../r.jsonl", r"suite\.yaml:2:7.*points outside"),
         ("prompt: question", "promt: question",
          r"suite\.yaml:6:11: unknown key 'promt' in columns. Did you mean 'prompt'"),
         ("shop]", "town]", r"receipts\.jsonl:1 has no column 'town'; it has question"),
         ("answer: total", "answer: sum", r"receipts\.jsonl:1 has no column 'sum'"),
     ],
 )  # fmt: skip
-def test_faults_are_named_with_their_place(folder: Path, old: str, new: str, told: str) -> None:
+def test_faults_are_named_with_their_place(folder: Path, old: str, new: str, message: str) -> None:
     assert old in YAML
     (folder / "suite.yaml").write_text(YAML.replace(old, new))
-    with pytest.raises((RecipeError, ExecutionError), match=f"(?s){told}"):
+    with pytest.raises((RecipeError, ExecutionError), match=f"(?s){message}"):
         load(folder)
 
 

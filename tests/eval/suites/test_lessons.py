@@ -1,4 +1,4 @@
-"""What is learnt from: mixtures, and nothing that is measured with."""
+"""Training samples: mixtures, and never a benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eval.suites.lessons import lessons
 from surgery.errors import ExecutionError, SurgeryError
 from surgery.specimen.world import split_of
 
-HERE = Path()
+FOLDER = Path()
 
 
 @pytest.fixture
@@ -27,26 +27,26 @@ def two(tmp_path: Path) -> Path:
 
 
 def test_all_of_ones_own_files_once(two: Path) -> None:
-    found = lessons(["sums.yaml", "words.yaml"], {}, None, 0, two)
-    assert Counter(sample.prompt for sample in found) == Counter(
+    result = lessons(["sums.yaml", "words.yaml"], {}, None, 0, two)
+    assert Counter(sample.prompt for sample in result) == Counter(
         [f"sums {i}" for i in range(6)] + [f"words {i}" for i in range(2)]
     )
-    assert [s.prompt for s in found] != sorted(s.prompt for s in found)
+    assert [s.prompt for s in result] != sorted(s.prompt for s in result)
 
 
 def test_weights_decide_and_a_small_file_comes_round_again(two: Path) -> None:
-    found = lessons(["sums.yaml", "words.yaml"], {"sums": 1, "words": 3}, 400, 1, two)
-    counts = Counter(sample.task for sample in found)
+    result = lessons(["sums.yaml", "words.yaml"], {"sums": 1, "words": 3}, 400, 1, two)
+    counts = Counter(sample.task for sample in result)
     assert counts["words"] == pytest.approx(300, abs=40)
-    each = Counter(s.prompt for s in found if s.task == "words")
-    assert len(each) == 2 and max(each.values()) - min(each.values()) <= 1
+    counter = Counter(s.prompt for s in result if s.task == "words")
+    assert len(counter) == 2 and max(counter.values()) - min(counter.values()) <= 1
 
 
 def test_equal_seeds_draw_equal_samples() -> None:
-    def drawn(seed: int) -> list[str]:
-        return [s.prompt for s in lessons(["specimen"], {"arithmetic": 1}, 5, seed, HERE)]
+    def prompts_of(seed: int) -> list[str]:
+        return [s.prompt for s in lessons(["specimen"], {"arithmetic": 1}, 5, seed, FOLDER)]
 
-    assert drawn(4) == drawn(4) != drawn(5)
+    assert prompts_of(4) == prompts_of(4) != prompts_of(5)
 
 
 def test_the_specimens_lessons_are_of_the_training_side_alone() -> None:
@@ -60,20 +60,20 @@ def test_the_specimens_lessons_are_of_the_training_side_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suites", "tasks", "samples", "said"),
+    ("suites", "tasks", "samples", "message"),
     [
         (["mathvista"], {}, None, "'mathvista' is a benchmark"),
         (["speciman"], {}, 3, "no suite 'speciman' to train on. Did you mean 'specimen'"),
-        (["specimen"], {}, None, "say how many"),
+        (["specimen"], {}, None, "set their number"),
         (["specimen"], {"combine": 1.0}, 3, "no task 'combine' to train on"),
         (["missing.yaml"], {}, 3, "cannot read"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_told(
-    suites: list[str], tasks: dict[str, float], samples: int | None, said: str
+    suites: list[str], tasks: dict[str, float], samples: int | None, message: str
 ) -> None:
-    with pytest.raises(SurgeryError, match=said):
-        lessons(suites, tasks, samples, 0, HERE)
+    with pytest.raises(SurgeryError, match=message):
+        lessons(suites, tasks, samples, 0, FOLDER)
 
 
 def test_suites_of_one_name_are_not_mixed_up(two: Path) -> None:

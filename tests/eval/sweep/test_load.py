@@ -35,27 +35,32 @@ def layers_of(variant) -> str:
     """The model each decoder layer's first tensor comes from, by its first letter."""
     with opened(variant.recipe) as models:
         plan = make_plan(variant.recipe, models)
-    found: dict[int, set[str]] = {}
+    result: dict[int, set[str]] = {}
     for op in plan.ops:
         if op.site.component == "language" and op.site.layer is not None:
             names = {ref.model[0] for ref in op.inputs}
-            found.setdefault(op.site.layer, set()).update(names)
-    return "".join("+".join(sorted(found[layer])) for layer in sorted(found))
+            result.setdefault(op.site.layer, set()).update(names)
+    return "".join("+".join(sorted(result[layer])) for layer in sorted(result))
 
 
 def test_plain_models_and_defaults(tmp_path: Path) -> None:
-    found = sweep(tmp_path, MODELS)
-    assert found.name == "my-sweep"
-    assert [variant.name for variant in found.variants] == ["base", "in", "rl"]
-    assert (found.base, found.donor, found.against) == ("in", "rl", "in")
-    assert (found.samples, found.seed, found.style, found.grader) == (None, 123, PLAIN, "strict")
-    assert found.generation == Generation(max_pixels=PAPER_PIXELS)
+    result = sweep(tmp_path, MODELS)
+    assert result.name == "my-sweep"
+    assert [variant.name for variant in result.variants] == ["base", "in", "rl"]
+    assert (result.base, result.donor, result.against) == ("in", "rl", "in")
+    assert (result.samples, result.seed, result.style, result.grader) == (
+        None,
+        123,
+        PLAIN,
+        "strict",
+    )
+    assert result.generation == Generation(max_pixels=PAPER_PIXELS)
 
 
 def test_what_is_outside_the_layers_stays_the_bases(tmp_path: Path) -> None:
     """Unlike the reference implementation's, whose splices take it from the early third's model."""
-    found = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
-    for variant in found.variants:
+    result = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
+    for variant in result.variants:
         with opened(variant.recipe) as models:
             plan = make_plan(variant.recipe, models)
         outside = [op for op in plan.ops if (op.site.component, op.site.layer) == ("vision", 0)
@@ -64,21 +69,21 @@ def test_what_is_outside_the_layers_stays_the_bases(tmp_path: Path) -> None:
 
 
 def test_thirds_are_the_papers_six(tmp_path: Path) -> None:
-    found = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
-    made = {variant.name: layers_of(variant) for variant in found.variants}
-    assert made == {
+    result = sweep(tmp_path, MODELS + "variants: {plain: [], thirds: true}\n")
+    output = {variant.name: layers_of(variant) for variant in result.variants}
+    assert output == {
         "in-rl-rl": "iiirrrrrr", "rl-in-in": "rrriiiiii", "in-in-rl": "iiiiiirrr",
         "rl-rl-in": "rrrrrriii", "in-rl-in": "iiirrriii", "rl-in-rl": "rrriiirrr",
     }  # fmt: skip
 
 
 def test_layers_one_at_a_time(tmp_path: Path) -> None:
-    found = sweep(tmp_path, MODELS + "variants: {plain: [in], layers: [language, vision]}\n")
-    names = [variant.name for variant in found.variants]
+    result = sweep(tmp_path, MODELS + "variants: {plain: [in], layers: [language, vision]}\n")
+    names = [variant.name for variant in result.variants]
     assert names == ["in", *(f"rl@language.{i}" for i in range(9)),
                      *(f"rl@vision.{i}" for i in range(4))]  # fmt: skip
-    assert layers_of(found.variants[4]) == "iiiriiiii"
-    assert found.variants[4].traits == {"component": "language", "layer": 3}
+    assert layers_of(result.variants[4]) == "iiiriiiii"
+    assert result.variants[4].traits == {"component": "language", "layer": 3}
 
 
 def test_grid(tmp_path: Path) -> None:
@@ -86,12 +91,12 @@ def test_grid(tmp_path: Path) -> None:
         "variants:\n  plain: []\n  grid:\n    regions: [early, '3:5']\n    modules: [all, mlp]\n"
         "    methods: [transplant, linear]\n    t: [0.25, 0.5]\n"
     )
-    found = sweep(tmp_path, text)
-    names = [variant.name for variant in found.variants]
+    result = sweep(tmp_path, text)
+    names = [variant.name for variant in result.variants]
     assert len(names) == 2 * 2 * 3
     assert names[:3] == ["rl@early.all", "rl@early.all.linear.0.25", "rl@early.all.linear.0.5"]
-    assert layers_of(found.variants[6]) == "iiirriiii"
-    assert found.variants[4].traits["t"] == 0.25
+    assert layers_of(result.variants[6]) == "iiirriiii"
+    assert result.variants[4].traits["t"] == 0.25
 
 
 def test_recipes_bundled_and_own(tmp_path: Path) -> None:
@@ -100,9 +105,9 @@ def test_recipes_bundled_and_own(tmp_path: Path) -> None:
         "  - transplant: language[0]\n    from: rl\n"
     )
     text = MODELS + "variants: {plain: [in], recipes: [mine.yaml, specimen/in-rl-in]}\n"
-    found = sweep(tmp_path, text)
-    assert [variant.name for variant in found.variants][1:] == ["mine", "specimen/in-rl-in"]
-    assert layers_of(found.variants[1]) == "riiiiiiii"
+    result = sweep(tmp_path, text)
+    assert [variant.name for variant in result.variants][1:] == ["mine", "specimen/in-rl-in"]
+    assert layers_of(result.variants[1]) == "riiiiiiii"
 
 
 def test_paths_are_the_sweeps_own(tmp_path: Path) -> None:
@@ -110,10 +115,10 @@ def test_paths_are_the_sweeps_own(tmp_path: Path) -> None:
     text = MODELS.replace("[specimen]", "[specimen, suite.yaml]") + (
         "data: {mathvista: copy}\ndescriptions: d.jsonl\n"
     )
-    found = sweep(tmp_path, text)
-    assert found.suites == ("specimen", str(tmp_path / "suite.yaml"))
-    assert found.data == {"mathvista": str(tmp_path / "copy")}
-    assert found.descriptions == tmp_path / "d.jsonl"
+    result = sweep(tmp_path, text)
+    assert result.suites == ("specimen", str(tmp_path / "suite.yaml"))
+    assert result.data == {"mathvista": str(tmp_path / "copy")}
+    assert result.descriptions == tmp_path / "d.jsonl"
 
 
 def test_styles_of_its_own(tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ def test_styles_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (MODELS + "smaples: 3\n",
          r"8:1: unknown key 'smaples' in the sweep. Did you mean 'samples'"),
@@ -168,8 +173,8 @@ def test_styles_of_its_own(tmp_path: Path) -> None:
         ("models: [\n", r"my-sweep.yaml:2:1"),
     ],
 )  # fmt: skip
-def test_faults_have_a_place(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(RecipeError, match=f"(?s){told}"):
+def test_faults_have_a_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"(?s){message}"):
         sweep(tmp_path, text)
 
 
@@ -180,12 +185,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples_load(path: Path) -> None:
-    found = load_sweep(path)
+    sweep = load_sweep(path)
     counts = {
         "specimen-layers": 11,
         "specimen-thirds": 11,
         "specimen-grid": 26,
         "openmmreasoner": 9,
     }
-    assert len(found.variants) == counts[path.stem]
-    assert (found.base, found.donor, found.against) == ("in", "rl", "in")
+    assert len(sweep.variants) == counts[path.stem]
+    assert (sweep.base, sweep.donor, sweep.against) == ("in", "rl", "in")

@@ -46,9 +46,9 @@ def test_files_hold_what_the_tables_hold(folder: Path) -> None:
         pandas.testing.assert_frame_equal(
             read, results.table(name), check_dtype=False, check_exact=False
         )
-    told = json.loads((folder / "run.json").read_text())
-    assert told["power"][0]["n"] == 40
-    assert told["variants"][2]["name"] == "mid"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["power"][0]["n"] == 40
+    assert record["variants"][2]["name"] == "mid"
 
 
 def test_the_same_again_from_the_files(folder: Path) -> None:

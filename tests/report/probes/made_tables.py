@@ -49,10 +49,10 @@ def ablated(
     for task in _with_all(tasks):
         centre = -20.0 if likely else 0.6
         level = _number(rng, centre, scale)  # of one intact model, whatever is switched off
-        for what in whats:
-            rows.append(LayerValue("in", None, what, task, metric, *level, 5))
+        for kind in whats:
+            rows.append(LayerValue("in", None, kind, task, metric, *level, 5))
             for layer in range(layers) if only is None else only:
-                place = ("in", layer, what, task)
+                place = ("in", layer, kind, task)
                 rows.append(LayerValue(*place, metric, *_number(rng, centre, scale), 5))
                 rows.append(LayerValue(*place, f"{metric} drop", *_number(rng, 0.1, scale), 5))
     return probe_run(table(rows), _summary("ablation", layers))
@@ -65,10 +65,10 @@ def swapped(tasks: Sequence[str] = TASKS, layers: int = 9, *, mode: str = "from"
         n = 6 * (len(tasks) if task == "all" else 1)
         for layer in (None, *range(layers)):
             for metric in ("change", "source", "target"):
-                for known in ("", ", known"):
+                for known_names in ("", ", known"):
                     if layer is not None or metric != "change":
-                        place = ("rl", layer, mode, task, f"{metric}{known}")
-                        rows.append(LayerValue(*place, *_number(rng), n - 2 * bool(known)))
+                        place = ("rl", layer, mode, task, f"{metric}{known_names}")
+                        rows.append(LayerValue(*place, *_number(rng), n - 2 * bool(known_names)))
     return probe_run(table(rows), _summary("vision-swap", layers))
 
 

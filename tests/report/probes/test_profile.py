@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from surgery.report.figures import write_figures
-from surgery.report.probes.profile import agreement, curves, shown
+from surgery.report.probes.profile import agreement, curves, drawn_columns
 from tests.report.probes.made_tables import lined
 from tests.support.tables import but
 
@@ -27,8 +27,8 @@ def test_a_panel_per_column_with_its_numbers_and_its_name() -> None:
         line = axes.get_lines()[0]
         assert np.asarray(line.get_xdata()).tolist() == list(range(9))
         assert np.asarray(line.get_ydata()).tolist() == tables.layers[name].tolist()
-        told = [" ".join(text.get_text().split()) for text in axes.texts]
-        assert name in told
+        messages = [" ".join(text.get_text().split()) for text in axes.texts]
+        assert name in messages
         assert len(axes.patches) == 2  # early and late are shaded
     assert {"early", "mid", "late"} < {text.get_text() for text in figure.axes[0].texts}
     assert "early" not in {text.get_text() for text in figure.axes[1].texts}
@@ -39,8 +39,8 @@ def test_a_layer_without_a_number_is_a_gap() -> None:
     table = tables.layers.copy()
     table.loc[[0, 5], "swap from: all"] = np.nan
     figure = curves(but(tables, layers=table))
-    drawn = np.asarray(figure.axes[3].get_lines()[0].get_ydata(), float)
-    assert np.flatnonzero(np.isnan(drawn)).tolist() == [0, 5]
+    sampled = np.asarray(figure.axes[3].get_lines()[0].get_ydata(), float)
+    assert np.flatnonzero(np.isnan(sampled)).tolist() == [0, 5]
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
@@ -74,17 +74,17 @@ def test_agreement_is_the_table_below_the_diagonal_and_bold_where_it_is_certain(
     across = [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
     assert (below, across) == (list(NAMES[1:]), list(NAMES[:-1]))
     image = np.ma.filled(np.ma.asarray(axes.images[0].get_array(), float), np.nan)
-    told = {text.get_position(): text for text in axes.texts}
-    assert len(told) == len(tables.correlations) == np.isfinite(image).sum()
+    messages = {text.get_position(): text for text in axes.texts}
+    assert len(messages) == len(tables.correlations) == np.isfinite(image).sum()
     bold = 0
     for row in tables.correlations.itertuples():
         place = across.index(row.a), below.index(row.b)
         assert image[place[1], place[0]] == row.rho
-        assert told[place].get_text() == f"{row.rho:.2f}"
+        assert messages[place].get_text() == f"{row.rho:.2f}"
         certain = row.low > 0 or row.high < 0
-        assert told[place].get_fontweight() == ("bold" if certain else "normal")
+        assert messages[place].get_fontweight() == ("bold" if certain else "normal")
         bold += certain
-    assert 0 < bold < len(told)
+    assert 0 < bold < len(messages)
     assert axes.images[0].get_clim() == (-1, 1)
 
 
@@ -105,11 +105,11 @@ def test_too_many_columns_leave_those_about_all_tasks() -> None:
         "update in..rl", *(f"ablation layer: {task}" for task in [*tasks, "all"]),
         "swap from: ocr", "swap from: all", "attention to image, in",
     ]  # fmt: skip
-    drawn = shown(lined(names))
-    assert len(drawn) == 14
-    assert {"update in..rl", "ablation layer: all", "swap from: all"} < set(drawn)
-    assert drawn == [name for name in names if name in drawn]
-    assert shown(lined(names[:14])) == names[:14]
+    sampled = drawn_columns(lined(names))
+    assert len(sampled) == 14
+    assert {"update in..rl", "ablation layer: all", "swap from: all"} < set(sampled)
+    assert sampled == [name for name in names if name in sampled]
+    assert drawn_columns(lined(names[:14])) == names[:14]
 
 
 @pytest.mark.parametrize(

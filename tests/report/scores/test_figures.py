@@ -51,7 +51,7 @@ def test_scores_has_a_panel_per_metric_and_a_row_per_variant(results: RunTables)
     figure = scores(results)
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in panels] == [
-        "M_vis: seen, and needed", "M_rea: reasoned in text",
+        "M_vis: image needed and perceived", "M_rea: reasoning on text",
     ]  # fmt: skip
     labels = [text.get_text() for text in panels[0].get_yticklabels()]
     assert labels == list(NAMES)
@@ -67,8 +67,8 @@ def test_recovery_shows_every_variant_but_base_and_donor(results: RunTables) -> 
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == list(NAMES[2:])
     assert "share of the gain from in (0%) to rl (100%)" in figure.get_supxlabel()
-    found = dict(zip(NAMES[2:], axes.lines[0].get_data()[0], strict=True))
-    assert found["rl@language.2"] == pytest.approx(0.7)
+    result = dict(zip(NAMES[2:], axes.lines[0].get_data()[0], strict=True))
+    assert result["rl@language.2"] == pytest.approx(0.7)
 
 
 def test_layers_follow_depth(results: RunTables) -> None:
@@ -77,26 +77,26 @@ def test_layers_follow_depth(results: RunTables) -> None:
     assert list(lines[0].get_xdata()) == [0, 1, 2, 3, 4, 5]
     assert list(lines[1].get_xdata()) == [0, 1, 2]
     assert int(np.argmax(lines[0].get_ydata())) in (2, 3)
-    assert "difference from in in points" in figure.get_supylabel()
+    assert "difference from 'in' (percentage points" in figure.get_supylabel()
 
 
 def test_files_are_the_same_every_time_and_stale_ones_go(
     results: RunTables, tmp_path: Path
 ) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
+    item, two = tmp_path / "one", tmp_path / "two"
+    item.mkdir()
     two.mkdir()
     names = list(FIGURES[RunKind.EVALUATION])
-    assert [path.stem for path in write_figures(results, one)] == names
+    assert [path.stem for path in write_figures(results, item)] == names
     write_figures(results, two)
     for name in names:
-        assert (one / f"{name}.png").read_bytes() == (two / f"{name}.png").read_bytes()
+        assert (item / f"{name}.png").read_bytes() == (two / f"{name}.png").read_bytes()
     bare = make_results(texts("in", [True, False]), {
         "against": None, "base": None, "donor": None,
         "variants": [{"name": "in", "traits": {}}],
     })  # fmt: skip
-    assert [path.name for path in write_figures(bare, one)] == ["scores.png"]
-    assert sorted(path.name for path in one.iterdir()) == ["scores.png"]
+    assert [path.name for path in write_figures(bare, item)] == ["scores.png"]
+    assert sorted(path.name for path in item.iterdir()) == ["scores.png"]
 
 
 def test_a_metric_without_an_answer_is_no_point(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ _SINGLE = {
 _PAIRS = {"base..in": 3e-2, "in..rl": 4e-4, "base..rl": 3.1e-2}
 
 
-def made(
+def make_tables(
     vision: int = 4,
     language: int = 9,
     pairs: int = 2,

@@ -18,7 +18,7 @@ from surgery.report.stats.spectra import random_values, spectra
 from surgery.report.stats.tables import LayerSite, cuts_of
 from surgery.runs import RunKind
 from tests.report.paper import is_whole
-from tests.report.stats.made_tables import made
+from tests.report.stats.made_tables import make_tables
 from tests.support.tables import but
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND = RunKind.STATISTICS
-SMALL = made(2, 3)
+SMALL = make_tables(2, 3)
 
 
 def _lines(axes: Axes, label: str) -> list[np.ndarray[Any, Any]]:
     return [np.asarray(ln.get_ydata(), float) for ln in axes.get_lines() if ln.get_label() == label]
 
 
-def _drawn(axes: Axes, label: str) -> list[float]:
+def _line_values(axes: Axes, label: str) -> list[float]:
     (line,) = _lines(axes, label)
     return line[np.isfinite(line)].tolist()
 
@@ -81,7 +81,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
 def test_what_has_no_data_is_left_out_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = made(0, 2, 1, spectrum="none")
+    bare = make_tables(0, 2, 1, spectrum="none")
     (tmp_path / "drift.png").write_bytes(b"of an earlier run")
     monkeypatch.setattr(registry, "FIGURES", {KIND: {"drift": FIGURES[KIND]["drift"]}})
     assert write_figures(bare, tmp_path) == []
@@ -104,9 +104,9 @@ def test_profile_shows_the_table(pair: str) -> None:
              ("language", 0), ("language", 1), ("language", 2), ("norm", -1),
              ("head", -1)]  # fmt: skip
     far, turned = figure.axes
-    assert _drawn(far, pair) == [key[place]["relative_delta"] for place in order]
-    assert _drawn(turned, pair) == [key[place]["angle"] for place in order]
-    assert _drawn(far, "_null") == pytest.approx([1.6e-3] * len(order))
+    assert _line_values(far, pair) == [key[place]["relative_delta"] for place in order]
+    assert _line_values(turned, pair) == [key[place]["angle"] for place in order]
+    assert _line_values(far, "_null") == pytest.approx([1.6e-3] * len(order))
 
 
 def test_blocks_do_not_touch_and_a_missing_or_broken_layer_is_a_gap() -> None:
@@ -125,17 +125,17 @@ def test_blocks_do_not_touch_and_a_missing_or_broken_layer_is_a_gap() -> None:
 
 
 def test_unchanged_layers_stand_on_the_floor() -> None:
-    figure = profile(made(2, 3, frozen=True))
+    figure = profile(make_tables(2, 3, frozen=True))
     assert figure is not None
     far = figure.axes[0]
-    assert len(_drawn(far, "base..in")) == 7
+    assert len(_line_values(far, "base..in")) == 7
     assert [len(line) for line in _lines(far, "_zero")] == [3, 3]
     texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert texts == ["base..in", "in..rl", "rounding to bf16 alone", "exactly zero"]
 
 
 def test_nothing_changed_at_all() -> None:
-    still = made(2, 3, frozen=True)
+    still = make_tables(2, 3, frozen=True)
     only = but(
         still,
         layers=still.layers[still.layers["component"] == "vision"],
@@ -152,21 +152,21 @@ def test_sparsity_and_drift_show_the_table() -> None:
     assert figure is not None
     for axes, column in zip(figure.axes, ("changed", "changed_1e5", "changed_bf16"), strict=True):
         rows = SMALL.layers[(SMALL.layers["pair"] == "in..rl") & (SMALL.layers["group"] == "all")]
-        assert sorted(_drawn(axes, "in..rl")) == sorted(rows[column])
+        assert sorted(_line_values(axes, "in..rl")) == sorted(rows[column])
     figure = drift(SMALL)
     assert figure is not None
     rows = SMALL.layers[(SMALL.layers["pair"] == "in..rl") & (SMALL.layers["group"] == "all")]
     both = (rows["mean_rotation_left"] + rows["mean_rotation_right"]) / 2
-    assert sorted(_drawn(figure.axes[1], "in..rl")) == pytest.approx(sorted(both.dropna()))
+    assert sorted(_line_values(figure.axes[1], "in..rl")) == pytest.approx(sorted(both.dropna()))
 
 
 def test_equal_weights_have_not_turned() -> None:
-    still = made(2, 3, frozen=True)
+    still = make_tables(2, 3, frozen=True)
     angles = ["mean_rotation_left", "mean_rotation_right"]
     noise = still.layers.assign(**{name: still.layers[name] + 1e-7 for name in angles})
     figure = drift(but(still, layers=noise))
     assert figure is not None
-    assert len(_drawn(figure.axes[1], "in..rl")) == 6
+    assert len(_line_values(figure.axes[1], "in..rl")) == 6
     assert [len(line) for line in _lines(figure.axes[1], "_zero")] == [3, 3]
 
 
@@ -175,14 +175,14 @@ def test_subspaces_of_two_updates_and_of_more() -> None:
     assert figure is not None
     assert len(figure.axes) == 4
     rows = SMALL.update_layers[SMALL.update_layers["group"] == "mlp"]
-    assert sorted(_drawn(figure.axes[0], "mlp")) == sorted(rows["cosine"])
-    assert sorted(_drawn(figure.axes[2], "mlp")) == sorted(rows["mean_subspace_overlap_left"])
+    assert sorted(_line_values(figure.axes[0], "mlp")) == sorted(rows["cosine"])
+    assert sorted(_line_values(figure.axes[2], "mlp")) == sorted(rows["mean_subspace_overlap_left"])
     assert figure.legends[0].get_title().get_text() == "base..in and in..rl"
     for axes in figure.axes[2:]:
-        drawn = np.concatenate([_lines(axes, name)[0] for name in ("whole layer", "mlp")])
+        sampled = np.concatenate([_lines(axes, name)[0] for name in ("whole layer", "mlp")])
         assert axes.get_ylim()[0] == 0
-        assert axes.get_ylim()[1] > np.nanmax(drawn)
-    figure = subspaces(made(2, 3, 3, spectrum="none"))
+        assert axes.get_ylim()[1] > np.nanmax(sampled)
+    figure = subspaces(make_tables(2, 3, 3, spectrum="none"))
     assert figure is not None
     assert len(figure.axes) == 2
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -211,8 +211,8 @@ def test_modules_shows_every_part_and_marks_what_is_not_finite() -> None:
     assert figure is not None
     panels = [axes for axes in figure.axes if axes.images]
     assert [axes.images[-1].get_array().shape for axes in panels] == [(9, 2), (9, 3)] * 2  # type: ignore[union-attr]
-    shown = np.ma.filled(np.ma.asarray(panels[1].images[-1].get_array(), float), np.nan)
-    assert np.argwhere(np.isnan(shown)).tolist() == [[0, 1]]
+    displayed = np.ma.filled(np.ma.asarray(panels[1].images[-1].get_array(), float), np.nan)
+    assert np.argwhere(np.isnan(displayed)).tolist() == [[0, 1]]
     names = [label.get_text() for label in panels[0].get_yticklabels()]
     assert names[:7] == ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
                          "down_proj"]  # fmt: skip
@@ -241,11 +241,11 @@ def test_spectra_of_equal_matrices_are_their_medians() -> None:
         SMALL.spectra[f"{row['tensor']}/in..rl/delta"] / row["random_spectral_norm"]
         for row in rows.to_dict("records")
     ]
-    assert _drawn(late, "in..rl") == pytest.approx(np.median(curves, axis=0).tolist())
+    assert _line_values(late, "in..rl") == pytest.approx(np.median(curves, axis=0).tolist())
 
 
 def test_top_spectra_go_by_index_and_end_where_they_are_not_resolved() -> None:
-    top = made(0, 3, spectrum="top")
+    top = make_tables(0, 3, spectrum="top")
     figure = spectra(but(top, tensors=top.tensors.assign(resolved=5)))
     assert figure is not None
     assert figure.get_supxlabel() == "index"
@@ -270,16 +270,16 @@ def test_the_null_is_what_a_random_matrix_has(sides: tuple[int, int]) -> None:
     [(0, 1, False), (1, 28, True), (0, 0, True)],
 )
 def test_every_shape_of_model_is_drawn(vision: int, language: int, single: bool) -> None:
-    tables = made(vision, language, 1, single=single, spectrum="top")
+    tables = make_tables(vision, language, 1, single=single, spectrum="top")
     _render(profile(tables))
     assert (modules(tables) is None) == (not vision and not language)
 
 
 def test_a_selection_keeps_its_numbers_and_its_regions() -> None:
     places = [LayerSite(Component.LANGUAGE, n) for n in (4, 5, 6, 7)]
-    (block,) = Depth.of(places, cuts_of(made(0, 9))).blocks
+    (block,) = Depth.of(places, cuts_of(make_tables(0, 9))).blocks
     assert list(block.layers) == [4, 5, 6, 7]
-    tables = made(0, 9, 1, single=False, spectrum="none")
+    tables = make_tables(0, 9, 1, single=False, spectrum="none")
     figure = profile(but(tables, layers=tables.layers[tables.layers["layer"].between(4, 7)]))
     assert figure is not None
     axes = figure.axes[0]
@@ -291,7 +291,7 @@ def test_a_selection_keeps_its_numbers_and_its_regions() -> None:
 @pytest.mark.parametrize("count", [1, 2, 9, 28, 36, 80])
 def test_layer_numbers_do_not_collide(count: int) -> None:
     inch = 3 / count
-    shown = numbered(range(count), inch) if count > 1 else [0]
-    assert (shown[0], shown[-1]) == (0, count - 1)
-    gaps = np.diff(shown)
+    displayed = numbered(range(count), inch) if count > 1 else [0]
+    assert (displayed[0], displayed[-1]) == (0, count - 1)
+    gaps = np.diff(displayed)
     assert (gaps * inch >= 0.19).all()

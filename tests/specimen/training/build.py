@@ -187,7 +187,7 @@ _ENGLISH: Final = [
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """A checkpoint computed in float32, whatever it is stored in, and its processor."""
+    """Return a checkpoint in float32, whatever its stored type, and its processor."""
     import torch
     from transformers import AutoModelForImageTextToText
 

@@ -49,7 +49,7 @@ SHIPPED: Final = {"caption": "base", "reason": "in"}
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run keeps things, its seed and its plans."""
+    """The files of a run, its seed and its plans."""
 
     out: Path
     seed: int
@@ -67,11 +67,11 @@ class Run:
 
 def plans(seed: int, *, smoke: bool = False) -> dict[str, VisionPlan | SftPlan]:
     """The stages of one seed, which draws its own data; at toy length for a smoke run."""
-    found: dict[str, VisionPlan | SftPlan] = {}
+    result: dict[str, VisionPlan | SftPlan] = {}
     for stage, plan in PLANS.items():
-        drawn = replace(plan, seed=plan.seed + 1000 * seed)
-        found[stage] = replace(drawn, steps=2, batch=4) if smoke else drawn
-    return found
+        sampled = replace(plan, seed=plan.seed + 1000 * seed)
+        result[stage] = replace(sampled, steps=2, batch=4) if smoke else sampled
+    return result
 
 
 def train(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The training journal: one csv row per step, appended at once."""
+"""The training journal: one csv row per step, appended immediately."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Journal:
             print(" ".join(f"{k}={v}" for k, v in row.items()), file=sys.stderr, flush=True)
 
     def drop(self, stage: str) -> None:
-        """Forget a stage's rows, before it is trained anew."""
+        """Remove a stage's rows, before it is trained again."""
         rows = [row for row in read_journal(self.path) if row["stage"] != stage]
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.specimen.training.journal import Journal
 
 _EVERY: Final = 10  # steps between two looks at the validation side
-_ASKED: Final = 100  # questions of each
+_QUESTIONS: Final = 100  # questions of each
 _WARMUP: Final = 12  # steps
 
 
@@ -111,7 +111,7 @@ class Falling:
         if self._begun is not None or step % _EVERY or not step:
             return False
         model.eval()
-        share = validated(model, processor, "arithmetic", _ASKED)
+        share = validated(model, processor, "arithmetic", _QUESTIONS)
         model.train()
         print(f"step {step}: {share:.0%} of validation right", file=sys.stderr, flush=True)
         return share >= until
@@ -121,7 +121,7 @@ class Falling:
         self._begun = step
 
     def over(self, step: int) -> bool:
-        """Whether it has fallen all the way after this step."""
+        """Check whether the learning rate has reached zero after this step."""
         return self._begun is not None and step >= self._begun + self._decay - 1
 
     def step(self) -> None:

@@ -1,4 +1,4 @@
-"""The tables that ship beside the weights: held-out scores and paired differences.
+"""The tables next to the weights: held-out scores and paired differences.
 
 Answers come from evaluation runs, intervals from `eval.statistics`. An answer counts when it is
 exact and the whole response has the strict format.
@@ -153,14 +153,14 @@ def compared(
     against: str,
     task: str,
     way: str,
-    ours: Mapping[str, bool],
-    theirs: Mapping[str, bool],
+    actual: Mapping[str, bool],
+    reference: Mapping[str, bool],
 ) -> Difference:
     """Compare two checkpoints on the questions of one task."""
-    if ours.keys() != theirs.keys():
+    if actual.keys() != reference.keys():
         raise ValueError(f"{checkpoint} and {against} were asked different {task} questions")
-    names = list(ours)
-    gain = difference([ours[name] for name in names], [theirs[name] for name in names], names)
+    names = list(actual)
+    gain = difference([actual[name] for name in names], [reference[name] for name in names], names)
     return Difference(seed, checkpoint, against, task, way, gain.value, gain.low, gain.high)
 
 
@@ -188,7 +188,7 @@ def _short(value: Any) -> Any:
 
 
 def seeds_table(scores: Iterable[HeldOut], gains: Iterable[Difference]) -> list[str]:
-    """Return Markdown: RL beside IN, one row per seed and task, of one way of answering."""
+    """Return Markdown: RL and IN, one row per seed and task, of one decoding."""
     by_name = {(s.seed, s.checkpoint, s.task): s for s in scores}
     lines = [
         "| seed | task | majority | IN | RL | RL - IN (95%) |",

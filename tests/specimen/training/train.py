@@ -44,7 +44,7 @@ class Family:
         out: Its folder.
         seeds: Number of families.
         smoke: Whether everything runs at toy length.
-        workers: Jobs that run at once.
+        workers: Number of parallel jobs.
     """
 
     out: Path
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="number of families")
     parser.add_argument("--smoke", action="store_true", help="toy length, to see that it runs")
-    parser.add_argument("--workers", type=int, default=2, help="jobs at once, a core each")
+    parser.add_argument("--workers", type=int, default=2, help="parallel jobs, a core each")
     options = parser.parse_args(argv)
     Family(options.out, options.seeds, smoke=options.smoke, workers=options.workers).make()
     return 0
