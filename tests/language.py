@@ -60,11 +60,11 @@ SUBSTITUTES: dict[str, str] = {
     r"lets? go": "release",
     r"comes? (in|along|of)": "name the event: arrives, results from",
     r"taken for": "mistaken for",
-    r"rooms?": "package, module",
+    r"rooms": "package, module",
     r"lest": "so that ... not",
     r"by itself": "automatically, alone",
     r"for good": "permanently",
-    r"ones": "name the things",
+    r"(?<!np\.)(?<!torch\.)ones(?!_)": "name the things",
     r"makes? again|made again": "recompute, rebuild",
     r"leaves? out|left out": "omit, exclude",
     r"puts? (in|by)": "insert, store",
@@ -151,6 +151,11 @@ def texts(file: Path) -> Iterator[tuple[str, int]]:
     for token in tokenize.generate_tokens(io.StringIO(content).readline):
         if token.type in (tokenize.STRING, tokenize.COMMENT):
             yield token.string, token.start[0]
+
+
+def find_words(text: str) -> list[str]:
+    """Return the listed words in a text, in order."""
+    return [match[0] for match in _WORD.finditer(text)]
 
 
 def listed_words(file: Path) -> list[Finding]:

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 SOURCE = (ROOT / "surgery", ROOT / "eval", ROOT / "merge_recipes")
 TESTS = (ROOT / "tests",)
-TEXTS = (*SOURCE, *TESTS, ROOT / "README.md", ROOT / "CHANGELOG.md")
+TEXTS = (*SOURCE, ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "tests" / "README.md")
+"""Code and texts of the project, which users read."""
 
-NAMES_CEILING = {SOURCE: 0.0609, TESTS: 0.0855}
-"""Largest share of banned names among all bindings. Lower it when the share falls."""
-QUESTIONS_CEILING = {SOURCE: 0.104, TESTS: 0.0776}
-"""Largest share of docstrings that open with a question word. Lower it when the share falls."""
-WORDS_CEILING = 990
-"""Largest number of listed words in texts. Lower it when the number falls."""
+NAMES_CEILING = {SOURCE: 0.003, TESTS: 0.002}
+"""Largest share of banned names among all bindings; both may only fall."""
+QUESTIONS_CEILING = {SOURCE: 0.0, TESTS: 0.0}
+"""Largest share of docstrings that open with a question word; both may only fall."""
+WORDS_CEILING = {TEXTS: 1, TESTS: 95}
+"""Largest number of listed words in texts; both may only fall. The one is in a model's prompt."""
 
 
 def share(
@@ -52,14 +53,15 @@ def test_docstrings_open_with_a_verb_or_a_noun(paths: tuple[Path, ...]) -> None:
     assert measured <= QUESTIONS_CEILING[paths], "\n".join(map(str, findings))
 
 
-def test_texts_use_the_terms_of_the_field() -> None:
+@pytest.mark.parametrize("paths", [TEXTS, TESTS], ids=["texts", "tests"])
+def test_texts_use_the_terms_of_the_field(paths: tuple[Path, ...]) -> None:
     files = [
         file
-        for file in sources(TEXTS, (".py", ".md", ".yaml", ".yml"))
-        if file.name not in {"language.py", "test_language.py"}
+        for file in sources(paths, (".py", ".md", ".yaml", ".yml"))
+        if file.name not in {"language.py", "test_language.py", "test_help_texts.py"}
     ]
     findings = [finding for file in files for finding in listed_words(file)]
-    assert len(findings) <= WORDS_CEILING, "\n".join(map(str, findings))
+    assert len(findings) <= WORDS_CEILING[paths], "\n".join(map(str, findings))
 
 
 @pytest.fixture
