@@ -100,7 +100,8 @@ def test_log_probabilities_are_nats_and_no_percentages() -> None:
 def test_only_the_layers_that_were_asked_for_with_the_regions_that_begin_there() -> None:
     lines = _printed_lines(ablated(("read",), only=(3, 4, 7)))
     assert [line.split()[0] for line in lines[2:]] == ["3", "4", "7", "intact"]
-    assert [name in " ".join(lines[1:]) for name in ("early", "mid", "late")] == [False, True, False]
+    regions = [name in " ".join(lines[1:]) for name in ("early", "mid", "late")]
+    assert regions == [False, True, False]
 
 
 @pytest.mark.parametrize("mode", ["from", "only"])
