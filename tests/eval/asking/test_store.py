@@ -86,7 +86,7 @@ def test_a_torn_line_among_others_is_an_error(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[1] = lines[1][:20]
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ExecutionError, match=r"responses\.jsonl:2 is not a line"):
+    with pytest.raises(ExecutionError, match=r"responses\.jsonl:2 is not a valid record"):
         Store(tmp_path)
     path.write_text('{"key": "a"}\n')
     with pytest.raises(ExecutionError, match=r"responses\.jsonl:1"):

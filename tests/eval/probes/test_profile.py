@@ -201,7 +201,7 @@ def test_another_number_of_layers_is_refused(tmp_path: Path) -> None:
 def test_a_run_of_some_layers_leaves_the_others_empty(tmp_path: Path) -> None:
     result = profile([
         updates(tmp_path / "stats", in_rl=VALUES[0]),
-        ablation(tmp_path / "off", [0.5, 0.1, 0.3, 0.2], at=[0, 2, 3, 5]),
+        ablation(tmp_path / "off", [0.5, 0.1, 0.3, 0.2], position=[0, 2, 3, 5]),
         wrote(tmp_path / "from", "vision-swap", {("from", "ocr", "source"): [0.9, 0.6, 0.4, 0.3]},
               position=[1, 2, 4, 8], whole=0.05),
     ])  # fmt: skip

@@ -87,9 +87,7 @@ def test_rates_are_wilson_s(right: int) -> None:
 
 def test_known_pairs_stand_apart() -> None:
     known_names = [True, True, False, None, True, False]
-    results = [
-        swapped_row(i, 0, i in (0, 2), known_names=item) for i, item in enumerate(known_names)
-    ]
+    results = [swapped_row(i, 0, i in (0, 2), known=item) for i, item in enumerate(known_names)]
     placed = by_place(rows("m", Mode.ONLY, results))
     assert numbers(placed[0, "t", "source"]) == pytest.approx(wilson(2, 6))
     assert numbers(placed[0, "t", "source, known"]) == pytest.approx(wilson(1, 3))
@@ -98,15 +96,14 @@ def test_known_pairs_stand_apart() -> None:
 
 def test_without_a_known_pair_there_is_no_rate_of_them() -> None:
     placed = by_place(
-        rows("m", Mode.FROM, [swapped_row(i, 0, True, known_names=False) for i in range(3)])
+        rows("m", Mode.FROM, [swapped_row(i, 0, True, known=False) for i in range(3)])
     )
     assert {metric for _, _, metric in placed} == {"change", "source", "target"}
 
 
 def test_a_missing_response_does_not_count() -> None:
     results = [
-        swapped_row(i, 0, i < 2, missing=i == 0, known_names=None if i == 0 else True)
-        for i in range(4)
+        swapped_row(i, 0, i < 2, missing=i == 0, known=None if i == 0 else True) for i in range(4)
     ]
     results[0] = replace(results[0], changed=None)
     placed = by_place(rows("m", Mode.FROM, results))
