@@ -32,6 +32,7 @@ class Fault:
         packed: Send the body compressed, and say so.
         drip: So many bytes, then so many seconds of rest, to the end of the body.
         hits: How many requests it has spoiled.
+        sent: Bytes of bodies sent in answer to them.
     """
 
     match: str | re.Pattern[str]
@@ -51,6 +52,7 @@ class Fault:
     packed: bool = False
     drip: tuple[int, float] | None = None
     hits: int = 0
+    sent: int = 0
 
     def wants(self, text: str, sent: int) -> bool:
         """Check whether it spoils a request, given the file's bytes sent so far; count it."""

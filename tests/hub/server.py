@@ -196,8 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
             block = body[start : start + size]
             self.server.hub.pace(len(block))
             self.wfile.write(block)
-            if answer.counted:
-                with self.server.hub.lock:
+            with self.server.hub.lock:
+                fault.sent += len(block)
+                if answer.counted:
                     self.server.hub.sent[answer.counted] += len(block)
             if self._gone_within(rest):
                 raise _Disconnected

@@ -115,7 +115,7 @@ def test_a_dumped_recipe_reads_back() -> None:
         ("seed: 0", "sed: 0", "22:5", "unknown key 'sed' in a merge step. Did you mean 'seed'?"),
         ("dtype:", "dtpye:", "23:10", "unknown key 'dtpye' in output. Did you mean 'dtype'?"),
         ("{cuts:", "{cut:", "7:11", "unknown key 'cut' in regions. Did you mean 'cuts'?"),
-        ("    minus: in\n", "", "15:5", "an add step needs 'minus': the model that change"),
+        ("    minus: in\n", "", "15:5", "an add step needs 'minus': model from which"),
         ("transplant:", "transplnt:", "9:5", "kind of step 'transplnt'. Did you mean 'transpl"),
         ("    from: rl\n  - int", "    add: vision\n  - int", "10:5", "cannot be 'transplant' and"),
         ("- transplant: language[mid]\n    from: rl", "- vision", "9:5", "a step is a mapping"),
