@@ -213,7 +213,7 @@ def read_records(folder: Path) -> list[Graded]:
     path = folder / RECORDS
     if not is_file(path):
         raise ExecutionError(
-            f"{folder} holds no {RECORDS}: no run has ended there. Give the --out of "
+            f"{folder} is not the folder of a finished run: it has no {RECORDS}. Give the --out of "
             f"'surgery eval' or 'surgery sweep'."
         )
     records = []

@@ -105,7 +105,7 @@ def weight_stats(
 
     Args:
         models: Two or three references by name, in the order of training.
-        pairs: Comparisons as `before..after`; neighbours and then the ends by default.
+        pairs: Comparisons as `before..after`; neighbors and then the ends by default.
         select: Tensors, as a selector of the recipe language; all by default.
         spectrum: Singular values: none, top or full.
         top: Number of the largest singular values that are looked at.

@@ -58,7 +58,7 @@ def check_one_to_one(sites: Mapping[str, Site]) -> None:
             raise ArchitectureError(
                 f"{other!r} and {name!r} are both {site.canonical}. Expected each tensor"
                 " once: either the files hold one part under the names of two library versions, or"
-                " they hold a second model of the same build. Leave one of the two out."
+                " they hold a second model of the same build. Remove one of the two."
             )
 
 

@@ -69,7 +69,7 @@ def resolve(config: Mapping[str, Any], names: Iterable[str]) -> Architecture:
         return architecture
     sites = {prefix + name: site for name, site in architecture.sites.items()}
     note = (
-        f"Every name begins with {prefix!r}, a training wrapper's prefix: read without it. A merge"
+        f"Every name begins with {prefix!r}, a training wrapper's prefix, which is ignored. A merge"
         " with this model as base keeps the prefix, and transformers does not load such names."
     )
     return replace(architecture, sites=sites, guessed=(note, *architecture.guessed))
@@ -168,8 +168,8 @@ def _layers(
 def _say_uncertain(family: Family, uncertain: Mapping[str, Site]) -> tuple[str, ...]:
     """Return a sentence for each part with tensors that the row does not know."""
     return tuple(
-        f"Family {family.name} does not say where {quoted_names(names)} belong:"
-        f" taken as {component}, outside its layers."
+        f"Family {family.name} has no entry for {quoted_names(names)}:"
+        f" treated as part of {component}, outside its layers."
         for component, names in by_component(uncertain.items()).items()
     )
 

@@ -23,7 +23,9 @@ def command(
     donor: GainTo = None,
     json: Json = False,
 ) -> None:
-    """Compare variants on identical samples: differences, intervals, exact p, recovery, power.
+    """Compare variants on identical samples.
+
+    Prints differences with intervals, exact p-values, recovery and power.
 
     Reads the records of the run; loads no model.
     """

@@ -73,7 +73,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate models and recipes on perception, alignment and reasoning, with intervals.
+    """Evaluate models and recipes, with intervals and paired comparisons.
 
     Recipes are swapped into the model in memory; no checkpoint is written. Responses are
     stored in RUN as they arrive: run the same command again to resume or to add models.
@@ -83,7 +83,7 @@ def command(
         return
     if not models or not suite or out is None:
         missing = "MODEL_OR_RECIPE" if not models else "--suite" if not suite else "--out"
-        raise typer.BadParameter(f"needed, unless --power is asked for. {_suites()}",
+        raise typer.BadParameter(f"required, except with --power. {_suites()}",
                                  param_hint=missing)  # fmt: skip
     from eval import evaluate
     from eval.grading.grade import GRADERS
@@ -136,4 +136,6 @@ def _print_power(difference: float, json: bool) -> None:
     )
     for share, n in rows:
         console.print(f"  {n:>7,}  if the two differ on {share:.0%} of the questions")
-    console.print("\nVariants of one model mostly agree: a run's power line tells how often not.")
+    console.print(
+        "\nVariants of one model mostly agree: a run's power line tells how often they differ."
+    )

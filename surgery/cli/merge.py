@@ -40,7 +40,10 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the model that a recipe describes. OUT is complete or absent, even after a crash."""
+    """Write the model that a recipe describes.
+
+    OUT is complete or absent, even after a crash.
+    """
     from surgery.execute.fetch import fetches
     from surgery.execute.published import is_same_as_published
     from surgery.execute.run import execute
@@ -72,8 +75,8 @@ def command(
         fetched_bytes = sum(checkpoint.fetched for checkpoint in checkpoints.values())
     if recipe.startswith("hf://") and not is_same_as_published(ledger, recipe):
         show_warning(
-            f"these are not the weights that {recipe} has: a model bound with --model is another "
-            "one, or other versions computed them"
+            f"the merged weights differ from those published at {recipe}: --model binds a "
+            "different checkpoint, or the published merge was computed with other library versions"
         )
     summary = _summary(plan, ledger, out, progress.seconds) | {
         "fetched_bytes": fetched_bytes,
@@ -133,13 +136,15 @@ def _print_summary(summary: dict[str, Any]) -> None:
         planned = sum(cost["ranges"] for cost in costs if cost["way"] == "ranges")
         whole = sum(cost["whole"] for cost in costs if cost["way"] == "cache")
         fetched = size_text(summary["fetched_bytes"])
-        text = f"fetched {fetched} by range: planned were {size_text(planned)}"
-        text += f", headers {size_text(headers)}" if headers else ""
-        console.print(text + (f"; and {size_text(whole)} whole" if whole else ""), soft_wrap=True)
+        text = f"fetched {fetched} by range (planned: {size_text(planned)}"
+        text += f", headers {size_text(headers)})" if headers else ")"
+        console.print(
+            text + (f", and {size_text(whole)} as whole models" if whole else ""), soft_wrap=True
+        )
     if summary["custom_code"]:
         show_warning(
             f"{summary['out']} names custom Python code ({', '.join(summary['custom_code'])}). "
             "A library without a class for this type of model loads it only with "
-            "trust_remote_code=True; nothing here runs it"
+            "trust_remote_code=True; surgery never runs it"
         )
     console.print(f"check it with: surgery verify {summary['out']}", soft_wrap=True)

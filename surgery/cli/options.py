@@ -70,7 +70,9 @@ Samples = Annotated[
 Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Seed of the selection of samples.")]
 Data = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=DIR", help="Local folder of a benchmark, instead of the Hub."),
+    typer.Option(
+        metavar="NAME=DIR", help="Local folder of a benchmark, instead of the Hub; repeatable."
+    ),
 ]
 Against = Annotated[
     str | None,

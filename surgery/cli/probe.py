@@ -94,7 +94,7 @@ Out = Annotated[
 ]
 OneSuite = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Suite name, or YAML file of a custom suite. Required."),
+    typer.Option(metavar="NAME", help="Suite name, or YAML file of a custom suite (required)."),
 ]
 Layers = Annotated[
     str,
@@ -185,8 +185,8 @@ def vision_swap(
     boxes: Annotated[
         Boxes | None,
         typer.Option(
-            help="Scale of boxes in responses; default: that of the model family.",
-            show_default="the family's own",
+            help="Scale of boxes in responses.",
+            show_default="as the model family writes them",
         ),
     ] = None,
     bound: Models = None,
@@ -231,7 +231,7 @@ def attention(
     text: Annotated[
         str,
         typer.Option(
-            metavar="WHOSE",
+            metavar="SOURCE",
             help="Responses: each model's 'own', those of one model by name, or a JSON Lines "
 "file."
         ),
@@ -246,7 +246,7 @@ def attention(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Measure attention from the response to image, prompt, earlier response and first token."""
+    """Measure attention from the response to image, prompt and first token."""
     from eval import run_probe
     from eval.probes.attention import MINUS
     from eval.probes.run import OWN_TEXTS
@@ -272,16 +272,16 @@ def attention(
 
 
 def _check_suite(names: list[str] | None) -> None:
-    """Refuse no suite, and more than one.
+    """Check that exactly one suite is named.
 
     Raises:
-        typer.BadParameter: Says what is needed.
+        typer.BadParameter: No suite, or several.
     """
     if not names:
-        raise typer.BadParameter("needed: name a suite, such as specimen.", param_hint="--suite")
+        raise typer.BadParameter("required: name a suite, such as specimen.", param_hint="--suite")
     if len(names) > 1:
         raise typer.BadParameter(
-            "one at a time: a suite's tasks are taken together. Give each its own --out.",
+            "a probe takes one suite. Run it once per suite, each with its own --out.",
             param_hint="--suite",
         )
 

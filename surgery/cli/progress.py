@@ -171,7 +171,7 @@ class AnswerProgress(OnTerminal):
             )
             text = f"      {name}: {total} responses"
             if first:
-                text += ", kept from before"
+                text += ", all from the earlier run"
             else:
                 finished = f"{over} of {len(self._totals)} {self._among}, " if self._among else ""
                 text += f"; {finished}{self._rate()}"

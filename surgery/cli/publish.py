@@ -45,7 +45,7 @@ Picks = Annotated[
     list[str] | None,
     typer.Option(
         "--pick",
-        metavar="TEXT",
+        metavar="CONDITION",
         help="With --sweep: condition on variants, such as 'M_v2r >= in' or 'gsm8k > in "
         "+ 2%'; repeatable.",
     ),
@@ -100,7 +100,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Publish a merge on the Hub, with a card that states its parents, recipe and scores.
+    """Publish a merge on the Hub, with a model card and its scores.
 
     Verifies the merge against its ledger and parents, loads it, and checks the parents' licenses.
     Then sends it in one commit and compares the repository with the local files. Log in first:
@@ -264,6 +264,6 @@ def _print_done(published: Published) -> None:
         copied = quantity(len(published.copied), "file")
         console.print(f"  {copied} copied from a parent by the Hub itself", soft_wrap=True)
     console.print(
-        f"  commit {published.commit}; every file there has the hash of the one here",
+        f"  commit {published.commit}; every file on the Hub has the hash of the local file",
         soft_wrap=True,
     )

@@ -117,7 +117,8 @@ def _entry(name: str, recipe: Recipe) -> dict[str, Any]:
 def show(
     recipe: RecipeArgument,
     resolved: Annotated[
-        bool, typer.Option("--resolved", help="Print it with everything it extends.")
+        bool,
+        typer.Option("--resolved", help="Write out all recipes that it extends."),
     ] = False,
     model: Models = None,
 ) -> None:
@@ -134,7 +135,7 @@ def show(
         print_text(text)
         if text.startswith("extends:"):
             stderr().print(
-                "it builds on other recipes; --resolved writes all of it out", style="dim"
+                "this recipe extends other recipes; --resolved writes them out", style="dim"
             )
 
 

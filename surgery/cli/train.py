@@ -170,9 +170,9 @@ def _finish(trained: Trained, out: Path, *, json: bool, quiet: bool) -> None:
     for note in trained.region.notes():
         stderr().print(note, soft_wrap=True)
     for names, line in (
-        (trained.unmoved, "could learn and did not change"),
-        (trained.rounded, "could learn and are what they were as far as their element type tells"),
-        (trained.left_out, "are no part of the model in memory, and not of the result"),
+        (trained.unmoved, "were trained and did not change"),
+        (trained.rounded, "were trained, but their change is too small for their element type"),
+        (trained.left_out, "are not part of the loaded model and are missing from the result"),
     ):
         if names:
             stderr().print(

@@ -55,6 +55,6 @@ def is_same_as_published(ledger: Ledger, reference: str) -> bool:
 
 def _without_ledger(reference: str) -> CheckpointError:
     return CheckpointError(
-        f"{reference} has no {LEDGER}, so 'surgery merge' did not write it; only its work can be "
-        f"proven. 'surgery inspect {reference}' shows what is there."
+        f"{reference} has no {LEDGER}, so 'surgery merge' did not write it; only its merges "
+        f"can be verified. 'surgery inspect {reference}' shows what is there."
     )

@@ -18,7 +18,7 @@ MAX_WORKERS = 8
 """More threads than this only wait for memory and disk."""
 
 LONGEST_RUN = 256 << 20
-"""Bytes after which neighbouring copies become two pieces, so that threads end together."""
+"""Bytes after which neighboring copies become two pieces, so that threads end together."""
 
 
 def processors() -> int:

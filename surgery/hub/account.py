@@ -93,7 +93,7 @@ class Target:
         private: Whether it is private, or will be.
         head: The branch's last commit, or None.
         files: Names of the files there.
-        ours: Names of those that an earlier publication put there.
+        published: Names of those files that an earlier publication wrote.
         kind: `model` or `dataset`.
         content: Fingerprint of the merge that is there, if one is.
     """
@@ -105,7 +105,7 @@ class Target:
     private: bool
     head: str | None
     files: frozenset[str]
-    ours: frozenset[str]
+    published: frozenset[str]
     kind: str = "model"
     content: str | None = None
 
@@ -161,16 +161,16 @@ class Target:
         return target
 
     def _check(self) -> None:
-        if self.others and LEDGER not in self.files:
+        if self.foreign and LEDGER not in self.files:
             raise PublishError(
                 f"{self.repo} already exists and has files that this toolkit did not publish "
-                f"({first_names(self.others)}). Choose another name."
+                f"({first_names(self.foreign)}). Choose another name."
             )
 
     @property
-    def others(self) -> list[str]:
-        """Files there that no publication put there."""
-        return sorted(self.files - self.ours - {_HUB_FILE, "README.md"})
+    def foreign(self) -> list[str]:
+        """Names of the files that no publication wrote."""
+        return sorted(self.files - self.published - {_HUB_FILE, "README.md"})
 
     def check_visibility(self, *, private: bool) -> None:
         """Refuse a repository that more people see, or fewer, than was asked for.
@@ -206,7 +206,7 @@ class Target:
 
     def stale(self, expected: Mapping[str, object]) -> list[str]:
         """Files of an earlier publication that the new one does not have."""
-        return sorted((self.ours & self.files) - expected.keys())
+        return sorted((self.published & self.files) - expected.keys())
 
 
 def _ledger_files(api: Any, repo: str, head: str) -> tuple[frozenset[str], str]:

@@ -94,7 +94,7 @@ def publish(
             api.create_repo(repo, private=target.private, repo_type=target.kind, exist_ok=True)
         if revision is not None and not target.branch:
             api.create_branch(repo, branch=revision, repo_type=target.kind, exist_ok=True)
-    obsolete = [name for name in target.others if name not in bundle.files]
+    obsolete = [name for name in target.foreign if name not in bundle.files]
     if obsolete and merge is not None:
         report(
             f"{repo} has files of its own ({first_names(obsolete)}), which are left as they are; "

@@ -84,7 +84,10 @@ class _Reader:
                 f"expected a component here, found {token}. Components: {', '.join(names)}, *"
             )
         if match[0] not in names:
-            self.fail(f"unknown component {match[0]!r}.{_nearest(match[0], names)}")
+            self.fail(
+                f"unknown component {match[0]!r}.{_nearest(match[0], names)} "
+                f"Components: {', '.join(names)}, *"
+            )
         self.position = match.end()
         return Component(match[0])
 

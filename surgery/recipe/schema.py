@@ -420,7 +420,9 @@ class RecipeModel(Strict):
     steps: list[StepModel] = Field(
         description="Steps that replace tensors of the base; each tensor at most once."
     )
-    output: OutputModel = Field(default_factory=OutputModel, description="Element type and shard size.")
+    output: OutputModel = Field(
+        default_factory=OutputModel, description="Element type and shard size."
+    )
     vocabulary: Literal["same", "ignore"] = Field(
         default="same", description="`ignore` accepts models whose tokenizers differ."
     )

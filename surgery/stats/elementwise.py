@@ -145,7 +145,7 @@ def _fast(arrays: Sequence[NDArray[Any]], dtypes: Sequence[DType]) -> MomentSums
     relative = np.empty((rows, len(pairs)))
     for column, (i, j) in enumerate(pairs):
         if dtypes[0] is DType.BF16:
-            # Neighbours in bf16 differ by 2^-8 or more of themselves, so any change exceeds 1e-3.
+            # Neighbors in bf16 differ by 2^-8 or more of themselves, so any change exceeds 1e-3.
             relative[:, column] = table[:, 2 * models + 6 * column + _CHANGED]
         else:
             kernel.relative_changes(arrays[i], arrays[j], relative[:, column])

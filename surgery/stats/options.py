@@ -36,7 +36,7 @@ class Options:
 
     Attributes:
         selector: Which tensors; all when None.
-        pairs: Pairs as `before..after`; neighbours and then the ends when empty.
+        pairs: Pairs as `before..after`; neighbors and then the ends when empty.
         spectrum: No singular values, the largest, or all of them.
         top: Number of leading singular values and vectors.
         cuts: First layer of mid and of late per component; thirds where absent.
@@ -95,7 +95,7 @@ def choose_pairs(models: Sequence[str], texts: Sequence[str] = ()) -> tuple[Chec
 
     Args:
         models: Names of two or three checkpoints, in the order of training.
-        texts: Pairs as the user wrote them; neighbours and then the ends when empty.
+        texts: Pairs as the user wrote them; neighbors and then the ends when empty.
 
     Raises:
         PlanError: If there are not two or three models, or a pair makes no sense.
@@ -114,13 +114,13 @@ def choose_pairs(models: Sequence[str], texts: Sequence[str] = ()) -> tuple[Chec
             )
     if texts:
         return tuple(dict.fromkeys(parse_pair(text, models) for text in texts))
-    neighbours = [CheckpointPair(models[i], models[i + 1]) for i in range(len(models) - 1)]
+    neighbors = [CheckpointPair(models[i], models[i + 1]) for i in range(len(models) - 1)]
     ends = [
         CheckpointPair(a, b)
         for a, b in combinations(models, 2)
-        if CheckpointPair(a, b) not in neighbours
+        if CheckpointPair(a, b) not in neighbors
     ]
-    return (*neighbours, *ends)
+    return (*neighbors, *ends)
 
 
 def compared(pairs: Sequence[CheckpointPair]) -> tuple[int, int] | None:

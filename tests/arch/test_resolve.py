@@ -119,7 +119,7 @@ def test_tensors_the_row_does_not_know() -> None:
     assert architecture.sites["v_head.summary.weight"] == site
     (sentence,) = architecture.guessed
     assert "'v_head.summary.weight', 'v_head.summary.bias'" in sentence
-    assert "taken as other" in sentence
+    assert "treated as part of other" in sentence
 
 
 def test_an_unknown_tower_inside_a_known_family() -> None:
@@ -128,7 +128,7 @@ def test_an_unknown_tower_inside_a_known_family() -> None:
     architecture = resolve(config, [*names(2, "language_model.model."), *tower])
     assert {architecture.sites[name].component for name in tower} == {Component.VISION}
     assert len({architecture.sites[name] for name in tower}) == 4
-    assert "taken as vision, outside its layers" in architecture.guessed[0]
+    assert "treated as part of vision, outside its layers" in architecture.guessed[0]
     assert "and 1 more" in architecture.guessed[0]
 
 

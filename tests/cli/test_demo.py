@@ -47,7 +47,7 @@ def test_the_demo_merges_asks_and_prints(
     assert row.split()[1] == "IIIRRRIII"
     assert "Power (80%, two-sided 5%)" in scores
     assert "regions, in..rl" in updates
-    assert "rl, from: the source's answer" in updates
+    assert "rl, from: answers that follow the source image" in updates
     assert (tmp_path / "out" / "probe" / "vision-swap.png").is_file()
     assert (tmp_path / "out" / "stats" / "profile.png").is_file()
     for name in ("records.jsonl", "scores.csv", "pairs.csv", "run.json", "scores.png"):
@@ -56,7 +56,7 @@ def test_the_demo_merges_asks_and_prints(
     monkeypatch.setattr("surgery.cli.demo._processes", lambda: 1)
     again = surgery("demo", "--out", "out", "--samples", 2, "--json")
     assert again.returncode == 0, again.stderr
-    assert "rl-in-rl: 26 responses, kept from before" in again.stderr
+    assert "rl-in-rl: 26 responses, all from the earlier run" in again.stderr
     record = json.loads(again.stdout)
     assert record["updates"]["in..rl"]["vision"]["delta_norm"] == 0
     assert record["layers"]["rl-in-rl"] == ["rl"] * 3 + ["in"] * 3 + ["rl"] * 3

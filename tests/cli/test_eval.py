@@ -79,7 +79,7 @@ def test_eval_scores_and_goes_on(surgery: Surgery, suite: Path, tmp_path: Path) 
     assert splits == {"", "size=a", "size=b"}
 
     again = surgery(*EVAL)
-    assert "rl: 8 responses, kept from before" in again.stderr
+    assert "rl: 8 responses, all from the earlier run" in again.stderr
     assert again.stdout == done.stdout
 
 

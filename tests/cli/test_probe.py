@@ -143,8 +143,8 @@ def test_again_asks_nothing_and_tells_the_same(
     assert done.stdout == run.stdout
     lines = done.stderr.splitlines()
     assert lines
-    assert all(line.endswith(" responses, kept from before") for line in lines)
-    assert "kept from before" not in run.stderr
+    assert all(line.endswith(" responses, all from the earlier run") for line in lines)
+    assert "all from the earlier run" not in run.stderr
     assert lasting(tmp_path / run.name) == before
 
 
@@ -289,7 +289,7 @@ def test_one_at_a_time_is_not_taken_from_what_was_asked_in_a_batch(
              "--out", "run")  # fmt: skip
     assert surgery(*start).returncode == 0
     again = surgery(*start, "--sequential")
-    assert "kept from before" not in again.stderr
+    assert "all from the earlier run" not in again.stderr
     assert len((tmp_path / "run" / "responses.jsonl").read_text().splitlines()) == 2 * 8
 
 
@@ -447,7 +447,7 @@ def test_only_one_layer_is_another_experiment(
 ) -> None:
     done = surgery("probe", *COMMANDS["swap"], "--mode", "only", "--out", "run")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("rl, only: the source's answer")
+    assert done.stdout.startswith("rl, only: answers that follow the source image")
     only, since = layers_of(tmp_path / "run"), layers_of(make_run("swap").folder)
     assert set(only["what"]) == {"only"}
     intact = ["task", "metric", "value"]

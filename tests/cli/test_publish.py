@@ -45,7 +45,7 @@ def test_out_back_and_proven(hub: Hub, surgery: Surgery, tmp_path: Path) -> None
     done = ok(surgery("publish", "out", REPO))
     assert f"{hub.endpoint}/{REPO}: 11 files, " in done.stdout
     assert "private" in done.stdout
-    assert "every file there has the hash of the one here" in done.stdout
+    assert "every file on the Hub has the hash of the local file" in done.stdout
     assert listing(out) == before
     assert asked(hub, f"POST /api/models/{REPO}/commit/") == 1
 

@@ -92,7 +92,7 @@ def until_it_is_done(
         again.update({oid: n for oid, n in hub.received.items() if oid in before})
         if sent is None or running.returncode == 0:
             assert running.returncode == 0, err
-            assert "every file there has the hash of the one here" in out
+            assert "every file on the Hub has the hash of the local file" in out
             continue
         assert running.returncode == (130 if sent is signal.SIGINT else -sent)
         assert "Traceback" not in err

@@ -155,5 +155,5 @@ def test_records_come_back(tmp_path) -> None:
     (tmp_path / RECORDS).write_text(json.dumps({"variant": "v"}) + "\n")
     with pytest.raises(ExecutionError, match=r"records\.jsonl:1 is not a record"):
         read_records(tmp_path)
-    with pytest.raises(ExecutionError, match="no run has ended there"):
+    with pytest.raises(ExecutionError, match="not the folder of a finished run"):
         read_records(tmp_path / "absent")

@@ -109,7 +109,7 @@ class Hub:
             now = time.monotonic()
             self.free_at = max(now, self.free_at) + count / self.rate
             wait = self.free_at - now
-        if wait > 0.005:  # shorter ones are not slept to the point
+        if wait > 0.005:  # time.sleep is not precise below 5 ms
             time.sleep(wait)
 
     def fail(self, match: str | re.Pattern[str], **options: Any) -> Fault:

@@ -302,8 +302,8 @@ class _Server(ThreadingHTTPServer):
 def serve(hub: Hub) -> Iterator[str]:
     """Serve a hub and its storage on two free ports of the loopback interface.
 
-    Two hosts, for the client tells them apart: it stops at a redirect to another host, takes the
-    file's hash and size from it, and goes there without its token.
+    Two hosts, because the client distinguishes them: it stops at a redirect to another host,
+    takes the file's hash and size from it, and goes there without its token.
 
     Yields:
         The hub's address.

@@ -142,7 +142,7 @@ def test_so_is_one_of_an_update_with_files_to_delete(
 ) -> None:
     old = Bundle({**merge_package.bundle.files, "old.txt": b"old"})
     send(replace(merge_package, bundle=old))
-    target = replace(look(), ours=look().ours | {"old.txt"})
+    target = replace(look(), published=look().published | {"old.txt"})
     hub.fail(COMMIT, lost=True)
     publish(client(), merge_package.bundle, target, "A merge")
     assert same(hub, merge_package)
@@ -346,7 +346,7 @@ def test_with_copies_stale_files_go_in_spite_of_a_lost_answer(hub: Hub, halves: 
     package = packed(out)
     old = Bundle({**package.bundle.files, "old.txt": b"old"})
     send(replace(package, bundle=old))
-    target = replace(look(), ours=look().ours | {"old.txt"})
+    target = replace(look(), published=look().published | {"old.txt"})
     hub.fail(COMMIT, lost=True)
     merge = (package, subject(out).parents)
     output: list[str] = []

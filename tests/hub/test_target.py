@@ -140,7 +140,7 @@ def test_a_stale_name_is_no_pattern(hub: Hub, merge_package: Package) -> None:
     names = ("a[1].txt", "a1.txt", "b*.txt", "bc.txt")
     old = Bundle({**merge_package.bundle.files, **dict.fromkeys(names, b"x")})
     send(replace(merge_package, bundle=old))
-    target = replace(look(), ours=look().ours | {"a[1].txt", "b*.txt"})
+    target = replace(look(), published=look().published | {"a[1].txt", "b*.txt"})
     publish(client(), merge_package.bundle, target, "A merge")
     assert hub.files(REPO).keys() - merge_package.bundle.files.keys() == {
         ".gitattributes", "a1.txt", "bc.txt",

@@ -24,8 +24,8 @@ _BESIDE = 5 + 1 + 5 + 1 + _LONGEST  # columns of layer, region and bar
 _MAIN = {"vision-swap": "source", "attention": "image share"}
 _HEADS = {
     "ablation": "loss when ablated (percentage points)",
-    "vision-swap": "the source's answer, % of pairs",
-    "attention": "to the image, % of attention",
+    "vision-swap": "answers that follow the source image (% of pairs)",
+    "attention": "attention to the image (% of attention)",
 }
 
 

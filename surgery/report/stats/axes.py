@@ -34,7 +34,7 @@ _ROOM, _LABEL = WIDTH - 0.9, 0.17
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbours on the axis: a stack's layers, or one part without layers.
+    """Neighbors on the axis: a stack's layers, or one part without layers.
 
     Attributes:
         component: What they belong to.
@@ -181,5 +181,5 @@ def _name(axes: Axes, block: Block) -> None:
 
 
 def shared(layers: range, span: tuple[int, int]) -> range:
-    """Those of neighbouring layers that are inside a region."""
+    """Those of neighboring layers that are inside a region."""
     return range(max(layers.start, span[0]), min(layers.stop, span[1]))

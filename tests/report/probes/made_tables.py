@@ -48,7 +48,7 @@ def ablated(
     metric, scale = ("logprob", 40.0) if likely else ("accuracy", 0.3)
     for task in _with_all(tasks):
         centre = -20.0 if likely else 0.6
-        level = _number(rng, centre, scale)  # of one intact model, whatever is switched off
+        level = _number(rng, centre, scale)  # of one intact model, whichever layer is ablated
         for kind in whats:
             rows.append(LayerValue("in", None, kind, task, metric, *level, 5))
             for layer in range(layers) if only is None else only:

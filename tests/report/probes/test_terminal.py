@@ -108,7 +108,7 @@ def test_only_the_layers_that_were_asked_for_with_the_regions_that_begin_there()
 def test_swap_shows_how_often_the_source_is_answered_and_no_intact_row(mode: str) -> None:
     result = swapped(mode=mode)
     lines = _printed_lines(result)
-    assert lines[0] == f"rl, {mode}: the source's answer, % of pairs, n = 12"
+    assert lines[0] == f"rl, {mode}: answers that follow the source image (% of pairs), n = 12"
     assert lines[1].split() == ["layer", "all", "read", "count"]
     assert len(lines) == 2 + 9
     table = result.layers[(result.layers["metric"] == "source") & result.layers["layer"].notna()]
@@ -123,8 +123,8 @@ def test_attention_shows_the_whole_response_model_by_model_and_the_difference() 
     result = attended()
     lines = _printed_lines(result)
     heads = [line for line in lines if ":" in line]
-    assert [head.partition(", %")[0] for head in heads] == [
-        f"{model}, response: to the image" for model in ("in", "rl", "rl - in")
+    assert [head.partition(" (%")[0] for head in heads] == [
+        f"{model}, response: attention to the image" for model in ("in", "rl", "rl - in")
     ]
     table = result.layers[
         (result.layers["what"] == "response")
