@@ -4,76 +4,52 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
 from eval.grading import options
-from eval.grading.boxes import last_box, unwrapped
-from eval.grading.normalise import plain, words
+from eval.grading.boxes import joined_boxes, last_box, unwrapped
+from eval.grading.guesses import NOTHING, REFUSED, guess_number, guess_option
+from eval.grading.normalise import plain, without_tokens
 from eval.grading.numbers import numbers_in, quantity
+from eval.grading.refusals import after_refusal
+from eval.grading.statements import (
+    BOLD,
+    FIRST_WORD,
+    FORMULA,
+    LONGEST,
+    MOST_WORDS,
+    PROSE,
+    SYMBOL,
+    formulas_in,
+    is_yes_no,
+    last_statement,
+    stated_in,
+)
 from eval.records import AnswerKind, Extraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from eval.records import Sample
-
-NOTHING: Final = Extraction(None, "none")
 
 _TAG: Final = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 _THINK: Final = re.compile(r"<think>|</think>", re.IGNORECASE)
-_BOLD: Final = re.compile(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)")
+_CHINESE: Final = re.compile(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z])|(?<=[A-Za-z])(?=[\u4e00-\u9fff])")
 
-_LEAD: Final = re.compile(
-    r"(?<![\w-])(?:answer|(?:correct|right|best|final|my) (?:answer|option|choice|result|value|one)"
-    r"|solution|answer choice)(?![\w-])"
-    r"(?: (?:to|of|for|in|here|from|among|that)\b[^.:\n=]{0,80}?)?"
-    r"(?:\s?[:=]|,? (?:is|are|was|should be|would be|will be|must be|becomes)\b)"
-    r"(?: (?:therefore|thus|indeed|simply|clearly|then|just|most likely|likely|probably)\b,?)?"
-    r"\s?:?",
-    re.IGNORECASE,
-)
-_LEAD_CHINESE: Final = re.compile(r"答案\s?(?:是|为|[:=])\s?:?")
-_HEADING: Final = re.compile(
-    r"^[#*\s]{1,8}(?:the )?(?:final |correct )?answer[*\s]*$", re.IGNORECASE | re.MULTILINE
-)
-_VERDICT: Final = re.compile(
-    r"(?:\b(?:option|choice|answer) )?[(\[\"]?\b([A-Z])\b[)\]\"]?,? "
-    r"(?:is|would be|must be|seems to be) (?:(?:the|a) )?(?:(?:most|single|only) )?"
-    r"(?:correct|right|best|accurate|appropriate)\b"
-)
-_CHOICE: Final = re.compile(
-    r"\b(?:[Ii](?:'ll| will| would|'d)? (?:choose|pick|select|go with)|[Cc]hoose|[Ss]elect"
-    r"|[Ww]e (?:choose|pick|select)) (?:[Oo]ption |[Cc]hoice )?[(\[\"]?([A-Z])\b"
-)
-_DENIED: Final = re.compile(
-    r"(?:\b(?:in|un)correct|\bwrong|\bnot(?: the| a| my)?|\bif(?: the| my)?|\bwhether(?: the)?"
-    r"|\bunless(?: the)?|n't(?: the)?)\s*$",
-    re.IGNORECASE,
-)
-_CONTRAST: Final = re.compile(
-    r"\s*(?:\w+ly )?not\b[^\n]{0,60}?"
-    r"(?:\bbut(?: rather)?|\bit is|\bit's|\brather|\binstead)\b,?\s*",
-    re.IGNORECASE,
-)
-_STATEMENT_END: Final = re.compile(
-    r"(?<!\bSt)(?<!\bMr)(?<!\bDr)(?<!\bMs)(?<!\bMrs)[.!?;]+(?=\s|$)|\n"
-)
-_NOT: Final = re.compile(r"\s*(?:\w+ly )?(?:not|neither|none of my)\b", re.IGNORECASE)
-_FORMULA: Final = re.compile(
-    r"\$\$([^$]{1,400})\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
-)
 _OPERATOR: Final = re.compile(r"\\[a-zA-Z]+|[\^+*/]|\d\s*-\s*\d")
-_DENIED_NUMBER: Final = re.compile(r"(?:\bnot|n't)\s+[-$]?\d[\d.,]*", re.IGNORECASE)
-_YES_NO: Final = frozenset({"yes", "no", "true", "false"})
-_FIRST_WORD: Final = re.compile(r"[\s*_\"']*(yes|no|true|false)(?![\w'-])\s*", re.IGNORECASE)
 _YES_NO_WORD: Final = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
+_AFFIRMS: Final = frozenset({"correct", "right", "accurate", "true", "indeed"})
+_FIRST_VERDICT: Final = re.compile(
+    r"[\s*_\"']*(correct|incorrect|right|wrong|indeed|accurate|inaccurate)(?=[\s*\"']*(?:[.,!:;]"
+    r"|$))",
+    re.IGNORECASE,
+)
+_IS_TRUE: Final = re.compile(
+    r"\b(?:statement|claim|answer|this|that|it|assertion|question)\s+(?:is"
+    r"|was)\s+(not )?(?:indeed |in fact )?"
+    r"(correct|incorrect|true|false|accurate|inaccurate|right|wrong)\b",
+    re.IGNORECASE,
+)
 
 _SHORT: Final = 80
-_WORDS: Final = 8
-_STATEMENTS: Final = 50
-"""Statements to consider, from the last one: a looping model repeats many."""
-_LONGEST: Final = 300
 
 
 def extract(sample: Sample, text: str) -> Extraction:
@@ -91,7 +67,12 @@ def extract(sample: Sample, text: str) -> Extraction:
     Returns:
         The answer as it was written, for an option its letter where it is one.
     """
-    body, thoughts = _split(text if sample.kind is AnswerKind.EXACT else plain(text))
+    text = without_tokens(text)
+    if sample.kind is not AnswerKind.EXACT:
+        text = plain(text)
+    if sample.kind is AnswerKind.OPTION and not text.isascii():
+        text = _CHINESE.sub(" ", text)  # so that a letter between Chinese characters has an edge
+    body, thoughts = _split(text)
     if body.strip():
         return _from(sample, body)
     return replace(_from(sample, thoughts), guessed=True) if thoughts.strip() else NOTHING
@@ -117,12 +98,12 @@ def _from(sample: Sample, body: str) -> Extraction:
     tagged = last_tag(body)
     if tagged is not None:
         return Extraction(_inside(sample, tagged), "answer-tag")
-    boxed = last_box(body)
+    boxed = joined_boxes(body) if sample.kind is AnswerKind.MATH else last_box(body)
     if boxed is not None:
         return Extraction(_inside(sample, boxed), "boxed")
-    stated = _sentence(sample, body)
+    stated = last_statement(sample, body)
     if stated is not None:
-        return Extraction(stated, "sentence")
+        return stated
     return _unmarked(sample, body)
 
 
@@ -138,16 +119,16 @@ def last_tag(text: str) -> str | None:
 
 def _inside(sample: Sample, content: str) -> str:
     """Return the answer in a tag or a box."""
-    boxed = last_box(content)
+    boxed = joined_boxes(content) if sample.kind is AnswerKind.MATH else last_box(content)
     content = (content if boxed is None else boxed).strip()
     if sample.kind is AnswerKind.EXACT:
         return content
     if sample.kind is AnswerKind.OPTION:
         return _option(sample, content) or content
     if sample.kind is AnswerKind.NUMBER and quantity(content) is None:
-        return _sentence(sample, content) or _only_number(content) or content
-    if len(content.split()) > _WORDS:
-        return _sentence(sample, content) or content
+        return stated_in(sample, content) or _only_number(content) or content
+    if len(content.split()) > MOST_WORDS:
+        return stated_in(sample, content) or content
     return content
 
 
@@ -157,193 +138,77 @@ def _option(sample: Sample, content: str) -> str | None:
         return letter
     if options.several(sample, content):
         return None
-    if stated := _sentence(sample, content):
+    if stated := stated_in(sample, content):
         return stated if len(stated) == 1 else None
-    if letter := options.leading_letter(sample, _BOLD.sub("", content)):
+    if letter := options.leading_letter(sample, BOLD.sub("", content)):
         return letter if len(set(options.mentions(sample, content)) | {letter}) == 1 else None
-    if len(content) <= _LONGEST and (letter := options.contained(sample, content)):
-        return letter
-    named = set(options.mentions(sample, content))
-    return named.pop() if len(named) == 1 else None
+    letter = options.contained(sample, content) if len(content) <= LONGEST else None
+    return (
+        letter or options.by_mathematics(sample, content) or options.only_mention(sample, content)
+    )
 
 
 def _only_number(content: str) -> str | None:
     """Return the one number of a few words; a number in a formula is only a part of it."""
-    if len(content) > _LONGEST or _OPERATOR.search(unwrapped(content)):
+    if len(content) > LONGEST or _OPERATOR.search(unwrapped(content)):
         return None
     numbers = numbers_in(content)
     return numbers[0] if len(numbers) == 1 else None
-
-
-def _sentence(sample: Sample, body: str) -> str | None:
-    """Return the last statement of the answer."""
-    text = _BOLD.sub("", body) if sample.kind is not AnswerKind.EXACT else body
-    statements = [*_statements(text)]
-    if sample.kind is AnswerKind.OPTION:
-        for pattern in (_VERDICT, _CHOICE):
-            statements += [
-                (hit.start(), hit[1])
-                for hit in pattern.finditer(text)
-                if hit[1] in options.letters(sample)
-                and options.mentions(sample, text[max(0, hit.start() - 12) : hit.end()])
-            ]
-    for _, statement in sorted(statements, key=lambda pair: pair[0], reverse=True)[:_STATEMENTS]:
-        answer = _stated(sample, statement)
-        if answer is not None:
-            return answer
-    return None
-
-
-def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the text after `the answer is`, to the end of its sentence or line, with position."""
-    leads = (pattern.finditer(text) for pattern in (_LEAD, _LEAD_CHINESE, _HEADING))
-    for lead in chain.from_iterable(leads):
-        if _DENIED.search(text[max(0, lead.start() - 24) : lead.start()]):
-            continue
-        rest = text[lead.end() : lead.end() + 2 * _LONGEST]
-        if contrast := _CONTRAST.match(rest):
-            rest = rest[contrast.end() :]
-        if _NOT.match(rest):
-            continue
-        rest = rest.lstrip(" \n*:")
-        end = _STATEMENT_END.search(rest)
-        line = rest[: end.start()] if end else rest
-        if line.count("$$") % 2 or line.strip() in {"\\[", "$$"}:  # a formula of its own
-            line = rest.split("\n\n")[0]
-        if line.strip():
-            yield lead.start(), line.strip()
-
-
-def _stated(sample: Sample, statement: str) -> str | None:
-    """Return the answer in a statement, or None if it has none of this kind."""
-    if sample.kind is AnswerKind.OPTION:
-        return _stated_option(sample, statement)
-    statement = _unquoted(statement)
-    if sample.kind is AnswerKind.NUMBER:
-        return _stated_number(statement)
-    if sample.kind is AnswerKind.MATH:
-        return _stated_formula(statement)
-    if _is_yes_no(sample) and (first_word := _FIRST_WORD.match(statement)):
-        return first_word[1]
-    return statement
-
-
-def _stated_number(statement: str) -> str | None:
-    if quantity(statement) is not None:
-        return statement
-    numbers = numbers_in(statement)
-    if numbers and _starts_with(statement, numbers[0]):
-        return numbers[0]
-    after = statement.rpartition("=")[2].strip()
-    if "=" in statement and quantity(after) is not None:
-        return after
-    return numbers[0] if len(numbers) == 1 else None
-
-
-def _stated_formula(statement: str) -> str | None:
-    formulas = [next(filter(None, hit.groups())) for hit in _FORMULA.finditer(statement)]
-    if formulas:
-        return formulas[0].strip() if len(formulas) == 1 else statement
-    short = len(statement.split()) <= _WORDS
-    is_formula = any(sign.isdigit() or sign in "\\(" for sign in statement)
-    return statement if short or is_formula else None
-
-
-def _starts_with(statement: str, number: str) -> bool:
-    rest = statement.lstrip("$(*\\ ")
-    if not rest.startswith(number):
-        return False
-    after = rest[len(number) :].lstrip("$)*\\ ")
-    return not after or after[0].isalpha() or after[0] in ",;.("
-
-
-def _stated_option(sample: Sample, statement: str) -> str | None:
-    if letter := options.choose(sample, statement):
-        return letter
-    if options.several(sample, statement):
-        return statement
-    if letter := options.leading_letter(sample, statement):
-        return letter
-    if letter := options.contained(sample, statement):
-        return letter
-    named = set(options.mentions(sample, statement))
-    return named.pop() if len(named) == 1 else None
-
-
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    for opening, right in ('""', "''", "``", "“”"):
-        if len(text) > 1 and text[0] == opening and text[-1] == right:
-            return text[1:-1].strip()
-    return text
-
-
-def _is_yes_no(sample: Sample) -> bool:
-    return words(sample.answer) in _YES_NO
 
 
 def _unmarked(sample: Sample, body: str) -> Extraction:
     """Return the answer in a response that marks none."""
     match sample.kind:
         case AnswerKind.OPTION:
-            return _unmarked_option(sample, body)
+            return guess_option(sample, body)
         case AnswerKind.NUMBER:
             if _is_short(body) and quantity(body.strip()) is not None:
                 return Extraction(body.strip(), "whole")
+            return guess_number(sample, body)
         case AnswerKind.MATH:
-            formulas = [next(filter(None, hit.groups())) for hit in _FORMULA.finditer(body)]
-            if _is_short(body) and (not formulas or _FORMULA.fullmatch(body.strip(" \n."))):
-                return Extraction(body.strip(), "whole")
-            if formulas:
-                return Extraction(formulas[-1].strip(), "last-formula", guessed=True)
+            return _unmarked_mathematics(sample, body)
         case AnswerKind.TEXT | AnswerKind.EXACT:
             return _unmarked_text(sample, body)
-    numbers = numbers_in(_DENIED_NUMBER.sub(" ", body))
-    return Extraction(numbers[-1], "last-number", guessed=True) if numbers else NOTHING
+
+
+def _unmarked_mathematics(sample: Sample, body: str) -> Extraction:
+    bare = body.strip()
+    formulas = formulas_in(body)
+    if _is_short(body) and not PROSE.search(FORMULA.sub(" ", unwrapped(body))):
+        is_formula = not formulas or FORMULA.fullmatch(bare.strip(" ."))
+        return Extraction(bare if is_formula else bare.replace("$", ""), "whole")
+    if after_refusal(sample, body) == "":
+        return REFUSED
+    values = [formula for formula in formulas if not SYMBOL.fullmatch(formula)]
+    last_line = bare.splitlines()[-1] if bare else ""
+    if values and not (formulas_in(last_line) and not set(formulas_in(last_line)) & set(values)):
+        return Extraction(values[-1], "last-formula", guessed=True)
+    guess = guess_number(sample, FORMULA.sub(" ", body))
+    if guess.answer is not None:
+        return guess
+    if values or formulas:
+        return Extraction((values or formulas)[-1], "last-formula", guessed=True)
+    return Extraction(bare, "whole") if _is_short(body) else guess
 
 
 def _is_short(body: str) -> bool:
     bare = body.strip()
-    return "\n" not in bare and len(bare) <= _SHORT and len(bare.split()) <= _WORDS
+    return "\n" not in bare and len(bare) <= _SHORT and len(bare.split()) <= MOST_WORDS
 
 
 def _unmarked_text(sample: Sample, body: str) -> Extraction:
     bare = body.strip()
-    if sample.kind is AnswerKind.TEXT and _is_yes_no(sample):
-        if first := _FIRST_WORD.match(body):
+    if sample.kind is AnswerKind.TEXT and is_yes_no(sample):
+        if first := FIRST_WORD.match(body):
             return Extraction(first[1], "yes-no")
-        words_found = [hit[1] for hit in _YES_NO_WORD.finditer(body)]
-        if len({word.lower() for word in words_found}) == 1:
-            return Extraction(words_found[0], "yes-no", guessed=True)
+        if first := _FIRST_VERDICT.match(body):
+            return Extraction("Yes" if first[1].lower() in _AFFIRMS else "No", "yes-no")
+        matches = [hit[1] for hit in _YES_NO_WORD.finditer(body)]
+        if len({word.lower() for word in matches}) == 1:
+            return Extraction(matches[0], "yes-no", guessed=True)
+        verdicts = {
+            (hit[2].lower() in _AFFIRMS) != (hit[1] is not None) for hit in _IS_TRUE.finditer(body)
+        }
+        if not matches and len(verdicts) == 1:
+            return Extraction("Yes" if verdicts.pop() else "No", "yes-no", guessed=True)
     return Extraction(bare, "whole") if "\n" not in bare else NOTHING
-
-
-def _unmarked_option(sample: Sample, body: str) -> Extraction:
-    lines = [line.strip() for line in body.strip().splitlines() if line.strip()]
-    letter = options.choose(sample, lines[-1])
-    # The last of several lines that are options each is a list of them, unless it is bare.
-    listed = {options.choose(sample, line) for line in lines[:-1][-12:]} - {None, letter}
-    if letter and (not listed or len(lines[-1].strip("*_().[] ")) == 1):
-        texts = options.by_text(sample, lines[-1]) == letter
-        return Extraction(letter, "option-text" if texts else "option-letter")
-    for part in _parts(lines):
-        named = options.mentions(sample, part)
-        if named:
-            if len(set(named)) == 1 and not options.several(sample, part):
-                return Extraction(named[-1], "option-letter", guessed=True)
-            return NOTHING
-        if letter := options.contained(sample, part):
-            return Extraction(letter, "option-text", guessed=True)
-    numbers = numbers_in(body)
-    if numbers and (letter := options.by_text(sample, numbers[-1])):
-        return Extraction(letter, "last-number", guessed=True)
-    return NOTHING
-
-
-def _parts(lines: list[str]) -> Iterator[str]:
-    """Sentences of the last lines, from the end."""
-    for line in reversed(lines[-3:]):
-        ends = [0, *(end.end() for end in _STATEMENT_END.finditer(line)), len(line)]
-        for start, end in reversed(list(pairwise(ends))):
-            if line[start:end].strip():
-                yield line[start:end].strip()

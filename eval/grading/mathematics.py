@@ -28,6 +28,7 @@ _MOST_POWERS: Final = 12
 _LARGEST_EXPONENT: Final = 2000
 
 
+@lru_cache(maxsize=16384)
 def same_mathematics(gold: str, answer: str) -> bool | None:
     """Check whether math-verify considers two expressions equal.
 

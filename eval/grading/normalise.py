@@ -26,7 +26,16 @@ _ALIKE: Final = str.maketrans(
     }
 )
 _GROUPED: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_ARTICLES: Final = re.compile(r"\b(?:the|an?(?=\s+\S))\b")
+_ARTICLES: Final = re.compile(r"\b(?:the|an?(?=\s+(?!(?:is|are|was|and|or|has)\b)\S))\b")
+"""Articles; `a is closer` speaks of the letter."""
+_COLON: Final = re.compile(r"(?<=\d)\s*:\s*(?=\d)")
+_TOKEN: Final = re.compile(
+    r"<(?:/s|eos|end_of_turn|\|(?:im_end|end|endoftext|eot_id|end_of_text|return)\|"
+    r"|\uff5cend\u2581of\u2581sentence\uff5c)>|\[(?:EOS|/INST)\]"
+)
+_FIRST_TOKEN: Final = re.compile(
+    r"\s*(?:<s>|<bos>|<\|(?:im_start|begin_of_text|startoftext)\|>)\s*"
+)
 _MARKS: Final = frozenset("%#&@\\")
 """Punctuation in Unicode's sense that distinguishes words."""
 
@@ -47,6 +56,18 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(_ALIKE)
 
 
+def without_tokens(text: str) -> str:
+    """Return a response up to its end-of-sequence token, without the token that may open it."""
+    if "<" not in text and "[" not in text:
+        return text
+    if match := _FIRST_TOKEN.match(text):
+        text = text[match.end() :]
+    for end in _TOKEN.finditer(text):
+        if text[: end.start()].strip():
+            return text[: end.start()]
+    return _TOKEN.sub("", text)
+
+
 def ungrouped(text: str) -> str:
     """Return the text with 12,345 written as 12345."""
     return _GROUPED.sub(lambda number: number[0].replace(",", ""), text)
@@ -58,7 +79,12 @@ def words(text: str) -> str:
     A point or sign that belongs to a number stays, and so does what tells `C#` from `C`. A text of
     punctuation alone is left as it is.
     """
-    base = ungrouped(unwrapped(plain(text))).replace("$", " ").casefold().replace("'", "")
+    base = (
+        _COLON.sub(":", ungrouped(unwrapped(plain(text))))
+        .replace("$", " ")
+        .casefold()
+        .replace("'", "")
+    )
     allowed = [_kept_character(base, index) for index in range(len(base))]
     tidy = " ".join("".join(allowed).split())
     without = " ".join(_ARTICLES.sub(" ", tidy).split())

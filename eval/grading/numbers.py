@@ -65,7 +65,8 @@ _LATEX: Final = (
 )
 
 _ABOUT: Final = re.compile(
-    r"(?:about|approximately|approx\.?|around|roughly|nearly|almost|exactly|only|equals?|≈|≃|the)\s*",
+    r"(?:about|approximately|approx\.?|around|roughly|nearly|almost|exactly|only|equals?|≈|≃"
+    r"|the)\s*",
     re.IGNORECASE,
 )
 _CURRENCY: Final = re.compile(r"(?:US|USD|EUR|GBP|RMB|CNY|Rs\.?|[$€£¥₹₩])\s*")

@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
 from eval.grading.boxes import unwrapped
+from eval.grading.mathematics import same_mathematics
 from eval.grading.normalise import plain, words
 from eval.grading.numbers import equal, quantity
 
@@ -23,34 +24,89 @@ _BARE: Final = re.compile(
     re.IGNORECASE,
 )
 _LABELLED: Final = re.compile(
-    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:[(\[]\s*([A-Z])\s*[)\]]|([A-Z])\s*[.:)\]=-])[.:)*\s-]*(?=\S)",
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:[(\[]\s*([A-Z])\s*[)\]]"
+    r"|([A-Z])\s*[.:)\]=-])[.:)*\s-]*(?=\S)",
     re.IGNORECASE,
 )
 _LEADING: Final = re.compile(
-    r"[\s*_`$\"':]*(?:(?i:option|choice|letter|answer)\s*)?([(\[]?)\s*([A-Z])(?![\w'])\s*([)\].:,*]?)"
+    r"[\s*_`$\"':]*(?:(?i:option|choice|letter"
+    r"|answer)\s*)?([(\[]?)\s*([A-Z])(?![\w'])\s*([)\].:,*]?)"
 )
 _ALSO: Final = re.compile(
     r"[\s*_$)\].]*(?:,?\s*(?:and|or|but also)|[,&/+])\s*(?:(?i:option|choice)\s*)?[(\[*$]*"
     r"([A-Z])(?![\w'])"
 )
+_NOUN: Final = (
+    r"(?:point|box|image|picture|photo|frame|figure|region|circle|square|mark|marker|marked"
+    r"|panel|curve|line"
+    r"|graph|diagram|drawing|shape|object|item|spot|location|position|area|patch|label|labell?ed"
+    r"|letter|tile"
+    r"|piece|sketch|sample|candidate|pattern|arrow|bar|group|view|scene|pixel|statement|row"
+    r"|column|place|dot)"
+)
+_OR: Final = re.compile(r"\bor\s+(?:(?i:option|choice)\s*)?[(\[]\s?([A-Z])\s?[)\]]")
 _MENTION: Final = re.compile(
     r"[(\[]\s?([A-Z])\s?[)\]]|\*\*\s?\(?([A-Z])\)?[.:)]?\s?\*\*"
-    r"|\b(?:[Oo]ption|[Cc]hoice|OPTION|CHOICE)s?\s\(?([A-Z])\b(?!')|(?<![\w'(\[\\{])([A-Z])(?![\w'])"
+    r"|(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|OPTION|CHOICE)s?\s|选项?\s?)[\"'(]?([A-Z])(?![\w'])"
+    r"|(?<![\w'(\[\\{])([A-Z])(?![\w'])"
 )
+_POINTED_AT: Final = re.compile(
+    rf"(?:\b{_NOUN}s?(?:\s(?:by|as|with))?|\b(?:is|be|are|was|choose|select|pick|by|with|to|as"
+    rf"|leaves|therefore|thus"
+    r"|hence|so|say|prefer|it's|letter)|[:>\u2192])\s*[\"'(]?$",
+    re.IGNORECASE,
+)
+_OPENS: Final = re.compile(r"(?:^|[.!?\n]\s*)[\s\"'*(]*$")
+_VERB: Final = re.compile(r"[\"')*]*\s*(?:is|was|has|appears|seems|looks|because|as|[.:)]|$)")
+_IN_FORMULA: Final = re.compile(r"[-=+*/^<>_|]\s?$")
+_BEHIND_IN_FORMULA: Final = re.compile(r"\s?[-=+*/^<>_|]")
 _NEGATED_BEFORE: Final = re.compile(
-    r"(?:\bnot|n't|\bnor|\bneither|\bnever|\bthan|\beliminat\w*|\bexclud\w*"
+    r"(?:\bnot|n't|\bnor|\bneither|\bnever|\bthan|\bcompared (?:to|with)|\bas opposed to"
+    r"|\bunlike\beliminat\w*|\bexclud\w*"
     r"|\brul\w+ out|\breject\w*|\bdiscard\w*|\bunlike|\binstead of|\brather than)"
-    r"\s(?:be\s|the\s|to\s|it\s|is\s|an?\s)*"
-    r"(?:(?:option|choice|answer)s?\s*)?[\s(\[*\"']*$",
+    r"\s(?:be\s|the\s|to\s|it\s|is\s|an?\s|that\s|those\s|of\s|in\s|at\s|with\s|marked\s)*"
+    rf"(?:(?:option|choice|answer|{_NOUN})s?\s*)?[\s(\[*\"']*$",
     re.IGNORECASE,
 )
 _NEGATED_AFTER: Final = re.compile(
     r"[\s)\]*.:\"']*(?:(?:is|are|was|seems?|looks?|must be|would be)\s(?:\w+ly\s)?"
-    r"(?:wrong|incorrect|not\b|false|out\b|eliminated|excluded|impossible|ruled|invalid|too\b)"
-    r"|isn't|doesn't|does not|can't|cannot|can be (?:ruled|eliminated|excluded))",
+    r"(?:wrong|incorrect|the least\b|less\b|unlikely\b|not\b|false|out\b|eliminated|excluded"
+    r"|impossible|ruled|invalid|too\b)"
+    r"|不|isn't|doesn't|does not|can't|cannot|can be (?:ruled|eliminated|excluded))",
     re.IGNORECASE,
 )
-_DENIED: Final = re.compile(r"\b(?:not|isnt|nor|neither|than)(?: an?| the)? $")
+_DENIED: Final = re.compile(
+    r"\b(?:not|isnt|arent|wasnt|doesnt|dont|cannot|cant|nor|neither|without|unlike|instead of"
+    r"|rather than|compared"
+    r" (?:to|with)|than)(?: (?!but\b|rather\b|it\b|is\b)\S+){0,7} $"
+)
+_DENIED_AFTER: Final = re.compile(
+    r"(?: (?!but\b|while\b|and\b)\S+){0,4}? (?:not|isnt|doesnt|cannot|cant|lacks|unlikely"
+    r"|least likely|less)\b"
+)
+_ASIDE: Final = re.compile(
+    r",?\s+(?:while|whereas|unlike|compared (?:to|with)|as opposed to|in contrast (?:to|with)"
+    r"|rather than|instead of"
+    r"|than|(?:but|and) not|on the other hand)\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_OPENING_ASIDE: Final = re.compile(
+    r"\s*(?:while|whereas|although|unlike|compared)\b[^,\n]*,\s*", re.IGNORECASE
+)
+_FORMULA: Final = re.compile(r"\\[a-zA-Z]+|[\^+*/=]|\d\s*-\s*\d")
+_CONTRARY: Final = (
+    (
+        {"closer", "nearer", "closest", "nearest"},
+        {"farther", "further", "farthest", "furthest", "behind", "distant", "background"},
+    ),
+    ({"darker", "darkest"}, {"brighter", "lighter", "brightest", "lightest"}),
+    ({"larger", "bigger", "greater"}, {"smaller", "less"}),
+    ({"higher", "taller"}, {"lower", "shorter"}),
+    ({"longer"}, {"shorter"}),
+    ({"hotter", "warmer"}, {"colder", "cooler"}),
+    ({"faster"}, {"slower"}),
+    ({"heavier"}, {"lighter"}),
+)
 _LOOK: Final = 48
 
 
@@ -130,14 +186,51 @@ def by_text(sample: Sample, text: str) -> str | None:
     return results[0] if len(results) == 1 else None
 
 
+def by_mathematics(sample: Sample, text: str) -> str | None:
+    """Return the letter of the one option that equals a text as mathematics."""
+    if not (are_values(sample) and any(sign.isdigit() or sign == "\\" for sign in text)):
+        return None
+    value = quantity(text)
+    letters_of_equals = [
+        letter
+        for letter, choice in zip(letters(sample), sample.choices, strict=False)
+        if (value is None or quantity(choice) is None) and same_mathematics(choice, text)
+    ]
+    return letters_of_equals[0] if len(letters_of_equals) == 1 else None
+
+
+def are_values(sample: Sample) -> bool:
+    """Check whether all options are numbers or formulas."""
+    return bool(sample.choices) and all(
+        quantity(choice) is not None or "$" in choice or _FORMULA.search(choice)
+        for choice in sample.choices
+    )
+
+
+def are_labels(sample: Sample) -> bool:
+    """Check whether the options' texts speak of letters in the image: `Point A`, `A is closer`."""
+    labelled = [
+        re.search(rf"\b{letter}\b", choice)
+        for letter, choice in zip(letters(sample), sample.choices, strict=False)
+    ]
+    return sum(label is not None for label in labelled) >= 2
+
+
 def contained(sample: Sample, text: str) -> str | None:
     """Return the letter of the one option whose text occurs in a text.
 
-    An option that is part of another one found (`car`, `red car`) does not count.
+    An option that is part of another match (`car`, `red car`) does not count, nor one that is part
+    of a formula.
     """
     padded = f" {words(text)} "
     valid = letters(sample)
     texts = {letter: words(choice) for letter, choice in zip(valid, sample.choices, strict=False)}
+    if _FORMULA.search(unwrapped(text)):  # a value in a formula is a part of another value
+        texts = {
+            letter: choice
+            for letter, choice in texts.items()
+            if len(choice.split()) > 1 and not _FORMULA.search(sample.choices[valid.index(letter)])
+        }
     matches = {
         letter: choice for letter, choice in texts.items() if choice and f" {choice} " in padded
     }
@@ -145,9 +238,25 @@ def contained(sample: Sample, text: str) -> str | None:
         letter
         for letter, choice in matches.items()
         if not any(choice != other and f" {choice} " in f" {other} " for other in matches.values())
-        and not _DENIED.search(padded[: padded.index(f" {choice} ") + 1])
+        and not _is_denied(padded, choice)
     ]
     return longest[0] if len(longest) == 1 and len(texts[longest[0]]) > 1 else None
+
+
+def _is_denied(padded: str, choice: str) -> bool:
+    """Check for a `not` before an option's text or after it."""
+    if choice.startswith(("none", "neither", "not ")):
+        return False
+    start = padded.index(f" {choice} ") + 1
+    return bool(
+        _DENIED.search(padded[:start]) or _DENIED_AFTER.match(padded[start + len(choice) :])
+    )
+
+
+def main_clause(sentence: str) -> str:
+    """Return a sentence without what it compares with: `while point B is further`, `than B`."""
+    sentence = _OPENING_ASIDE.sub("", sentence, count=1)
+    return _ASIDE.sub("", sentence) or sentence
 
 
 def leading_letter(sample: Sample, text: str) -> str | None:
@@ -170,23 +279,74 @@ def _stands_alone(rest: str) -> bool:
 
 
 def several(sample: Sample, text: str) -> bool:
-    """Check whether a statement opens with more than one letter: `A and B`."""
+    """Check whether a statement names two options: `A and B`, `(A) the dog or (B) the cat`."""
     match = _LEADING.match(text)
-    if match is None:
+    if match is None or match[2] not in letters(sample):
         return False
-    also = _ALSO.match(text, match.end(2))
+    also = _ALSO.match(text, match.end(2)) or (_OR.search(text, match.end()) if match[1] else None)
     return also is not None and also[1] in letters(sample) and also[1] != match[2]
 
 
 def mentions(sample: Sample, text: str) -> list[str]:
-    """Letters that a text mentions and does not deny, in order; `A` and `I` only when marked."""
+    """Return the letters that a text mentions as options and does not deny, in order.
+
+    A letter in brackets, in bold or behind `option` counts. A bare letter counts where something
+    points at it (`point A`, `it is B`) or where the options speak of letters; never in a formula,
+    and never where the options are numbers: there it belongs to the figure.
+    """
     valid, results = letters(sample), []
+    labels = are_labels(sample)
+    values = not labels and are_values(sample)
     for hit in _MENTION.finditer(text):
         letter = hit[1] or hit[2] or hit[3] or hit[4]
-        if letter not in valid or (hit[4] and letter in "AI"):
+        if letter not in valid:
             continue
         before, after = text[max(0, hit.start() - _LOOK) : hit.start()], text[hit.end() :]
-        if _NEGATED_BEFORE.search(before) or _NEGATED_AFTER.match(after[:_LOOK]):
+        if hit[4] and (values or not _is_label(letter, before, after, labels=labels)):
+            continue
+        if is_denied(text, *hit.span()):
+            continue
+        if labels and _is_contrary(sample, text):
             continue
         results.append(letter)
     return results
+
+
+def only_mention(sample: Sample, text: str) -> str | None:
+    """Return the letter of the one option that a text mentions."""
+    named = set(mentions(sample, text))
+    return named.pop() if len(named) == 1 else None
+
+
+def mislabels(sample: Sample, text: str) -> bool:
+    """Check for a letter in brackets that no option has: the response uses labels of its own."""
+    valid = letters(sample)
+    return any(hit[1] and hit[1] not in valid for hit in _MENTION.finditer(text))
+
+
+def is_denied(text: str, start: int, end: int) -> bool:
+    """Check for a denial before or behind a part of a text: `not option B`, `B is wrong`."""
+    before, after = text[max(0, start - _LOOK) : start], text[end : end + _LOOK]
+    return bool(_NEGATED_BEFORE.search(before) or _NEGATED_AFTER.match(after))
+
+
+def _is_label(letter: str, before: str, after: str, *, labels: bool) -> bool:
+    """Check whether a bare capital stands for an option, and is no article, name or variable."""
+    if _IN_FORMULA.search(before) or _BEHIND_IN_FORMULA.match(after):
+        return False
+    if _POINTED_AT.search(before):
+        return True
+    if _OPENS.search(before):
+        return _VERB.match(after) is not None
+    return labels and (letter not in "AI" or before[-1:].isspace())
+
+
+def _is_contrary(sample: Sample, text: str) -> bool:
+    """Check whether a text says the opposite of what the options say: `farther` for `closer`."""
+    options_words = set(words(" ".join(sample.choices)).split())
+    text_words = set(words(text).split())
+    for pair in _CONTRARY:
+        for here, there in (pair, pair[::-1]):
+            if options_words & here and not options_words & there:
+                return bool(text_words & there) and not text_words & here
+    return False
