@@ -75,6 +75,10 @@ def _number(sample: Sample, answer: str) -> tuple[bool, str]:
 
 def _same_option(sample: Sample, answer: str) -> bool:
     """Check a letter; two options with the same text are one."""
+    if options.asks_several(sample):
+        return options.several_letters(sample, answer) == options.several_letters(
+            sample, sample.answer
+        )
     gold, letter = sample.answer.strip().upper(), options.choose(sample, answer)
     if letter is None or letter == gold or gold not in options.letters(sample):
         return letter == gold

@@ -24,6 +24,7 @@ from eval.grading.statements import (
     is_yes_no,
     last_statement,
     stated_in,
+    statements,
 )
 from eval.records import AnswerKind, Extraction
 
@@ -73,6 +74,8 @@ def extract(sample: Sample, text: str) -> Extraction:
     if sample.kind is AnswerKind.OPTION and not text.isascii():
         text = _CHINESE.sub(" ", text)  # so that a letter between Chinese characters has an edge
     body, thoughts = _split(text)
+    if sample.kind is AnswerKind.OPTION and options.asks_several(sample):
+        return _several(sample, body)
     if body.strip():
         return _from(sample, body)
     return replace(_from(sample, thoughts), guessed=True) if thoughts.strip() else NOTHING
@@ -105,6 +108,20 @@ def _from(sample: Sample, body: str) -> Extraction:
     if stated is not None:
         return stated
     return _unmarked(sample, body)
+
+
+def _several(sample: Sample, body: str) -> Extraction:
+    """Return all options that a response names, for a question that asks for several."""
+    boxes = joined_boxes(body)
+    if (marked := boxes if (tag := last_tag(body)) is None else tag) is not None:
+        return Extraction(options.several_letters(sample, marked), "boxed")
+    statement = next((text for _, text in reversed(list(statements(body)))), None)
+    if statement is not None:
+        return Extraction(options.several_letters(sample, statement), "sentence")
+    if not _is_short(body):
+        return NOTHING
+    letters = options.several_letters(sample, body)
+    return Extraction(letters, "whole") if letters else NOTHING
 
 
 def last_tag(text: str) -> str | None:
@@ -202,13 +219,19 @@ def _unmarked_text(sample: Sample, body: str) -> Extraction:
         if first := FIRST_WORD.match(body):
             return Extraction(first[1], "yes-no")
         if first := _FIRST_VERDICT.match(body):
-            return Extraction("Yes" if first[1].lower() in _AFFIRMS else "No", "yes-no")
-        matches = [hit[1] for hit in _YES_NO_WORD.finditer(body)]
-        if len({word.lower() for word in matches}) == 1:
-            return Extraction(matches[0], "yes-no", guessed=True)
+            return Extraction(_truth(sample, first[1].lower() in _AFFIRMS), "yes-no")
         verdicts = {
             (hit[2].lower() in _AFFIRMS) != (hit[1] is not None) for hit in _IS_TRUE.finditer(body)
         }
-        if not matches and len(verdicts) == 1:
-            return Extraction("Yes" if verdicts.pop() else "No", "yes-no", guessed=True)
+        if len(verdicts) == 1:
+            return Extraction(_truth(sample, verdicts.pop()), "yes-no", guessed=True)
+        matches = [hit[1] for hit in _YES_NO_WORD.finditer(body)]
+        if len({word.lower() for word in matches}) == 1:
+            return Extraction(matches[0], "yes-no", guessed=True)
     return Extraction(bare, "whole") if "\n" not in bare else NOTHING
+
+
+def _truth(sample: Sample, affirms: bool) -> str:
+    """Return yes or no in the question's own words."""
+    asks_for_truth = sample.answer.strip().lower() in {"true", "false"}
+    return ("True" if affirms else "False") if asks_for_truth else ("Yes" if affirms else "No")

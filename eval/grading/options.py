@@ -87,7 +87,7 @@ _DENIED_AFTER: Final = re.compile(
 _ASIDE: Final = re.compile(
     r",?\s+(?:while|whereas|unlike|compared (?:to|with)|as opposed to|in contrast (?:to|with)"
     r"|rather than|instead of"
-    r"|than|(?:but|and) not|on the other hand)\b.*",
+    r"|than|(?:but|and) not|on the other hand)\b.*|,\s+not\b.*",
     re.IGNORECASE | re.DOTALL,
 )
 _OPENING_ASIDE: Final = re.compile(
@@ -107,12 +107,25 @@ _CONTRARY: Final = (
     ({"faster"}, {"slower"}),
     ({"heavier"}, {"lighter"}),
 )
+_LETTER: Final = re.compile(r"(?<![\w'])([A-Z])(?![\w'])")
 _LOOK: Final = 48
 
 
 def letters(sample: Sample) -> str:
     """Return the letters of a sample's options."""
     return ascii_uppercase[: len(sample.choices) or _UNKNOWN]
+
+
+def asks_several(sample: Sample) -> bool:
+    """Check for a question whose answer is several letters, such as `A, C`."""
+    return len(sample.answer.strip()) > 1
+
+
+def several_letters(sample: Sample, text: str) -> str | None:
+    """Return all letters that a short text names, as `A, C`; None if it names none."""
+    valid = letters(sample)
+    named = {hit[1] for hit in _LETTER.finditer(_tidy(text)) if hit[1] in valid}
+    return ", ".join(sorted(named)) or None
 
 
 def choose(sample: Sample, text: str) -> str | None:

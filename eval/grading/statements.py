@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BOLD: Final = re.compile(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)")
 _LEAD: Final = re.compile(
-    r"(?<![\w-])(?:answer|(?:correct|right|best|final|my) (?:answer|option|choice|result|value|one)"
+    r"(?<![\w-])(?:answers?|(?:correct|right|best|final|my) (?:answer|option|choice|result|value|one)"
     r"|solution|answer choice)(?![\w-])"
     r"(?: (?:to|of|for|in|here|from|among|that)\b[^.:\n=]{0,80}?)?"
     r"(?:\s?[:=]|,? (?:is|are|was|should be|would be|will be|must be|becomes)\b)"
@@ -104,15 +104,15 @@ def stated_in(sample: Sample, content: str) -> str | None:
 def last_statement(sample: Sample, body: str) -> Extraction | None:
     """Return the last statement of the answer, or that there is none; None without a statement."""
     text = BOLD.sub("", body) if sample.kind is not AnswerKind.EXACT else body
-    statements = [*_statements(text)]
+    places = [*statements(text)]
     if sample.kind is AnswerKind.OPTION:
         for pattern in (_VERDICT, _CHOICE, _NAMED, _CHINESE_VERDICT):
-            statements += [
+            places += [
                 (hit.start(), hit[1])
                 for hit in pattern.finditer(text)
                 if hit[1] in options.letters(sample) and not options.is_denied(text, *hit.span())
             ]
-    for _, statement in sorted(statements, key=lambda pair: pair[0], reverse=True)[:_STATEMENTS]:
+    for _, statement in sorted(places, key=lambda pair: pair[0], reverse=True)[:_STATEMENTS]:
         answer = _stated(sample, statement)
         if answer is not None:
             return Extraction(answer, "sentence")
@@ -121,7 +121,7 @@ def last_statement(sample: Sample, body: str) -> Extraction | None:
     return None
 
 
-def _statements(text: str) -> Iterator[tuple[int, str]]:
+def statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield the text after `the answer is`, to the end of its sentence or line, with position."""
     leads = (pattern.finditer(text) for pattern in (_LEAD, _LEAD_FOREIGN, _HEADING, _HASHES))
     for lead in chain.from_iterable(leads):

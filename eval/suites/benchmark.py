@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from eval.grading.normalise import words
 from eval.records import Task
 from eval.suites.rows import Rows, hub_rows, local_rows
 from surgery.errors import ExecutionError
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from eval.records import Metric, Picture, Sample
     from eval.suites.rows import Row
+
+
+_FEWEST: Final = 2
 
 
 @dataclass(frozen=True)
@@ -127,17 +132,55 @@ def with_options(question: str, choices: Sequence[str]) -> str:
     return "\n".join([f"{question}\n\nChoices:", *lines])
 
 
-def letter_of(answer: str, choices: Sequence[str], location: str) -> str:
+_OPTION_LINE: Final = re.compile(r"^[ \t]*\(?([A-H])\)?[ \t]*[:.)][ \t]*(\S.*)$", re.MULTILINE)
+_OPTION_HEADING: Final = re.compile(r"\b(?:Choices?|Options?) ?:", re.IGNORECASE)
+_INLINE_OPTION: Final = re.compile(r"(?:^|\s)\(?([A-H])\)?\s?[:.)]\s?")
+
+
+def options_in(question: str) -> tuple[str, ...]:
+    r"""Return the texts of options in a question, after `Choices:` or in lines of their own.
+
+    Args:
+        question: For example `... Choices:\nA:62°\nB:28°`.
+
+    Returns:
+        The texts, A first; empty if the letters are not A, B, ... in order.
+    """
+    heading = list(_OPTION_HEADING.finditer(question))
+    rest = question[heading[-1].end() :] if heading else question
+    options = [(hit[1], hit[2].strip()) for hit in _OPTION_LINE.finditer(rest)]
+    if heading and len(options) < _FEWEST:
+        parts = _INLINE_OPTION.split(rest)
+        options = [(a, b.strip()) for a, b in zip(parts[1::2], parts[2::2], strict=True)]
+    letters = "".join(letter for letter, _ in options)
+    in_order = len(letters) >= _FEWEST and ascii_uppercase.startswith(letters)
+    return tuple(text for _, text in options) if in_order else ()
+
+
+def letter_of(
+    answer: str, choices: Sequence[str], location: str, *, letters_first: bool = False
+) -> str:
     """Return the letter of a correct answer given as a letter, as (letter), or as a text.
+
+    Args:
+        answer: The answer as the data set has it.
+        choices: Texts of the options; empty if they are unknown.
+        location: The row, for an error.
+        letters_first: Whether the data set gives letters. Then a letter is one even where an
+            option's text is a letter, too: options E, B, C, A with answer A.
 
     Raises:
         ExecutionError: If it is none of them.
     """
+    bare = answer.strip().strip("().").upper()
+    is_letter = len(bare) == 1 and bare in (ascii_uppercase[: len(choices)] or ascii_uppercase)
+    if is_letter and (letters_first or answer not in choices):
+        return bare
     if answer in choices:
         return ascii_uppercase[choices.index(answer)]
-    bare = answer.strip().strip("().").upper()
-    if len(bare) == 1 and bare in (ascii_uppercase[: len(choices)] or ascii_uppercase):
-        return bare
+    same = [index for index, choice in enumerate(choices) if words(choice) == words(answer)]
+    if len(same) == 1:
+        return ascii_uppercase[same[0]]
     raise ExecutionError(
         f"{location}: the answer {answer!r} is none of the options {list(choices)}."
     )

@@ -32,7 +32,7 @@ def _sample(row: Row) -> Sample:
         task="blink",
         # The published prompt tells more than the question, and holds the options.
         prompt=row.text("prompt") or with_options(row.text("question"), choices),
-        answer=letter_of(row.text("answer"), choices, row.where),
+        answer=letter_of(row.text("answer"), choices, row.where, letters_first=True),
         kind=AnswerKind.OPTION,
         choices=choices,
         images=pictures,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
-from eval.suites.benchmark import Benchmark, known_categories, letter_of
+from eval.suites.benchmark import Benchmark, known_categories, letter_of, options_in
 
 if TYPE_CHECKING:
     from eval.suites.rows import Row
@@ -14,17 +15,31 @@ _VISION_PROMPT: Final = "Answer the question that stands in the image."
 """For the versions whose question is only in the image."""
 
 
+_TWO: Final = re.compile(r"[A-H](?:\s*[\n,]\s*[A-H])+")
+"""A question that asks for two options has `A` and `C` in lines of their own."""
+
+
+def _letters(answer: str, choices: tuple[str, ...], location: str) -> str:
+    """Return the letter of the answer, or several letters as `A, C`."""
+    if _TWO.fullmatch(answer):
+        return ", ".join(re.findall("[A-H]", answer))
+    return letter_of(answer, choices, location, letters_first=True)
+
+
 def _sample(row: Row) -> Sample:
     about = row["metadata"] or {}
     answer, kind = row.text("answer"), AnswerKind.MATH
+    choices: tuple[str, ...] = ()
     if row["question_type"] == "multi-choice":
-        answer, kind = letter_of(answer, (), row.where), AnswerKind.OPTION
+        choices = options_in(row.text("question"))
+        answer, kind = _letters(answer, choices, row.where), AnswerKind.OPTION
     return Sample(
         id=row.text("sample_index"),
         task="mathverse",
         prompt=row.text("question") or _VISION_PROMPT,  # options stand in the question
         answer=answer,
         kind=kind,
+        choices=choices,
         images=row.pictures("image"),
         categories=known_categories(
             version=row["problem_version"], subject=about.get("subject"),

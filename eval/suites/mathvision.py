@@ -27,7 +27,7 @@ def _sample(row: Row) -> Sample:
     choices = tuple(map(str, row["options"] or ()))
     answer, kind = row.text("answer"), AnswerKind.MATH
     if choices:
-        answer, kind = letter_of(answer, choices, row.where), AnswerKind.OPTION
+        answer, kind = letter_of(answer, choices, row.where, letters_first=True), AnswerKind.OPTION
     return Sample(
         id=row.text("id"),
         task="mathvision",

@@ -26,6 +26,8 @@ SUBJECTS: Final = (
     "Materials", "Math", "Mechanical_Engineering", "Music", "Pharmacy", "Physics", "Psychology",
     "Public_Health", "Sociology",
 )  # fmt: skip
+_ROUNDING: Final = 0.005
+"""MMMU's own scoring rounds numbers to two decimals."""
 _IMAGES: Final = tuple(f"image_{number}" for number in range(1, 8))
 
 
@@ -41,14 +43,19 @@ def _several(text: str) -> tuple[str, ...]:
 def _sample(row: Row) -> Sample:
     pictures = row.pictures(*_IMAGES)
     also: tuple[str, ...] = ()
+    tolerance = 0.0
     options = row["options"]
     choices = tuple(map(str, options)) if isinstance(options, list) else _several(str(options))
     if row["question_type"] == "multiple-choice":
-        kind, answer = AnswerKind.OPTION, letter_of(row.text("answer"), choices, row.where)
+        kind, answer = (
+            AnswerKind.OPTION,
+            letter_of(row.text("answer"), choices, row.where, letters_first=True),
+        )
     else:
         answer, *others = _several(row.text("answer"))
         choices, also = (), tuple(others)
         kind = AnswerKind.TEXT if quantity(answer) is None else AnswerKind.NUMBER
+        tolerance = _ROUNDING if kind is AnswerKind.NUMBER else 0.0
     return Sample(
         id=row.text("id"),
         task="mmmu",
@@ -57,6 +64,7 @@ def _sample(row: Row) -> Sample:
         kind=kind,
         choices=choices,
         also=also,
+        tolerance=tolerance,
         images=pictures,
         categories=known_categories(
             # validation_Art_Theory_12
