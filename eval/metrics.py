@@ -234,6 +234,9 @@ class _Group:
             yield self.score(
                 f"guessed[{condition}]", outcomes, lambda answers: _only(answers).guessed
             )
+            yield self.score(
+                f"unanswered[{condition}]", outcomes, lambda answers: _only(answers).answer is None
+            )
             yield self.length(f"tokens[{condition}]", under, outcomes)
         if not self.pooled:
             for split, selected in _splits(records):

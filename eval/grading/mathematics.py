@@ -12,18 +12,22 @@ from functools import lru_cache
 from typing import Final
 
 from eval.grading.boxes import last_box
+from eval.grading.values import arithmetic
 
 LONGEST: Final = 400
 """Characters of an answer that is worked out."""
 LONGEST_PROSE: Final = 4000
 """Characters of a text that math-verify searches, in quadratic time, for an expression."""
 
+_EXPRESSION: Final = re.compile(r"[\d\\$]")
 _DIGITS: Final = re.compile(r"\d{60}")
 _EXPONENT: Final = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*-?\s*(\d[\d,]*)")
 _STARS: Final = re.compile(r"([\d).]\s*)?\*{2,}(?=(\s*[-\d(.])?)")
 _POWER: Final = re.compile(r"\^|\*\*")
 _FACTORIAL: Final = re.compile(r"\d{3,}\s*[)}]*\s*!|!\s*[)}]*\s*!|[)}]\s*!")
 _OPERATORS: Final = ("\\int", "\\sum", "\\prod", "\\lim", "\\binom", "\\dbinom", "\\tbinom")
+_APART: Final = 1e-4
+"""math-verify rounds to six decimals, so values that are closer are left to it."""
 _MOST_POWERS: Final = 12
 _LARGEST_EXPONENT: Final = 2000
 
@@ -43,9 +47,19 @@ def same_mathematics(gold: str, answer: str) -> bool | None:
     """
     if not answer.strip():
         return False
+    if differ(gold, answer):
+        return False
     if is_hard(answer) or any(sign in answer and sign not in gold for sign in _OPERATORS):
         return None
     return _verify(_parsed(gold), _parsed(answer))
+
+
+def differ(first: str, second: str) -> bool:
+    """Check for two values whose distance exceeds every rounding of math-verify."""
+    values = arithmetic(first), arithmetic(second)
+    if values[0] is None or values[1] is None:
+        return False
+    return abs(values[0] - values[1]) > _APART * max(abs(values[0]), abs(values[1]))
 
 
 def same_in_prose(gold: str, answer: str) -> bool | None:
@@ -59,6 +73,8 @@ def same_in_prose(gold: str, answer: str) -> bool | None:
         The verdict, or None where the answer was refused: longer than `LONGEST_PROSE`, or for the
         other reasons of `same_mathematics`.
     """
+    if not (_EXPRESSION.search(gold) and _EXPRESSION.search(answer)):
+        return False  # words alone: there is nothing that math-verify would parse
     # Asterisks are bold print unless they stand between two numbers.
     plain = _STARS.sub(lambda stars: stars[0] if stars[1] and stars[2] else " ", answer)
     if is_hard(plain, LONGEST_PROSE) or any(s in answer and s not in gold for s in _OPERATORS):

@@ -73,7 +73,8 @@ def test_an_evaluation_resumes(tmp_path: Path) -> None:
     for name, data in before.items():
         assert (folder / name).read_bytes() == data
     assert (header(folder)["kind"], header(folder)["status"]) == ("evaluation", "ended")
-    assert len(scores.scores) == KINDS["evaluation"][1]["scores"]
+    added = scores.scores["measure"].str.startswith("unanswered[")  # unknown to 0.1.0
+    assert len(scores.scores[~added]) == KINDS["evaluation"][1]["scores"]
     assert len(surgery.load_run(folder).scores) == len(scores.scores)
 
 

@@ -169,6 +169,15 @@ def notes(results: RunTables) -> list[str]:
     )
     if guessed:
         lines.append(f"{guessed} answers are guesses, because the response marks none.")
+    unanswered = round(
+        sum(
+            s.value * s.n
+            for s in rows(results, "scores")
+            if s.measure.startswith("unanswered[") and _single(s) and s.n
+        )
+    )
+    if unanswered:
+        lines.append(f"{unanswered} responses give no answer, which counts as wrong.")
     judge = results.summary.get("judge")
     if judge:
         disagreement = judge["disagreement"]["value"]

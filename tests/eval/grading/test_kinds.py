@@ -1,5 +1,7 @@
 """Responses by kind, in both directions, and what must not change a verdict."""
 
+# ruff: noqa: E501 -- tables of responses
+
 from __future__ import annotations
 
 import json
