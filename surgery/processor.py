@@ -260,8 +260,8 @@ def _in_parts(source: str, revision: str | None, failure: str) -> Processor:
                 f"torchvision that belongs to this torch, or ask the model through a server."
             ) from None
         raise SurgeryError(
-            f"{source} has no processor that can be built here. {failure}. Built without what "
-            f"videos need, it fails too: {_describe(error)}."
+            f"{source}: its processor cannot be loaded. {failure}. Loading it without its video "
+            f"part fails, too: {_describe(error)}."
         ) from None
 
 

@@ -31,7 +31,7 @@ class Changes(Protocol[ItemT]):
         ...
 
     def label(self, question: Question, item: ItemT) -> str:
-        """Return what a response depends on besides model and question; "" without a change."""
+        """Return the change's part of a response's key; "" without a change."""
         ...
 
     def blocks(
@@ -85,7 +85,7 @@ class ResidentModel(ABC, Generic[ItemT, OutcomeT]):
         return (*question.answer_key, *(self.variant(question, change) for change in self.changes))
 
     def variant(self, question: Question, change: ItemT) -> str:
-        """Return the model's fingerprint, with the change's label behind a slash."""
+        """Return the model's fingerprint, with the change's label after a slash."""
         label = self._change.label(question, change)
         return f"{self._subject.content}/{label}" if label else self._subject.content
 

@@ -123,7 +123,7 @@ def load_pairs(place: str, folder: Path, samples: int | None, seed: int) -> tupl
     if not pairs:
         raise ExecutionError(
             f"{folder} holds no pairs. Expected one folder per task with a {_DATA} in it, or the "
-            f"word '{SPECIMEN}' for pairs that are drawn."
+            f"word '{SPECIMEN}' for generated pairs."
         )
     tasks_seen: set[tuple[str, str]] = set()
     for pair in pairs:

@@ -42,7 +42,7 @@ _TURNED: Final = {"=>": ">=", "=<": "<=", "≥": ">=", "≤": "<="}
 _SIGNS: Final = re.compile(r"[<>=!≤≥≠~]+")
 _NUMBER: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)\s*%?")
 _MARGIN: Final = re.compile(r"(.+?)\s*([+-])\s*([0-9.]+\s*%)", re.DOTALL)
-_PLACES: Final = 12  # shares of whole numbers are no nearer to one another
+_PLACES: Final = 12  # fractions of whole counts differ by more
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ def _open_weights(folder: Path) -> WeightFile:
     if not (folder / lora.WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
         raise CheckpointError(
             f"{folder}: found adapter_model.bin, a pickle, which is never opened because it can "
-            "run code. Convert it in a place you trust: load it with PEFT and "
+            "run code. Convert it to safetensors on a machine you trust: load it with PEFT and "
             "`model.save_pretrained(folder)`."
         )
     return WeightFile(folder, lora.WEIGHTS)
@@ -296,7 +296,8 @@ def _check_replacement(saved: TensorHeader, weight: TensorHeader, path: Path) ->
         )
     if saved.dtype != weight.dtype and not (saved.dtype.is_floating and weight.dtype.is_floating):
         raise CheckpointError(
-            f"{path}: {saved.name!r} is {saved.dtype}, but the base's is {weight.dtype}."
+            f"{path}: {saved.name!r} is {saved.dtype}, but the base's is {weight.dtype}. Name the "
+            "base that the adapter was trained on."
         )
 
 

@@ -204,8 +204,8 @@ def fetch_all(repo: str, revision: str | None) -> Path:
     )
     if unwanted:
         raise CheckpointError(
-            f"{repo}@{folder.name[:12]}: has {unwanted[0]!r}, a pickle or another format, which no "
-            f"merge has and nothing here fetches. Do not use what is there."
+            f"{repo}@{folder.name[:12]}: has {unwanted[0]!r}, a pickle or another format, which a "
+            f"merge never contains and surgery does not fetch. Do not use this repository."
         )
     return folder
 

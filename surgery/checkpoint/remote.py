@@ -45,7 +45,7 @@ def range_folder(snapshot: Snapshot) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "a file is in the way"
         raise CheckpointError(
-            f"{snapshot.repo}: parts of it cannot be kept in {place}: {reason}. Set "
+            f"{snapshot.repo}: its files cannot be cached in {place}: {reason}. Set "
             f"HF_ASSETS_CACHE to a folder you may write to."
         ) from error
 

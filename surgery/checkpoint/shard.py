@@ -242,7 +242,7 @@ class ShardWriter:
         if result == 0:
             raise CheckpointError(
                 f"an input of {self._path.name} ended at byte {source}, where {count} more were "
-                "expected. It became shorter while it was being read."
+                "expected. It was truncated while it was being read."
             )
         with filesystem_errors(self._shown_path, self._layout.size):
             _write_all(self._descriptor, buffer[:result], target)

@@ -1,4 +1,4 @@
-"""Parts of a file: which of its bytes are here, and a file that remembers that.
+"""Byte ranges of a partially fetched file, and the file that records them.
 
 Parts of a large file on the Hub are stored in a sparse file of the same length and at the same
 positions; a list next to it records which bytes are valid.
@@ -38,7 +38,7 @@ class Spans:
         return sum(self._ends) - sum(self._starts)
 
     def add(self, start: int, end: int) -> None:
-        """Put the bytes `start` to `end` in."""
+        """Add the bytes `start` to `end`."""
         if start >= end:
             return
         first = bisect_left(self._ends, start)
@@ -63,7 +63,7 @@ class Spans:
 
 
 class PartialFile:
-    """A file of known content and length of which some parts are here, open for writing.
+    """A partially fetched file of known content and length, open for writing.
 
     Several processes may fill the same file: they write the same bytes to the same places. What
     stands in it survives a kill of the process at any point, and a crash of the machine.
@@ -103,7 +103,7 @@ class PartialFile:
             yield file
 
     def _recall(self, list_file: IO[bytes]) -> None:
-        """Believe the list as far as it fits this content, or begin a new one."""
+        """Load the list if it belongs to this content, or begin a new one."""
         list_file.seek(0)
         lines = list_file.read().decode("ascii", "replace").split("\n")
         whole = self.path.is_file() and self.path.stat().st_size == self.size
@@ -136,7 +136,7 @@ class PartialFile:
                 done += os.pwrite(self._descriptor, data[done:], start + done)
 
     def keep(self, start: int, end: int) -> None:
-        """Note that the bytes `start` to `end` are here, once the disk has them.
+        """Record the bytes `start` to `end` as fetched, after syncing them to disk.
 
         Raises:
             ExecutionError: If the disk fails.

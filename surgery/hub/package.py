@@ -68,7 +68,10 @@ def pack(out: Path, subject: ProvenMerge, picture: bytes) -> Package:
     copied = [entry for entry in ledger.files if entry.source is not None]
     for entry in copied:
         if entry.name in written:
-            raise PlanError(f"{out}: {entry.name!r} follows a model and would be replaced.")
+            raise PlanError(
+                f"{out}: {entry.name!r} was copied from a model, and publishing would replace it "
+                "with its own file of that name. Remove it from the merge's base."
+            )
     listed = [
         FileEntry(name, hashlib.sha256(data).hexdigest(), None) for name, data in written.items()
     ]

@@ -172,7 +172,7 @@ def _check_tensors(
 
 
 def _absent(missing: Sequence[tuple[SiteIndex, Site]]) -> str:
-    """Say which tensors are missing where, and what is there instead."""
+    """Return the error for tensors that a model lacks, with the tensors at their place."""
     model, site = missing[0]
     key = (site.component, site.layer, site.module)
     instead = [
@@ -183,8 +183,8 @@ def _absent(missing: Sequence[tuple[SiteIndex, Site]]) -> str:
     hint = f" In the same place {model.name!r} has {_some(instead)}." if instead else ""
     lines = [f"{site.canonical} in {model.name!r}" for model, site in missing]
     return (
-        f"no such tensor: {_some(lines)}.{hint} Exclude what one of the models lacks with '!'; "
-        f"if different versions of a library saved them, save both with one."
+        f"no such tensor: {_some(lines)}.{hint} Exclude with '!' what a model lacks; "
+        f"if different library versions saved the models, save both with the same."
     )
 
 

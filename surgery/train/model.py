@@ -52,8 +52,8 @@ def load_model(folder: Path, config: Mapping[str, Any]) -> Any:
     missing = sorted(found["missing_keys"])
     if missing:
         raise CheckpointError(
-            f"{folder} has no {first_names(missing, 1)}: transformers would begin with random "
-            "numbers there."
+            f"{folder} has no {first_names(missing, 1)}: transformers would initialize "
+            "them at random. Use a complete checkpoint."
         )
     # What generation is like is the trainer's to say; a contradiction in the file, which loading
     # forgives and saving does not, must not cost a run.

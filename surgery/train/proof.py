@@ -33,16 +33,16 @@ def fingerprints(model: Any) -> dict[str, str]:
     }
 
 
-def check_still(before: Mapping[str, str], model: Any, region: FrozenRegion) -> list[str]:
-    """Hold a trained model against its start.
+def check_frozen(before: Mapping[str, str], model: Any, region: FrozenRegion) -> list[str]:
+    """Compare a trained model with its initial weights.
 
     Args:
         before: From `fingerprints`, before the first step.
         model: After the last.
-        region: What was to stand still.
+        region: The frozen region.
 
     Returns:
-        Names of parameters that were to learn and did not change.
+        Names of trained parameters that did not change.
 
     Raises:
         ExecutionError: If a frozen parameter changed, or a trained one is no longer finite.
@@ -63,15 +63,15 @@ def check_still(before: Mapping[str, str], model: Any, region: FrozenRegion) -> 
 
 
 def check_saved(start: CheckpointInfo, folder: Path, region: FrozenRegion) -> list[str]:
-    """Hold the files of a trained model against those of its start, byte for byte.
+    """Compare the files of a trained model with its initial ones, byte for byte.
 
     Args:
         start: The checkpoint that training started from.
         folder: The one that was written.
-        region: What was to stand still.
+        region: The frozen region.
 
     Returns:
-        Names of tensors that were to learn and are in the file what they were.
+        Names of trained tensors that are unchanged in the file.
 
     Raises:
         ExecutionError: If a frozen tensor differs, or is missing.
@@ -88,8 +88,8 @@ def check_saved(start: CheckpointInfo, folder: Path, region: FrozenRegion) -> li
                 return False
             return digest_tensor(old, olds[site]) == digest_tensor(new, place)
 
-        still = _still(region, olds)
-        moved = [olds[site] for site in still if not same(site)]
+        frozen_sites = _frozen_sites(region, olds)
+        moved = [olds[site] for site in frozen_sites if not same(site)]
         unchanged = [olds[site] for site in olds if region.named.get(site) and same(site)]
     if moved:
         _refuse(moved, f"in {folder}")
@@ -115,11 +115,11 @@ def _by_site(checkpoint: Checkpoint) -> dict[Site, str]:
     return resolve(checkpoint.info.config, checkpoint.info.tensors).names()
 
 
-def _still(region: FrozenRegion, sites: Mapping[Site, str]) -> list[Site]:
-    """Sites of files that must be as they were.
+def _frozen_sites(region: FrozenRegion, sites: Mapping[Site, str]) -> list[Site]:
+    """Return the sites of files that must be unchanged.
 
     A file may divide or spell what the model in memory has in one piece, as with experts: such a
-    site must be as it was unless something of its block learns.
+    site must be unchanged unless something in its block is trained.
     """
     frozen = {site for site, learns in region.named.items() if not learns}
     alive = {_block(site) for site, learns in region.named.items() if learns}

@@ -94,7 +94,7 @@ def frozen_region(
     if not trained:
         place = selectors[0].terms[0].place if selectors else None
         text = ", ".join(map(str, selectors))
-        raise RecipeError(f"'{text}' leaves nothing to learn: every parameter is frozen.", place)
+        raise RecipeError(f"'{text}' leaves no parameter to train: all are frozen.", place)
     partly = tuple(
         group for group in outline.groups if 0 < len(selected.intersection(group)) < len(group)
     )

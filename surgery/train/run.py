@@ -20,7 +20,7 @@ from surgery.errors import CheckpointError, ExecutionError, first_line, shortage
 from surgery.train.folder import LOG, RunFolder, is_first
 from surgery.train.log import CsvLog, grpo_columns, sft_columns
 from surgery.train.model import load_model, load_processing
-from surgery.train.proof import check_still, fingerprints, left_out
+from surgery.train.proof import check_frozen, fingerprints, left_out
 from surgery.train.region import FrozenRegion, freeze, frozen_region
 from surgery.train.save import save_model
 from surgery.train.trainer import Parts, make_grpo, make_sft, trl_module
@@ -159,7 +159,7 @@ class _Run:
                 self._train(trainer, folder.checkpoint(resumed) if resumed else None)
             seconds = time.monotonic() - started
             trained = trainer.accelerator.unwrap_model(trainer.model)
-            unmoved = check_still(before, trained, region)
+            unmoved = check_frozen(before, trained, region)
             rounded: list[str] = []
             if is_first():
                 rounded = save_model(trained, info, region, folder.model, record)

@@ -354,7 +354,7 @@ def test_a_place_where_parts_cannot_be_kept(
     (tmp_path / "assets").write_text("")
     if harm == "read-only":
         monkeypatch.setattr(constants, "HF_ASSETS_CACHE", "/proc/nowhere")
-    refused("org/in: parts of it cannot be kept in", "Set HF_ASSETS_CACHE")
+    refused("org/in: its files cannot be cached in", "Set HF_ASSETS_CACHE")
 
 
 def test_names_that_would_leave_the_folder(hub: Hub, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_what_cannot_be_frozen_is_one_paragraph(surgery: Command) -> None:
     for arguments, output in (
         (("language[9]",), "'9' in 'language[9]' is out of range"),
         (("langauge",), "Did you mean 'language'?"),
-        (("*",), "leaves nothing to learn"),
+        (("*",), "leaves no parameter to train"),
         (("language, vision, projector, norm", "--format", "peft"), "no linear layer learns"),
     ):
         done = surgery("freeze", "specimen:in", *arguments)

@@ -314,7 +314,7 @@ def compute_all(recipe: Recipe, models: dict[str, Path], tmp_path: Path) -> dict
         (
             '  - {interpolate: "language[1]", from: rl, method: slerp, t: 0.5}\n'
             '  - {transplant: "language[2]", from: x}',
-            "mergekit's slerp goes between two models; this recipe goes from 'in' to 'rl', 'x'",
+            "mergekit's slerp interpolates between two models, this recipe from 'in' to 'rl', 'x'",
         ),
         (
             '  - {merge: "language", method: ties, base: x, models: {rl: {weight: 1}}}',

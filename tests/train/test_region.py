@@ -127,7 +127,7 @@ def test_a_tied_head_goes_with_the_embedding_and_it_says_so() -> None:
 
 def test_freezing_everything_is_refused() -> None:
     model = build_tiny("qwen2_5_vl")
-    with pytest.raises(RecipeError, match="leaves nothing to learn"):
+    with pytest.raises(RecipeError, match="leaves no parameter to train"):
         frozen_region(model, [parse_selector("*")])
 
 

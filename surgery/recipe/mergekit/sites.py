@@ -101,7 +101,9 @@ def _head(site: Site) -> str:
 
 def _check(selector: Selector, sites: Set[Site], architecture: Architecture) -> Selector:
     if frozenset(selector.match(architecture)) != sites:
-        raise RecipeError(f"no selector picks exactly {len(sites)} tensors; '{selector}' is near.")
+        raise RecipeError(
+            f"no selector picks exactly {len(sites)} tensors; the nearest is '{selector}'."
+        )
     return selector
 
 
