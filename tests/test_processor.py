@@ -201,7 +201,7 @@ def test_a_missing_folder() -> None:
 def test_a_folder_without_image_processor(tmp_path: Path) -> None:
     folder = copied(tmp_path)
     (folder / "preprocessor_config.json").unlink()
-    with pytest.raises(SurgeryError, match="has no processor that can be built here"):
+    with pytest.raises(SurgeryError, match="its processor cannot be loaded"):
         load_processor(folder)
 
 
