@@ -222,7 +222,8 @@ def choose_weights(names: Collection[str], location: str) -> str:
     if pickles:
         raise CheckpointError(
             f"{location}: found only pickle files ({first_names(pickles)}), which are never opened "
-            "because they can run code. Convert them to safetensors on a machine you trust: load the model with "
+            "because they can run code. Convert them to safetensors on a machine you trust: "
+            "load the model with "
             "transformers and `model.save_pretrained(folder, safe_serialization=True)`, or use the "
             "Hub's https://huggingface.co/spaces/safetensors/convert."
         )

@@ -104,7 +104,8 @@ def check_vocabularies(plan: Plan) -> None:
             raise PlanError(
                 f"the vocabularies of {base!r} ({plan.base.reference}) and {name!r} "
                 f"({info.reference}) differ: {'; '.join(difference)}. If only layers move and the "
-                f"base's vocabulary is right for the result, set 'vocabulary: ignore' in the recipe."
+                f"base's vocabulary is right for the result, set 'vocabulary: ignore' in the "
+                f"recipe."
             )
 
 

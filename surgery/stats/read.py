@@ -131,7 +131,8 @@ class TensorView:
         if end > (size := os.fstat(file).st_size):
             raise CheckpointError(
                 f"{self.checkpoint.info.reference}: found {size} bytes in the file of "
-                f"{self.name!r}, expected at least {end}. The file was truncated after it was opened; fetch it again."
+                f"{self.name!r}, expected at least {end}. The file was truncated after it was "
+                f"opened; fetch it again."
             )
         page = begin - begin % mmap.ALLOCATIONGRANULARITY
         pages = mmap.mmap(file, end - page, access=mmap.ACCESS_READ, offset=page)

@@ -63,7 +63,7 @@ def check_frozen(before: Mapping[str, str], model: Any, region: FrozenRegion) ->
 
 
 def check_saved(start: CheckpointInfo, folder: Path, region: FrozenRegion) -> list[str]:
-    """Compare the files of a trained model with its initial ones, byte for byte.
+    """Compare the files of a trained model with the initial files, byte for byte.
 
     Args:
         start: The checkpoint that training started from.

@@ -313,7 +313,8 @@ def _as_slerp(recipe: Recipe, names: Mapping[str, Act], references: Mapping[str,
         other_models |= {model} - {recipe.base}
     if len({references[other] for other in other_models}) != 1:
         raise RecipeError(
-            f"mergekit's slerp interpolates between two models, this recipe from {recipe.base!r} to "
+            f"mergekit's slerp interpolates between two models, this recipe from "
+            f"{recipe.base!r} to "
             f"{', '.join(sorted(map(repr, other_models)))}."
         )
     other = references[other_models.pop()]
