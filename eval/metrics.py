@@ -6,12 +6,13 @@ M_vis, M_v2r and M_rea are those of arXiv 2602.12395.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
+from eval.composites import COMPOSITES
 from eval.records import CONDITIONS, Condition, Metric
 from eval.statistics.intervals import Interval, mean, proportion
 
@@ -239,6 +240,7 @@ class _Group:
             )
             yield self.length(f"tokens[{condition}]", under, outcomes)
         if not self.pooled:
+            yield from self.composites(records)
             for split, selected in _splits(records):
                 yield self.score(metric, Outcomes.of(selected), split=split)
                 for condition in dict.fromkeys(record.condition for record in selected):
@@ -259,6 +261,19 @@ class _Group:
         values = outcomes.values(decide)
         interval = proportion(values, outcomes.clusters) if len(values) else Interval(nan, 0, 1)
         return self._score_from(measure, outcomes, interval, split=split, majority=majority)
+
+    def composites(self, records: Sequence[Graded]) -> Iterator[Score]:
+        """Yield the official scores of a bundled benchmark."""
+        answered = [record for record in records if record.correct is not None]
+        for composite in COMPOSITES.get(self.suite, ()) if answered else ():
+            units = composite.units(answered)
+            yield replace(
+                self._score_from(
+                    composite.measure, Outcomes.of(records), composite.interval(units)
+                ),
+                n=len(units),
+                clusters=len({unit.cluster for unit in units}),
+            )
 
     def length(self, measure: str, records: Sequence[Graded], outcomes: Outcomes) -> Score:
         answered = [record for record in records if record.correct is not None]

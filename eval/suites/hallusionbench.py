@@ -1,4 +1,4 @@
-"""HallusionBench (arXiv 2310.14566), the part with images: yes-or-no questions that mislead."""
+"""HallusionBench (arXiv 2310.14566): 1,129 yes-or-no questions that mislead, 951 with an image."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _sample(row: Row) -> Sample:
 HALLUSIONBENCH: Final = Benchmark(
     name="hallusionbench",
     hub="lmms-lab/HallusionBench",
-    split="image",
-    files=("data/image-*.parquet",),
+    split="image+non_image",
+    files=("data/image-*.parquet", "data/non_image-*.parquet"),
     sample=_sample,
     columns=(*_PLACE, "question", "gt_answer", "visual_input"),
     images=("image",),

@@ -77,7 +77,7 @@ SUITES: Final[Mapping[str, Entry]] = MappingProxyType(
         "mathverse": _whole("MathVerse testmini", MATHVERSE),
         "mmmu": _whole("MMMU validation", MMMU),
         "blink": _whole("BLINK validation", BLINK),
-        "hallusionbench": _whole("HallusionBench, the part with images", HALLUSIONBENCH),
+        "hallusionbench": _whole("HallusionBench, all 1,129 questions", HALLUSIONBENCH),
         "cvbench": _whole("CV-Bench, 2D and 3D", CVBENCH),
         "math500": _whole("MATH-500, in text", MATH500),
         "gsm8k": _whole("GSM8K test, in text", GSM8K),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _REASONS: Final = 3  # why responses are missing, the commonest
 _METRICS: Final = ("m_", "accuracy")
+_OFFICIAL: Final = ("official", "aAcc", "fAcc", "qAcc")
 _COLUMN: Final = 16  # characters of one task's column
 
 
@@ -178,6 +179,7 @@ def notes(results: RunTables) -> list[str]:
     )
     if unanswered:
         lines.append(f"{unanswered} responses give no answer, which counts as wrong.")
+    lines += _official_lines(rows(results, "scores"))
     judge = results.summary.get("judge")
     if judge:
         disagreement = judge["disagreement"]["value"]
@@ -189,6 +191,16 @@ def notes(results: RunTables) -> list[str]:
     lines += map(printable, map(str, further if isinstance(further, list) else ()))
     lines += _power_lines(rows(results, "power"))
     return lines
+
+
+def _official_lines(scores: Sequence[Score]) -> list[str]:
+    """Return one line for each official score of a benchmark, with all variants."""
+    by_name: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for s in scores:
+        if s.measure in _OFFICIAL:
+            text = f"{s.variant} {100 * s.value:.1f} ({100 * s.low:.1f}-{100 * s.high:.1f})"
+            by_name[s.task, s.measure].append(text)
+    return [f"{task} {measure}: {', '.join(texts)}" for (task, measure), texts in by_name.items()]
 
 
 def _single(score: Score) -> bool:
