@@ -31,7 +31,7 @@ SENTENCE_END: Final = re.compile(
     r"(?<!\b[Ff]ig)(?<!\bi\.e)(?<!\be\.g)(?<!^\d)(?<!\n\d)[.!?;]+)(?=[\s)\"'*]|$)|\n"
 )
 _CONCLUDES: Final = re.compile(
-    r"^\W*(?:so|thus)\b|\b(?:therefore|hence|conclu\w+|overall|final\w*|must be|correct|answer"
+    r"^\W*(?:so|thus|overall)\b|\b(?:therefore|hence|conclu\w+|final\w*|must be|correct|answer"
     r"|(?:that|this|which) leaves|consequently|choose|select|pick|accordingly|in summary"
     r"|this means|as a result|based on)\b|因此|所以|故",
     re.IGNORECASE,
@@ -45,7 +45,17 @@ _HEDGED: Final = re.compile(
     r"|choices)\b|\?",
     re.IGNORECASE,
 )
-_NEITHER: Final = re.compile(r"\bneither\b.*\bnor\b|\bnone of (?:the|these|them)\b", re.IGNORECASE)
+_REJECTS: Final = re.compile(
+    r"\b(?:in contrast|by contrast|on the other hand|less (?:similar|likely|accurate|suitable|alike)"
+    r"|dissimilar|unrelated|lacks?|deviates?|fails to|does not|doesn't|is not|isn't|unlikely"
+    r"|focus(?:es)? more|least likely|(?:quite|distinctly|noticeably|significantly|completely|very"
+    r"|entirely|a) different)\b",
+    re.IGNORECASE,
+)
+"""A sentence about the option that is not the answer."""
+_TRUTHS: Final = frozenset({"yes", "no", "true", "false", "cannot tell", "not sure"})
+_FIRST_WORD: Final = re.compile(r"[\s*_\"']*(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
+_NEITHER: Final = re.compile(r"\bneither\b.*\bn?or\b|\bnone of (?:the|these|them)\b", re.IGNORECASE)
 _BOLD_NUMBER: Final = re.compile(r"(?<![*\w])\*\*\s*([^*\n]{1,40}?)\s*\*\*(?![*\w])")
 _LIST_MARK: Final = re.compile(r"^\s*(?:[-*]\s+|\d{1,2}[.)]\s+)", re.MULTILINE)
 _NUMBER: Final = r"[-$]{0,2}\d[\d,]*(?:\.\d+)?%?"
@@ -80,7 +90,6 @@ _DOLLAR_S: Final = re.compile(r"(?<![\w$])S(?=\d+(?:[.,]\d+)*(?!\w))")
 _MONEY: Final = re.compile(r"\$\s?\d[\d,]*(?:\.\d+)?")
 _EQUALS: Final = re.compile(r"=\s*(?=[-$\\(]*\d)")
 _CALCULATION: Final = re.compile(r"=|\d\s*[+*/\u00d7]\s*\d")
-_LINE: Final = 120
 _FIRST: Final = 200
 """Characters of a first sentence that can state an answer."""
 
@@ -96,6 +105,8 @@ def guess_option(sample: Sample, body: str) -> Extraction:
     first, last = options.choose(sample, lines[0]), options.choose(sample, lines[-1])
     if options.several(sample, lines[0]):
         return NOTHING
+    if letter := _truth(sample, lines[0]):
+        return Extraction(letter, "option-text")
     # The last of several lines that are options each is a list of them, unless it is bare.
     listed = {options.choose(sample, line) for line in lines[:-1][-12:]} - {None, last}
     if last and (not listed or len(lines[-1].strip("*_().[] ")) == 1):
@@ -107,17 +118,37 @@ def guess_option(sample: Sample, body: str) -> Extraction:
         return Extraction(letter, "option-line", guessed=True)
     rest = after_refusal(sample, body)
     if rest is not None:
-        letter = options.only_mention(sample, rest) if rest else None
-        return Extraction(letter, "option-letter", guessed=True) if letter else REFUSED
-    return _from_sentences(sample, lines)
+        _, extraction = _last_statement(sample, rest.splitlines())
+        return extraction or REFUSED
+    while listed and lines and options.choose(sample, lines[-1]):
+        lines.pop()  # the question's options, repeated
+    return _from_sentences(sample, lines) if lines else NOTHING
+
+
+def _truth(sample: Sample, line: str) -> str | None:
+    """Return the option yes or no that a response begins with: `No, the cat is not there.`"""
+    texts = [choice.strip().lower() for choice in sample.choices]
+    word = _FIRST_WORD.match(line)
+    if word is None or not set(texts) <= _TRUTHS or word[1].lower() not in texts:
+        return None
+    return options.letters(sample)[texts.index(word[1].lower())]
 
 
 def _only_line(sample: Sample, lines: list[str]) -> str | None:
     """Return the option that stands alone in a line, if no other option does."""
     if options.are_values(sample):
         return None
-    letters = {options.choose(sample, line) for line in lines[-12:] if len(line) <= _LINE} - {None}
+    letters = {
+        letter
+        for line in lines[-12:]
+        if (letter := options.choose(sample, line)) and len(line.split()) <= _longest(sample)
+    }
     return letters.pop() if len(letters) == 1 else None
+
+
+def _longest(sample: Sample) -> int:
+    """Return the words of the longest option, with its letter."""
+    return 1 + max((len(choice.split()) for choice in sample.choices), default=1)
 
 
 def _whole_line(sample: Sample, line: str, letter: str) -> Extraction:
@@ -143,9 +174,18 @@ def _last_statement(sample: Sample, lines: list[str]) -> tuple[str, Extraction |
         for sentence in reversed(list(_sentences(line))):
             if _NEITHER.search(sentence) and not is_offered(sample):
                 return sentence, REFUSED
+            rejects = _REJECTS.search(sentence) and not is_offered(sample)
+            if rejects and not _affirms(sample, sentence):
+                continue
             if extraction := _named(sample, sentence):
                 return sentence, extraction
     return "", None
+
+
+def _affirms(sample: Sample, sentence: str) -> bool:
+    """Check for a conclusion, or an option's letter that opens the sentence."""
+    letter = options.leading_letter(sample, sentence)
+    return letter is not None or _CONCLUDES.search(sentence) is not None
 
 
 def _last_number(sample: Sample, body: str) -> Extraction:

@@ -36,7 +36,7 @@ _ALSO: Final = re.compile(
     r"[\s*_$)\].]*(?:,?\s*(?:and|or|but also)|[,&/+])\s*(?:(?i:option|choice)\s*)?[(\[*$]*"
     r"([A-Z])(?![\w'])"
 )
-_NOUN: Final = (
+NOUN: Final = (
     r"(?:point|box|image|picture|photo|frame|figure|region|circle|square|mark|marker|marked"
     r"|panel|curve|line"
     r"|graph|diagram|drawing|shape|object|item|spot|location|position|area|patch|label|labell?ed"
@@ -51,21 +51,21 @@ _MENTION: Final = re.compile(
     r"|(?<![\w'(\[\\{])([A-Z])(?![\w'])"
 )
 _POINTED_AT: Final = re.compile(
-    rf"(?:\b{_NOUN}s?(?:\s(?:by|as|with))?|\b(?:is|be|are|was|choose|select|pick|by|with|to|as"
+    rf"(?:\b{NOUN}s?(?:\s(?:by|as|with))?|\b(?:is|be|are|was|choose|select|pick|by|with|to|as"
     rf"|leaves|therefore|thus"
     r"|hence|so|say|prefer|it's|letter)|[:>\u2192])\s*[\"'(]?$",
     re.IGNORECASE,
 )
 _OPENS: Final = re.compile(r"(?:^|[.!?\n]\s*)[\s\"'*(]*$")
 _VERB: Final = re.compile(r"[\"')*]*\s*(?:is|was|has|appears|seems|looks|because|as|[.:)]|$)")
-_IN_FORMULA: Final = re.compile(r"[-=+*/^<>_|]\s?$")
-_BEHIND_IN_FORMULA: Final = re.compile(r"\s?[-=+*/^<>_|]")
+_IN_FORMULA: Final = re.compile(r"(?:[-=+/^<>_|]|(?<!\*)\*)\s?$")
+_BEHIND_IN_FORMULA: Final = re.compile(r"\s?(?:[-=+/^<>_|]|\*(?!\*))")
 _NEGATED_BEFORE: Final = re.compile(
     r"(?:\bnot|n't|\bnor|\bneither|\bnever|\bthan|\bcompared (?:to|with)|\bas opposed to"
     r"|\bunlike\beliminat\w*|\bexclud\w*"
     r"|\brul\w+ out|\breject\w*|\bdiscard\w*|\bunlike|\binstead of|\brather than)"
     r"\s(?:be\s|the\s|to\s|it\s|is\s|an?\s|that\s|those\s|of\s|in\s|at\s|with\s|marked\s)*"
-    rf"(?:(?:option|choice|answer|{_NOUN})s?\s*)?[\s(\[*\"']*$",
+    rf"(?:(?:option|choice|answer|{NOUN})s?\s*)?[\s(\[*\"']*$",
     re.IGNORECASE,
 )
 _NEGATED_AFTER: Final = re.compile(

@@ -36,12 +36,13 @@ _REFUSAL: Final = re.compile(
     r"(?:options|choices|answers)\b"
     r"|\bno (?:correct|right|valid|suitable|matching|definite|option|choice)\b[^.\n]{0,12}"
     r"\b(?:answer|options?|choices?|match\w*|fits?|correct|listed)\b"
-    rf"|\b(?:is|it's) (?:not|n't|im)\s?possible to {_VERBS}\b"
+    rf"|\b(?:is|it's) (?:not|n't|im)\s?possible to (?:\w+ly )?{_VERBS}\b"
     r"|\b(?:please|could you|can you) (?:\w+ )?(?:provide|share|describe|upload|clarify|supply"
     r"|send)\b"
     r"|\b(?:i|we|would) (?:\w+ )?(?:need|require)(?: \w+)? (?:more|further"
     r"|additional) (?:information|context|details?|data)\b"
-    r"|\b(?:i'm|i am|we are) sorry\b|\bi apologi[sz]e\b|\bas an ai\b"
+    rf"|\b(?:difficult|hard|challenging|impossible) to (?:\w+ly )?{_VERBS}\b"
+    r"|\b(?:i'm|i am|we are) sorry\b|\bi apologi[sz]e\b"
     r"|\bno (?:image|picture|figure|diagram) (?:is|was|has been|provided|given|attached)\b"
     r"|无法(?:确定|判断|回答|计算|得出|看到)|信息不足|条件不足|没有(?:正确|合适)的?(?:答案|选项)",
     re.IGNORECASE,
