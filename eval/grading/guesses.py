@@ -46,7 +46,7 @@ _HEDGED: Final = re.compile(
     re.IGNORECASE,
 )
 _REJECTS: Final = re.compile(
-    r"\b(?:in contrast|by contrast|on the other hand|less (?:similar|likely|accurate|suitable|alike)"
+    r"\b(?:in contrast|by contrast|on the other hand|less (?:similar|likely|accurate|suitable)"
     r"|dissimilar|unrelated|lacks?|deviates?|fails to|does not|doesn't|is not|isn't|unlikely"
     r"|focus(?:es)? more|least likely|(?:quite|distinctly|noticeably|significantly|completely|very"
     r"|entirely|a) different)\b",
@@ -102,11 +102,24 @@ def guess_option(sample: Sample, body: str) -> Extraction:
         body: The response, without its thinking.
     """
     lines = [line.strip() for line in body.strip().splitlines() if line.strip()]
-    first, last = options.choose(sample, lines[0]), options.choose(sample, lines[-1])
     if options.several(sample, lines[0]):
         return NOTHING
+    if extraction := _from_lines(sample, lines):
+        return extraction
+    rest = after_refusal(sample, body)
+    if rest is not None:
+        _, extraction = _last_statement(sample, rest.splitlines())
+        return extraction or REFUSED
+    while lines and options.choose(sample, lines[-1]):
+        lines.pop()  # the question's options, repeated
+    return _from_sentences(sample, lines) if lines else NOTHING
+
+
+def _from_lines(sample: Sample, lines: list[str]) -> Extraction | None:
+    """Return the option that a line is: the last, the first, or the only one that is an option."""
     if letter := _truth(sample, lines[0]):
         return Extraction(letter, "option-text")
+    first, last = options.choose(sample, lines[0]), options.choose(sample, lines[-1])
     # The last of several lines that are options each is a list of them, unless it is bare.
     listed = {options.choose(sample, line) for line in lines[:-1][-12:]} - {None, last}
     if last and (not listed or len(lines[-1].strip("*_().[] ")) == 1):
@@ -114,19 +127,12 @@ def guess_option(sample: Sample, body: str) -> Extraction:
     others = {options.choose(sample, line) for line in lines[1:12]} - {None, first}
     if first and not others and "=" not in lines[0]:
         return _whole_line(sample, lines[0], first)
-    if letter := _only_line(sample, lines):
-        return Extraction(letter, "option-line", guessed=True)
-    rest = after_refusal(sample, body)
-    if rest is not None:
-        _, extraction = _last_statement(sample, rest.splitlines())
-        return extraction or REFUSED
-    while listed and lines and options.choose(sample, lines[-1]):
-        lines.pop()  # the question's options, repeated
-    return _from_sentences(sample, lines) if lines else NOTHING
+    letter = _only_line(sample, lines)
+    return Extraction(letter, "option-line", guessed=True) if letter else None
 
 
 def _truth(sample: Sample, line: str) -> str | None:
-    """Return the option yes or no that a response begins with: `No, the cat is not there.`"""
+    """Return the option yes or no that opens a response, such as `No, it is not there`."""
     texts = [choice.strip().lower() for choice in sample.choices]
     word = _FIRST_WORD.match(line)
     if word is None or not set(texts) <= _TRUTHS or word[1].lower() not in texts:
