@@ -41,6 +41,7 @@ class Style:
         prefix: Text in front of the question.
         suffix: Text behind it.
         heading: What stands over a description of the image.
+        official: Whether each benchmark's own prompt replaces ours.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Style:
     prefix: str = ""
     suffix: str = ""
     heading: str = "Image description:"
+    official: bool = False
 
 
 _PAPER_PREFIX: Final = (
@@ -91,6 +93,7 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
         style.name: style
         for style in (
             PLAIN,
+            Style("official", "", "any", official=True),
             Style(
                 "think-answer",
                 "Reason about the question first, between <think> and </think>. Then write the "
@@ -168,9 +171,14 @@ def messages(
     Raises:
         ValueError: If the condition needs an image or a description that the sample lacks.
         ExecutionError: If an image cannot be read.
+        SurgeryError: If the style is `official` and the sample has no official prompt.
     """
     pictures = _pictures(sample, condition, max_pixels)
-    prompt = sample.prompt
+    prompt = sample.official if style.official else sample.prompt
+    if style.official and not prompt:
+        raise SurgeryError(
+            f"task {sample.task!r} has no official prompt. Use another --style, such as plain."
+        )
     if condition is Condition.DESCRIBED:
         if sample.description is None:
             raise ValueError(f"sample {sample.id!r} has no description")

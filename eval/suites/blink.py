@@ -38,6 +38,7 @@ def _sample(row: Row) -> Sample:
         images=pictures,
         categories=known_categories(kind=row["sub_task"]),
         group=picture_group(pictures),
+        official=row.text("prompt"),
     )
 
 

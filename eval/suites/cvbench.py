@@ -30,6 +30,7 @@ def _sample(row: Row) -> Sample:
         images=pictures,
         categories=known_categories(type=row["type"], task=row["task"], source=row["source"]),
         group=picture_group(pictures),
+        official=row.optional("prompt"),
     )
 
 

@@ -27,6 +27,7 @@ def _sample(row: Row) -> Sample:
         answer=_ANSWERS[gold],
         kind=AnswerKind.TEXT,
         images=row.pictures("image"),
+        official=row.text("question"),  # nothing else: GPT-4 reads the responses
         categories=known_categories(
             category=place[0], subcategory=place[1], visual_input=row["visual_input"]
         ),

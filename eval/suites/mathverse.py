@@ -46,6 +46,7 @@ def _sample(row: Row) -> Sample:
             subfield=about.get("subfield"), question_type=row["question_type"],
         ),
         group=row.text("problem_index"),
+        official=row.optional("query_cot") or row.optional("query_wo"),
     )  # fmt: skip
 
 

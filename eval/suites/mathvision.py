@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from eval.suites.rows import Row
 
 _MARK: Final = re.compile(r"<image\s?(\d{1,2})>")
+
+
+_INSTRUCTION: Final = (
+    'Please solve the problem step by step and put your answer in one "\\boxed{}". If it is a '
+    'multiple choice question, only one letter is allowed in the "\\boxed{}".'
+)
+"""Of the authors' own scripts, models/GPT4.py."""
+
+
+def _listed(choices: tuple[str, ...]) -> str:
+    return "\n".join(
+        f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)
+    )
 
 
 def _sample(row: Row) -> Sample:
@@ -38,6 +52,7 @@ def _sample(row: Row) -> Sample:
         images=pictures,
         categories=known_categories(subject=row["subject"], level=row["level"]),
         group=picture_group(pictures),
+        official=f"{_INSTRUCTION}\n{question}\n{_listed(choices)}".strip(),
     )
 
 

@@ -55,6 +55,7 @@ def _sample(row: Row) -> Sample:
             source=about.get("source"), answer_type=row["answer_type"],
         ),
         group=picture_group(pictures),
+        official=row.optional("query"),
     )  # fmt: skip
 
 

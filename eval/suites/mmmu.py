@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
 from eval.grading.numbers import quantity
@@ -40,6 +41,17 @@ def _several(text: str) -> tuple[str, ...]:
     return tuple(map(str, entries)) if isinstance(entries, list) else (text,)
 
 
+def _official(question: str, choices: tuple[str, ...]) -> str:
+    """Return the prompt of MMMU's own configuration (configs/llava1.5.yaml)."""
+    if not choices:
+        return f"{question}\n\nAnswer the question using a single word or phrase."
+    options = "\n".join(
+        f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)
+    )
+    hint = "Answer with the option's letter from the given choices directly."
+    return f"{question}\n\n{options}\n\n{hint}"
+
+
 def _sample(row: Row) -> Sample:
     pictures = row.pictures(*_IMAGES)
     also: tuple[str, ...] = ()
@@ -72,6 +84,7 @@ def _sample(row: Row) -> Sample:
             subfield=row["subfield"], difficulty=row["topic_difficulty"],
         ),
         group=picture_group(pictures),
+        official=_official(row.text("question"), choices),
     )  # fmt: skip
 
 

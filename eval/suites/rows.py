@@ -58,6 +58,10 @@ class Row:
             raise ExecutionError(f"{self.where}: {column!r} holds half a character.") from None
         return result
 
+    def optional(self, column: str) -> str:
+        """Return a column as text; "" if it is empty or there is none."""
+        return self.text(column) if column in self.values else ""
+
     def pictures(self, *columns: str) -> tuple[Picture, ...]:
         """Return the images of columns, without empty columns.
 

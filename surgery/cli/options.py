@@ -92,7 +92,8 @@ StyleName = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Prompt style: plain, think-answer, think-boxed, template, paper-*, or a YAML file.",
+        help="Prompt style: plain, official, think-answer, think-boxed, template, paper-*, or a "
+        "YAML file.",
     ),
 ]
 GraderName = Annotated[

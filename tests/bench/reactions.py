@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.grading.grade import GRADERS, grade
+from eval.records import AnswerKind
 from surgery.arch import resolve
 from tests.bench.measure import run
+from tests.eval.grading.kinds import FORMULAS, NUMBERS, OPTIONS, option_sample, sample
 from tests.eval.grading.test_grading import HOSTILE, SAMPLES
 from tests.families import save_tiny
 from tests.hub import TOKEN, Hub, serve
@@ -43,9 +45,13 @@ def measure(folder: Path, pairs: int, say: Callable[[str], None]) -> dict[str, f
         "surgery --help": lambda: run([SURGERY, "--help"], folder / "log").wall_s,
         "sites of 36,096 experts": lambda: _timed(resolve, config, EXPERTS),
         "the slowest of the hostile answers": lambda: max(
-            _timed(grade, sample, text, grader)
-            for text in HOSTILE for sample in SAMPLES for grader in GRADERS
+            _timed(grade, question, text, grader)
+            for text in HOSTILE for question in SAMPLES for grader in GRADERS
         ),
+        **{
+            f"1,000 gradings, {grader}": lambda grader=grader: _gradings(grader)
+            for grader in GRADERS
+        },
         "the end after Ctrl-C while the Hub sends slowly": lambda: _interrupted(folder),
     }  # fmt: skip
     results = {}
@@ -59,6 +65,25 @@ def _timed(function: Callable[..., Any], *arguments: object) -> float:
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
+
+
+def _gradings(grader: str) -> float:
+    """Return seconds for 1,000 gradings of the tests' responses, right and wrong ones."""
+    cases = [
+        (option_sample(choices, gold), response)
+        for rows in OPTIONS.values() for choices, _, response in rows
+        for gold in "ABCD"[: len(choices)]
+    ]  # fmt: skip
+    for table, kind in ((NUMBERS, AnswerKind.NUMBER), (FORMULAS, AnswerKind.MATH)):
+        golds = [gold for rows in table.values() for gold, _ in rows if gold]
+        responses = [response for rows in table.values() for _, response in rows]
+        cases += [(sample(kind, gold), text) for gold in golds[:8] for text in responses]
+    for case in cases:  # math-verify's import and parser tables
+        grade(*case, grader)
+    start = time.perf_counter()
+    for case in cases:
+        grade(*case, grader)
+    return 1000 * (time.perf_counter() - start) / len(cases)
 
 
 def _interrupted(folder: Path) -> float:

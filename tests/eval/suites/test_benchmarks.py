@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from eval.records import AnswerKind, Metric, Suite
+from eval.prompts import STYLES, messages
+from eval.records import AnswerKind, Condition, Metric, Suite
 from eval.suites.table import SUITES, Choice, list_suites, load_suite
 from surgery.errors import ExecutionError, SurgeryError
 from tests.eval.samples import picture
@@ -122,6 +124,38 @@ def test_paper_fine(data) -> None:
     assert tasks["natural-images"] == ["1", "2"]
     assert tasks["geometry"] == ["5", "6"]
     assert len(tasks["math500-hard"]) == 8
+
+
+OFFICIAL = {
+    "mathvista": ("Hint: ...", ""),
+    "mathvision": ("Please solve the problem step by step", "one letter is allowed"),
+    "mathverse": ("", ""),
+    "mmmu": ("", "Answer with the option's letter from the given choices directly."),
+    "blink": ("", "Select."),
+    "cvbench": ("How many? Select", ""),
+    "hallusionbench": ("Is the right circle larger?", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_official_prompts_are_the_authors(name: str, data) -> None:
+    start, part = OFFICIAL[name]
+    sample = only(name, data)[0]
+    if name == "mathverse":
+        sample = replace(sample, official="according to the question shown in the image ...")
+    condition = Condition.IMAGE if sample.images else Condition.TEXT
+    (message,) = messages(sample, condition, STYLES["official"])
+    text = "".join(piece for piece in message.parts if isinstance(piece, str))
+    assert text.startswith(start) or start in text
+    assert part in text
+    plain = messages(sample, condition, STYLES["plain"])
+    assert message.digest != plain[-1].digest or name == "blink"
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "math500"])
+def test_a_benchmark_without_an_official_prompt_says_so(name: str, data) -> None:
+    with pytest.raises(SurgeryError, match=r"has no official prompt. Use another --style"):
+        messages(only(name, data)[0], Condition.TEXT, STYLES["official"])
 
 
 def test_the_subset_is_the_papers(data) -> None:
