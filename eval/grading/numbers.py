@@ -103,7 +103,9 @@ _NO_UNIT: Final = frozenset(
     ]
 )
 _UNIT_WORDS: Final = 6
-_ASIDE: Final = re.compile(r"\s*(?:\([^()]*\)|[,;.:]\s[^\d]*|[,;.:!]+)$")
+_ASIDE: Final = re.compile(
+    r"\s*(?:(?<=\s)\([^()]*\)|\([^()\d\\\u221a]*\)|[,;.:]\s[^\d]*|[,;.:!]+)$"
+)
 
 _SCALES: Final[Mapping[str, Fraction]] = MappingProxyType(
     {

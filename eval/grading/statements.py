@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOLD: Final = re.compile(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)")
 _LEAD: Final = re.compile(
     r"(?<![\w-])(?:answers?|(?:correct|right|best|final|my) (?:answer|option|choice|result|value"
-    r"|one)|solution|answer choice)(?![\w-])"
+    r"|one)|(?<!step )solution|answer choice)(?![\w-])"
     r"(?: (?:to|of|for|in|here|from|among|that)\b[^.:\n=]{0,80}?)?"
     r"(?:\s?[:=]|,? (?:is|are|was|should be|would be|will be|must be|becomes)\b)"
     r"(?: (?:therefore|thus|indeed|simply|clearly|then|just|most likely|likely|probably)\b,?)?"

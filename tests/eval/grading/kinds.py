@@ -220,6 +220,10 @@ FORMULAS: dict[str, list[tuple[str | None, str]]] = {
         (r"25\pi", r"25 $\pi$"), (r"81\pi", r"The area is $81\pi$."), (r"\pi", r"The answer is $\pi$."),
         ("12", "We find $x = 12$ and $y = 5$, so the largest is $12$."),
     ],
+    "part of a product": [
+        (r"$2(\sqrt{2}-1)$", r"\boxed{2\sqrt{2}-2}"), ("2", "2"),
+        ("3", "The answer is 3.\n\n**Step-by-step solution:**\n\nThere are 6 children before her."),
+    ],
     "several boxes": [
         (r"\{4,6,9\}", r"\boxed{4},\boxed{6},\boxed{9}"),
         ("(5, 3), (12, 140)", r"$\boxed{(5, 3)} \quad \text{and} \quad \boxed{(12, 140)}$"),
