@@ -161,6 +161,8 @@ def _notes(score: Score, summary: Mapping[str, Any]) -> str:
         lines.append(f"{score.clusters} independent groups")
     if score.missing:
         lines.append(f"{score.missing} more samples without a response")
+    if score.guessed:
+        lines.append(f"{score.guessed} answers guessed, as the responses mark none")
     lines += [f"{key} {summary[key]}" for key in ("style", "grader") if summary.get(key)]
     lines += _generation(score.suite, summary)
     lines += [f"vlm-surgery {version}" for version in _version(summary)]

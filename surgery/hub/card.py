@@ -54,7 +54,7 @@ class Evaluation:
     Attributes:
         variant: What the run calls the merge.
         scores: Of the merge and of its parents, one metric each: `variant`, `suite`, `task`,
-            `measure`, `value`, `low`, `high` (shares, 95%), `n`, `missing`.
+            `measure`, `value`, `low`, `high` (shares, 95%), `n`, `missing`, `guessed`.
         differences: The merge against each parent on the samples that both answered: `against`,
             `suite`, `task`, `measure`, `difference`, `low`, `high`, `p`, `p_holm`, `n`.
         settings: How answers were asked for and read, as a sentence.
@@ -214,7 +214,8 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
     parts = [
         "## Scores",
         METRICS,
-        "In percent, with the 95% interval and the number of samples.",
+        "In percent, with the 95% interval, the number of samples, and of answers that were guessed "
+        "because no response marks them.",
         "\n".join(lines),
     ]
     if evaluation.differences:
@@ -235,7 +236,8 @@ def _score_text(score: Any) -> str:
         return "-"
     value, low, high = (f"{100 * v:.1f}" for v in (score.value, score.low, score.high))
     lost = f", {score.missing:,} missing" if score.missing else ""
-    return f"{value} ({low} to {high}, n={score.n:,}{lost})"
+    guessed = f", {score.guessed:,} guessed" if score.guessed else ""
+    return f"{value} ({low} to {high}, n={score.n:,}{lost}{guessed})"
 
 
 def _difference(row_values: Any) -> str:

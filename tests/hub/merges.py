@@ -162,7 +162,7 @@ def scored(**more: Any) -> Evaluation:
                 0, 0, 0, 0, 0)  # fmt: skip
     text = {
         "variant": "middle",
-        "scores": [score("middle"), score("in", missing=7), score("middle", **lost),
+        "scores": [score("middle"), score("in", missing=7, guessed=9), score("middle", **lost),
                    score("in", **lost)],
         "differences": [away, none],
         "settings": "Greedy.",

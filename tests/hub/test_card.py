@@ -139,7 +139,7 @@ def test_scores_stand_beside_the_parents(plain: ProvenMerge) -> None:
     assert by_key == [
         ["suite", "task", "metric", "this merge", "in"],
         ["gsm8k", "gsm8k", "accuracy", "50.0 (40.0 to 60.0, n=1,234)",
-         "50.0 (40.0 to 60.0, n=1,234, 7 missing)"],
+         "50.0 (40.0 to 60.0, n=1,234, 7 missing, 9 guessed)"],
         ["gsm8k", "empty", "accuracy", "-", "-"],
     ]  # fmt: skip
     assert against[1:] == [
