@@ -214,8 +214,8 @@ def _scores(evaluation: Evaluation | None) -> list[str]:
     parts = [
         "## Scores",
         METRICS,
-        "In percent, with the 95% interval, the number of samples, and of answers that were guessed "
-        "because no response marks them.",
+        "In percent, with the 95% interval, the number of samples, and of answers that were "
+        "guessed because the response marks none.",
         "\n".join(lines),
     ]
     if evaluation.differences:
