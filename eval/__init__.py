@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from eval.api.comparing import compare
+    from eval.api.comparing import compare, compare_logs
     from eval.api.evaluation import evaluate, run_sweep
     from eval.api.probing import run_probe, run_profile
     from eval.endpoint import Endpoint
@@ -24,6 +24,7 @@ _NAMES: Final = {
     "Sample": "eval.records",
     "Suite": "eval.records",
     "compare": "eval.api.comparing",
+    "compare_logs": "eval.api.comparing",
     "evaluate": "eval.api.evaluation",
     "list_suites": "eval.suites.table",
     "load_suite": "eval.suites.table",
@@ -42,6 +43,7 @@ __all__ = [
     "Sample",
     "Suite",
     "compare",
+    "compare_logs",
     "evaluate",
     "list_suites",
     "load_suite",

@@ -124,8 +124,8 @@ def _from_lines(sample: Sample, lines: list[str]) -> Extraction | None:
     listed = {options.choose(sample, line) for line in lines[:-1][-12:]} - {None, last}
     if last and (not listed or len(lines[-1].strip("*_().[] ")) == 1):
         return _whole_line(sample, lines[-1], last)
-    others = {options.choose(sample, line) for line in lines[1:12]} - {None, first}
-    if first and not others and "=" not in lines[0]:
+    later = {options.choose(sample, line) for line in lines[1:12]} - {None, first}
+    if first and not later and "=" not in lines[0]:
         return _whole_line(sample, lines[0], first)
     letter = _only_line(sample, lines)
     return Extraction(letter, "option-line", guessed=True) if letter else None

@@ -26,7 +26,7 @@ _STARS: Final = re.compile(r"([\d).]\s*)?\*{2,}(?=(\s*[-\d(.])?)")
 _POWER: Final = re.compile(r"\^|\*\*")
 _FACTORIAL: Final = re.compile(r"\d{3,}\s*[)}]*\s*!|!\s*[)}]*\s*!|[)}]\s*!")
 _OPERATORS: Final = ("\\int", "\\sum", "\\prod", "\\lim", "\\binom", "\\dbinom", "\\tbinom")
-_APART: Final = 1e-4
+_DISTANT: Final = 1e-4
 """math-verify rounds to six decimals, so values that are closer are left to it."""
 _MOST_POWERS: Final = 12
 _LARGEST_EXPONENT: Final = 2000
@@ -59,7 +59,7 @@ def differ(first: str, second: str) -> bool:
     values = arithmetic(first), arithmetic(second)
     if values[0] is None or values[1] is None:
         return False
-    return abs(values[0] - values[1]) > _APART * max(abs(values[0]), abs(values[1]))
+    return abs(values[0] - values[1]) > _DISTANT * max(abs(values[0]), abs(values[1]))
 
 
 def same_in_prose(gold: str, answer: str) -> bool | None:

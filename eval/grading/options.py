@@ -359,7 +359,7 @@ def _is_contrary(sample: Sample, text: str) -> bool:
     options_words = set(words(" ".join(sample.choices)).split())
     text_words = set(words(text).split())
     for pair in _CONTRARY:
-        for here, there in (pair, pair[::-1]):
-            if options_words & here and not options_words & there:
-                return bool(text_words & there) and not text_words & here
+        for stated, opposite in (pair, pair[::-1]):
+            if options_words & stated and not options_words & opposite:
+                return bool(text_words & opposite) and not text_words & stated
     return False

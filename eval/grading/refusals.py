@@ -18,7 +18,7 @@ _VERBS: Final = (
     r"|compare|be (?:sure|certain)|know|make out|choose|select|analy[sz]e|process)"
 )
 _CANNOT: Final = r"(?:can ?not|can't|could ?not|couldn't)(?: be)?(?: \w+ly)?"
-_GIVEN: Final = r"(?:given |above |provided |available |listed |answer |offered |possible )*"
+_OFFERED: Final = r"(?:given |above |provided |available |listed |answer |offered |possible )*"
 _REFUSAL: Final = re.compile(
     rf"\b{_CANNOT} {_VERBS}\b"
     r"|\b(?:is|am|are|'m|was) (?:not able|unable) to\b|\bunable to (?:determine|answer|see|provide)"
@@ -28,11 +28,11 @@ _REFUSAL: Final = re.compile(
     r"|\b(?:answer|value|result|solution) (?:is|remains|would be) (?:undefined|indeterminate"
     r"|unknown"
     r"|undetermined|not (?:given|available|determinable|defined|known|clear))"
-    rf"|\bnone of (?:the|these|those) {_GIVEN}(?:options?|choices?|answers?|above|match\w*"
+    rf"|\bnone of (?:the|these|those) {_OFFERED}(?:options?|choices?|answers?|above|match\w*"
     rf"|fits?|is|are)\b"
     rf"|\bn(?:ot|'t)(?: listed| included| found| present| available| mentioned| provided)?"
     rf"(?: (?:among|in|within|one of|any of)| match\w*(?: any of| one of)?"
-    rf"| correspond to any of) the {_GIVEN}"
+    rf"| correspond to any of) the {_OFFERED}"
     r"(?:options|choices|answers)\b"
     r"|\bno (?:correct|right|valid|suitable|matching|definite|option|choice)\b[^.\n]{0,12}"
     r"\b(?:answer|options?|choices?|match\w*|fits?|correct|listed)\b"
