@@ -95,7 +95,7 @@ class LocalCheckpoint(Closing):
         """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
 
         Raises:
-            CheckpointError: If the checkpoint has no such tensor, or its file became shorter.
+            CheckpointError: If the checkpoint has no such tensor, or its file was truncated.
             ValueError: If the tensor has fewer bytes than are asked for.
         """
         self._files[self._header(name).shard].read_into(name, start, buffer)

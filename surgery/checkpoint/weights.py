@@ -121,7 +121,7 @@ class WeightFile(Closing):
         """Fill `buffer` with the bytes of tensor `name` from byte `start` of the tensor on.
 
         Raises:
-            CheckpointError: If the file became shorter, or cannot be read.
+            CheckpointError: If the file was truncated, or cannot be read.
             ValueError: If the tensor has fewer bytes than are asked for.
         """
         header = self._tensors[name]
@@ -139,7 +139,7 @@ class WeightFile(Closing):
             if count == 0:
                 raise CheckpointError(
                     f"{self._path}: ended inside {name!r}. "
-                    "The file became shorter while it was being read."
+                    "The file was truncated while it was being read."
                 )
             done += count
 

@@ -300,7 +300,7 @@ def test_a_published_merge_with_code_beside_it_is_refused(
     commit = HfApi().upload_file(path_or_fileobj=b"no", path_in_repo="a.bin", repo_id=REPO).oid
     done = surgery("verify", f"hf://{REPO}@{commit}")
     assert done.returncode == 2
-    assert "'a.bin', a pickle or another format, which no merge has" in done.stderr
+    assert "'a.bin', a pickle or another format, which a merge never contains" in done.stderr
 
 
 def test_a_published_recipe_reaches_no_file_of_this_machine(
