@@ -45,7 +45,7 @@ def test_scores_stand_in_the_row_of_their_variant(run: Any) -> None:
             2: 0.3, 1: 0.5, 0: 0.4,
         }  # fmt: skip
         assert axes.get_title() == title
-        assert axes.get_xlabel() == "accuracy in % (n = 50 samples)"
+        assert axes.get_xlabel() == "% of 50 samples"
 
 
 def test_the_same_run_gives_the_same_file(run: Any, tmp_path: Path) -> None:

@@ -125,4 +125,4 @@ def _draw_scores(axes: Axes, names: Sequence[str], rows: DataFrame) -> None:
     axes.grid(axis="x", color="0.88", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"accuracy in % (n = {int(rows['n'].max())} samples)")
+    axes.set_xlabel(f"% of {int(rows['n'].max())} samples")
