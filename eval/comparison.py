@@ -40,12 +40,12 @@ class PairedDifference:
         suite: The suite.
         task: Its task, or several pooled, as in `eval.metrics.Score`.
         measure: The metric.
-        difference: The variant's score less the other's.
+        difference: The variant's score minus the other's.
         low: Lower end of the 95% interval of the difference.
         high: Upper end.
         p: Two-sided exact p (McNemar's, or sign flips of whole clusters).
         p_holm: p after Holm's correction over all single tasks and variants of the comparison; nan
-            for pooled tasks, which repeat what their parts say.
+            for pooled tasks, which reuse the samples of single tasks.
         n: Samples that both answered.
         clusters: Independent groups among them.
         better: Samples on which the variant did better.
@@ -78,12 +78,12 @@ class Share:
 
     Attributes:
         variant: The variant.
-        base: Where the gain starts.
-        donor: Where it ends.
+        base: Baseline variant (0% recovery).
+        donor: Donor variant (100% recovery).
         suite: The suite.
         task: Its task, or several pooled.
         measure: The metric.
-        gain: donor - base, by which the share is of a gain or of a loss.
+        gain: donor - base; if it is negative, the share is that of a loss.
         share: (variant - base) / (donor - base); nan where that is not estimable.
         low: Lower end of its 95% bootstrap interval.
         high: Upper end.
@@ -113,10 +113,10 @@ class Power:
         suite: The suite.
         task: Its task.
         n: Samples.
-        discordant: Share of samples on which two variants differ, as observed: the median over the
-            comparison, and 3/n at least, the most that none of n can rule out.
-        smallest: The smallest difference that would have been found with 80% power at the 5% level;
-            nan where none would.
+        discordant: Share of samples on which two variants differ: the observed median over the
+            pairs, 0.1 without a comparison, and at least 3/n (rule of three).
+        smallest: Minimum detectable difference, with 80% power at the 5% level; nan where there is
+            none.
         pooled: Whether several tasks are pooled.
     """
 

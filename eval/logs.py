@@ -2,11 +2,11 @@
 
 | log | recognized by | question | outcome |
 |---|---|---|---|
-| lm-eval, lmms-eval | `samples_TASK_DATE.jsonl` | `doc_hash` or `doc_id` | a measure of 0 and 1 |
+| lm-eval, lmms-eval | `samples_TASK_DATE.jsonl` | `doc_hash` or `doc_id` | a binary metric |
 | Inspect | `.eval` | sample `id`, one record per epoch | a scorer's C or I, 0 or 1 |
 | VLMEvalKit | `.csv` or `.tsv` with `index` and `hit` | `index` | `hit` |
 
-Nothing is graded again: the verdicts are those of the harness.
+Scores are taken from the logs; responses are not regraded.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import re
 import struct
 import zipfile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from eval.graded import Graded
@@ -24,41 +25,79 @@ from surgery.errors import SurgeryError, did_you_mean, first_line
 from surgery.reading import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-TABLES: Final = frozenset({".csv", ".tsv"})
+_TABLES: Final = frozenset({".csv", ".tsv"})
 _DATE: Final = re.compile(r"_\d{4}-\d\d-\d\dT[\d.:-]+$")
 _LARGEST: Final = 1 << 26
 """Bytes of one sample in an Inspect log, unpacked: a small archive cannot fill the memory."""
 _ZSTANDARD: Final = 93  # the compression method's number in a zip file
 _NAME_LENGTH: Final = 26  # its offset in a member's header (APPNOTE.TXT 4.3.7)
-_VERDICTS: Final = {"C": True, "I": False, "N": False}
+_GRADES: Final = {"C": True, "I": False, "N": False}
 _RESERVED: Final = frozenset({"doc_id"})
 
 
+def read_logs(logs: Mapping[str, Sequence[Path]], measure: str | None = None) -> list[Graded]:
+    """Return the records of several models' logs.
+
+    Args:
+        logs: Logs of each model, by name: files, or folders of lm-eval samples.
+        measure: As for `read_log`.
+
+    Raises:
+        SurgeryError: If a log cannot be read or holds no score, or a model has two tables.
+    """
+    files = {
+        name: [log for path in paths for log in _logs_in(path)] for name, paths in logs.items()
+    }
+    task = _common_ending([log.stem for group in files.values() for log in group])
+    records = []
+    for name, group in files.items():
+        if sum(log.suffix in _TABLES for log in group) > 1:
+            raise SurgeryError(
+                f"{name!r} has several tables, which do not name their tasks. Compare one table of "
+                f"each model at a time."
+            )
+        log_records = [record for log in group for record in read_log(log, name, measure, task)]
+        if not log_records:
+            raise SurgeryError(
+                f"the logs of {name!r} hold no score: the evaluation failed, or was not scored."
+            )
+        records += log_records
+    return records
+
+
+def _common_ending(stems: Sequence[str]) -> str:
+    """Return what all names end in: VLMEvalKit calls a table MODEL_BENCHMARK."""
+    letters = takewhile(
+        lambda column: len(set(column)) == 1, zip(*(stem[::-1] for stem in stems), strict=False)
+    )
+    return "".join(column[0] for column in letters)[::-1].strip("_-. ") or "table"
+
+
 def read_log(
-    path: Path, variant: str, measure: str | None = None, table: str = "table"
+    path: Path, variant: str, measure: str | None = None, task: str = "table"
 ) -> list[Graded]:
     """Return the records of another harness's log.
 
     Args:
         path: The log.
-        variant: What to call the model that it is about.
-        measure: Measure or scorer to use, for lm-eval with its filter: `exact_match`,
-            `exact_match,strict-match`; the first one of 0 and 1 by default.
-        table: Task of a table, which does not name it.
+        variant: Name of the model.
+        measure: Metric or scorer, for lm-eval with its filter: `exact_match`,
+            `exact_match,strict-match`; the first binary one by default.
+        task: Task of a table, which does not name it.
 
     Raises:
-        SurgeryError: If it is no such log, cannot be read, or has no such measure.
+        SurgeryError: If it is no such log, cannot be read, or has no such metric.
     """
     try:
         if path.suffix == ".eval":
             return list(_inspect(path, variant, measure))
         if path.suffix == ".jsonl":
             return list(_lm_eval(path, variant, measure))
-        if path.suffix in TABLES:
-            return list(_hits(path, variant, table))
+        if path.suffix in _TABLES:
+            return list(_hits(path, variant, task))
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, csv.Error) as error:
         raise SurgeryError(f"{path} cannot be read: {first_line(error)[:200]}.") from None
     raise SurgeryError(
@@ -67,7 +106,7 @@ def read_log(
     )
 
 
-def logs_in(path: Path) -> list[Path]:
+def _logs_in(path: Path) -> list[Path]:
     """Return a log, or all lm-eval samples in a folder.
 
     Raises:
@@ -115,7 +154,7 @@ def _lm_eval(path: Path, variant: str, measure: str | None) -> Iterator[Graded]:
             sample = f"{sample}/{values['doc_id']}"
         sample_ids.add(sample)
         yield _record(
-            variant, task, sample, _verdict(values, name, f"{path}, line {number}"),
+            variant, task, sample, _is_right(values, name, f"{path}, line {number}"),
             gold=str(values.get("target", "")), text=_text(values.get("resps")),
             answer=_text(values.get("filtered_resps")),
         )  # fmt: skip
@@ -124,7 +163,7 @@ def _lm_eval(path: Path, variant: str, measure: str | None) -> Iterator[Graded]:
 
 
 def _measures(values: Mapping[str, Any]) -> list[str]:
-    """Return the measures of 0 and 1 in a line, those that it lists first."""
+    """Return the binary metrics of a line, those that it lists first."""
     listed = values.get("metrics")
     names = [*(listed if isinstance(listed, list) else []), *values]
     return [
@@ -137,7 +176,7 @@ def _measures(values: Mapping[str, Any]) -> list[str]:
 def _first_measure(values: Mapping[str, Any], path: Path) -> str:
     names = _measures(values)
     if not names:
-        raise SurgeryError(f"{path} has no measure of 0 and 1, so there is nothing to compare.")
+        raise SurgeryError(f"{path} has no binary metric (0 or 1), so it cannot be compared.")
     return names[0]
 
 
@@ -145,16 +184,16 @@ def _is_binary(value: object) -> bool:
     return isinstance(value, int | float) and value in (0, 1)
 
 
-def _verdict(values: Mapping[str, Any], name: str, location: str) -> bool:
+def _is_right(values: Mapping[str, Any], name: str, location: str) -> bool:
     if name not in values:
         near = did_you_mean(name, _measures(values))
-        raise SurgeryError(f"{location} has no measure {name!r}.{near}")
+        raise SurgeryError(f"{location} has no metric {name!r}.{near}")
     if not _is_binary(values[name]):
         alternatives = [other for other in _measures(values) if other != name]
-        hint = f" Measures of 0 and 1 here: {', '.join(alternatives)}." if alternatives else ""
+        hint = f" Binary metrics here: {', '.join(alternatives)}." if alternatives else ""
         raise SurgeryError(
-            f"{location}: {name} is {str(values[name])[:40]!r}; only measures of 0 and 1 can be "
-            f"compared.{hint}"
+            f"{location}: {name} is {str(values[name])[:40]!r}; only binary metrics (0 or 1) can "
+            f"be compared.{hint}"
         )
     return bool(values[name])
 
@@ -184,10 +223,10 @@ def _inspect(path: Path, variant: str, scorer: str | None) -> Iterator[Graded]:
                     f"{path}: no scorer {scorer_name!r}.{did_you_mean(scorer_name, scores)}"
                 )
             score = scores[scorer_name]
-            right = _VERDICTS.get(str(score.get("value")), score.get("value"))
+            right = _GRADES.get(str(score.get("value")), score.get("value"))
             yield _record(
                 variant, task, str(sample.get("id")),
-                _verdict({scorer_name: right}, scorer_name, f"{path}, {name}"),
+                _is_right({scorer_name: right}, scorer_name, f"{path}, {name}"),
                 repeat=int(sample.get("epoch", 1)) - 1, gold=_text(sample.get("target")),
                 text=str((sample.get("output") or {}).get("completion", "")),
                 answer=_text(score.get("answer")),
@@ -213,8 +252,8 @@ def _unpacked(file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
         from zstandard import ZstdDecompressor, ZstdError
     except ImportError:
         raise SurgeryError(
-            "Inspect compresses its logs with Zstandard: pip install 'vlm-surgery[inspect]', or "
-            "export the log with `inspect log convert --to json`."
+            "Inspect compresses its logs with Zstandard, and zstandard is not installed: "
+            "pip install 'vlm-surgery[inspect]'."
         ) from None
     file.seek(info.header_offset + _NAME_LENGTH)
     lengths = file.read(4)  # of the member's name and its extra field, which precede the data
@@ -237,6 +276,6 @@ def _hits(path: Path, variant: str, task: str) -> Iterator[Graded]:
             hit = float(row["hit"] or "nan")
             yield _record(
                 variant, _plain(task), str(row["index"]),
-                _verdict({"hit": hit}, "hit", f"{path}, line {number}"),
+                _is_right({"hit": hit}, "hit", f"{path}, line {number}"),
                 gold=row.get("answer") or "", text=row.get("prediction") or "",
             )  # fmt: skip

@@ -37,18 +37,18 @@ class Score:
     Attributes:
         variant: The variant.
         suite: The suite.
-        task: Its task, or `all m_vis`, ... where the suite's tasks with that metric are pooled.
+        task: Its task, or `all m_vis` and the like, where tasks with one metric are pooled.
         split: Category that the samples were chosen by, such as `level=4`; "" for all samples.
-        measure: A metric, or `right[image]`, `tt`, `format[image]`, `tokens[image]`, ...
+        measure: A metric, or one of `right[image]`, `tt`, `format[image]`, `tokens[image]` etc.
         value: The number; nan when there is no sample.
         low: Lower end of its 95% interval.
         high: Upper end.
-        n: Samples that it is worked out from.
+        n: Number of samples.
         clusters: Independent groups among them.
         missing: Samples excluded because a response is missing.
         guessed: Responses whose answer is a guess.
-        majority: For `right[...]` of one task, what always giving its commonest right answer would
-            score; else nan.
+        majority: For `right[...]` of one task, the majority baseline: the accuracy of always giving
+            the most frequent gold answer; else nan.
         pooled: Whether several tasks are pooled.
     """
 

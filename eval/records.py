@@ -125,8 +125,8 @@ class Sample:
         group: Samples of one group share an image or a source, so they are not independent;
             empty when it stands for itself.
         demonstration: A right response in full, where one is known.
-        official: The prompt of the benchmark's authors, with its hint about the form of an
-            answer; "" where they publish none.
+        official: The prompt of the benchmark's authors, including its answer-format instruction;
+            "" where they publish none.
     """
 
     id: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.logs import TABLES, logs_in, read_log
+from eval.logs import read_logs
 from eval.sweep.results import load_results, make_results
 from surgery.api.results import RunResult
 from surgery.errors import SurgeryError
@@ -24,7 +23,7 @@ def compare(
     base: str | None = None,
     donor: str | None = None,
 ) -> RunResult:
-    """Compare the variants of a finished evaluation on identical samples; no model is question_ids.
+    """Compare the variants of a finished evaluation on identical samples; no model is run.
 
     Args:
         run: Folder of the evaluation or sweep.
@@ -59,15 +58,15 @@ def compare_logs(
     r"""Compare models by the logs of other harnesses, question by question.
 
     Reads lm-eval's and lmms-eval's `samples_*.jsonl`, Inspect's `.eval`, and `.csv` or `.tsv` files
-    with `index` and `hit`, as VLMEvalKit writes them. Verdicts are those of the harness.
+    with `index` and `hit`, as VLMEvalKit writes them. Responses are not regraded.
 
     Args:
         logs: Name of each model, and its log, its logs, or a folder of lm-eval samples.
         against: Model that all are compared with; the first by default.
         base: Model that a gain starts from.
         donor: Model that it ends at.
-        measure: Measure of 0 and 1, or scorer: `exact_match`, `exact_match,strict-match`; the first
-            one in each log by default.
+        measure: Binary metric or scorer: `exact_match`, `exact_match,strict-match`; the first one
+            in each log by default.
 
     Returns:
         Scores, paired differences, recovery and power.
@@ -77,50 +76,20 @@ def compare_logs(
 
     Example:
         >>> from eval import compare_logs
-        >>> for name, verdicts in {"in": "0110", "rl": "1111"}.items():
-        ...     rows = [f"{index},{hit}" for index, hit in enumerate(verdicts)]
+        >>> for name, hits in {"in": "0110", "rl": "1111"}.items():
+        ...     rows = [f"{index},{hit}" for index, hit in enumerate(hits)]
         ...     _ = (out / f"{name}.csv").write_text("\n".join(["index,hit", *rows]))
         >>> logs = {"in": out / "in.csv", "rl": out / "rl.csv"}
         >>> compare_logs(logs).pairs["difference"].tolist()
         [0.5]
     """
-    records: list[Graded] = []
-    questions: dict[str, set[tuple[str, str]]] = {}
-    files = {
-        name: [
-            log
-            for path in ([value] if isinstance(value, str | Path) else value)
-            for log in logs_in(Path(path))
-        ]
+    paths = {
+        name: [Path(log) for log in ([value] if isinstance(value, str | Path) else value)]
         for name, value in logs.items()
     }
-    for name, group in files.items():
-        tables = [log for log in group if log.suffix in TABLES]
-        if len(tables) > 1:
-            raise SurgeryError(
-                f"{name!r} has {len(tables)} tables, which do not name their tasks. Compare one "
-                f"table of each model at a time."
-            )
-    stems = [log.stem for group in files.values() for log in group]
-    # VLMEvalKit calls a table MODEL_BENCHMARK: the benchmark is what all names end in.
-    backwards = commonprefix([stem[::-1] for stem in stems])  # noqa: RUF071 -- of characters
-    table = backwards[::-1].strip("_-. ") or "table"
-    for name, group in files.items():
-        log_records = [record for log in group for record in read_log(log, name, measure, table)]
-        if not log_records:
-            raise SurgeryError(
-                f"the logs of {name!r} hold no verdict: the evaluation failed, or was not scored."
-            )
-        questions[name] = {(record.task, record.sample) for record in log_records}
-        records += log_records
+    records = read_logs(paths, measure)
     against = against or next(iter(logs))
-    for name, question_ids in questions.items():
-        if against in questions and not question_ids & questions[against]:
-            raise SurgeryError(
-                f"{name!r} and {against!r} have no question in common: the first are "
-                f"{_example(question_ids)} and {_example(questions[against])}. Compare logs of one "
-                f"task."
-            )
+    _check_common(records, against)
     summary: dict[str, Any] = {
         "against": against, "base": base, "donor": donor,
         "variants": [{"name": name, "traits": {}} for name in logs],
@@ -128,7 +97,18 @@ def compare_logs(
     return RunResult.of(make_results(records, summary))
 
 
-def _example(question_ids: set[tuple[str, str]]) -> str:
-    """Return the first question of a log, for an error."""
-    task, sample = min(question_ids)
-    return f"{task} {sample[:12]!r}"
+def _check_common(records: Sequence[Graded], against: str) -> None:
+    """Refuse a model that answered none of the questions of the one that it is compared with."""
+    questions: dict[str, set[tuple[str, str]]] = {}
+    for record in records:
+        questions.setdefault(record.variant, set()).add((record.task, record.sample))
+    baseline = questions.get(against, set())
+    for name, answered in questions.items():
+        if baseline and not answered & baseline:
+            first, other = (
+                f"{task} {sample[:12]!r}" for task, sample in (min(answered), min(baseline))
+            )
+            raise SurgeryError(
+                f"{name!r} and {against!r} have no question in common: the first are {first} and "
+                f"{other}. Compare logs of one task."
+            )

@@ -62,7 +62,7 @@ class ResidentModel(ABC, Generic[ItemT, OutcomeT]):
     Args:
         subject: The model; it is loaded when the first question is pending.
         changes: The changes.
-        sequential: Whether questions and changes go one at a time: slow, and the reference of all
+        sequential: Whether questions and changes go one at a time: slow; the reference for all
             else. Such outcomes are stored separately.
     """
 

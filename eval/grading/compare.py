@@ -28,8 +28,7 @@ _LAST_POINT: Final = re.compile(r"(?<=[\d)}\]a-zA-Z])\s*[.,;:]+\s*((?:\\?[$)\]])
 _WITH_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z ,]*(?:[:=]\s*)?\$([^$]+)\$\s*\.?")
 _UNIT: Final = re.compile(
     r"(?<=\S)(?:\\[,;: ]|~|\s)*\\(?:mathrm|text|textrm|mbox"
-    r"|rm)\s*\{[\s~]*[a-zA-Z]{1,8}(?: ?[a-zA-Z]{1,8})?\s*\}"
-    r"\s*(?:\^\s*\{?\s*[23]\s*\}?)?\s*$"
+    r"|rm)\s*\{[\s~]*[a-zA-Z]{1,8}(?: ?[a-zA-Z]{1,8})?\s*\}\s*(?:\^\s*\{?\s*[23]\s*\}?)?\s*$"
 )
 _TAIL: Final = 24
 _ROUNDING: Final = 1e-4

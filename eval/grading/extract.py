@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from eval.grading import options
 from eval.grading.boxes import joined_boxes, last_box, unwrapped
-from eval.grading.guesses import NOTHING, REFUSED, guess_number, guess_option
+from eval.grading.guesses import NOTHING, guess_number, guess_option
 from eval.grading.normalise import plain, without_tokens
 from eval.grading.numbers import numbers_in, quantity
-from eval.grading.refusals import after_refusal
+from eval.grading.refusals import REFUSED, after_refusal
+from eval.grading.sentences import FIRST_WORD
 from eval.grading.statements import (
     BOLD,
-    FIRST_WORD,
     FORMULA,
     LONGEST,
     MOST_WORDS,
@@ -45,8 +45,8 @@ _FIRST_VERDICT: Final = re.compile(
 )
 _IS_TRUE: Final = re.compile(
     r"\b(?:statement|claim|answer|this|that|it|assertion|question)\s+(?:is"
-    r"|was)\s+(not )?(?:indeed |in fact )?"
-    r"(correct|incorrect|true|false|accurate|inaccurate|right|wrong)\b",
+    r"|was)\s+(not )?(?:indeed |in fact )?(correct|incorrect|true|false|accurate|inaccurate|right"
+    r"|wrong)\b",
     re.IGNORECASE,
 )
 

@@ -9,27 +9,19 @@ with (`There are 4 bars below 60`), the one behind the last `=`, or the last tha
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from eval.grading import options
 from eval.grading.numbers import NUMBER_WORDS, numbers_in, quantity
-from eval.grading.refusals import after_refusal, is_offered
+from eval.grading.refusals import REFUSED, after_refusal, is_offered
+from eval.grading.sentences import FIRST_WORD, sentences
 from eval.records import AnswerKind, Extraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from eval.records import Sample
 
 NOTHING: Final = Extraction(None, "none")
-REFUSED: Final = Extraction(None, "no-answer")
 
-SENTENCE_END: Final = re.compile(
-    r"(?:(?<=\b[Nn]o)\.(?!\s*\d)"
-    r"|(?<!\b[Nn]o)(?<!\bSt)(?<!\bMr)(?<!\bDr)(?<!\bMs)(?<!\bMrs)(?<!\bvs)"
-    r"(?<!\b[Ff]ig)(?<!\bi\.e)(?<!\be\.g)(?<!^\d)(?<!\n\d)[.!?;]+)(?=[\s)\"'*]|$)|\n"
-)
 _CONCLUDES: Final = re.compile(
     r"^\W*(?:so|thus|overall)\b|\b(?:therefore|hence|conclu\w+|final\w*|must be|correct|answer"
     r"|(?:that|this|which) leaves|consequently|choose|select|pick|accordingly|in summary"
@@ -38,46 +30,39 @@ _CONCLUDES: Final = re.compile(
 )
 _HEDGED: Final = re.compile(
     r"\b(?:at first|at a first|first sight|seems? likely|might|may(?! \d)|could|let's|let us"
-    r"|to determine"
-    r"|to (?:find|solve|answer|identify|decide)|we need|we (?:must|should|can) (?:compare|look"
-    r"|check|find|determine)"
-    r"|if|look(?:ing)? at|consider|suppose|assum\w+|initially|either|whether|options?(?: are|:)"
-    r"|choices)\b|\?",
+    r"|to determine|to (?:find|solve|answer|identify|decide)|we need|we (?:must|should"
+    r"|can) (?:compare|look|check|find|determine)|if|look(?:ing)? at|consider|suppose|assum\w+"
+    r"|initially|either|whether|options?(?: are|:)|choices)\b|\?",
     re.IGNORECASE,
 )
 _REJECTS: Final = re.compile(
     r"\b(?:in contrast|by contrast|on the other hand|less (?:similar|likely|accurate|suitable)"
     r"|dissimilar|unrelated|lacks?|deviates?|fails to|does not|doesn't|is not|isn't|unlikely"
-    r"|focus(?:es)? more|least likely|(?:quite|distinctly|noticeably|significantly|completely|very"
-    r"|entirely|a) different)\b",
+    r"|focus(?:es)? more|least likely|(?:quite|distinctly|noticeably|significantly|completely"
+    r"|very|entirely|a) different)\b",
     re.IGNORECASE,
 )
 """A sentence about the option that is not the answer."""
 _TRUTHS: Final = frozenset({"yes", "no", "true", "false", "cannot tell", "not sure"})
-_FIRST_WORD: Final = re.compile(r"[\s*_\"']*(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
 _NEITHER: Final = re.compile(r"\bneither\b.*\bn?or\b|\bnone of (?:the|these|them)\b", re.IGNORECASE)
 _BOLD_NUMBER: Final = re.compile(r"(?<![*\w])\*\*\s*([^*\n]{1,40}?)\s*\*\*(?![*\w])")
-_LIST_MARK: Final = re.compile(r"^\s*(?:[-*]\s+|\d{1,2}[.)]\s+)", re.MULTILINE)
 _NUMBER: Final = r"[-$]{0,2}\d[\d,]*(?:\.\d+)?%?"
 _NUMBER_WORD: Final = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
 _COUNT: Final = re.compile(
     rf"(?:[^.!?\n\d]{{1,80}},\s*(?=there ))?\s*(?:(?:so|thus|hence|therefore|yes|in total"
-    rf"|overall),?\s+)*"
-    rf"(?:there (?:is|are|were|was|will be)\s+|(?=(?:only|just|exactly|a total of|about"
-    rf"|approximately|{_NUMBER}"
-    rf"|{_NUMBER_WORD})\b))(?:(?:only|just|exactly|a total of|in total|about|approximately)\s+)*"
-    rf"(\\?{_NUMBER}|(?:{_NUMBER_WORD})\b)(?=\s+[^\W\d_])(?!\s+(?:can|could|must|might|should"
-    rf"|would|may|sees?"
+    rf"|overall),?\s+)*(?:there (?:is|are|were|was|will be)\s+|(?=(?:only|just|exactly|a total of"
+    rf"|about|approximately|{_NUMBER}|{_NUMBER_WORD})\b))(?:(?:only|just|exactly|a total of"
+    rf"|in total|about|approximately)\s+)*(\\?{_NUMBER}"
+    rf"|(?:{_NUMBER_WORD})\b)(?=\s+[^\W\d_])(?!\s+(?:can|could|must|might|should|would|may|sees?"
     rf"|of the (?:reasons?|ways?)|way|has to|needs? to|and \d|plus|minus|times|divided|squared"
     rf"|more than|less than|x)\b)",
     re.IGNORECASE,
 )
 _BOUND: Final = re.compile(
     r"(?:\b(?:below|under|above|over|than|beyond|exceed\w*|at (?:least|most)|up to|no more than"
-    r"|first|within"
-    r"|(?:lower|less|fewer|more|greater|higher|larger|smaller|bigger) than|top|out of|number"
-    r"|no\.?)\s+"
-    r"|#|\bnot\s+|n't\s+|step\s+)(?:the\s|about\s|a\s)?[-$\\]{0,2}\d[\d,]*(?:\.\d+)?%?",
+    r"|first|within|(?:lower|less|fewer|more|greater|higher|larger|smaller|bigger) than|top"
+    r"|out of|number|no\.?)\s+|#|\bnot\s+|n't\s+|step\s+)(?:the\s|about\s"
+    r"|a\s)?[-$\\]{0,2}\d[\d,]*(?:\.\d+)?%?",
     re.IGNORECASE,
 )
 _MIXED: Final = re.compile(r"(?<![\d.])\d{1,9}\s?\+\s?\d{1,9}/\d{1,9}(?!\d)")
@@ -134,7 +119,7 @@ def _from_lines(sample: Sample, lines: list[str]) -> Extraction | None:
 def _truth(sample: Sample, line: str) -> str | None:
     """Return the option yes or no that opens a response, such as `No, it is not there`."""
     texts = [choice.strip().lower() for choice in sample.choices]
-    word = _FIRST_WORD.match(line)
+    word = FIRST_WORD.match(line)
     if word is None or not set(texts) <= _TRUTHS or word[1].lower() not in texts:
         return None
     return options.letters(sample)[texts.index(word[1].lower())]
@@ -177,7 +162,7 @@ def _from_sentences(sample: Sample, lines: list[str]) -> Extraction:
 def _last_statement(sample: Sample, lines: list[str]) -> tuple[str, Extraction | None]:
     """Return the last sentence that names an option, and the option."""
     for line in reversed(lines[-3:]):
-        for sentence in reversed(list(_sentences(line))):
+        for sentence in reversed(list(sentences(line))):
             if _NEITHER.search(sentence) and not is_offered(sample):
                 return sentence, REFUSED
             rejects = _REJECTS.search(sentence) and not is_offered(sample)
@@ -227,7 +212,7 @@ def _named(sample: Sample, sentence: str) -> Extraction | None:
 
 def _first_statement(sample: Sample, line: str) -> Extraction | None:
     """Return the option that the first sentence commits itself to."""
-    sentence = next(_sentences(line), "")
+    sentence = next(sentences(line), "")
     if len(sentence) > _FIRST or _HEDGED.search(sentence) or options.several(sample, sentence):
         return None
     letters = set(options.mentions(sample, options.main_clause(sentence)))
@@ -235,18 +220,10 @@ def _first_statement(sample: Sample, line: str) -> Extraction | None:
         letters = set()
     if len(letters) == 1:
         return Extraction(letters.pop(), "first-sentence", guessed=True)
-    is_count = options.are_values(sample) and not _COUNT.match(sentence)
-    if letters or is_count:
-        return None
+    if letters or (options.are_values(sample) and not _COUNT.match(sentence)):
+        return None  # a value in the first sentence is mostly a premise
     letter = options.contained(sample, options.main_clause(sentence))
     return Extraction(letter, "first-sentence", guessed=True) if letter else None
-
-
-def _sentences(line: str) -> Iterator[str]:
-    ends = [0, *(end.end() for end in SENTENCE_END.finditer(line)), len(line)]
-    for start, end in pairwise(ends):
-        if line[start:end].strip():
-            yield line[start:end].strip()
 
 
 def guess_number(sample: Sample, body: str) -> Extraction:
@@ -263,10 +240,10 @@ def guess_number(sample: Sample, body: str) -> Extraction:
     if bold := _bold(text):
         return Extraction(bold, "bold-number", guessed=True)
     text = _MIXED.sub(" ", text) if numbers_in(_MIXED.sub(" ", text)) else text
-    sentences = [sentence for line in text.splitlines() for sentence in _sentences(line)]
-    if sentences and not _CALCULATION.search(text) and (count := _COUNT.match(sentences[0])):
+    parts = [sentence for line in text.splitlines() for sentence in sentences(line)]
+    if parts and not _CALCULATION.search(text) and (count := _COUNT.match(parts[0])):
         return _number(count[1])
-    numbers = (_last_of(sample, sentence) for sentence in reversed(sentences))
+    numbers = (_last_of(sample, sentence) for sentence in reversed(parts))
     return next((_number(number) for number in numbers if number), NOTHING)
 
 

@@ -43,8 +43,8 @@ _SPACED: Final = re.compile(r"(\d{1,3}(?: \d{3})+)(?![\d ]*/|\s*\d)((?:\.\d+)?)"
 _PLAIN: Final = re.compile(_DECIMAL)
 
 _SINGLE: Final = (
-    rf"(?:(?:{_DECIMAL}){_POWER}|(?:{_DECIMAL})[eE][-+]?\d{{1,3}}(?![\w.])"
-    rf"|\d+ \d+/\d+|{_DECIMAL}(?:/\d+)?)"
+    rf"(?:(?:{_DECIMAL}){_POWER}|(?:{_DECIMAL})[eE][-+]?\d{{1,3}}(?![\w.])|\d+ \d+/\d+"
+    rf"|{_DECIMAL}(?:/\d+)?)"
 ).replace("([-+]", "(?:[-+]")
 _IN_PROSE: Final = re.compile(
     rf"(?<![\w.^_])(?<!\d,)(?:(?<![\w)\]}}.])[-+])?{_SINGLE}(?:\s?(?:%|percent\b))?"
@@ -71,8 +71,7 @@ _ABOUT: Final = re.compile(
 )
 _CURRENCY: Final = re.compile(r"(?:US|USD|EUR|GBP|RMB|CNY|Rs\.?|[$€£¥₹₩])\s*")
 _UNIT: Final = re.compile(
-    r"(?:[^\W\d_]|[µΩ°\u2032″'\"%‰$€£¥/.·*()\s-]"
-    r"|(?<=[^\W\d_])[23]|(?<=[^\W\d_])\^\{?-?\d\}?)*"
+    r"(?:[^\W\d_]|[µΩ°\u2032″'\"%‰$€£¥/.·*()\s-]|(?<=[^\W\d_])[23]|(?<=[^\W\d_])\^\{?-?\d\}?)*"
 )
 _VARIABLE: Final = re.compile(r"[xyznkijpqabuvwe]|[^\W\d_]?[π√∞].*|.*\bpi\b.*")
 _NO_UNIT: Final = frozenset(

@@ -19,8 +19,8 @@ _UNKNOWN: Final = 8
 
 _EDGE: Final = " \t\n*_`$\"'.,;!"
 _BARE: Final = re.compile(
-    r"(?:(?:the )?(?:correct |right |best |final )?(?:option|choice|answer|letter)\s*(?:is|:)?\s*)?"
-    r"([(\[{]?)\s*([A-Za-z])\s*[)\]}]?\s*[.:,]?",
+    r"(?:(?:the )?(?:correct |right |best |final )?(?:option|choice|answer|letter)\s*(?:is"
+    r"|:)?\s*)?([(\[{]?)\s*([A-Za-z])\s*[)\]}]?\s*[.:,]?",
     re.IGNORECASE,
 )
 _LABELLED: Final = re.compile(
@@ -33,21 +33,19 @@ _LEADING: Final = re.compile(
     r"|answer)\s*)?([(\[]?)\s*([A-Z])(?![\w'])\s*([)\].:,*]?)"
 )
 _ALSO: Final = re.compile(
-    r"[\s*_$)\].]*(?:,?\s*(?:and|or|but also)|[,&/+])\s*(?:(?i:option|choice)\s*)?[(\[*$]*"
-    r"([A-Z])(?![\w'])"
+    r"[\s*_$)\].]*(?:,?\s*(?:and|or|but also)|[,&/+])\s*(?:(?i:option"
+    r"|choice)\s*)?[(\[*$]*([A-Z])(?![\w'])"
 )
 NOUN: Final = (
-    r"(?:point|box|image|picture|photo|frame|figure|region|circle|square|mark|marker|marked"
-    r"|panel|curve|line"
-    r"|graph|diagram|drawing|shape|object|item|spot|location|position|area|patch|label|labell?ed"
-    r"|letter|tile"
-    r"|piece|sketch|sample|candidate|pattern|arrow|bar|group|view|scene|pixel|statement|row"
-    r"|column|place|dot)"
+    r"(?:point|box|image|picture|photo|frame|figure|region|circle|square|mark|marker|marked|panel"
+    r"|curve|line|graph|diagram|drawing|shape|object|item|spot|location|position|area|patch|label"
+    r"|labell?ed|letter|tile|piece|sketch|sample|candidate|pattern|arrow|bar|group|view|scene"
+    r"|pixel|statement|row|column|place|dot)"
 )
 _OR: Final = re.compile(r"\bor\s+(?:(?i:option|choice)\s*)?[(\[]\s?([A-Z])\s?[)\]]")
 _MENTION: Final = re.compile(
-    r"[(\[]\s?([A-Z])\s?[)\]]|\*\*\s?\(?([A-Z])\)?[.:)]?\s?\*\*"
-    r"|(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|OPTION|CHOICE)s?\s|选项?\s?)[\"'(]?([A-Z])(?![\w'])"
+    r"[(\[]\s?([A-Z])\s?[)\]]|\*\*\s?\(?([A-Z])\)?[.:)]?\s?\*\*|(?:\b(?:[Oo]ption|[Cc]hoice"
+    r"|[Aa]nswer|OPTION|CHOICE)s?\s|选项?\s?)[\"'(]?([A-Z])(?![\w'])"
     r"|(?<![\w'(\[\\{])([A-Z])(?![\w'])"
 )
 _POINTED_AT: Final = re.compile(
@@ -62,23 +60,23 @@ _IN_FORMULA: Final = re.compile(r"(?:[-=+/^<>_|]|(?<!\*)\*)\s?$")
 _BEHIND_IN_FORMULA: Final = re.compile(r"\s?(?:[-=+/^<>_|]|\*(?!\*))")
 _NEGATED_BEFORE: Final = re.compile(
     r"(?:\bnot|n't|\bnor|\bneither|\bnever|\bthan|\bcompared (?:to|with)|\bas opposed to"
-    r"|\bunlike\beliminat\w*|\bexclud\w*"
-    r"|\brul\w+ out|\breject\w*|\bdiscard\w*|\bunlike|\binstead of|\brather than)"
-    r"\s(?:be\s|the\s|to\s|it\s|is\s|an?\s|that\s|those\s|of\s|in\s|at\s|with\s|marked\s)*"
+    r"|\beliminat\w*|\bexclud\w*|\brul\w+ out|\breject\w*|\bdiscard\w*|\bunlike|\binstead of"
+    r"|\brather than)\s(?:be\s|the\s|to\s|it\s|is\s|an?\s|that\s|those\s|of\s|in\s|at\s|with\s"
+    r"|marked\s)*"
     rf"(?:(?:option|choice|answer|{NOUN})s?\s*)?[\s(\[*\"']*$",
     re.IGNORECASE,
 )
 _NEGATED_AFTER: Final = re.compile(
-    r"[\s)\]*.:\"']*(?:(?:is|are|was|seems?|looks?|must be|would be)\s(?:\w+ly\s)?"
-    r"(?:wrong|incorrect|the least\b|less\b|unlikely\b|not\b|false|out\b|eliminated|excluded"
-    r"|impossible|ruled|invalid|too\b)"
-    r"|不|isn't|doesn't|does not|can't|cannot|can be (?:ruled|eliminated|excluded))",
+    r"[\s)\]*.:\"']*(?:(?:is|are|was|seems?|looks?|must be|would be)\s(?:\w+ly\s)?(?:wrong"
+    r"|incorrect|the least\b|less\b|unlikely\b|not\b|false|out\b|eliminated|excluded|impossible"
+    r"|ruled|invalid|too\b)|不|isn't|doesn't|does not|can't|cannot|can be (?:ruled|eliminated"
+    r"|excluded))",
     re.IGNORECASE,
 )
 _DENIED: Final = re.compile(
     r"\b(?:not|isnt|arent|wasnt|doesnt|dont|cannot|cant|nor|neither|without|unlike|instead of"
-    r"|rather than|compared"
-    r" (?:to|with)|than)(?: (?!but\b|rather\b|it\b|is\b)\S+){0,7} $"
+    r"|rather than|compared (?:to|with)|than)(?: (?!but\b|rather\b|it\b|is\b)\S+){0,7} $"
+    r"|\b(?:eliminat\w*|exclud\w*|reject\w*|discard\w*|rul\w+ out) (?:\S+ )?$"
 )
 _DENIED_AFTER: Final = re.compile(
     r"(?: (?!but\b|while\b|and\b)\S+){0,4}? (?:not|isnt|doesnt|cannot|cant|lacks|unlikely"
@@ -86,8 +84,7 @@ _DENIED_AFTER: Final = re.compile(
 )
 _ASIDE: Final = re.compile(
     r",?\s+(?:while|whereas|unlike|compared (?:to|with)|as opposed to|in contrast (?:to|with)"
-    r"|rather than|instead of"
-    r"|than|(?:but|and) not|on the other hand)\b.*|,\s+not\b.*",
+    r"|rather than|instead of|than|(?:but|and) not|on the other hand)\b.*|,\s+not\b.*",
     re.IGNORECASE | re.DOTALL,
 )
 _OPENING_ASIDE: Final = re.compile(
@@ -107,6 +104,7 @@ _CONTRARY: Final = (
     ({"faster"}, {"slower"}),
     ({"heavier"}, {"lighter"}),
 )
+_LETTERS: Final = re.compile(r"[A-Z](?:, [A-Z])+")
 _LETTER: Final = re.compile(r"(?<![\w'])([A-Z])(?![\w'])")
 _LOOK: Final = 48
 
@@ -118,7 +116,7 @@ def letters(sample: Sample) -> str:
 
 def asks_several(sample: Sample) -> bool:
     """Check for a question whose answer is several letters, such as `A, C`."""
-    return len(sample.answer.strip()) > 1
+    return _LETTERS.fullmatch(sample.answer) is not None
 
 
 def several_letters(sample: Sample, text: str) -> str | None:

@@ -7,10 +7,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from eval.grading import options
-from eval.grading.guesses import REFUSED, SENTENCE_END
 from eval.grading.normalise import words
 from eval.grading.numbers import numbers_in, quantity
-from eval.grading.refusals import is_non_answer
+from eval.grading.refusals import REFUSED, is_non_answer
+from eval.grading.sentences import FIRST_WORD, SENTENCE_END
 from eval.records import AnswerKind, Extraction
 
 if TYPE_CHECKING:
@@ -21,22 +21,19 @@ if TYPE_CHECKING:
 BOLD: Final = re.compile(r"(?<!\w)(?:\*\*|__)|(?:\*\*|__)(?!\w)")
 _LEAD: Final = re.compile(
     r"(?<![\w-])(?:answers?|(?:correct|right|best|final|my) (?:answer|option|choice|result|value"
-    r"|one)|(?<!step )solution|answer choice)(?![\w-])"
-    r"(?: (?:to|of|for|in|here|from|among|that)\b[^.:\n=]{0,80}?)?"
-    r"(?:\s?[:=]|,? (?:is|are|was|should be|would be|will be|must be|becomes)\b)"
-    r"(?: (?:therefore|thus|indeed|simply|clearly|then|just|most likely|likely|probably)\b,?)?"
-    r"\s?:?",
+    r"|one)|(?<!step )solution|answer choice)(?![\w-])(?: (?:to|of|for|in|here|from|among"
+    r"|that)\b[^.:\n=]{0,80}?)?(?:\s?[:=]|,? (?:is|are|was|should be|would be|will be|must be"
+    r"|becomes)\b)(?: (?:therefore|thus|indeed|simply|clearly|then|just|most likely|likely"
+    r"|probably)\b,?)?\s?:?",
     re.IGNORECASE,
 )
 _LEAD_FOREIGN: Final = re.compile(
-    r"(?:正确)?答案(?:应该|应|就)?\s?(?:是|为|选|[:=])\s?:?|选项(?:应该|应)?(?:是|为)\s?:?"
-    r"|(?:因此|所以|故|应该?|即|答案|正确)?选(?:择|项)?\s?(?=[(\[*]*[A-Z](?![A-Za-z])(?!\s?[\u4e00-\u9fff]))"
-    r"|答えは|正解は|정답은|답은|答[:]"
+    r"(?:正确)?答案(?:应该|应|就)?\s?(?:是|为|选|[:=])\s?:?|选项(?:应该|应)?(?:是|为)\s?:?|(?:因此|所以|故|应该?|即|答案"
+    r"|正确)?选(?:择|项)?\s?(?=[(\[*]*[A-Z](?![A-Za-z])(?!\s?[\u4e00-\u9fff]))|答えは|正解は|정답은|답은|答[:]"
     r"|\bla (?:respuesta|réponse|risposta)(?: correcta| final| correcte| finale"
-    r"| corretta)?\s?(?:es|est|è|:)"
-    r"|\bla bonne réponse (?:est|:)|\ba resposta(?: correta| final)? (?:é|:)"
-    r"|\bdie (?:richtige |korrekte )?Antwort (?:ist|lautet|:)|(?:^|\n)\s*(?:Antwort|Respuesta"
-    r"|Réponse|Ответ)\s?:"
+    r"| corretta)?\s?(?:es|est|è|:)|\bla bonne réponse (?:est|:)|\ba resposta(?: correta"
+    r"| final)? (?:é|:)|\bdie (?:richtige |korrekte )?Antwort (?:ist|lautet|:)|(?:^"
+    r"|\n)\s*(?:Antwort|Respuesta|Réponse|Ответ)\s?:"
     r"|\b\u043e\u0442\u0432\u0435\u0442\s?[:\-\u2014]|\bđáp án(?: đúng)?(?: là|\s?:)",
     re.IGNORECASE,
 )
@@ -45,9 +42,9 @@ _HEADING: Final = re.compile(
     r"^[#*\s]{1,8}(?:the )?(?:final |correct )?answer[*\s]*$", re.IGNORECASE | re.MULTILINE
 )
 _VERDICT: Final = re.compile(
-    r"(?:\b(?:option|choice|answer) )?[(\[\"]?\b([A-Z])\b[)\]\"]?,? "
-    r"(?:is|would be|must be|seems to be) (?:(?:the|a) )?(?:(?:most|single|only) )?"
-    r"(?:correct|right|best|accurate|appropriate)\b"
+    r"(?:\b(?:option|choice|answer) )?[(\[\"]?\b([A-Z])\b[)\]\"]?,? (?:is|would be|must be"
+    r"|seems to be) (?:(?:the|a) )?(?:(?:most|single|only) )?(?:correct|right|best|accurate"
+    r"|appropriate)\b"
 )
 _NAMED: Final = re.compile(
     r"\b(?:is|be|to|with|leaves|namely) (?:the )?(?:option"
@@ -69,14 +66,13 @@ _DENIED: Final = re.compile(
     re.IGNORECASE,
 )
 _CONTRAST: Final = re.compile(
-    r"\s*(?:\w+ly )?not\b[^\n]{0,60}?"
-    r"(?:\bbut(?: rather)?|\bit is|\bit's|\brather|\binstead)\b,?\s*",
+    r"\s*(?:\w+ly )?not\b[^\n]{0,60}?(?:\bbut(?: rather)?|\bit is|\bit's|\brather"
+    r"|\binstead)\b,?\s*",
     re.IGNORECASE,
 )
 _NOT: Final = re.compile(
-    r"\s*(?:\w+ly )?(?:not|neither|none of my)\b(?! (?:enough|sufficient|given|available"
-    r"|possible|determin"
-    r"|defined|known|listed|among|in the|one of|clear))",
+    r"\s*(?:\w+ly )?(?:not|neither|none of my)\b(?! (?:enough|sufficient|given|available|possible"
+    r"|determin|defined|known|listed|among|in the|one of|clear))",
     re.IGNORECASE,
 )
 FORMULA: Final = re.compile(
@@ -84,7 +80,6 @@ FORMULA: Final = re.compile(
     r"|\\\((.{1,400}?)\\\)",
     re.DOTALL,
 )
-FIRST_WORD: Final = re.compile(r"[\s*_\"']*(yes|no|true|false)(?![\w'-])\s*", re.IGNORECASE)
 _REFUSABLE: Final = (AnswerKind.OPTION, AnswerKind.NUMBER)
 """Kinds of which `undefined` and the like are no answers."""
 _YES_NO: Final = frozenset({"yes", "no", "true", "false"})

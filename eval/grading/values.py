@@ -78,6 +78,10 @@ class _Reader:
         """Return the next token without consuming it; "" at the end."""
         return self.tokens[self.position] if self.position < len(self.tokens) else ""
 
+    def follows_number(self) -> bool:
+        """Check whether the token before the next one is a number."""
+        return self.tokens[self.position - 1][-1].isdigit()
+
     def sum(self) -> float:
         """Read terms with `+` and `-` between them."""
         value = self.product()
@@ -95,8 +99,8 @@ class _Reader:
             self.position += 1
         value = self.power()
         while (token := self.next_token()) and token not in {"+", "-", ")", "}", "]"}:
-            if token[0].isdigit():
-                raise ValueError(token)  # `3 4`: two numbers, or a thousand
+            if token[0].isdigit() or (token.endswith("frac") and self.follows_number()):
+                raise ValueError(token)  # `3 4` is no product, and `2\\frac{1}{2}` is 2 1/2
             operation = _PRODUCTS.get(token)
             self.position += operation is not None
             value = (operation or operator.mul)(value, self.power())

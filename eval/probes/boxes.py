@@ -18,13 +18,13 @@ _NUMBERS: Final = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)")
 
 
 class Scale(StrEnum):
-    """The unit of a box's numbers."""
+    """Coordinate format of a bounding box."""
 
     PIXELS = "pixels"  # of the image that is handed to the model
     RESIZED = "resized"  # pixels of the image after the model's processor
-    GRID = "grid-1000"  # thousandths of width and height
+    GRID = "grid-1000"  # normalized to 0-1000
     GRID_YX = "grid-1000-yx"  # the same, y before x
-    UNIT = "unit"  # parts of width and height, from 0 to 1
+    UNIT = "unit"  # normalized to 0-1
 
 
 SCALES: Final[Mapping[str, Scale]] = MappingProxyType(

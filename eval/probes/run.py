@@ -302,7 +302,9 @@ def _with_frames(
     elif model.model_type in SCALES:
         reason = f"as {model.model_type} answers; --boxes chooses another scale"
     else:
-        reason = f"a guess, as {model.model_type} documents no scale; --boxes chooses another"
+        reason = (
+            f"an assumption, as no format is known for {model.model_type}; --boxes sets another"
+        )
     result = swap.with_frames(pairs, scale, load_processor(model.folder))
     return result, str(scale), f"Boxes of responses are read on the scale '{scale}': {reason}."
 

@@ -126,10 +126,14 @@ def unique_ids(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 def with_options(question: str, choices: Sequence[str]) -> str:
     """Return a question with its options, each after its letter."""
-    if not choices:
-        return question
-    lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)]
-    return "\n".join([f"{question}\n\nChoices:", *lines])
+    return f"{question}\n\nChoices:\n{listed(choices, '{}. {}')}" if choices else question
+
+
+def listed(choices: Sequence[str], form: str) -> str:
+    """Return a line for each option: its letter and its text in a format such as `({}) {}`."""
+    return "\n".join(
+        form.format(letter, text) for letter, text in zip(ascii_uppercase, choices, strict=False)
+    )
 
 
 _OPTION_LINE: Final = re.compile(r"^[ \t]*\(?([A-H])\)?[ \t]*[:.)][ \t]*(\S.*)$", re.MULTILINE)

@@ -15,13 +15,13 @@ _VISION_PROMPT: Final = "Answer the question that stands in the image."
 """For the versions whose question is only in the image."""
 
 
-_TWO: Final = re.compile(r"[A-H](?:\s*[\n,]\s*[A-H])+")
-"""A question that asks for two options has `A` and `C` in lines of their own."""
+_LETTERS: Final = re.compile(r"[A-H](?:\s*[\n,]\s*[A-H])*")
+"""A letter; of a question that asks for two options, `A` and `C` in lines of their own."""
 
 
 def _letters(answer: str, choices: tuple[str, ...], location: str) -> str:
     """Return the letter of the answer, or several letters as `A, C`."""
-    if _TWO.fullmatch(answer):
+    if len(answer) > 1 and _LETTERS.fullmatch(answer):
         return ", ".join(re.findall("[A-H]", answer))
     return letter_of(answer, choices, location, letters_first=True)
 
@@ -32,7 +32,9 @@ def _sample(row: Row) -> Sample:
     choices: tuple[str, ...] = ()
     if row["question_type"] == "multi-choice":
         choices = options_in(row.text("question"))
-        answer, kind = _letters(answer, choices, row.where), AnswerKind.OPTION
+        # Where the options stand in the image alone, a few answers are values and no letters.
+        if choices or _LETTERS.fullmatch(answer):
+            answer, kind = _letters(answer, choices, row.where), AnswerKind.OPTION
     return Sample(
         id=row.text("sample_index"),
         task="mathverse",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
 from eval.records import AnswerKind, Sample
@@ -11,6 +10,7 @@ from eval.suites.benchmark import (
     Benchmark,
     known_categories,
     letter_of,
+    listed,
     picture_group,
     with_options,
 )
@@ -26,12 +26,6 @@ _INSTRUCTION: Final = (
     'multiple choice question, only one letter is allowed in the "\\boxed{}".'
 )
 """Of the authors' own scripts, models/GPT4.py."""
-
-
-def _listed(choices: tuple[str, ...]) -> str:
-    return "\n".join(
-        f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)
-    )
 
 
 def _sample(row: Row) -> Sample:
@@ -52,7 +46,7 @@ def _sample(row: Row) -> Sample:
         images=pictures,
         categories=known_categories(subject=row["subject"], level=row["level"]),
         group=picture_group(pictures),
-        official=f"{_INSTRUCTION}\n{question}\n{_listed(choices)}".strip(),
+        official=f"{_INSTRUCTION}\n{question}\n{listed(choices, '({}) {}')}".strip(),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Final
 
 from eval.grading.numbers import quantity
@@ -12,6 +11,7 @@ from eval.suites.benchmark import (
     Benchmark,
     known_categories,
     letter_of,
+    listed,
     picture_group,
     with_options,
 )
@@ -45,11 +45,8 @@ def _official(question: str, choices: tuple[str, ...]) -> str:
     """Return the prompt of MMMU's own configuration (configs/llava1.5.yaml)."""
     if not choices:
         return f"{question}\n\nAnswer the question using a single word or phrase."
-    options = "\n".join(
-        f"({letter}) {text}" for letter, text in zip(ascii_uppercase, choices, strict=False)
-    )
     hint = "Answer with the option's letter from the given choices directly."
-    return f"{question}\n\n{options}\n\n{hint}"
+    return f"{question}\n\n{listed(choices, '({}) {}')}\n\n{hint}"
 
 
 def _sample(row: Row) -> Sample:
@@ -59,10 +56,8 @@ def _sample(row: Row) -> Sample:
     options = row["options"]
     choices = tuple(map(str, options)) if isinstance(options, list) else _several(str(options))
     if row["question_type"] == "multiple-choice":
-        kind, answer = (
-            AnswerKind.OPTION,
-            letter_of(row.text("answer"), choices, row.where, letters_first=True),
-        )
+        kind = AnswerKind.OPTION
+        answer = letter_of(row.text("answer"), choices, row.where, letters_first=True)
     else:
         answer, *others = _several(row.text("answer"))
         choices, also = (), tuple(others)

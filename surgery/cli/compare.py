@@ -27,7 +27,9 @@ def command(
     ] = None,
     measure: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With logs: measure or scorer, such as exact_match."),
+        typer.Option(
+            metavar="NAME", help="With logs: binary metric or scorer; the first one by default."
+        ),
     ] = None,
     base: GainFrom = None,
     donor: GainTo = None,
@@ -43,6 +45,8 @@ def command(
     from surgery.report.scores.terminal import pair_table, rows
 
     logs = _logs(runs)
+    if measure and not logs:
+        raise typer.BadParameter("applies to logs, not to a run folder.", param_hint="--measure")
     if logs:
         results = compare_logs(logs, against=against, base=base, donor=donor, measure=measure)
     else:

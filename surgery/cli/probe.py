@@ -104,7 +104,7 @@ Sequential = Annotated[
     bool,
     typer.Option(
         "--sequential",
-        help="Run one question and one layer at a time: slow; a check of the batched result.",
+        help="Run one question and one layer at a time: slow; validates the batched results.",
     ),
 ]
 
@@ -143,7 +143,7 @@ def ablation(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Ablate each layer in turn and measure the loss per task.
+    """Ablate each layer in turn and measure the drop in score per task.
 
     All layers run in one batch, with a row per layer; rows are computed once while they are equal.
     """
@@ -176,7 +176,14 @@ def vision_swap(
         ),
     ],
     out: Out,
-    samples: Samples = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Pairs per task; all pairs of FOLDER, or the specimen's 100, by default.",
+        ),
+    ] = None,
     seed: Seed = 123,
     mode: Annotated[
         Swap, typer.Option(help="Swap from a layer on, or at that layer only.")
@@ -185,8 +192,8 @@ def vision_swap(
     boxes: Annotated[
         Boxes | None,
         typer.Option(
-            help="Scale of boxes in responses.",
-            show_default="as the model family writes them",
+            help="Coordinate format of bounding boxes in responses.",
+            show_default="that of the model family, else pixels",
         ),
     ] = None,
     bound: Models = None,
@@ -246,7 +253,7 @@ def attention(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Measure attention from the response to image, prompt and first token."""
+    """Measure attention to image, prompt, earlier response and first token."""
     from eval import run_probe
     from eval.probes.attention import MINUS
     from eval.probes.run import OWN_TEXTS

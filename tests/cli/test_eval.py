@@ -107,6 +107,9 @@ def test_compare_reads_the_run_alone(surgery: Surgery, suite: Path, tmp_path: Pa
     assert wrong.returncode == 2
     assert "no variant 'lr'. Expected one of: in, rl, specimen/in-rl-in." in wrong.stderr
     assert surgery("compare", "elsewhere").returncode == 2
+    wrong = surgery("compare", "run", "--measure", "exact_match")
+    assert wrong.returncode == 2
+    assert "--measure: applies to logs" in wrong.stderr
 
 
 def test_sweep(surgery: Surgery, suite: Path, tmp_path: Path) -> None:

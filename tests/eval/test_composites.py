@@ -51,15 +51,17 @@ def test_cvbench_weighs_its_sources() -> None:
 
 
 def test_hallusionbench_counts_figures_and_questions() -> None:
-    """Two figures of one set, two questions about each: 3 of 4 right."""
+    """Two figures of one set, three questions about each: 5 of 6 right."""
     records = [
         graded("hallusionbench", f"VD/chart/0/{figure}/{question}", right, "VD/chart/0")
-        for figure, question, right in ((0, 0, True), (0, 1, True), (1, 0, True), (1, 1, False))
+        for figure in range(2)
+        for question in range(3)
+        for right in [(figure, question) != (1, 1)]
     ]
     result = official(records)
-    assert result["aAcc"] == (0.75, 4)
+    assert result["aAcc"] == pytest.approx((5 / 6, 6))
     assert result["fAcc"] == (0.5, 2)  # figure 0
-    assert result["qAcc"] == (0.5, 2)  # question 0
+    assert result["qAcc"] == pytest.approx((2 / 3, 3))  # all but question 1
 
 
 def test_questions_of_other_sets_are_other_questions() -> None:

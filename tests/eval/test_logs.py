@@ -146,8 +146,8 @@ def test_an_inspect_log_of_several_epochs_is_one_sample_per_question(tmp_path: P
 @pytest.mark.parametrize(
     ("more", "measure", "message"),
     [
-        ({}, "exact_mach", "has no measure 'exact_mach'. Did you mean 'exact_match'"),
-        ({"f1": 0.5}, "f1", r"f1 is '0.5'; only measures of 0 and 1 .* here: exact_match"),
+        ({}, "exact_mach", "has no metric 'exact_mach'. Did you mean 'exact_match'"),
+        ({"f1": 0.5}, "f1", r"f1 is '0.5'; only binary metrics .* here: exact_match"),
         ({}, "exact_match,none", "no sample of filter 'none'"),
     ],
 )
@@ -166,7 +166,7 @@ def test_measures_that_cannot_be_compared(
         ("a.jsonl", b'{"x": 1}\n', "line 1 has no doc_id"),
         ("a.jsonl", b"[", "cannot be read"),
         ("a.csv", b"index,score\n1,2\n", "no column hit"),
-        ("a.csv", b"index,hit\n1,0.5\n", "hit is '0.5'; only measures of 0 and 1"),
+        ("a.csv", b"index,hit\n1,0.5\n", "hit is '0.5'; only binary metrics"),
         ("a.xlsx", b"", "is no log that can be compared. Expected lm-eval"),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_damaged_inspect_log_is_refused(tmp_path: Path) -> None:
 
 def test_two_tables_of_one_model_are_refused(tmp_path: Path) -> None:
     table = kit(tmp_path, "in", RIGHT["in"])
-    with pytest.raises(SurgeryError, match="'in' has 2 tables"):
+    with pytest.raises(SurgeryError, match="'in' has several tables"):
         compare_logs({"in": [table, table], "rl": table})
 
 

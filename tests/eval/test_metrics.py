@@ -92,13 +92,14 @@ def test_rates_lengths_and_the_commonest_answer() -> None:
         record("v", "a", True, tokens=10, truncated=True, guessed=True, gold="1",
                well_formed=False),
         record("v", "b", False, tokens=20, gold="1"),
-        record("v", "c", False, tokens=60, gold="2"),
+        record("v", "c", False, tokens=60, gold="2", answer=None),
         record("v", "d", None, gold="2"),
     ]  # fmt: skip
     result = table(records)
     assert result["t", "", "tokens[text]"].value == 30
     assert result["t", "", "truncated[text]"].value == pytest.approx(1 / 3)
     assert result["t", "", "guessed[text]"].value == pytest.approx(1 / 3)
+    assert result["t", "", "unanswered[text]"].value == pytest.approx(1 / 3)
     assert result["t", "", "format[text]"].value == pytest.approx(2 / 3)
     assert result["t", "", "right[text]"].majority == 0.5
     assert result["t", "", "m_rea"].guessed == 1

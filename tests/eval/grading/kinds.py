@@ -79,6 +79,15 @@ OPTIONS: dict[str, list[tuple[tuple[str, ...], str | None, str]]] = {
         (SHADE, "C", "Point A is in the shade and point B in the sun. Overall, they are about the same."),
         (BOXES, "A", "Both boxes hold the kite. Based on the tail, Box A is more accurate."),
     ],
+    "sentence about the other option": [
+        (PICTURES, "B", "To identify the match, we compare colors. The third image has the same tones. "
+         "The second image has a distinctly different palette."),
+        (DEPTH, None, "Point A is farther away than point B."),
+        (PICTURES, "B", "The third image (C) is most similar to the first image (A)."),
+    ],
+    "options repeated": [
+        (PICTURES, None, "Which image shares the style?\n\n(A) the second image\n(B) the third image"),
+    ],
     "denial": [
         (PICTURES, "A", "The second image continues the roof line. The third image does not continue it."),
         (PICTURES, "B", "It is not the second image but the third image."),
@@ -88,6 +97,8 @@ OPTIONS: dict[str, list[tuple[tuple[str, ...], str | None, str]]] = {
         (FIGURES, "D", "A is too small, B is incorrect, C is not closed. So it is D."),
         (DEPTH, "A", "Point A is closer, unlike point B."),
         (BOXES, "B", "Rather than Box A, Box B is the accurate one."),
+        (ROCKS, "C", "We can eliminate option A, exclude option B and reject option D: (C)"),
+        (POINTS, None, "I would eliminate Point C."),
     ],
     "the letter A as an article": [
         (DEPTH, "B", "A bicycle leans on the wall, so point B is closer."),
@@ -125,12 +136,14 @@ OPTIONS: dict[str, list[tuple[tuple[str, ...], str | None, str]]] = {
         (ROCKS, None, "As an AI, I am unable to see the sample of granite or basalt."),
         (DEGREES, None, "The correct answer is: not enough information."),
         (ROCKS, "D", "The sample is none of these."),
+        (("36°", "54°", "Cannot be determined"), "C", "From one angle alone, it cannot be determined."),
         (DEGREES, "B", "I cannot determine it exactly, but the closest option is (B)."),
     ],
     "two options": [
         (PICTURES, None, "The answer is (A) the second image or (B) the third image."),
         (FIGURES, None, "(A) and (D)\n\n(A) turns left\n(D) turns right"),
         (ROCKS, None, "A and B"),
+        (FIGURES, None, "(A) and (D)\n\n(D) turns right"),
         (ROCKS, "A", "The answer is (A) granite, not (B) basalt."),
     ],
     "letter, then its text": [

@@ -258,6 +258,9 @@ def test_settings_in_notes() -> None:
     crowded = [replace(r, cluster=f"{int(r.sample[1:]) // 2}") for r in run_of("paper")]
     (entry,) = entries(summary(), records=crowded)["paper-general-vqa.yaml"]
     assert "; 20 independent groups;" in entry["notes"]
+    guessed = [replace(r, guessed=r.sample in {"q0", "q1"}) for r in run_of("paper")]
+    (entry,) = entries(summary(), records=guessed)["paper-math500.yaml"]
+    assert "; 2 answers guessed, as the responses mark none;" in entry["notes"]
     bare = {"variants": summary()["variants"], "against": None}
     (entry,) = entries(bare)["paper-math500.yaml"]
     assert entry["notes"].count(";") == 1
